@@ -1,0 +1,44 @@
+"""Everything that can be found wrong before any work, all of it at once."""
+
+from collections.abc import Callable
+
+from pyspark.sql import SparkSession
+
+from betr_spark.config import Config
+from betr_spark.corpus.documents import input_schema
+from betr_spark.errors import BetrSparkError
+from betr_spark.files import read_bytes
+from betr_spark.ranking.encoder import model_path
+from betr_spark.session import build_session
+from betr_spark.targets.examples import examples_of, template_fields
+
+
+def problems(config: Config, spark: SparkSession | None = None) -> list[str]:
+    """List what is wrong with model, Java, jars, targets and input, one line each; empty where nothing is.
+
+    Without Java the files cannot be looked at; templates and the model still are.
+    """
+    found: list[str] = []
+
+    def look(check: Callable[[], object]) -> None:
+        try:
+            check()
+        except BetrSparkError as error:
+            found.extend(str(error).splitlines())
+
+    look(lambda: model_path(config.encoder.model))
+    if spark is None:
+        try:
+            spark = build_session()
+        except BetrSparkError as error:
+            for name, target in config.targets.items():
+                try:
+                    template_fields(target.template)
+                except ValueError as wrong:
+                    found.append(f"config.targets.{name}.template: {wrong}")
+            return [*found, str(error)]
+    session = spark
+    for name, target in config.targets.items():
+        look(lambda name=name, target=target: examples_of(name, target, read_bytes(session, target.path)))  # type: ignore[misc]
+    look(lambda: input_schema(session, config.input))
+    return found

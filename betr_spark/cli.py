@@ -1,0 +1,175 @@
+"""The command line: `betr-spark run|rank|train|features|dedup|select|report|check|jars`. Exit 0 done, 2 mistake, 1 else."""
+
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+
+from betr_spark import __version__
+from betr_spark.config import Config, load_config
+from betr_spark.errors import BetrSparkError
+
+app = typer.Typer(
+    add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
+    help="Rank, deduplicate and select pretraining text for the benchmarks you care about, on Spark.",
+)  # fmt: skip
+ConfigOption = Annotated[Path, typer.Option("--config", help="YAML file; see README.md for its keys.")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", help="key.sub=value (YAML); repeat for more.")]
+AgainOption = Annotated[bool, typer.Option("--again", help="Do the work even where it is up to date.")]
+
+
+@app.command()
+def run(
+    config: ConfigOption,
+    overrides: SetOption = None,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")] = False,
+) -> None:
+    """Run all stages; finished ones are skipped."""
+    settings = _load(config, overrides)
+    from betr_spark.run import plan, run_all  # noqa: PLC0415 - pyspark, only when needed
+    from betr_spark.session import build_session  # noqa: PLC0415
+
+    spark = build_session()
+    if dry_run:
+        from betr_spark.check import problems  # noqa: PLC0415
+
+        _stop_at(problems(settings, spark))
+        for stage in plan(spark, settings):
+            typer.echo(f"{stage.stage}: {'would run' if stage.work else 'skipped'} ({stage.why})")
+        return
+    runs = run_all(spark, settings)
+    for done in runs:
+        typer.echo(_line(done))
+    if all(done.skipped for done in runs):
+        typer.echo("nothing to do: every table is up to date")
+    typer.echo(f"tables: {settings.output}")
+
+
+def _stage(name: str, config: Path, overrides: list[str] | None, **options: bool) -> None:
+    settings = _load(config, overrides)
+    from betr_spark.run import STAGES  # noqa: PLC0415
+    from betr_spark.session import build_session  # noqa: PLC0415
+
+    for done in STAGES[name](build_session(), settings, **options):
+        typer.echo(_line(done))
+
+
+@app.command()
+def rank(config: ConfigOption, overrides: SetOption = None, again: AgainOption = False) -> None:
+    """Draw the sample, embed it, rank it by the benchmarks' examples."""
+    _stage("rank", config, overrides, again=again)
+
+
+@app.command()
+def train(config: ConfigOption, overrides: SetOption = None, again: AgainOption = False) -> None:
+    """Train the scorers on the ranked sample."""
+    _stage("train", config, overrides, again=again)
+
+
+@app.command()
+def features(config: ConfigOption, overrides: SetOption = None) -> None:
+    """Pass once over the text of what is new: hashes, MinHash bands, token counts, logits."""
+    _stage("features", config, overrides)
+
+
+@app.command()
+def dedup(config: ConfigOption, overrides: SetOption = None) -> None:
+    """Find exact and near duplicates and the copy that stays."""
+    _stage("dedup", config, overrides)
+
+
+@app.command()
+def select(config: ConfigOption, overrides: SetOption = None) -> None:
+    """Write the selected documents of every selection."""
+    _stage("select", config, overrides)
+
+
+@app.command()
+def report(config: ConfigOption, overrides: SetOption = None) -> None:
+    """Print what was selected: share of each source before and after, and the best documents."""
+    settings = _load(config, overrides)
+    from betr_spark.report.figures import selection_figures  # noqa: PLC0415
+    from betr_spark.session import build_session  # noqa: PLC0415
+
+    spark = build_session()
+    for name in settings.selections:
+        figures = selection_figures(spark, settings, name)
+        typer.echo(f"\n{name}: {figures.n_documents} documents, {figures.n_tokens} tokens; share of tokens by source:")
+        for share in figures.shares:
+            change = f"{share.after / share.before:6.2f} x" if share.before else ""
+            typer.echo(f"  {share.source[:32]:32} {share.before:7.2%} -> {share.after:7.2%} {change}")
+        for place, score, source, doc_id, text in figures.best:
+            typer.echo(f"  {place:3}. {score:.4f} {source} {doc_id}: {text}")
+        typer.echo(f"  table: {settings.table(f'selected/{name}')}")
+
+
+@app.command()
+def check(config: ConfigOption, overrides: SetOption = None) -> None:
+    """Check configuration, paths, schemas, model, Java and jars; report every problem at once."""
+    settings = _load(config, overrides)
+    from betr_spark.check import problems  # noqa: PLC0415
+
+    _stop_at(problems(settings))
+    typer.echo("no problem found")
+
+
+@app.command()
+def jars() -> None:
+    """Fetch Delta's jars once, into the installed Spark."""
+    from betr_spark.session import fetch_jars  # noqa: PLC0415
+
+    for jar in fetch_jars():
+        typer.echo(jar.name)
+
+
+@app.command()
+def version() -> None:
+    """Print the version."""
+    typer.echo(__version__)
+
+
+def main(argv: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit: 0 done, 2 the user's mistake (one line each), 1 anything else."""
+    logging.basicConfig(format="%(message)s", stream=sys.stderr, level=logging.WARNING)
+    logging.getLogger("betr_spark").setLevel(logging.INFO)
+    logging.getLogger("py4j").setLevel(logging.CRITICAL)
+    try:
+        app(args=list(argv) if argv is not None else None, prog_name="betr-spark", standalone_mode=True)
+    except BetrSparkError as error:
+        _fail(str(error))
+    except Exception as error:
+        from betr_spark.session import spark_error_line  # noqa: PLC0415
+
+        line = spark_error_line(error)
+        if line is None:
+            raise
+        _fail(line)
+    sys.exit(0)
+
+
+def _load(path: Path, overrides: list[str] | None) -> Config:
+    return load_config(path, tuple(overrides or ()))
+
+
+def _line(done: object) -> str:
+    from betr_spark.tables import StageRun  # noqa: PLC0415
+
+    assert isinstance(done, StageRun)
+    counts = f"{done.rows_in} in, {done.rows_out} out"
+    dropped = ", ".join(f"{count} {reason}" for reason, count in sorted(done.dropped.items()) if count)
+    state = "skipped, up to date" if done.skipped else f"{done.seconds:.1f} s"
+    return f"{done.stage}: {counts}{f' ({dropped})' if dropped else ''}; {state}"
+
+
+def _stop_at(found: Sequence[str]) -> None:
+    if found:
+        _fail("\n".join(found))
+
+
+def _fail(lines: str) -> NoReturn:
+    for line in lines.splitlines():
+        print(f"error: {line}", file=sys.stderr)
+    sys.exit(2)

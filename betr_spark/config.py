@@ -1,0 +1,257 @@
+"""The configuration: YAML into frozen typed models; unknown keys are errors, all problems are reported at once."""
+
+import difflib
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+
+from betr_spark.errors import ConfigError
+from betr_spark.schemas import SELECTED_COLUMNS
+
+RANDOM_SCORER = "random"
+ScorerName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
+SelectionName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+Auto = Literal["auto"]
+
+
+class _Model(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class InputConfig(_Model):
+    """Where the documents are and which columns say what. Without `id`, the id is a 128-bit hash of the text."""
+
+    path: str = Field(min_length=1)
+    format: Literal["parquet", "delta", "json"] = "parquet"
+    id: str | None = None
+    text: str = "text"
+    source: str | None = None
+    columns: tuple[str, ...] = ()
+    max_text_bytes: int = Field(default=16 * 2**20, gt=0)
+    max_batch_bytes: int = Field(default=64 * 2**30, gt=0)
+
+    @model_validator(mode="after")
+    def _columns_are_free(self) -> Self:
+        for column in self.columns:
+            if column in SELECTED_COLUMNS or self.columns.count(column) > 1:
+                raise ValueError(f"columns: '{column}' is repeated or is a column that every selection already has")
+        return self
+
+
+class TargetConfig(_Model):
+    """One benchmark's TRAIN examples. `template` names the file's fields; `examples` caps their number."""
+
+    path: str = Field(min_length=1)
+    template: str = Field(min_length=1)
+    format: Literal["parquet", "json"] | None = None
+    examples: int | None = Field(default=None, ge=1)
+
+
+class SampleConfig(_Model):
+    """How many documents are embedded and ranked."""
+
+    documents: int = Field(default=10_000, ge=1)
+    seed: int = 0
+
+
+class EncoderConfig(_Model):
+    """A sentence-transformers model by name or path; `minilm` is the one that is installed with the package."""
+
+    model: str = "minilm"
+    max_tokens: int = Field(default=256, ge=8)
+    batch_size: int = Field(default=64, ge=1)
+
+
+class LabelsConfig(_Model):
+    """Which part of the ranked sample is positive."""
+
+    positive_fraction: float = Field(default=0.10, gt=0.0, lt=1.0)
+    aggregate: Literal["best_rank"] = "best_rank"
+
+
+class ScorerConfig(_Model):
+    """A scorer. `betr`: fastText trained on the ranked sample; `random`: uniform scores from a hash of (seed, doc_id).
+
+    `auto` chooses lr and epochs by the number of training documents (method 3); `dim`, `lr`, `epochs` and `threads`
+    mean nothing to `random`. More than one thread makes fastText's training irreproducible.
+    """
+
+    kind: Literal["betr", "random"] = "betr"
+    dim: int = Field(default=128, ge=1)
+    lr: Annotated[float, Field(gt=0.0)] | Auto = "auto"
+    epochs: Annotated[int, Field(ge=1)] | Auto = "auto"
+    threads: int = Field(default=1, ge=1)
+    seed: int = Field(default=0, ge=0)
+
+
+class MinHashConfig(_Model):
+    """Shingle length in tokens and the sketch; P(candidate | J) = 1 - (1 - J^rows)^bands."""
+
+    ngram: int = Field(default=5, ge=1)
+    bands: int = Field(default=14, ge=1)
+    rows: int = Field(default=8, ge=1)
+    seed: int = Field(default=1, ge=0)
+
+
+class DedupConfig(_Model):
+    """Least estimated Jaccard similarity of a removed document to the kept one; the scorer that picks survivors."""
+
+    similarity: float = Field(default=0.75, gt=0.0, le=1.0)
+    survivor: ScorerName | None = None
+
+
+class KeepConfig(_Model):
+    """Exactly one of these. Fractions are of the survivors' tokens, `tokens` in units of n_tokens."""
+
+    token_fraction: float | None = Field(default=None, gt=0.0, le=1.0)
+    tokens: int | None = Field(default=None, ge=0)
+    documents: int | None = Field(default=None, ge=0)
+    min_score: float | None = Field(default=None, ge=0.0, le=1.0)
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        if len(given) != 1:
+            wanted = ", ".join(type(self).model_fields)
+            raise ValueError(f"exactly one of {wanted} is wanted; found {', '.join(given) or 'none'}")
+        return self
+
+
+class SelectionConfig(_Model):
+    """One ranked table of kept documents."""
+
+    scorer: ScorerName
+    keep: KeepConfig
+
+
+class Config(_Model):
+    """A whole run. Only `input.path`, `output` and `targets` are required."""
+
+    input: InputConfig
+    output: str = Field(min_length=1)
+    targets: dict[SelectionName, TargetConfig] = Field(min_length=1)
+    sample: SampleConfig = SampleConfig()
+    encoder: EncoderConfig = EncoderConfig()
+    labels: LabelsConfig = LabelsConfig()
+    scorers: dict[ScorerName, ScorerConfig] = {"betr": ScorerConfig()}
+    minhash: MinHashConfig = MinHashConfig()
+    dedup: DedupConfig = DedupConfig()
+    selections: dict[SelectionName, SelectionConfig] = {
+        "betr-10": SelectionConfig(scorer="betr", keep=KeepConfig(token_fraction=0.10))
+    }
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> Self:
+        control = self.scorers.get(RANDOM_SCORER)
+        if control is not None and control.kind != "random":
+            raise ValueError(f"scorers.{RANDOM_SCORER}: this name is kept for the control; give the scorer another name")
+        if not self.trained_scorers():
+            raise ValueError("scorers: at least one of kind 'betr' is wanted")
+        known = [*self.scorers, RANDOM_SCORER]
+        for name, selection in self.selections.items():
+            if selection.scorer not in known:
+                raise ValueError(f"selections.{name}.scorer: '{selection.scorer}' is not one of {', '.join(known)}")
+        if self.dedup.survivor is not None and self.dedup.survivor not in self.trained_scorers():
+            wanted = ", ".join(self.trained_scorers())
+            raise ValueError(f"dedup.survivor: '{self.dedup.survivor}' is not one of {wanted}")
+        return self
+
+    def trained_scorers(self) -> dict[str, ScorerConfig]:
+        """Scorers that have an artifact and a logit column in `features`, in the order of the file."""
+        return {name: scorer for name, scorer in self.scorers.items() if scorer.kind == "betr"}
+
+    def survivor_scorer(self) -> str:
+        """The scorer whose order decides which duplicate survives: `dedup.survivor`, or the first trained one."""
+        return self.dedup.survivor or next(iter(self.trained_scorers()))
+
+    def table(self, name: str) -> str:
+        """Path of a table, `selected/NAME` included, below the output."""
+        return f"{self.output.rstrip('/')}/{name}"
+
+
+def load_config(path: str | Path, overrides: tuple[str, ...] = ()) -> Config:
+    """Read a YAML file, apply `key.sub=value` overrides (values are YAML) and validate.
+
+    Raises:
+        ConfigError: with one line for every problem, each naming the key.
+    """
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read ({error})") from None
+    raw = _parse_yaml(text, str(path))
+    if not isinstance(raw, dict):
+        raise ConfigError(f"{path}: a mapping of keys is wanted, found {type(raw).__name__}")
+    for override in overrides:
+        _apply_override(raw, override)
+    try:
+        return Config.model_validate(raw)
+    except ValidationError as error:
+        raise ConfigError(*dict.fromkeys(_problems(error))) from None
+
+
+class _UniqueKeyLoader(yaml.SafeLoader):
+    """YAML that refuses a key given twice, of which plain YAML silently keeps the last."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.YAMLError(f"line {node.start_mark.line + 1}: key '{key}' is given twice")
+        return super().construct_mapping(node, deep)
+
+
+def _parse_yaml(text: str, where: str) -> object:
+    try:
+        return yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader
+    except yaml.YAMLError as error:
+        raise ConfigError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
+
+
+def _apply_override(raw: dict[str, Any], override: str) -> None:
+    key, equals, value = override.partition("=")
+    parts = key.strip().split(".")
+    if not equals or not all(parts):
+        raise ConfigError(f"--set {override}: 'key.sub=value' is wanted")
+    where = raw
+    for part in parts[:-1]:
+        child = where.setdefault(part, {})
+        if not isinstance(child, dict):
+            raise ConfigError(f"--set {override}: '{part}' is not a mapping")
+        where = child
+    where[parts[-1]] = _parse_yaml(value, f"--set {override}")
+
+
+def _problems(error: ValidationError) -> Iterator[str]:
+    for problem in error.errors():
+        location = [str(part) for part in problem["loc"] if part not in {"float", "int", "literal['auto']", "[key]"}]
+        key = ".".join(["config", *location])
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message = "unknown key" + _suggestion(location)
+        elif problem["type"] == "missing":
+            message = "missing"
+        elif problem["type"] != "value_error":
+            message = f"{message}, found {problem['input']!r:.80}"
+        yield f"{key}: {message}"
+
+
+def _suggestion(location: list[str]) -> str:
+    """Say which key was probably meant, by walking the models down to the unknown one."""
+    model: Any = Config
+    for part in location[:-1]:
+        model = _submodel(model, part)
+    known = list(getattr(model, "model_fields", {}))
+    close = difflib.get_close_matches(location[-1], known, n=1)
+    return f"; did you mean '{close[0]}'?" if close else f"; known keys are {', '.join(known)}"
+
+
+def _submodel(model: Any, key: str) -> Any:
+    """Return the model behind a field; a key of a dict field stands for itself."""
+    if isinstance(model, type) and issubclass(model, BaseModel):
+        return model.model_fields[key].annotation if key in model.model_fields else None
+    return typing.get_args(model)[-1] if typing.get_origin(model) is dict else None

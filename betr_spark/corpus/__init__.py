@@ -1,0 +1,1 @@
+"""Documents in: reading, ids, quarantine, sampling, the one text preparation."""

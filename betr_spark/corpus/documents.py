@@ -1,0 +1,195 @@
+"""Documents in: Parquet, Delta and JSON Lines, one shape for all, with a reason on every row that cannot be used."""
+
+import difflib
+
+from pyspark.errors import AnalysisException, PySparkException
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from betr_spark import files, tables
+from betr_spark.config import InputConfig
+from betr_spark.errors import DataError, SchemaError
+from betr_spark.schemas import DETAIL, DOC_ID, INPUT_FILE, REASON, ROW, SOURCE, TEXT
+from betr_spark.session import spark_error_line
+
+_ROW_BYTES = 10_000
+_JSON_ROWS_LOOKED_AT = 1_000
+_ID_TYPES = (T.StringType, T.IntegralType)
+_SOURCE_TYPES = (T.StringType, T.IntegralType, T.BooleanType, T.DateType)
+
+
+def input_fingerprint(spark: SparkSession, source: InputConfig) -> str:
+    """Version of the input as stage keys name it: the Delta version, or a digest of the files' sizes and times."""
+    if source.format == "delta":
+        return tables.input_version(spark, source.path)
+    return files.fingerprint(files.listing(spark, source.path))
+
+
+def input_schema(spark: SparkSession, source: InputConfig) -> T.StructType:
+    """Read the input's schema and hold it against the configuration.
+
+    Every Parquet footer is read (on the executors), so that a truncated file is found before any work.
+
+    Raises:
+        DataError: nothing there, a file that cannot be read, no rows.
+        SchemaError: a column that is missing or of the wrong type; names all of them.
+    """
+    try:
+        if source.format == "delta":
+            rows = tables.read(spark, source.path)
+        elif source.format == "parquet":
+            rows = spark.read.option("mergeSchema", "true").parquet(source.path)
+        else:
+            rows = spark.read.text(source.path)
+        empty = not rows.take(1)
+    except AnalysisException as error:
+        raise DataError(f"input.path: {source.path}: {_first_line(error)}") from None
+    except PySparkException as error:
+        raise DataError(f"input.path: {spark_error_line(error) or _first_line(error)}") from None
+    if empty:
+        raise DataError(f"input.path: {source.path}: the corpus is empty, no {source.format} rows found")
+    if source.format == "json":
+        _check_json_keys(rows, source)
+    else:
+        _check_columns(rows.schema, source)
+    return rows.schema
+
+
+def read_documents(spark: SparkSession, source: InputConfig) -> DataFrame:
+    """Read the corpus: doc_id, source, text, carried columns, reason, detail, row, input_file.
+
+    `reason` is null on a row that can be used; otherwise it says why not (null_id, null_text, text_not_a_string,
+    invalid_json, invalid_utf8, text_too_long), `row` holds the row as JSON, cut at 10 kB, and its text is null.
+    """
+    if source.format == "delta":
+        return _with_reasons(tables.read(spark, source.path), source)
+    if source.format == "parquet":
+        return _with_reasons(spark.read.option("mergeSchema", "true").parquet(source.path), source)
+    return _with_reasons(spark.read.text(source.path), source)
+
+
+def stream_documents(spark: SparkSession, source: InputConfig, schema: T.StructType) -> DataFrame:
+    """Follow the corpus as a stream of the same shape as `read_documents`: new files (or Delta appends) only."""
+    if source.format == "delta":
+        return _with_reasons(tables.input_stream(spark, source.path, max_bytes=source.max_batch_bytes), source)
+    kind = "text" if source.format == "json" else source.format
+    reader = spark.readStream.format(kind).schema(schema).option("maxBytesPerTrigger", str(source.max_batch_bytes))
+    # A streaming source takes folders and globs; a pattern that fits one file alone makes a file a glob.
+    path = f"{source.path[:-1]}[{source.path[-1]}]" if files.is_file(spark, source.path) else source.path
+    return _with_reasons(reader.load(path), source)
+
+
+def read_ids(spark: SparkSession, source: InputConfig) -> DataFrame:
+    """Read doc_id alone, of rows that have one; touches no text where the input has an id column of its own."""
+    return read_documents(spark, source).select(DOC_ID).where(F.col(DOC_ID).isNotNull())
+
+
+def check_unique(ids: DataFrame, where: str) -> None:
+    """Raise DataError that names examples if a doc_id stands twice."""
+    twice = ids.groupBy(DOC_ID).count().where("count > 1").orderBy(F.desc("count"), DOC_ID).limit(3).collect()
+    if twice:
+        examples = ", ".join(f"'{row[DOC_ID]}' ({row['count']} times)" for row in twice)
+        raise DataError(f"{where}: duplicate ids, for example {examples}; ids must be unique")
+
+
+def _with_reasons(rows: DataFrame, source: InputConfig) -> DataFrame:
+    if source.format == "json":
+        parsed = rows.where(F.trim("value") != "").withColumn("json", F.expr("try_parse_json(value)"))
+        found, text_type = _json_column, F.expr(f"schema_of_variant(try_variant_get(json, '{_path(source.text)}', 'variant'))")
+        invalid = [
+            (~F.is_valid_utf8("value"), "invalid_utf8", F.lit("the line is not UTF-8")),
+            (F.col("json").isNull(), "invalid_json", F.lit("the line is not a JSON value")),
+            (~text_type.isin("STRING", "VOID"), "text_not_a_string", F.concat(F.lit(f"{source.text} is "), text_type)),
+        ]
+        as_json = F.col("value")
+    else:
+        parsed, found, invalid = rows, F.col, []
+        as_json = F.to_json(F.struct(*[_quoted(name) for name in rows.columns]))
+    text = found(_name(source.text, source))
+    doc_id = F.md5(text) if source.id is None else found(_name(source.id, source)).cast("string")
+    n_bytes = F.octet_length(text)
+    reasons: list[tuple[Column, str, Column]] = [
+        *invalid,
+        (text.isNull(), "null_text", F.lit(f"{source.text} is null")),
+        (doc_id.isNull() | (doc_id == ""), "null_id", F.lit(f"{source.id} is null or empty")),
+        (~F.is_valid_utf8(text) | ~F.is_valid_utf8(doc_id), "invalid_utf8", F.lit("the id or the text is not UTF-8")),
+        (
+            n_bytes > source.max_text_bytes,
+            "text_too_long",
+            F.concat(n_bytes.cast("string"), F.lit(f" bytes, input.max_text_bytes is {source.max_text_bytes}")),
+        ),
+    ]
+    reason = F.coalesce(*[F.when(wrong, F.lit(name)) for wrong, name, _ in reasons])
+    detail = F.coalesce(*[F.when(wrong, why) for wrong, _, why in reasons])
+    file = F.lit(source.path) if source.format == "delta" else F.col("_metadata.file_path")
+    bad = F.col(REASON).isNotNull()
+    carried = [found(_name(name, source)).alias(name) for name in source.columns]
+    origin = F.lit(None).cast("string") if source.source is None else found(_name(source.source, source)).cast("string")
+    return parsed.withColumn(REASON, reason).select(
+        doc_id.alias(DOC_ID),
+        origin.alias(SOURCE),
+        F.when(~bad, text).alias(TEXT),
+        *carried,
+        REASON,
+        F.when(bad, detail).alias(DETAIL),
+        F.when(bad, F.substring(F.make_valid_utf8(as_json), 1, _ROW_BYTES)).alias(ROW),
+        F.when(bad, file).alias(INPUT_FILE),
+    )
+
+
+def _name(column: str, source: InputConfig) -> str:
+    return column if source.format == "json" else _quoted(column)
+
+
+def _quoted(column: str) -> str:
+    return "`" + column.replace("`", "``") + "`"
+
+
+def _path(key: str) -> str:
+    escaped = key.replace("\\", "\\\\").replace("'", "\\'")
+    return f'$["{escaped}"]'
+
+
+def _json_column(key: str) -> Column:
+    """Return a JSON value as a string; numbers, booleans, lists and objects as their JSON text."""
+    return F.expr(f"try_variant_get(json, '{_path(key)}', 'string')")
+
+
+def _check_json_keys(lines: DataFrame, source: InputConfig) -> None:
+    head = lines.where(F.trim("value") != "").limit(_JSON_ROWS_LOOKED_AT)
+    keys = head.select(F.explode(F.expr("json_object_keys(value)")).alias("key")).distinct().collect()
+    found = sorted(str(row["key"]) for row in keys)
+    problems = [_missing(name, column, found) for name, column in _wanted(source) if column not in found]
+    if problems:
+        raise SchemaError("\n".join(f"{p} in the first {_JSON_ROWS_LOOKED_AT} lines of {source.path}" for p in problems))
+
+
+def _check_columns(schema: T.StructType, source: InputConfig) -> None:
+    problems = []
+    for name, column in _wanted(source):
+        if column not in schema.names:
+            problems.append(f"{_missing(name, column, schema.names)} in {source.path}")
+            continue
+        kind = schema[column].dataType
+        allowed = {"text": (T.StringType,), "id": _ID_TYPES, "source": _SOURCE_TYPES}.get(name)
+        if allowed and not isinstance(kind, allowed):
+            wanted = " or ".join(t.__name__.removesuffix("Type").lower() for t in allowed)
+            problems.append(f"input.{name}: column '{column}' in {source.path} is {kind.simpleString()}; {wanted} is wanted")
+    if problems:
+        raise SchemaError("\n".join(problems))
+
+
+def _wanted(source: InputConfig) -> list[tuple[str, str]]:
+    named = [("text", source.text), ("id", source.id), ("source", source.source)]
+    return [(n, c) for n, c in named if c is not None] + [("columns", column) for column in source.columns]
+
+
+def _missing(name: str, column: str, found: list[str]) -> str:
+    close = difflib.get_close_matches(column, found, n=1)
+    hint = f"did you mean '{close[0]}'?" if close else f"found {', '.join(found[:20]) or 'none'}"
+    return f"input.{name}: no column '{column}' ({hint})"
+
+
+def _first_line(error: PySparkException) -> str:
+    return " ".join(str(error).split("\n", 1)[0].split())[:300]

@@ -1,0 +1,38 @@
+"""A seeded random sample of exactly N documents, the same for any partitioning and any order of the input."""
+
+from typing import NamedTuple
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from betr_spark.ordering import ORDER_HASH, ORDER_KEY, WEIGHT, before, longest_prefix, unsigned
+from betr_spark.schemas import DOC_ID
+
+
+class Sample(NamedTuple):
+    """The sampled rows, and how many were asked for and found by id."""
+
+    documents: DataFrame
+    n_ids: int
+
+
+def sample(documents: DataFrame, ids: DataFrame, *, n_documents: int, seed: int) -> Sample:
+    """Take the documents whose hash of (seed, doc_id) is among the `n_documents` smallest.
+
+    Args:
+        documents: rows with doc_id; only the sampled ones are kept.
+        ids: every doc_id once; read once for each 16 bits of the cut, so persist it.
+        n_documents: size of the sample, in ids; all of them where there are fewer.
+        seed: of the hash.
+    """
+
+    def with_order(rows: DataFrame) -> DataFrame:
+        hash64 = F.xxhash64(F.lit(seed), DOC_ID)
+        key = F.shiftrightunsigned(unsigned(hash64), 32)
+        return rows.withColumn(ORDER_KEY, key).withColumn(ORDER_HASH, hash64)
+
+    weighted = with_order(ids).withColumn(WEIGHT, F.lit(1).cast("bigint"))
+    prefix = longest_prefix(weighted, budget=n_documents)
+    ordered = with_order(documents)
+    taken = ordered if prefix.end is None else ordered.where(before(prefix.end))
+    return Sample(taken.drop(ORDER_KEY, ORDER_HASH), prefix.weight)

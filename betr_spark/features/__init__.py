@@ -1,0 +1,1 @@
+"""The one pass over the text: hashes, MinHash bands, token counts, logits."""

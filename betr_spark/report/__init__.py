@@ -1,0 +1,1 @@
+"""What was selected, in figures."""

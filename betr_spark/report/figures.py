@@ -1,0 +1,67 @@
+"""What was selected, in a few figures: share of each source before and after, and the best documents."""
+
+from typing import NamedTuple
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from betr_spark import schemas, tables
+from betr_spark.config import Config
+from betr_spark.schemas import DOC_ID, N_TOKENS, RANK, SCORE, SOURCE, TEXT
+
+_BEST = 10
+_TEXT_SHOWN = 100
+_SOURCES_SHOWN = 20
+
+
+class SourceShare(NamedTuple):
+    """Tokens of one source: their share of the survivors' tokens and of the kept ones, in [0, 1]."""
+
+    source: str
+    before: float
+    after: float
+
+
+class SelectionFigures(NamedTuple):
+    """Figures of one selection; `best` is (rank, score, source, doc_id, start of the text)."""
+
+    name: str
+    n_documents: int
+    n_tokens: int
+    shares: list[SourceShare]
+    best: list[tuple[int, float, str, str, str]]
+
+
+def source_shares(before: DataFrame, after: DataFrame, *, most: int = _SOURCES_SHOWN) -> list[SourceShare]:
+    """Shares of the sources with the most tokens, by tokens before.
+
+    Args:
+        before: source, n_tokens; one row a document.
+        after: source, n_tokens; one row a document.
+        most: how many sources.
+    """
+
+    def tokens(rows: DataFrame, name: str) -> DataFrame:
+        return rows.groupBy(F.coalesce(SOURCE, F.lit("(none)")).alias(SOURCE)).agg(F.sum(N_TOKENS).alias(name))
+
+    both = tokens(before, "before").join(tokens(after, "after"), on=SOURCE, how="left").fillna(0)
+    totals = both.agg(F.sum("before"), F.sum("after")).first()
+    total_before, total_after = (max(1, value or 0) for value in totals or (0, 0))
+    rows = both.orderBy(F.desc("before"), SOURCE).limit(most).collect()  # `most` rows
+    return [SourceShare(row[SOURCE], row["before"] / total_before, row["after"] / total_after) for row in rows]
+
+
+def selection_figures(spark: SparkSession, config: Config, name: str) -> SelectionFigures:
+    """Read the figures of one finished selection."""
+    selected = tables.read(spark, config.table(f"selected/{name}"))
+    features = tables.read(spark, config.table(schemas.FEATURES_TABLE)).where(F.col(N_TOKENS) > 0)
+    removed = tables.read(spark, config.table(schemas.DUPLICATES_TABLE)).select(DOC_ID)
+    survivors = features.join(removed, on=DOC_ID, how="left_anti")
+    size = selected.agg(F.count("*"), F.sum(N_TOKENS)).first()
+    n_documents, n_tokens = (int(value or 0) for value in size or (0, 0))
+    top = selected.where(F.col(RANK) <= _BEST).orderBy(RANK)
+    best = [
+        (row[RANK], row[SCORE], row[SOURCE] or "(none)", row[DOC_ID], " ".join(row[TEXT].split())[:_TEXT_SHOWN])
+        for row in top.select(RANK, SCORE, SOURCE, DOC_ID, F.substring(TEXT, 1, 4 * _TEXT_SHOWN).alias(TEXT)).collect()
+    ]
+    return SelectionFigures(name, n_documents, n_tokens, source_shares(survivors, selected), best)

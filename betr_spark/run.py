@@ -1,0 +1,79 @@
+"""All stages in the data's order; what each would do, without doing it."""
+
+import logging
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
+
+from pyspark.sql import SparkSession
+
+from betr_spark import schemas, tables
+from betr_spark.config import Config
+from betr_spark.dedup import stage as dedup
+from betr_spark.features import stage as features
+from betr_spark.ranking import stage as ranking
+from betr_spark.scorer import stage as scorer
+from betr_spark.selection import stage as selection
+from betr_spark.tables import StageKey, StageRun
+
+_logger = logging.getLogger(__name__)
+
+STAGES: dict[str, Callable[[SparkSession, Config], list[StageRun]]] = {
+    "rank": ranking.run,
+    "train": scorer.run,
+    "features": features.run,
+    "dedup": dedup.run,
+    "select": selection.run,
+}
+
+
+class Planned(NamedTuple):
+    """What a stage would do: `work` is False where its output is up to date; `why` says what it waits for."""
+
+    stage: str
+    work: bool
+    why: str
+
+
+def run_all(spark: SparkSession, config: Config) -> list[StageRun]:
+    """Run every stage; finished ones are skipped and say so."""
+    runs = []
+    for name, stage in STAGES.items():
+        _logger.info("%s: started", name)
+        runs += stage(spark, config)
+    return runs
+
+
+def plan(spark: SparkSession, config: Config) -> list[Planned]:
+    """Tell what `run_all` would do now. Nothing is written; behind a stage that has work, every later one has too."""
+    planned: list[Planned] = []
+    changed: str | None = None
+    for stage, path, find in _outputs(config):
+        if changed is not None:
+            planned.append(Planned(stage, True, f"after {changed}"))
+            continue
+        wanted = find(spark, config)
+        if _is_current(spark, config, stage, path, wanted):
+            planned.append(Planned(stage, False, "up to date"))
+        else:
+            planned.append(Planned(stage, True, "other settings or input" if tables.exists(spark, path) else "not made yet"))
+            changed = None if stage.startswith(("select/", "train/")) else stage
+    return planned
+
+
+def _outputs(config: Config) -> Iterator[tuple[str, str, Callable[[SparkSession, Config], StageKey]]]:
+    yield "rank", config.table(schemas.RANKED_SAMPLE_TABLE), ranking.key
+    for name in config.trained_scorers():
+        yield f"train/{name}", scorer.folder(config, name), lambda s, c, n=name: scorer.key(s, c, n)
+    yield "features", config.table(schemas.FEATURES_TABLE), features.key
+    yield "dedup", config.table(schemas.DUPLICATES_TABLE), dedup.key
+    for name in config.selections:
+        yield f"select/{name}", config.table(f"selected/{name}"), lambda s, c, n=name: selection.key(s, c, n)
+
+
+def _is_current(spark: SparkSession, config: Config, stage: str, path: str, wanted: StageKey) -> bool:
+    if stage.startswith("train/"):
+        made = scorer.trained(spark, config, stage.removeprefix("train/"))
+    else:
+        commit = tables.newest_commit(spark, path)
+        made = StageRun.from_json(commit.user_metadata) if commit else None
+    return made is not None and made.key == wanted.key

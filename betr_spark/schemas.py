@@ -1,0 +1,71 @@
+"""Column names and table schemas, one constant each. Schemas are DDL strings, so that this module needs no pyspark."""
+
+DOC_ID = "doc_id"
+SOURCE = "source"
+TEXT = "text"
+N_BYTES = "n_bytes"
+N_WORDS = "n_words"
+N_TOKENS = "n_tokens"
+CONTENT_HASH = "content_hash"
+BANDS = "bands"
+SIGNATURE = "signature"
+BEST_RANK = "best_rank"
+BEST_COSINE = "best_cosine"
+BEST_BENCHMARK = "best_benchmark"
+BEST_EXAMPLE = "best_example"
+LABEL = "label"
+SPLIT = "split"
+KEPT_DOC_ID = "kept_doc_id"
+KIND = "kind"
+SIMILARITY = "similarity"
+COMPONENT_ID = "component_id"
+COMPONENT_SIZE = "component_size"
+RANK = "rank"
+SCORE = "score"
+LOGIT = "logit"
+REASON = "reason"
+DETAIL = "detail"
+ROW = "row"
+INPUT_FILE = "input_file"
+EMBEDDING = "embedding"
+
+TRAIN, VALIDATION = "train", "validation"
+EXACT, NEAR = "exact", "near"
+
+RANKED_SAMPLE_TABLE = "ranked_sample"
+SAMPLE_TABLE = "_sample"
+FEATURES_TABLE = "features"
+DUPLICATES_TABLE = "duplicates"
+QUARANTINE_TABLE = "quarantine"
+RUNS_TABLE = "runs"
+
+SAMPLE = f"{DOC_ID} string, {SOURCE} string, {TEXT} string, {EMBEDDING} binary"
+RANKED_SAMPLE = (
+    f"{DOC_ID} string, {SOURCE} string, {BEST_RANK} int, {BEST_COSINE} float, {BEST_BENCHMARK} string, "
+    f"{BEST_EXAMPLE} int, {LABEL} int, {SPLIT} string"
+)
+FEATURES = (
+    f"{DOC_ID} string, {SOURCE} string, {N_BYTES} int, {N_WORDS} int, {N_TOKENS} int, {CONTENT_HASH} binary, "
+    f"{BANDS} array<bigint>, {SIGNATURE} binary"
+)
+DUPLICATES = (
+    f"{DOC_ID} string, {KEPT_DOC_ID} string, {KIND} string, {SIMILARITY} float, {COMPONENT_ID} string, "
+    f"{COMPONENT_SIZE} bigint"
+)
+QUARANTINE = f"{REASON} string, {DETAIL} string, {ROW} string, {INPUT_FILE} string"
+SELECTED_COLUMNS = (RANK, DOC_ID, TEXT, SOURCE, SCORE, LOGIT, N_TOKENS)
+RUNS = (
+    "run_id string, stage string, started_at timestamp, seconds double, rows_in bigint, rows_out bigint, "
+    "dropped map<string,bigint>, metrics map<string,double>, key string, config string, package_version string, "
+    "input_versions map<string,string>"
+)
+
+
+def logit_column(scorer: str) -> str:
+    """Name of a scorer's column in `features`."""
+    return f"{LOGIT}_{scorer}"
+
+
+def features_schema(scorers: list[str]) -> str:
+    """DDL of `features`: the fixed columns and one nullable float logit a scorer (null: no text)."""
+    return ", ".join([FEATURES, *(f"{logit_column(scorer)} float" for scorer in scorers)])

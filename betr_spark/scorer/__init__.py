@@ -1,0 +1,1 @@
+"""fastText training, folding, the n-gram table and its kernel, the artifact."""

@@ -1,0 +1,81 @@
+"""The scorer on disk: `scorers/NAME/tables-SHA.npz` (folded arrays) and `scorer.json` beside it, written last."""
+
+import hashlib
+import io
+import json
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from pyspark.sql import SparkSession
+
+from betr_spark import files
+from betr_spark.errors import ArtifactError
+from betr_spark.scorer.table import NgramTable
+
+
+class Scorer(NamedTuple):
+    """A folded model and what scorer.json says of it (`sha256`, `key`, hyper-parameters, metrics)."""
+
+    name: str
+    table: NgramTable
+    about: Mapping[str, Any]
+
+
+def sha256(table: NgramTable) -> str:
+    """Digest of a table's arrays: names, types, shapes and bytes, hex."""
+    digest = hashlib.sha256()
+    for name, array in sorted(table.arrays().items()):
+        digest.update(f"{name} {array.dtype.str} {array.shape};".encode())
+        digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
+
+
+def save(spark: SparkSession, folder: str, table: NgramTable, about: Mapping[str, Any]) -> dict[str, Any]:
+    """Write an artifact; scorer.json last, so that it never speaks of arrays that are not there.
+
+    Returns:
+        What scorer.json says: `about` with `sha256` and `arrays` added.
+    """
+    digest = sha256(table)
+    packed = io.BytesIO()
+    np.savez(packed, allow_pickle=False, **table.arrays())
+    arrays = f"tables-{digest[:16]}.npz"
+    files.write_bytes(spark, f"{folder}/{arrays}", packed.getvalue())
+    full = {**about, "arrays": arrays, "sha256": digest}
+    files.write_bytes(spark, f"{folder}/scorer.json", json.dumps(full, indent=2, sort_keys=True).encode())
+    for old in files.children(spark, folder):
+        if old.startswith("tables-") and old != arrays:
+            files.delete(spark, f"{folder}/{old}")
+    return full
+
+
+def describe(spark: SparkSession, folder: str) -> dict[str, Any] | None:
+    """Read scorer.json; None where it is missing or cut short, which a new training mends."""
+    path = f"{folder}/scorer.json"
+    if not files.exists(spark, path):
+        return None
+    try:
+        about = json.loads(files.read_bytes(spark, path))
+    except ValueError:
+        return None
+    return about if isinstance(about, dict) and {"arrays", "sha256"} <= set(about) else None
+
+
+def load(spark: SparkSession, folder: str, name: str) -> Scorer:
+    """Read an artifact.
+
+    Raises:
+        ArtifactError: it is not there, or its arrays are not those that scorer.json was written for.
+    """
+    about = describe(spark, folder)
+    if about is None:
+        raise ArtifactError(f"{folder}: no trained scorer '{name}'; `betr-spark train` makes it")
+    try:
+        with np.load(io.BytesIO(files.read_bytes(spark, f"{folder}/{about['arrays']}")), allow_pickle=False) as arrays:
+            table = NgramTable.from_arrays({key: arrays[key] for key in arrays.files})
+    except (ValueError, KeyError, OSError) as error:
+        raise ArtifactError(f"{folder}/{about['arrays']}: damaged ({error}); `betr-spark train --again` mends it") from None
+    if sha256(table) != about["sha256"]:
+        raise ArtifactError(f"{folder}/{about['arrays']}: sha256 differs from scorer.json; `betr-spark train --again` mends it")
+    return Scorer(name, table, about)

@@ -1,0 +1,147 @@
+"""fastText on labelled texts: settings by size (method 3), training, folding, figures on the validation split."""
+
+import logging
+import tempfile
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from betr_spark.config import ScorerConfig
+from betr_spark.corpus.text import prepare
+from betr_spark.errors import ArtifactError, DataError
+from betr_spark.scorer.fold import fold
+from betr_spark.scorer.kernel import score
+from betr_spark.scorer.table import NgramTable
+
+POSITIVE, NEGATIVE = "__label__1", "__label__0"
+PAPER = {"ws": 10, "minCount": 5, "wordNgrams": 2, "bucket": 2_000_000, "loss": "softmax"}
+PAPER_SETTINGS = (0.03, 5)
+LARGE_SAMPLE = 500_000
+SMALL_SAMPLE_GRID = ((0.5, 25), (1.0, 50))
+LEAST_AUC, LEAST_SD = 0.6, 0.01
+_LEAST_MIN_COUNT_DOCUMENTS = 200
+_logger = logging.getLogger(__name__)
+
+
+class Trained(NamedTuple):
+    """A folded model, the settings it was trained with, and its figures on the validation split."""
+
+    table: NgramTable
+    settings: dict[str, float | int | str]
+    metrics: dict[str, float]
+
+
+class Labelled(NamedTuple):
+    """Texts held out, with their labels (1 positive, 0 negative)."""
+
+    texts: Sequence[str]
+    labels: NDArray[np.int8]
+
+
+def candidates(scorer: ScorerConfig, *, n_documents: int) -> list[tuple[float, int]]:
+    """Pairs (lr, epochs) to try: the configured ones; for `auto` the paper's from 500,000 documents on, else a grid."""
+    grid = [PAPER_SETTINGS] if n_documents >= LARGE_SAMPLE else list(SMALL_SAMPLE_GRID)
+    pairs = [
+        (lr if scorer.lr == "auto" else scorer.lr, epochs if scorer.epochs == "auto" else scorer.epochs)
+        for lr, epochs in grid
+    ]
+    return list(dict.fromkeys(pairs))
+
+
+def write_lines(path: Path, rows: Iterable[tuple[str, int]]) -> int:
+    """Write training lines of prepared text, skipping texts without a word; returns their number."""
+    count = 0
+    with path.open("w", encoding="utf-8", newline="\n") as file:
+        for text, label in rows:
+            prepared = prepare(text)
+            if prepared.strip(" "):
+                file.write(f"{POSITIVE if label else NEGATIVE} {prepared}\n")
+                count += 1
+    return count
+
+
+def train(scorer: ScorerConfig, rows: Iterable[tuple[str, int]], validation: Labelled, *, name: str) -> Trained:
+    """Train, choosing among the candidates by validation AUC.
+
+    Args:
+        scorer: hyper-parameters.
+        rows: (text, label) in an order that repeats; they go to a file, so only one is held at a time.
+        validation: texts held out.
+        name: of the scorer, for messages.
+
+    Raises:
+        DataError: a class is missing from either split.
+        ArtifactError: no candidate trained (AUC < 0.6 or sd of P < 0.01); gives the figures.
+    """
+    if len(set(validation.labels.tolist())) < 2:  # noqa: PLR2004 - both classes
+        raise DataError(
+            f"scorers.{name}: {len(validation.labels)} validation documents of one class; raise sample.documents"
+        )
+    with tempfile.TemporaryDirectory(prefix="betr-spark-train-") as folder:
+        lines = Path(folder) / "train.txt"
+        n_documents = write_lines(lines, rows)
+        tried = [
+            _train_once(scorer, lines, validation, lr=lr, epochs=epochs, n_documents=n_documents)
+            for lr, epochs in candidates(scorer, n_documents=n_documents)
+        ]
+    for one in tried:
+        _logger.info("scorers.%s: %s -> %s", name, one.settings, one.metrics)
+    best = max(tried, key=lambda one: one.metrics["validation_auc"])
+    if best.metrics["validation_auc"] < LEAST_AUC or best.metrics["validation_sd"] < LEAST_SD:
+        figures = "; ".join(
+            f"lr {t.settings['lr']} x {t.settings['epochs']} epochs: AUC {t.metrics['validation_auc']:.3f}, "
+            f"sd of P {t.metrics['validation_sd']:.2g}"
+            for t in tried
+        )
+        raise ArtifactError(
+            f"scorers.{name}: did not train on {n_documents} documents ({figures}; wanted AUC >= {LEAST_AUC} and "
+            f"sd >= {LEAST_SD}); raise sample.documents"
+        )
+    return best
+
+
+def score_texts(texts: Sequence[str], table: NgramTable) -> NDArray[np.float32]:
+    """Logits of texts, NaN where there is no word; through the kernel that scores the corpus."""
+    encoded = [text.encode("utf-8", "replace") for text in texts]
+    offsets = np.concatenate([[0], np.cumsum([len(text) for text in encoded], dtype=np.int64)]).astype(np.int64)
+    data = np.frombuffer(b"".join(encoded), np.uint8)
+    return score(data, offsets, [table])[1][:, 0]
+
+
+def area_under_curve(logits: NDArray[np.float32], labels: NDArray[np.int8]) -> float:
+    """Probability that a positive has the higher logit, ties counting half."""
+    positive, negative = np.sort(logits[labels == 1]), np.sort(logits[labels == 0])
+    below = np.searchsorted(negative, positive, side="left")
+    not_above = np.searchsorted(negative, positive, side="right")
+    return float((below + not_above).sum() / (2 * len(positive) * len(negative)))
+
+
+def _train_once(
+    scorer: ScorerConfig, lines: Path, validation: Labelled, *, lr: float, epochs: int, n_documents: int
+) -> Trained:
+    import fasttext  # noqa: PLC0415 - the driver alone needs it
+
+    fixed = {**PAPER, "minCount": PAPER["minCount"] if n_documents >= _LEAST_MIN_COUNT_DOCUMENTS else 1}
+    model = fasttext.train_supervised(
+        input=str(lines), lr=lr, epoch=epochs, dim=scorer.dim, thread=scorer.threads, seed=scorer.seed, verbose=0, **fixed
+    )
+    if set(model.get_labels()) != {POSITIVE, NEGATIVE}:
+        raise DataError(f"training documents of one class only ({', '.join(model.get_labels())}); raise sample.documents")
+    table = fold(model, positive=POSITIVE)
+    logits = np.nan_to_num(score_texts(validation.texts, table), nan=0.0)
+    probability = 1 / (1 + np.exp(-logits.astype(np.float64)))
+    accuracy = np.mean((logits > 0) == (validation.labels == 1))
+    settings: dict[str, float | int | str] = {
+        **fixed, "lr": lr, "epochs": epochs, "dim": scorer.dim, "threads": scorer.threads, "seed": scorer.seed
+    }  # fmt: skip
+    metrics = {
+        "validation_auc": area_under_curve(logits, validation.labels),
+        "validation_accuracy": float(accuracy),
+        "validation_sd": float(probability.std()),
+        "n_training": float(n_documents),
+        "n_validation": float(len(validation.labels)),
+    }
+    return Trained(table, settings, metrics)

@@ -1,0 +1,1 @@
+"""Exact budgets, the global rank, and the selected documents."""

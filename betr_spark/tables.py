@@ -1,0 +1,217 @@
+"""The only place that knows Delta: reading, atomic writes, the key in a commit's userMetadata, the `runs` table."""
+
+import dataclasses
+import hashlib
+import json
+import logging
+import time
+import uuid
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any, NamedTuple, Self
+
+from delta.tables import DeltaTable
+from pydantic import BaseModel
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.types import StructType
+
+from betr_spark import __version__, schemas
+from betr_spark.errors import DataError
+
+FORMAT_VERSION = "1"
+RUN_ID = uuid.uuid4().hex
+# Commits that move or remove files without changing a row: the table still is what its last writer made.
+_HOUSEKEEPING = frozenset({"OPTIMIZE", "VACUUM START", "VACUUM END", "REORG"})
+_USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
+_logger = logging.getLogger(__name__)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StageKey:
+    """What a stage's output depends on; equal `key`, equal output."""
+
+    stage: str
+    config: str
+    input_versions: Mapping[str, str]
+
+    @classmethod
+    def of(cls, stage: str, settings: Mapping[str, Any], **input_versions: str) -> Self:
+        """Build from the settings that matter (models or plain values) and the versions of the inputs."""
+        plain = {k: v.model_dump() if isinstance(v, BaseModel) else v for k, v in settings.items()}
+        return cls(stage=stage, config=json.dumps(plain, sort_keys=True, default=str), input_versions=input_versions)
+
+    @property
+    def key(self) -> str:
+        """sha256, hex."""
+        text = json.dumps([FORMAT_VERSION, self.stage, self.config, dict(self.input_versions)], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StageRun:
+    """One row of `runs`; `skipped` marks work found finished (then it tells of the run that did it)."""
+
+    run_id: str
+    stage: str
+    started_at: float
+    seconds: float
+    rows_in: int
+    rows_out: int
+    dropped: Mapping[str, int]
+    metrics: Mapping[str, float]
+    key: str
+    config: str
+    input_versions: Mapping[str, str]
+    package_version: str = __version__
+    skipped: bool = False
+
+    def to_json(self, **more: str | int) -> str:
+        """Encode as the userMetadata of the commit that this run made, with `more` beside the fields."""
+        return to_json({**{k: v for k, v in dataclasses.asdict(self).items() if k != "skipped"}, **more})
+
+    @classmethod
+    def from_json(cls, text: str) -> Self | None:
+        """Decode; None where it is not one of ours."""
+        values = as_object(text)
+        names = {field.name for field in dataclasses.fields(cls)} - {"skipped"}
+        return cls(**{name: values[name] for name in names}, skipped=True) if names <= set(values) else None
+
+
+class Clock:
+    """Start of a stage, and the StageRun at its end."""
+
+    def __init__(self, key: StageKey) -> None:
+        """Start now."""
+        self.key, self.started_at = key, time.time()
+
+    def done(
+        self, *, rows_in: int, rows_out: int, dropped: Mapping[str, int] | None = None,
+        metrics: Mapping[str, float] | None = None,
+    ) -> StageRun:  # fmt: skip
+        """Make the record of the run that ends now."""
+        return StageRun(
+            run_id=RUN_ID, stage=self.key.stage, started_at=self.started_at, seconds=time.time() - self.started_at,
+            rows_in=rows_in, rows_out=rows_out, dropped=dropped or {},
+            metrics={name: float(value) for name, value in (metrics or {}).items()}, key=self.key.key,
+            config=self.key.config, input_versions=self.key.input_versions,
+        )  # fmt: skip
+
+
+def to_json(values: Mapping[str, Any]) -> str:
+    """Encode userMetadata."""
+    return json.dumps(dict(values), sort_keys=True)
+
+
+def as_object(text: str | None) -> dict[str, Any]:
+    """Parse a JSON object; empty where it is anything else."""
+    try:
+        value = json.loads(text or "")
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def exists(spark: SparkSession, path: str) -> bool:
+    """Tell whether a Delta table is there."""
+    return DeltaTable.isDeltaTable(spark, path)
+
+
+def read(spark: SparkSession, path: str) -> DataFrame:
+    """Read the newest version of a table.
+
+    Raises:
+        DataError: if there is no table; names the command that makes it.
+    """
+    if not exists(spark, path):
+        raise DataError(f"{path}: no such Delta table; `betr-spark run` makes it")
+    return spark.read.format("delta").load(path)
+
+
+class Commit(NamedTuple):
+    """A commit of a table's history."""
+
+    version: int
+    user_metadata: str
+
+
+def commits(spark: SparkSession, path: str) -> Iterator[Commit]:
+    """Yield a table's commits, newest first, without those of OPTIMIZE and VACUUM; none where there is no table."""
+    if exists(spark, path):
+        history = DeltaTable.forPath(spark, path).history().select("version", "operation", "userMetadata")
+        for commit in history.toLocalIterator():
+            if commit["operation"] not in _HOUSEKEEPING:
+                yield Commit(int(commit["version"]), str(commit["userMetadata"] or ""))
+
+
+def newest_commit(spark: SparkSession, path: str) -> Commit | None:
+    """Return the newest of `commits`, None where there is none."""
+    return next(commits(spark, path), None)
+
+
+def input_version(spark: SparkSession, path: str) -> str:
+    """Version of a table as stage keys name it: number and writer's run, so that a table made anew differs."""
+    commit = newest_commit(spark, path)
+    made = StageRun.from_json(commit.user_metadata) if commit else None
+    return f"{commit.version if commit else -1}:{made.run_id if made else ''}"
+
+
+def finished(spark: SparkSession, output: str, path: str, key: StageKey) -> StageRun | None:
+    """Return the run that already made the table under the same key, or None when there is work to do.
+
+    The run's row in `runs` is written now if its process died between the table's commit and that row.
+    """
+    commit = newest_commit(spark, path)
+    made = StageRun.from_json(commit.user_metadata) if commit else None
+    if made is None or made.key != key.key:
+        return None
+    record(spark, output, made)
+    return made
+
+
+def overwrite(table: DataFrame, path: str, *, user_metadata: str, transaction: tuple[str, int] | None = None) -> None:
+    """Replace rows and schema in one commit; with `transaction` (name, number) a repeated call does nothing."""
+    _writer(table, user_metadata, transaction).mode("overwrite").option("overwriteSchema", "true").save(path)
+
+
+def append(table: DataFrame, path: str, *, user_metadata: str, transaction: tuple[str, int] | None = None) -> None:
+    """Add rows in one commit; with `transaction` (name, number) a repeated call does nothing."""
+    _writer(table, user_metadata, transaction).mode("append").save(path)
+
+
+def _writer(table: DataFrame, user_metadata: str, transaction: tuple[str, int] | None) -> Any:
+    writer = table.write.format("delta").option("userMetadata", user_metadata)
+    if transaction is not None:
+        writer = writer.option("txnAppId", transaction[0]).option("txnVersion", transaction[1])
+    return writer
+
+
+def mark(spark: SparkSession, path: str, *, name: str, value: str, user_metadata: str) -> None:
+    """Make a commit that changes no row, to carry `user_metadata`; it sets the table property `betr.NAME`."""
+    with _session_metadata(spark, user_metadata):
+        spark.sql(f"ALTER TABLE delta.`{path.replace('`', '``')}` SET TBLPROPERTIES ('betr.{name}' = '{value}')")
+
+
+@contextmanager
+def _session_metadata(spark: SparkSession, user_metadata: str) -> Iterator[None]:
+    spark.conf.set(_USER_METADATA, user_metadata)
+    try:
+        yield
+    finally:
+        spark.conf.unset(_USER_METADATA)
+
+
+def record(spark: SparkSession, output: str, run: StageRun) -> None:
+    """Add a run's row to `runs`, once, however often this is called."""
+    row = {**dataclasses.asdict(run), "started_at": datetime.fromtimestamp(run.started_at, UTC)}
+    schema = StructType.fromDDL(schemas.RUNS)
+    rows = spark.createDataFrame([tuple(row[name] for name in schema.names)], schema).coalesce(1)
+    transaction = (f"{run.run_id}/{run.stage}", 1)
+    append(rows, f"{output.rstrip('/')}/{schemas.RUNS_TABLE}", user_metadata="", transaction=transaction)
+    if not run.skipped:
+        _logger.info("%s: %d rows in, %d out, %.1f s", run.stage, run.rows_in, run.rows_out, run.seconds)
+
+
+def input_stream(spark: SparkSession, path: str, *, max_bytes: int) -> DataFrame:
+    """Follow a Delta source's appends; a commit that changes rows in place raises in the query."""
+    return spark.readStream.format("delta").option("maxBytesPerTrigger", str(max_bytes)).load(path)

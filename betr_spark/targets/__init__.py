@@ -1,0 +1,1 @@
+"""Benchmark examples: loading, templates, balancing."""

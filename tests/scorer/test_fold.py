@@ -1,0 +1,116 @@
+"""Folded scores against fastText's own probabilities."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import fasttext
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from betr_spark.corpus.text import prepare
+from betr_spark.errors import ArtifactError
+from betr_spark.scorer.fold import fold
+from betr_spark.scorer.kernel import score
+from betr_spark.scorer.table import NgramTable
+from betr_spark.scorer.train import score_texts
+
+DOCUMENTS = Path(__file__).parents[2].parent / "shared/data/corpus/documents.parquet"
+# Below about 32 MB of input matrix, fastText 0.9.3 with one thread may train on uninitialised memory (see train.py).
+LARGE_ENOUGH = {"dim": 16, "bucket": 700_000}
+ODD = [
+    "one", " lead and trail ", "a\tb\rc\vd\fe\0f", "x\u2028y\u2029z\u0085w\u00a0v\u3000u\u2003t", "\x1c\x1d\x1e\x1fq",
+    "__label__1 __label__0 __label__", "a __label__x b", "tail </s>", "</s> head", "mid </s> dle </s>x x</s>",
+    "naïve café Ω 漢字 カナ ไทย 😀 ", "same same same", "w" * 5000, "\u200b", "a\u0301", "</s>", "____label__1", "_ < __ </",
+]  # fmt: skip
+
+
+def train(folder: Path, texts: list[str], **options: Any) -> Any:
+    path = folder / "train.txt"
+    lines = [f"__label__{int('w7' in text or 'function' in text)} {prepare(text)}" for text in texts]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+    settings = {"loss": "softmax", "wordNgrams": 2, "lr": 1.0, "epoch": 20, "minCount": 2, **LARGE_ENOUGH, **options}
+    return fasttext.train_supervised(input=str(path), thread=1, verbose=0, **settings)
+
+
+def fasttext_probability(model: Any, text: str) -> float:
+    found = {label: p for p, label in model.f.predict(prepare(text) + "\n", 2, 0.0, "strict")}
+    return float(found["__label__1"])
+
+
+def folded_probability(table: NgramTable, texts: list[str]) -> np.ndarray:
+    return 1 / (1 + np.exp(-score_texts(texts, table).astype(np.float64)))
+
+
+def made_up(count: int, seed: int) -> list[str]:
+    pick = random.Random(seed)
+    words = [f"w{i}" for i in range(300)] + ["café", "漢字", "naïve", "</s>", "__label__9", "😀"]
+    spaces = [" ", "  ", "\n", "\t", "\u2028", "\u00a0", "\0"]
+    return [
+        "".join(pick.choice(words) + pick.choice(spaces) for _ in range(pick.randint(1, 120))) for _ in range(count)
+    ]
+
+
+@pytest.mark.parametrize("ngrams", [2, 3])
+def test_made_up_and_odd_texts_score_as_fasttext_does(tmp_path: Path, ngrams: int) -> None:
+    model = train(tmp_path, made_up(400, 1) + ODD, wordNgrams=ngrams)
+    texts = made_up(500, 2) + ODD
+    own = np.array([fasttext_probability(model, text) for text in texts])
+    folded = folded_probability(fold(model, positive="__label__1"), texts)
+    assert np.abs(own - folded).max() <= 1e-4
+    assert own.std() > 0.05  # the model says something
+
+
+@pytest.mark.skipif(not DOCUMENTS.exists(), reason="needs shared/data")
+def test_ten_thousand_real_documents_score_as_fasttext_does(tmp_path: Path) -> None:
+    texts = pq.read_table(DOCUMENTS, columns=["text"]).column("text").to_pylist()
+    model = train(tmp_path, texts[:1500])
+    texts = texts[1000:11_000]
+    own = np.array([fasttext_probability(model, text) for text in texts])
+    folded = folded_probability(fold(model, positive="__label__1"), texts)
+    assert np.abs(own - folded).max() <= 1e-4
+    assert own.std() > 0.05
+
+
+def test_the_other_label_as_positive_turns_the_sign(tmp_path: Path) -> None:
+    model = train(tmp_path, made_up(100, 3))
+    texts = made_up(20, 4)
+    one = score_texts(texts, fold(model, positive="__label__1"))
+    other = score_texts(texts, fold(model, positive="__label__0"))
+    np.testing.assert_allclose(one, -other, rtol=1e-5, atol=1e-6)
+
+
+def test_a_model_that_does_not_fold_is_refused(tmp_path: Path) -> None:
+    model = train(tmp_path, made_up(100, 5), loss="ova")
+    with pytest.raises(ArtifactError, match="loss ova; softmax is wanted"):
+        fold(model, positive="__label__1")
+    with pytest.raises(ArtifactError, match="labels"):
+        fold(train(tmp_path, made_up(100, 5)), positive="__label__7")
+
+
+def test_a_document_without_a_word_has_no_logit_and_no_words() -> None:
+    table = NgramTable.build(["a"], np.ones(1, np.float32), np.zeros(8, np.float32), word_ngrams=2)
+    texts = ["", " \n\t\0 ", "\u3000\u2028", "a"]
+    assert np.isnan(score_texts(texts, table)).tolist() == [True, True, True, False]
+
+
+def test_an_unknown_word_with_a_known_hash_is_not_mistaken() -> None:
+    known, unknown = "costarring", "liquid"  # both have FNV-1a hash 0x5e4daa9d
+    table = NgramTable.build([known], np.ones(1, np.float32), np.zeros(8, np.float32), word_ngrams=1)
+    data = np.frombuffer(f"{known}{unknown}".encode(), np.uint8)
+    offsets = np.array([0, len(known), len(known) + len(unknown)], np.int64)
+    words, logits = score(data, offsets, [table])
+    assert words.tolist() == [1, 1]
+    assert logits[:, 0].tolist() == [1.0, 0.0]
+
+
+def test_several_tables_score_as_each_alone(tmp_path: Path) -> None:
+    tables = [fold(train(tmp_path, made_up(100, seed)), positive="__label__1") for seed in (6, 7)]
+    texts = [text.encode() for text in made_up(30, 8)]
+    data = np.frombuffer(b"".join(texts), np.uint8)
+    offsets = np.cumsum([0, *map(len, texts)]).astype(np.int64)
+    _, both = score(data, offsets, tables)
+    alone = np.column_stack([score(data, offsets, [table])[1][:, 0] for table in tables])
+    np.testing.assert_array_equal(both, alone)
+    assert score(data, offsets, [])[1].shape == (30, 0)
