@@ -188,8 +188,10 @@ def _writer(table: DataFrame, user_metadata: str, transaction: tuple[str, int] |
 
 def mark(spark: SparkSession, path: str, *, name: str, value: str, user_metadata: str) -> None:
     """Make a commit that changes no row, to carry `user_metadata`; it sets the table property `betr.NAME`."""
+    detail = DeltaTable.forPath(spark, path).detail().select("location").first()
+    location = str(detail["location"] if detail else path).replace("`", "``")  # SQL takes absolute paths only
     with _session_metadata(spark, user_metadata):
-        spark.sql(f"ALTER TABLE delta.`{path.replace('`', '``')}` SET TBLPROPERTIES ('betr.{name}' = '{value}')")
+        spark.sql(f"ALTER TABLE delta.`{location}` SET TBLPROPERTIES ('betr.{name}' = '{value}')")
 
 
 @contextmanager

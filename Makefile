@@ -1,0 +1,54 @@
+# Everything runs from .venv; the only things wanted beforehand are Python 3.11+, a JDK 17+, make and a C++ compiler.
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+DEMO_DOCUMENTS ?= 12000
+BIN := .venv/bin
+
+.PHONY: help setup demo test lint e2e bench package clean
+
+help: ## print this help
+	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+setup: .venv/.done ## make .venv, install the locked packages, fetch Delta's jars once
+
+.venv/.done: requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "error: Python 3.11 or later is wanted; name one with PYTHON=..." >&2; exit 2; }
+	@command -v c++ >/dev/null || command -v g++ >/dev/null || { echo "error: a C++ compiler is wanted (fastText is built from source)" >&2; exit 2; }
+	@command -v java >/dev/null || [ -n "$${JAVA_HOME:-}" ] || { echo "error: a JDK 17 or later is wanted" >&2; exit 2; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	$(BIN)/betr-spark jars
+	@touch $@
+
+demo: setup ## build a corpus from this machine's Python packages, run the whole line on it, print what was selected
+	$(BIN)/python conf/demo/build_corpus.py --output out/demo-corpus --documents $(DEMO_DOCUMENTS)
+	$(BIN)/betr-spark run --config conf/demo.yaml
+	$(BIN)/betr-spark report --config conf/demo.yaml
+
+test: setup ## run the whole test suite
+	$(BIN)/python -m pytest
+
+lint: setup ## ruff and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy betr_spark jobs
+
+e2e: package ## a real master and two workers, spark-submit with the packaged environment, compared with local mode
+	$(BIN)/python tests/e2e.py --environment dist/betr-spark-env.tar.gz
+
+bench: setup ## the direction of the selection on ../shared/data (benchmarks/direction.py)
+	$(BIN)/python benchmarks/direction.py
+
+package: setup ## dist/betr-spark-env.tar.gz, a relocatable environment for spark-submit --archives
+	rm -rf dist/env && mkdir -p dist
+	$(PYTHON) -m venv dist/env
+	dist/env/bin/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock .
+	rm -f dist/betr-spark-env.tar.gz
+	$(BIN)/venv-pack --prefix dist/env --output dist/betr-spark-env.tar.gz --compress-level 1
+	rm -rf dist/env
+
+clean: ## remove the environment and all that was made
+	rm -rf .venv out dist spark-warehouse .pytest_cache .mypy_cache .ruff_cache .hypothesis
