@@ -1,15 +1,12 @@
 """The configuration: YAML into frozen typed models; unknown keys are errors, all problems are reported at once."""
 
-import difflib
-import typing
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
-from betr_spark.errors import ConfigError
+from betr_spark.errors import ConfigError, validation_problems
 from betr_spark.schemas import SELECTED_COLUMNS
 
 RANDOM_SCORER = "random"
@@ -148,7 +145,9 @@ class Config(_Model):
     def _names_agree(self) -> Self:
         control = self.scorers.get(RANDOM_SCORER)
         if control is not None and control.kind != "random":
-            raise ValueError(f"scorers.{RANDOM_SCORER}: this name is kept for the control; give the scorer another name")
+            raise ValueError(
+                f"scorers.{RANDOM_SCORER}: this name is kept for the control; give the scorer another name"
+            )
         if not self.trained_scorers():
             raise ValueError("scorers: at least one of kind 'betr' is wanted")
         known = [*self.scorers, RANDOM_SCORER]
@@ -191,14 +190,14 @@ def load_config(path: str | Path, overrides: tuple[str, ...] = ()) -> Config:
     try:
         return Config.model_validate(raw)
     except ValidationError as error:
-        raise ConfigError(*dict.fromkeys(_problems(error))) from None
+        raise ConfigError(*dict.fromkeys(validation_problems(error, Config))) from None
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
     """YAML that refuses a key given twice, of which plain YAML silently keeps the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]  # type: ignore[no-untyped-call]
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
         for key in keys:
             if keys.count(key) > 1:
                 raise yaml.YAMLError(f"line {node.start_mark.line + 1}: key '{key}' is given twice")
@@ -224,34 +223,3 @@ def _apply_override(raw: dict[str, Any], override: str) -> None:
             raise ConfigError(f"--set {override}: '{part}' is not a mapping")
         where = child
     where[parts[-1]] = _parse_yaml(value, f"--set {override}")
-
-
-def _problems(error: ValidationError) -> Iterator[str]:
-    for problem in error.errors():
-        location = [str(part) for part in problem["loc"] if part not in {"float", "int", "literal['auto']", "[key]"}]
-        key = ".".join(["config", *location])
-        message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            message = "unknown key" + _suggestion(location)
-        elif problem["type"] == "missing":
-            message = "missing"
-        elif problem["type"] != "value_error":
-            message = f"{message}, found {problem['input']!r:.80}"
-        yield f"{key}: {message}"
-
-
-def _suggestion(location: list[str]) -> str:
-    """Say which key was probably meant, by walking the models down to the unknown one."""
-    model: Any = Config
-    for part in location[:-1]:
-        model = _submodel(model, part)
-    known = list(getattr(model, "model_fields", {}))
-    close = difflib.get_close_matches(location[-1], known, n=1)
-    return f"; did you mean '{close[0]}'?" if close else f"; known keys are {', '.join(known)}"
-
-
-def _submodel(model: Any, key: str) -> Any:
-    """Return the model behind a field; a key of a dict field stands for itself."""
-    if isinstance(model, type) and issubclass(model, BaseModel):
-        return model.model_fields[key].annotation if key in model.model_fields else None
-    return typing.get_args(model)[-1] if typing.get_origin(model) is dict else None

@@ -1,5 +1,12 @@
 """Errors a user can mend: one line each, naming subject, what was found and what was wanted."""
 
+import difflib
+import typing
+from collections.abc import Iterator
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+
 
 class BetrSparkError(Exception):
     """Root of every error this package raises on purpose; the command line prints it without a traceback, exit 2."""
@@ -26,5 +33,37 @@ class ArtifactError(BetrSparkError, ValueError):
     """A scorer's model or artifact cannot be used: untrained, damaged, of another kind."""
 
 
-class EnvironmentProblem(BetrSparkError, RuntimeError):
+class SetupError(BetrSparkError, RuntimeError):
     """Java, Spark, Delta's jars or the encoder's model are missing or of the wrong version."""
+
+
+def validation_problems(error: ValidationError, root: type[BaseModel]) -> Iterator[str]:
+    """Yield one line for each problem: key from `root` down, what was found, what was wanted."""
+    for problem in error.errors():
+        location = [str(part) for part in problem["loc"] if part not in {"float", "int", "literal['auto']", "[key]"}]
+        key = ".".join(["config", *location])
+        message = problem["msg"].removeprefix("Value error, ")
+        if problem["type"] == "extra_forbidden":
+            message = "unknown key" + _suggestion(location, root)
+        elif problem["type"] == "missing":
+            message = "missing"
+        elif problem["type"] != "value_error":
+            message = f"{message}, found {problem['input']!r:.80}"
+        yield f"{key}: {message}"
+
+
+def _suggestion(location: list[str], root: type[BaseModel]) -> str:
+    """Say which key was probably meant, by walking the models down to the unknown one."""
+    model: Any = root
+    for part in location[:-1]:
+        model = _submodel(model, part)
+    known = list(getattr(model, "model_fields", {}))
+    close = difflib.get_close_matches(location[-1], known, n=1)
+    return f"; did you mean '{close[0]}'?" if close else f"; known keys are {', '.join(known)}"
+
+
+def _submodel(model: Any, key: str) -> Any:
+    """Return the model behind a field; a key of a dict field stands for itself."""
+    if isinstance(model, type) and issubclass(model, BaseModel):
+        return model.model_fields[key].annotation if key in model.model_fields else None
+    return typing.get_args(model)[-1] if typing.get_origin(model) is dict else None

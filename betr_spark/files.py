@@ -12,7 +12,7 @@ from betr_spark.errors import DataError
 def _open(spark: SparkSession, path: str) -> tuple[Any, Any, Any]:
     jvm: Any = spark._jvm  # noqa: SLF001
     where = jvm.org.apache.hadoop.fs.Path(path)
-    return jvm, where, where.getFileSystem(spark._jsc.hadoopConfiguration())  # type: ignore[attr-defined]  # noqa: SLF001
+    return jvm, where, where.getFileSystem(spark._jsc.hadoopConfiguration())  # noqa: SLF001
 
 
 def exists(spark: SparkSession, path: str) -> bool:

@@ -39,7 +39,12 @@ def unsigned(hash64: Column) -> Column:
 def _digits() -> list[Column]:
     key, hash64 = F.col(ORDER_KEY), unsigned(F.col(ORDER_HASH))
     halves = [F.shiftrightunsigned(key, 16), key]
-    quarters = [F.shiftrightunsigned(hash64, 48), F.shiftrightunsigned(hash64, 32), F.shiftrightunsigned(hash64, 16), hash64]
+    quarters = [
+        F.shiftrightunsigned(hash64, 48),
+        F.shiftrightunsigned(hash64, 32),
+        F.shiftrightunsigned(hash64, 16),
+        hash64,
+    ]
     return [digit.bitwiseAND(0xFFFF) for digit in [*halves, *quarters]]
 
 

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import NamedTuple
 
 from pyspark.sql import SparkSession
@@ -55,7 +56,9 @@ def plan(spark: SparkSession, config: Config) -> list[Planned]:
         if _is_current(spark, config, stage, path, wanted):
             planned.append(Planned(stage, False, "up to date"))
         else:
-            planned.append(Planned(stage, True, "other settings or input" if tables.exists(spark, path) else "not made yet"))
+            planned.append(
+                Planned(stage, True, "other settings or input" if tables.exists(spark, path) else "not made yet")
+            )
             changed = None if stage.startswith(("select/", "train/")) else stage
     return planned
 
@@ -63,11 +66,11 @@ def plan(spark: SparkSession, config: Config) -> list[Planned]:
 def _outputs(config: Config) -> Iterator[tuple[str, str, Callable[[SparkSession, Config], StageKey]]]:
     yield "rank", config.table(schemas.RANKED_SAMPLE_TABLE), ranking.key
     for name in config.trained_scorers():
-        yield f"train/{name}", scorer.folder(config, name), lambda s, c, n=name: scorer.key(s, c, n)
+        yield f"train/{name}", scorer.folder(config, name), partial(scorer.key, name=name)
     yield "features", config.table(schemas.FEATURES_TABLE), features.key
     yield "dedup", config.table(schemas.DUPLICATES_TABLE), dedup.key
     for name in config.selections:
-        yield f"select/{name}", config.table(f"selected/{name}"), lambda s, c, n=name: selection.key(s, c, n)
+        yield f"select/{name}", config.table(f"selected/{name}"), partial(selection.key, name=name)
 
 
 def _is_current(spark: SparkSession, config: Config, stage: str, path: str, wanted: StageKey) -> bool:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from pyspark.sql import SparkSession
 
-from betr_spark.errors import EnvironmentProblem
+from betr_spark.errors import SetupError
 
 DELTA_PACKAGE = "io.delta:delta-spark_4.2_2.13:4.4.0"
 LEAST_JAVA = 17
@@ -57,7 +57,7 @@ def build_session(app_name: str = "betr-spark") -> SparkSession:
     this interpreter unless PYSPARK_PYTHON is set.
 
     Raises:
-        EnvironmentProblem: no Java, an old Java, or Spark without Delta's classes.
+        SetupError: no Java, an old Java, or Spark without Delta's classes.
     """
     if "PYSPARK_GATEWAY_PORT" not in os.environ:  # not under spark-submit
         _prepare_local()
@@ -69,11 +69,12 @@ def build_session(app_name: str = "betr-spark") -> SparkSession:
     try:
         spark = builder.getOrCreate()
     except Exception as error:
-        raise EnvironmentProblem(f"Spark: did not start ({' '.join(str(error).split())[:300]})") from error
+        raise SetupError(f"Spark: did not start ({' '.join(str(error).split())[:300]})") from error
     if not _has_delta(spark):
         spark.stop()
-        raise EnvironmentProblem(
-            f"Delta's jars: not on Spark's class path; run `betr-spark jars` once, or spark-submit with --packages {DELTA_PACKAGE}"
+        raise SetupError(
+            "Delta's jars: not on Spark's class path; run `betr-spark jars` once, "
+            f"or spark-submit with --packages {DELTA_PACKAGE}"
         )
     return spark
 
@@ -105,8 +106,10 @@ def fetch_jars() -> list[Path]:
             found = sorted((Path(ivy) / "jars").glob("io.delta_*.jar"))
             if done.returncode or not found:
                 lines = [line.strip() for line in done.stderr.splitlines() if "rror" in line or "xception" in line]
-                raise EnvironmentProblem(f"Delta's jars: could not be fetched ({(lines or ['no message'])[0][:300]})")
-            for jar in sorted(found, key=lambda jar: "delta-spark" in jar.name):  # the one that is looked for comes last
+                raise SetupError(f"Delta's jars: could not be fetched ({(lines or ['no message'])[0][:300]})")
+            for jar in sorted(
+                found, key=lambda jar: "delta-spark" in jar.name
+            ):  # the one that is looked for comes last
                 shutil.copyfile(jar, folder / f"{jar.name}.part")
                 (folder / f"{jar.name}.part").rename(folder / jar.name)
         present = sorted(folder.glob("io.delta_*.jar"))
@@ -124,12 +127,14 @@ def spark_error_line(error: BaseException) -> str | None:
         return None
     named = re.search(r"((?:file|s3a|hdfs|gs|abfss?):/[^\s'\",]+[^\s'\",.:;)\]])", text)
     reason = re.search(r"is not a Parquet file[^\n]{0,80}|\[[A-Z_.]+\][^\n]{0,160}", text)
-    return f"{named[1] if named else 'input'}: cannot be read ({' '.join((reason[0] if reason else text[:160]).split())})"
+    return (
+        f"{named[1] if named else 'input'}: cannot be read ({' '.join((reason[0] if reason else text[:160]).split())})"
+    )
 
 
 def _prepare_local() -> None:
     if problem := java_problem():
-        raise EnvironmentProblem(problem)
+        raise SetupError(problem)
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     conf = local_conf_dir()
     if conf is not None:
@@ -140,7 +145,9 @@ def _has_delta(spark: SparkSession) -> bool:
     jvm = spark._jvm  # noqa: SLF001
     assert jvm is not None
     try:
-        jvm.java.lang.Thread.currentThread().getContextClassLoader().loadClass("io.delta.sql.DeltaSparkSessionExtension")
+        jvm.java.lang.Thread.currentThread().getContextClassLoader().loadClass(
+            "io.delta.sql.DeltaSparkSessionExtension"
+        )
     except Exception:  # noqa: BLE001 - py4j wraps ClassNotFoundException in classes of its own
         return False
     return True

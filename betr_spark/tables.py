@@ -9,7 +9,7 @@ import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Self, cast
 
 from delta.tables import DeltaTable
 from pydantic import BaseModel
@@ -114,7 +114,7 @@ def as_object(text: str | None) -> dict[str, Any]:
 
 def exists(spark: SparkSession, path: str) -> bool:
     """Tell whether a Delta table is there."""
-    return DeltaTable.isDeltaTable(spark, path)
+    return bool(DeltaTable.isDeltaTable(spark, path))
 
 
 def read(spark: SparkSession, path: str) -> DataFrame:
@@ -206,7 +206,7 @@ def _session_metadata(spark: SparkSession, user_metadata: str) -> Iterator[None]
 def record(spark: SparkSession, output: str, run: StageRun) -> None:
     """Add a run's row to `runs`, once, however often this is called."""
     row = {**dataclasses.asdict(run), "started_at": datetime.fromtimestamp(run.started_at, UTC)}
-    schema = StructType.fromDDL(schemas.RUNS)
+    schema = cast(StructType, StructType.fromDDL(schemas.RUNS))
     rows = spark.createDataFrame([tuple(row[name] for name in schema.names)], schema).coalesce(1)
     transaction = (f"{run.run_id}/{run.stage}", 1)
     append(rows, f"{output.rstrip('/')}/{schemas.RUNS_TABLE}", user_metadata="", transaction=transaction)

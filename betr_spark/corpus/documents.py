@@ -96,7 +96,10 @@ def check_unique(ids: DataFrame, where: str) -> None:
 def _with_reasons(rows: DataFrame, source: InputConfig) -> DataFrame:
     if source.format == "json":
         parsed = rows.where(F.trim("value") != "").withColumn("json", F.expr("try_parse_json(value)"))
-        found, text_type = _json_column, F.expr(f"schema_of_variant(try_variant_get(json, '{_path(source.text)}', 'variant'))")
+        found, text_type = (
+            _json_column,
+            F.expr(f"schema_of_variant(try_variant_get(json, '{_path(source.text)}', 'variant'))"),
+        )
         invalid = [
             (~F.is_valid_utf8("value"), "invalid_utf8", F.lit("the line is not UTF-8")),
             (F.col("json").isNull(), "invalid_json", F.lit("the line is not a JSON value")),
@@ -104,7 +107,7 @@ def _with_reasons(rows: DataFrame, source: InputConfig) -> DataFrame:
         ]
         as_json = F.col("value")
     else:
-        parsed, found, invalid = rows, F.col, []
+        parsed, found, invalid = rows, _column, []
         as_json = F.to_json(F.struct(*[_quoted(name) for name in rows.columns]))
     text = found(_name(source.text, source))
     doc_id = F.md5(text) if source.id is None else found(_name(source.id, source)).cast("string")
@@ -142,6 +145,10 @@ def _name(column: str, source: InputConfig) -> str:
     return column if source.format == "json" else _quoted(column)
 
 
+def _column(key: str) -> Column:
+    return F.col(key)
+
+
 def _quoted(column: str) -> str:
     return "`" + column.replace("`", "``") + "`"
 
@@ -162,7 +169,9 @@ def _check_json_keys(lines: DataFrame, source: InputConfig) -> None:
     found = sorted(str(row["key"]) for row in keys)
     problems = [_missing(name, column, found) for name, column in _wanted(source) if column not in found]
     if problems:
-        raise SchemaError("\n".join(f"{p} in the first {_JSON_ROWS_LOOKED_AT} lines of {source.path}" for p in problems))
+        raise SchemaError(
+            "\n".join(f"{p} in the first {_JSON_ROWS_LOOKED_AT} lines of {source.path}" for p in problems)
+        )
 
 
 def _check_columns(schema: T.StructType, source: InputConfig) -> None:
@@ -175,7 +184,9 @@ def _check_columns(schema: T.StructType, source: InputConfig) -> None:
         allowed = {"text": (T.StringType,), "id": _ID_TYPES, "source": _SOURCE_TYPES}.get(name)
         if allowed and not isinstance(kind, allowed):
             wanted = " or ".join(t.__name__.removesuffix("Type").lower() for t in allowed)
-            problems.append(f"input.{name}: column '{column}' in {source.path} is {kind.simpleString()}; {wanted} is wanted")
+            problems.append(
+                f"input.{name}: column '{column}' in {source.path} is {kind.simpleString()}; {wanted} is wanted"
+            )
     if problems:
         raise SchemaError("\n".join(problems))
 

@@ -53,7 +53,9 @@ def with_similarity(pairs: DataFrame, signatures: DataFrame, *, left: str, right
 
 def _estimate(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     for batch in batches:
-        similarity = estimated_similarity(_matrix(batch.column("left_signature")), _matrix(batch.column("right_signature")))
+        similarity = estimated_similarity(
+            _matrix(batch.column("left_signature")), _matrix(batch.column("right_signature"))
+        )
         kept = batch.drop_columns(["left_signature", "right_signature"])
         yield kept.append_column(SIMILARITY, pa.array(similarity, pa.float32()))
 

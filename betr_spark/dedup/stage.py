@@ -13,7 +13,18 @@ from betr_spark.dedup.candidates import BETTER, WORSE, candidate_pairs, with_sim
 from betr_spark.dedup.components import connected_components
 from betr_spark.dedup.exact import COPIES, REPRESENTATIVE, with_representative
 from betr_spark.dedup.survivors import duplicates, removed_near
-from betr_spark.schemas import BANDS, CONTENT_HASH, DOC_ID, EXACT, KIND, LOGIT, NEAR, SIGNATURE, SIMILARITY, logit_column
+from betr_spark.schemas import (
+    BANDS,
+    CONTENT_HASH,
+    DOC_ID,
+    EXACT,
+    KIND,
+    LOGIT,
+    NEAR,
+    SIGNATURE,
+    SIMILARITY,
+    logit_column,
+)
 from betr_spark.tables import Clock, StageKey, StageRun
 
 _SCRATCH = "_scratch/dedup"
@@ -37,13 +48,17 @@ def run(spark: SparkSession, config: Config) -> list[StageRun]:
     logit = F.col(logit_column(config.survivor_scorer())).alias(LOGIT)
     with _materialiser(spark, config.table(_SCRATCH)) as rounds:
         documents = rounds.materialise(
-            with_representative(features.select(DOC_ID, CONTENT_HASH, logit)).select(DOC_ID, REPRESENTATIVE, COPIES, LOGIT)
+            with_representative(features.select(DOC_ID, CONTENT_HASH, logit)).select(
+                DOC_ID, REPRESENTATIVE, COPIES, LOGIT
+            )
         )
         representatives = documents.where(F.col(DOC_ID) == F.col(REPRESENTATIVE)).select(DOC_ID, LOGIT)
         sketched = features.where(F.col(SIGNATURE).isNotNull()).select(DOC_ID, BANDS, SIGNATURE)
         sketched = sketched.join(representatives, on=DOC_ID, how="inner")
         pairs = candidate_pairs(sketched.select(DOC_ID, BANDS, LOGIT))
-        verified = rounds.materialise(with_similarity(pairs, sketched.select(DOC_ID, SIGNATURE), left=BETTER, right=WORSE))
+        verified = rounds.materialise(
+            with_similarity(pairs, sketched.select(DOC_ID, SIGNATURE), left=BETTER, right=WORSE)
+        )
         edges = verified.where(F.col(SIMILARITY) >= F.lit(config.dedup.similarity).cast("float"))
         near = removed_near(edges, representatives, materialise=rounds.materialise)
         components = connected_components(edges.select(BETTER, WORSE), materialise=rounds.materialise)

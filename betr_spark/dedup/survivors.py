@@ -7,8 +7,8 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from betr_spark.dedup.candidates import BETTER, WORSE
-from betr_spark.dedup.exact import COPIES, REPRESENTATIVE, ranking_order
 from betr_spark.dedup.components import NODE, ROOT
+from betr_spark.dedup.exact import COPIES, REPRESENTATIVE, ranking_order
 from betr_spark.schemas import (
     COMPONENT_ID,
     COMPONENT_SIZE,
@@ -31,9 +31,7 @@ class Removed(NamedTuple):
     rounds: int
 
 
-def removed_near(
-    edges: DataFrame, logits: DataFrame, *, materialise: Callable[[DataFrame], DataFrame]
-) -> Removed:
+def removed_near(edges: DataFrame, logits: DataFrame, *, materialise: Callable[[DataFrame], DataFrame]) -> Removed:
     """Decide each document of the similarity graph, best first, so a chain A~B~C with A unlike C loses B alone.
 
     Each round keeps the documents that no undecided better one is similar to, and removes what is similar to them; the

@@ -2,7 +2,7 @@
 
 import dataclasses
 from functools import cached_property
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -69,7 +69,7 @@ def estimated_similarity(left: NDArray[np.uint32], right: NDArray[np.uint32]) ->
 
 
 @jit
-def _code_point(data: NDArray[np.uint8], i: int, end: int) -> tuple[int, int]:
+def _code_point(data: NDArray[np.uint8], i: int, end: int) -> tuple[Any, int]:
     """Code point and length at a byte >= 0x80; (0, 1) where it is no UTF-8."""
     b = np.int64(data[i])
     if 0xC2 <= b < 0xE0 and i + 1 < end:

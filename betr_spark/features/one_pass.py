@@ -96,7 +96,9 @@ def output_columns(scorers: Sequence[str]) -> list[str]:
 def _binary(rows: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None) -> pa.Array:
     """Rows of equal length as a binary column, null where not `valid`; no Python object a row."""
     count, width = rows.shape
-    offsets = pa.py_buffer(np.arange(0, (count + 1) * width, width, dtype=np.int32) if width else np.zeros(count + 1, np.int32))
+    offsets = pa.py_buffer(
+        np.arange(0, (count + 1) * width, width, dtype=np.int32) if width else np.zeros(count + 1, np.int32)
+    )
     mask = None if valid is None else pa.py_buffer(np.packbits(valid, bitorder="little"))
     return pa.Array.from_buffers(pa.binary(), count, [mask, offsets, pa.py_buffer(np.ascontiguousarray(rows))])
 

@@ -91,7 +91,9 @@ def run(spark: SparkSession, config: Config) -> list[StageRun]:
     return [done]
 
 
-def _transform(config: Config, names: list[str], shared: Broadcast[list[NgramTable]]) -> Callable[[DataFrame], DataFrame]:
+def _transform(
+    config: Config, names: list[str], shared: Broadcast[list[NgramTable]]
+) -> Callable[[DataFrame], DataFrame]:
     sketch = MinHasher(**config.minhash.model_dump())
     schema = f"{schemas.features_schema(names)}, {schemas.QUARANTINE}"
     run_pass = one_pass(sketch, names, lambda: shared.value)
@@ -127,9 +129,11 @@ class _BatchWriter:
             return
         n_rows, n_good = computed.agg(F.count("*"), F.sum(F.col(REASON).isNull().cast("bigint"))).first() or (0, 0)
         n_good = n_good or 0
-        known = spark.read.format("delta").load(path).select(DOC_ID) if batch else None
+        known = tables.read(spark, path).select(DOC_ID) if batch else None
         if config.input.id is None:
-            good = good.groupBy(DOC_ID).agg(F.min_by(F.struct(*good.columns), F.coalesce(SOURCE, F.lit(""))).alias("row"))
+            good = good.groupBy(DOC_ID).agg(
+                F.min_by(F.struct(*good.columns), F.coalesce(SOURCE, F.lit(""))).alias("row")
+            )
             good = good.select("row.*")
             good = good if known is None else good.join(known, on=DOC_ID, how="left_anti")
             copies = n_good - good.count()

@@ -31,7 +31,8 @@ def on_grid(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
     wide = vectors.astype(np.float64)
     length = np.linalg.norm(wide, axis=1, keepdims=True)
     unit = np.divide(wide, length, out=np.zeros_like(wide), where=length > 0)
-    return (np.rint(unit * GRID) / GRID).astype(np.float32)
+    rounded: NDArray[np.float32] = (np.rint(unit * GRID) / GRID).astype(np.float32)
+    return rounded
 
 
 def depth(*, n_documents: int, n_examples: int, positive_fraction: float) -> int:
@@ -68,9 +69,7 @@ def merge_top(parts: list[NDArray[np.float64]], *, depth: int) -> NDArray[np.flo
     return np.ascontiguousarray(np.sort(joined, axis=1)[:, ::-1])
 
 
-def best_ranks(
-    examples: NDArray[np.float32], documents: NDArray[np.float32], *, top: NDArray[np.float64]
-) -> BestRanks:
+def best_ranks(examples: NDArray[np.float32], documents: NDArray[np.float32], *, top: NDArray[np.float64]) -> BestRanks:
     """Second pass over one block: rank = 1 + number of the example's top cosines that are higher.
 
     The best example is that of the lowest rank, then the highest cosine, then the lowest index.

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
-from betr_spark.errors import EnvironmentProblem
+from betr_spark.errors import SetupError
 from betr_spark.ranking.best_rank import on_grid
 
 if TYPE_CHECKING:
@@ -21,15 +21,15 @@ def model_path(model: str) -> str:
     """Folder of a bundled model, or `model` as it is (a sentence-transformers name or a path).
 
     Raises:
-        EnvironmentProblem: the package of a bundled model, or the folder given, is not there.
+        SetupError: the package of a bundled model, or the folder given, is not there.
     """
     if model in BUNDLED:
         spec = importlib.util.find_spec(BUNDLED[model])
         if spec is None or spec.origin is None:
-            raise EnvironmentProblem(f"encoder.model: '{model}' needs the package {BUNDLED[model].replace('_', '-')}")
+            raise SetupError(f"encoder.model: '{model}' needs the package {BUNDLED[model].replace('_', '-')}")
         return str(Path(spec.origin).parent / "model")
     if model.startswith((".", "/", "~")) and not Path(model).expanduser().is_dir():
-        raise EnvironmentProblem(f"encoder.model: {model}: no such folder")
+        raise SetupError(f"encoder.model: {model}: no such folder")
     return model
 
 

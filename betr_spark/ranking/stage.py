@@ -74,7 +74,7 @@ def run(spark: SparkSession, config: Config, *, again: bool = False) -> list[Sta
         n_documents=drawn.rows_out, n_examples=len(examples), positive_fraction=config.labels.positive_fraction
     )
     ratio = drawn.rows_out / len(examples)
-    if ratio < 100:  # noqa: PLR2004 - the bound of method 2
+    if ratio < 100:
         _logger.warning("rank: N/M = %.1f documents for each example, below 100: many ties in best rank", ratio)
     ranked = _ranked(sampled, examples, vectors, depth)
     ranked = with_labels(ranked, n_documents=drawn.rows_out, positive_fraction=config.labels.positive_fraction)
@@ -162,7 +162,9 @@ def _ranked(sampled: DataFrame, examples: list[Example], vectors: NDArray[np.flo
                 top = best_rank.merge_top([top, block], depth=depth)
         if top.shape[1]:
             packed = pa.array([row.tobytes() for row in top], pa.binary())
-            yield pa.RecordBatch.from_arrays([pa.array(np.arange(len(top), dtype=np.int32)), packed], ["example", "top"])
+            yield pa.RecordBatch.from_arrays(
+                [pa.array(np.arange(len(top), dtype=np.int32)), packed], ["example", "top"]
+            )
 
     def merge(group: pa.Table) -> pa.Table:
         parts = [np.frombuffer(row, np.float64)[None, :] for row in group.column("top").to_pylist()]

@@ -75,7 +75,11 @@ def load(spark: SparkSession, folder: str, name: str) -> Scorer:
         with np.load(io.BytesIO(files.read_bytes(spark, f"{folder}/{about['arrays']}")), allow_pickle=False) as arrays:
             table = NgramTable.from_arrays({key: arrays[key] for key in arrays.files})
     except (ValueError, KeyError, OSError) as error:
-        raise ArtifactError(f"{folder}/{about['arrays']}: damaged ({error}); `betr-spark train --again` mends it") from None
+        raise ArtifactError(
+            f"{folder}/{about['arrays']}: damaged ({error}); `betr-spark train --again` mends it"
+        ) from None
     if sha256(table) != about["sha256"]:
-        raise ArtifactError(f"{folder}/{about['arrays']}: sha256 differs from scorer.json; `betr-spark train --again` mends it")
+        raise ArtifactError(
+            f"{folder}/{about['arrays']}: sha256 differs from scorer.json; `betr-spark train --again` mends it"
+        )
     return Scorer(name, table, about)

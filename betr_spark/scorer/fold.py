@@ -24,7 +24,7 @@ def fold(model: Any, *, positive: str) -> NgramTable:
     arguments = model.f.getArgs()
     labels, _ = model.f.getLabels("strict")
     found = None
-    if len(labels) != 2 or positive not in labels:  # noqa: PLR2004
+    if len(labels) != 2 or positive not in labels:
         found = f"labels {', '.join(labels)}; two are wanted, '{positive}' one of them"
     elif arguments.loss.name != "softmax":
         found = f"loss {arguments.loss.name}; softmax is wanted"

@@ -134,7 +134,7 @@ def _find(
                     same = False
                     break
             if same:
-                return word
+                return int(word)
         at = (at + 1) & mask
     return -1
 

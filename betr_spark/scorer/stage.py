@@ -11,10 +11,10 @@ from pyspark.sql import functions as F
 from betr_spark import schemas, tables
 from betr_spark.config import Config, ScorerConfig
 from betr_spark.corpus.text import PREPARATION
+from betr_spark.schemas import BEST_COSINE, BEST_RANK, DOC_ID, LABEL, LOGIT, SPLIT, TEXT, TRAIN, VALIDATION
 from betr_spark.scorer import artifact
 from betr_spark.scorer.table import NgramTable
 from betr_spark.scorer.train import Labelled, Trained, score_texts, train
-from betr_spark.schemas import BEST_COSINE, BEST_RANK, DOC_ID, LABEL, LOGIT, SPLIT, TEXT, TRAIN, VALIDATION
 from betr_spark.tables import Clock, StageKey, StageRun
 
 KEEP_RATE = 0.10
@@ -97,7 +97,7 @@ def _agreement(ranked: DataFrame, texts: DataFrame, table: NgramTable) -> dict[s
     schema = f"{BEST_RANK} int, {BEST_COSINE} float, {LOGIT} float"
     scored = rows.mapInArrow(with_logit, schema).toArrow()  # three numbers a document of the sample
     rank, cosine, logit = (column.to_numpy() for column in scored.columns)
-    if len(rank) < 2:  # noqa: PLR2004 - no order to compare
+    if len(rank) < 2:
         return {}
     teacher = np.argsort(np.lexsort((-cosine, rank)))
     student = np.argsort(np.argsort(-np.nan_to_num(logit, nan=-np.inf), kind="stable"))

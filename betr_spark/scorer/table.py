@@ -15,7 +15,7 @@ def fnv1a(token: bytes) -> int:
     """Hash a token as fastText does: 32-bit FNV-1a, each byte sign-extended before the XOR."""
     value = 2166136261
     for byte in token:
-        value = ((value ^ (byte | (0xFFFFFF00 if byte >= 0x80 else 0))) * 16777619) & 0xFFFFFFFF  # noqa: PLR2004
+        value = ((value ^ (byte | (0xFFFFFF00 if byte >= 0x80 else 0))) * 16777619) & 0xFFFFFFFF
     return value
 
 
@@ -39,7 +39,12 @@ class NgramTable:
 
     @classmethod
     def build(
-        cls, words: Sequence[str], word_weights: NDArray[np.float32], bucket_weights: NDArray[np.float32], *, word_ngrams: int
+        cls,
+        words: Sequence[str],
+        word_weights: NDArray[np.float32],
+        bucket_weights: NDArray[np.float32],
+        *,
+        word_ngrams: int,
     ) -> Self:
         """Make a table from words in the order of their weights."""
         encoded = [word.encode("utf-8", "surrogateescape") for word in words]

@@ -17,7 +17,7 @@ from betr_spark.scorer.kernel import score
 from betr_spark.scorer.table import NgramTable
 
 POSITIVE, NEGATIVE = "__label__1", "__label__0"
-PAPER = {"ws": 10, "minCount": 5, "wordNgrams": 2, "bucket": 2_000_000, "loss": "softmax"}
+PAPER: dict[str, int | str] = {"ws": 10, "minCount": 5, "wordNgrams": 2, "bucket": 2_000_000, "loss": "softmax"}
 PAPER_SETTINGS = (0.03, 5)
 LARGE_SAMPLE = 500_000
 SMALL_SAMPLE_GRID = ((0.5, 25), (1.0, 50))
@@ -76,7 +76,7 @@ def train(scorer: ScorerConfig, rows: Iterable[tuple[str, int]], validation: Lab
         DataError: a class is missing from either split.
         ArtifactError: no candidate trained (AUC < 0.6 or sd of P < 0.01); gives the figures.
     """
-    if len(set(validation.labels.tolist())) < 2:  # noqa: PLR2004 - both classes
+    if len(set(validation.labels.tolist())) < 2:
         raise DataError(
             f"scorers.{name}: {len(validation.labels)} validation documents of one class; raise sample.documents"
         )
@@ -126,10 +126,19 @@ def _train_once(
 
     fixed = {**PAPER, "minCount": PAPER["minCount"] if n_documents >= _LEAST_MIN_COUNT_DOCUMENTS else 1}
     model = fasttext.train_supervised(
-        input=str(lines), lr=lr, epoch=epochs, dim=scorer.dim, thread=scorer.threads, seed=scorer.seed, verbose=0, **fixed
+        input=str(lines),
+        lr=lr,
+        epoch=epochs,
+        dim=scorer.dim,
+        thread=scorer.threads,
+        seed=scorer.seed,
+        verbose=0,
+        **fixed,
     )
     if set(model.get_labels()) != {POSITIVE, NEGATIVE}:
-        raise DataError(f"training documents of one class only ({', '.join(model.get_labels())}); raise sample.documents")
+        raise DataError(
+            f"training documents of one class only ({', '.join(model.get_labels())}); raise sample.documents"
+        )
     table = fold(model, positive=POSITIVE)
     logits = np.nan_to_num(score_texts(validation.texts, table), nan=0.0)
     probability = 1 / (1 + np.exp(-logits.astype(np.float64)))

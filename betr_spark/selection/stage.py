@@ -2,14 +2,25 @@
 
 import math
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from betr_spark import schemas, tables
-from betr_spark.config import RANDOM_SCORER, Config, SelectionConfig
+from betr_spark.config import Config, SelectionConfig
 from betr_spark.corpus.documents import input_schema, read_documents
 from betr_spark.ordering import with_rank
-from betr_spark.schemas import DOC_ID, LOGIT, N_BYTES, N_TOKENS, N_WORDS, RANK, REASON, SCORE, SELECTED_COLUMNS, SOURCE, TEXT
+from betr_spark.schemas import (
+    DOC_ID,
+    LOGIT,
+    N_BYTES,
+    N_TOKENS,
+    N_WORDS,
+    RANK,
+    REASON,
+    SCORE,
+    SOURCE,
+    TEXT,
+)
 from betr_spark.selection.budget import random_logit, score_of, with_order, within_budget
 from betr_spark.tables import Clock, StageKey, StageRun
 
@@ -20,7 +31,9 @@ def key(spark: SparkSession, config: Config, name: str) -> StageKey:
     """Key of one selection: its rule and scorer, the carried columns, features and duplicates."""
     selection = config.selections[name]
     settings = {"selection": selection, "scorer": config.scorers.get(selection.scorer), "input": config.input}
-    versions = {t: tables.input_version(spark, config.table(t)) for t in (schemas.FEATURES_TABLE, schemas.DUPLICATES_TABLE)}
+    versions = {
+        t: tables.input_version(spark, config.table(t)) for t in (schemas.FEATURES_TABLE, schemas.DUPLICATES_TABLE)
+    }
     return StageKey.of(f"select/{name}", settings, **versions)
 
 
@@ -70,7 +83,11 @@ def _select(spark: SparkSession, config: Config, name: str, selection: Selection
                 "no_score": n_features - n_removed - int(all_rows["n"]),
                 "below_cut": int(all_rows["n"]) - n_kept,
             },
-            metrics={"survivor_tokens": total, "kept_tokens": tokens, "kept_fraction": tokens / total if total else 0.0},
+            metrics={
+                "survivor_tokens": total,
+                "kept_tokens": tokens,
+                "kept_fraction": tokens / total if total else 0.0,
+            },
         )
         tables.overwrite(selected, config.table(f"selected/{name}"), user_metadata=done.to_json())
     finally:
@@ -96,5 +113,14 @@ def _with_text(spark: SparkSession, config: Config, ranked: DataFrame, n_kept: i
     text = F.when(F.col(TEXT).isNotNull(), F.col(TEXT)).otherwise(F.raise_error(lost).cast("string"))
     parts = max(1, math.ceil(n_bytes / _FILE_BYTES))
     part = F.floor((F.col(RANK) - 1) * parts / max(1, n_kept)).cast("int")
-    columns = [RANK, DOC_ID, text.alias(TEXT), SOURCE, *carried, score_of(F.col(LOGIT)).alias(SCORE), LOGIT, N_TOKENS]
+    columns: list[str | Column] = [
+        RANK,
+        DOC_ID,
+        text.alias(TEXT),
+        SOURCE,
+        *carried,
+        score_of(F.col(LOGIT)).alias(SCORE),
+        LOGIT,
+        N_TOKENS,
+    ]
     return joined.repartitionById(parts, part).sortWithinPartitions(RANK).select(*columns)

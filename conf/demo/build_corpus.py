@@ -88,7 +88,9 @@ def corpus() -> Iterator[Document]:
         for index, text in enumerate(paragraphs(distribution.metadata.get_payload() or "")):  # type: ignore[arg-type]
             yield Document(f"{name}/README#{index}", text, name, f"{name}/README")
         root = Path(str(distribution.locate_file("")))
-        listed = [root / file for file in distribution.files or [] if file.suffix == ".py" and "tests" not in file.parts]
+        listed = [
+            root / file for file in distribution.files or [] if file.suffix == ".py" and "tests" not in file.parts
+        ]
         yield from module_documents(root, name, [path for path in listed if path.is_file() and root in path.parents])
 
 

@@ -1,0 +1,68 @@
+"""The one text preparation, and the kernel that does the same on bytes."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from betr_spark.corpus.text import prepare
+from betr_spark.scorer.kernel import _tokenise
+from betr_spark.scorer.table import fnv1a
+
+PIECES = ["__label__", "__label__1", "</s>", "_", "<", "/", "s>", "a", "b", "é", "漢", "😀", "\u200b", "</s>x"]
+SPACES = [
+    " ",
+    "\n",
+    "\r",
+    "\t",
+    "\v",
+    "\f",
+    "\0",
+    "\x1c",
+    "\x1f",
+    "\x85",
+    "\xa0",
+    "\u1680",
+    "\u2003",
+    "\u2028",
+    "\u2029",
+]
+SPACES += ["\u202f", "\u205f", "\u3000"]
+texts = st.lists(st.one_of(st.sampled_from(PIECES + SPACES), st.text(max_size=4))).map("".join)
+
+
+def plain_tokens(text: str) -> list[str]:
+    tokens = text.replace("\0", " ").split()
+    return [t[2:] if t.startswith("__label__") or t == "</s>" else t for t in tokens]
+
+
+@given(texts)
+def test_prepared_text_is_one_line_of_plain_tokens(text: str) -> None:
+    prepared = prepare(text)
+    assert [token for token in prepared.split(" ") if token] == plain_tokens(text)
+    assert prepare(prepared) == prepared
+
+
+@given(st.lists(texts, max_size=4))
+def test_the_kernel_finds_the_same_tokens_in_raw_bytes(documents: list[str]) -> None:
+    encoded = [text.encode("utf-8", "replace") for text in documents]
+    data = np.frombuffer(b"".join(encoded), np.uint8)
+    offsets = np.cumsum([0, *map(len, encoded)]).astype(np.int64)
+    room = len(data) + 1
+    hashes, starts, lengths = np.empty(room, np.uint32), np.empty(room, np.int64), np.empty(room, np.int32)
+    first = _tokenise(data, offsets, hashes, starts, lengths)
+    for index, raw in enumerate(encoded):
+        wanted = [token.encode() for token in plain_tokens(raw.decode())]
+        found = range(first[index], first[index + 1])
+        assert [data[starts[t] : starts[t] + lengths[t]].tobytes() for t in found] == wanted
+        assert [int(hashes[t]) for t in found] == [fnv1a(token) for token in wanted]
+
+
+@given(st.binary(max_size=40))
+def test_any_bytes_are_tokenised_within_bounds(raw: bytes) -> None:
+    data = np.frombuffer(raw, np.uint8)
+    room = len(data) + 1
+    hashes, starts, lengths = np.empty(room, np.uint32), np.empty(room, np.int64), np.empty(room, np.int32)
+    first = _tokenise(data, np.array([0, len(raw)], np.int64), hashes, starts, lengths)
+    n = first[1]
+    assert np.all(starts[:n] >= 0)
+    assert np.all(starts[:n] + lengths[:n] <= len(raw))

@@ -1,0 +1,16 @@
+"""The content hash against an independent MurmurHash3."""
+
+import mmh3
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from betr_spark.features.hashing import content_hashes
+
+
+@given(st.lists(st.binary(max_size=70), max_size=6))
+def test_hashes_equal_murmur3_x64_128(documents: list[bytes]) -> None:
+    data = np.frombuffer(b"".join(documents), np.uint8)
+    offsets = np.cumsum([0, *map(len, documents)]).astype(np.int64)
+    found = content_hashes(data, offsets)
+    assert [row.tobytes() for row in found] == [mmh3.hash_bytes(d, 0, x64arch=True) for d in documents]

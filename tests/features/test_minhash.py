@@ -1,0 +1,129 @@
+"""MinHash and bands against true Jaccard, counted on shingles by an obvious Python reference."""
+
+import random
+import unicodedata
+
+import numpy as np
+import pytest
+from datasketch import MinHash
+from hypothesis import given
+from hypothesis import strategies as st
+
+from betr_spark.features.minhash import MinHasher, MinHashes, estimated_similarity
+
+HASHER = MinHasher(ngram=5, bands=14, rows=8, seed=1)
+UNSPACED = ("CJK UNIFIED", "CJK COMPATIBILITY IDEOGRAPH", "HIRAGANA", "KATAKANA", "THAI", "LAO ", "KHMER", "MYANMAR")
+
+
+def tokens(text: str) -> list[str]:
+    found, word = [], ""
+    for character in text:
+        alone = unicodedata.name(character, "").startswith(UNSPACED)
+        if ord(character) >= 0x80 and not alone:
+            word += character
+        elif character.isascii() and character.isalnum():
+            word += character.lower()
+        else:
+            found += [word] if word else []
+            word = ""
+            found += [character] if alone else []
+    return found + ([word] if word else [])
+
+
+def shingles(text: str, ngram: int) -> set[tuple[str, ...]]:
+    words = tokens(text)
+    return {tuple(words[i : i + ngram]) for i in range(len(words) - ngram + 1)}
+
+
+def jaccard(one: str, other: str, ngram: int = 5) -> float:
+    a, b = shingles(one, ngram), shingles(other, ngram)
+    return len(a & b) / len(a | b)
+
+
+def sketch(texts: list[str], hasher: MinHasher = HASHER) -> MinHashes:
+    encoded = [text.encode() for text in texts]
+    return hasher(np.frombuffer(b"".join(encoded), np.uint8), np.cumsum([0, *map(len, encoded)]).astype(np.int64))
+
+
+def edited_pairs(count: int, words: int, seed: int) -> list[tuple[str, str]]:
+    pick = random.Random(seed)
+    pairs = []
+    for _ in range(count):
+        one = [f"w{pick.randrange(10_000)}" for _ in range(words)]
+        other = list(one)
+        for _ in range(pick.randint(0, max(1, words // 12))):
+            other[pick.randrange(words)] = f"x{pick.randrange(10_000)}"
+        pairs.append((" ".join(one), " ".join(other)))
+    return pairs
+
+
+@pytest.mark.parametrize("words", [30, 100, 400])
+def test_estimates_lie_within_the_binomial_error(words: int) -> None:
+    pairs = edited_pairs(400, words, words)
+    true = np.array([jaccard(*pair) for pair in pairs])
+    left, right = (sketch([pair[side] for pair in pairs]).signatures for side in (0, 1))
+    error = estimated_similarity(left, right) - true
+    expected = np.sqrt((true * (1 - true) / (14 * 8)).mean())
+    assert abs(error.mean()) < 4 * expected / np.sqrt(len(pairs))
+    assert 0.8 * expected < np.sqrt((error**2).mean()) < 1.2 * expected
+
+
+def test_bands_collide_as_often_as_the_formula_says() -> None:
+    pairs = edited_pairs(1500, 60, 5)
+    true = np.array([jaccard(*pair) for pair in pairs])
+    left, right = (sketch([pair[side] for pair in pairs]).band_keys for side in (0, 1))
+    found = (left == right).any(axis=1)
+    expected = 1 - (1 - true**8) ** 14
+    spread = np.sqrt((expected * (1 - expected)).sum())
+    assert abs(found.sum() - expected.sum()) < 4 * spread
+    assert 0.2 < found.mean() < 0.98
+
+
+def test_datasketch_estimates_the_same_pairs_alike() -> None:
+    pairs = edited_pairs(100, 100, 9)
+    left, right = (sketch([pair[side] for pair in pairs]).signatures for side in (0, 1))
+    ours = estimated_similarity(left, right)
+
+    def independent(text: str) -> MinHash:
+        made = MinHash(num_perm=112)
+        for shingle in shingles(text, 5):
+            made.update("\x1f".join(shingle).encode())
+        return made
+
+    theirs = np.array([independent(one).jaccard(independent(other)) for one, other in pairs])
+    assert np.abs(ours - theirs).max() < 0.25
+    assert abs((ours - theirs).mean()) < 0.02
+
+
+@given(st.text(alphabet=st.sampled_from("aB1 .,-\n_é漢字かなไทยລ\u1780\u1000\u200b"), max_size=60), st.integers(1, 4))
+def test_the_number_of_shingles_is_that_of_the_reference(text: str, ngram: int) -> None:
+    found = sketch([text], MinHasher(ngram=ngram, bands=2, rows=2, seed=1)).n_shingles[0]
+    assert found == max(0, len(tokens(text)) - ngram + 1)
+
+
+def test_case_and_ascii_punctuation_do_not_matter_but_words_do() -> None:
+    texts = ["one two three four five six", "One, TWO three-four.five  six!", "one two three four five seven"]
+    found = sketch(texts).signatures
+    assert np.array_equal(found[0], found[1])
+    assert not np.array_equal(found[0], found[2])
+
+
+def test_text_without_spaces_has_shingles_and_short_text_none() -> None:
+    one = "今日は天気がとても良いので散歩に行きました"
+    found = sketch([one, one[:-3] + "ません", "only four words here", ""])
+    assert (found.n_shingles > 0).tolist() == [True, True, False, False]
+    assert estimated_similarity(found.signatures[:1], found.signatures[1:2])[0] > 0.5
+
+
+@given(st.lists(st.text(max_size=50), min_size=1, max_size=5), st.data())
+def test_a_sketch_does_not_depend_on_its_neighbours(texts: list[str], data: st.DataObject) -> None:
+    index = data.draw(st.integers(0, len(texts) - 1))
+    together, alone = sketch(texts), sketch([texts[index]])
+    assert np.array_equal(together.signatures[index], alone.signatures[0])
+    assert np.array_equal(together.band_keys[index], alone.band_keys[0])
+
+
+@given(st.binary(max_size=40))
+def test_any_bytes_are_sketched_within_bounds(raw: bytes) -> None:
+    found = HASHER(np.frombuffer(raw, np.uint8), np.array([0, len(raw)], np.int64))
+    assert 0 <= found.n_shingles[0] <= len(raw)

@@ -1,0 +1,86 @@
+"""Best ranks against a brute-force ranking, ties included, for any block size."""
+
+import numpy as np
+import pytest
+
+from betr_spark.ranking import best_rank
+from betr_spark.ranking.best_rank import best_ranks, depth, merge_top, on_grid, top_cosines
+
+
+def brute_force(examples: np.ndarray, documents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Rank of each document for each example: 1 + how many documents have a higher cosine; and the cosines."""
+    units = [np.rint(m.astype(np.float64) * 2**24).astype(np.int64) for m in (examples, documents)]
+    cosines = units[0] @ units[1].T  # exact, in units of 2^-48
+    ranks = np.empty(cosines.shape, np.int64)
+    for index, row in enumerate(cosines):
+        ranks[index] = 1 + np.searchsorted(np.sort(-row), -row, side="left")
+    return ranks, cosines
+
+
+@pytest.fixture(scope="module")
+def vectors() -> tuple[np.ndarray, np.ndarray]:
+    draw = np.random.default_rng(3)
+    documents = on_grid(draw.normal(size=(2000, 48)).astype(np.float32))
+    documents[100:400] = documents[:300]  # ties by equal vectors
+    documents[500] = 0
+    coarse = np.sign(draw.normal(size=(200, 48))).astype(np.float32)
+    documents[1000:1200] = on_grid(coarse)  # ties by chance
+    examples = on_grid(draw.normal(size=(500, 48)).astype(np.float32))
+    examples[250:300] = on_grid(np.sign(draw.normal(size=(50, 48))).astype(np.float32))
+    return examples, documents
+
+
+@pytest.mark.parametrize("block", [2000, 333, 64])
+def test_best_ranks_equal_brute_force(vectors: tuple[np.ndarray, np.ndarray], block: int) -> None:
+    examples, documents = vectors
+    ranks, cosines = brute_force(examples, documents)
+    assert depth(n_documents=2000, n_examples=500, positive_fraction=0.1) == 2000
+    blocks = [documents[start : start + block] for start in range(0, 2000, block)]
+    top = merge_top([top_cosines(examples, b, depth=2000) for b in blocks], depth=2000)
+    found = [best_ranks(examples, b, top=top) for b in blocks]
+    rank, cosine, example = (np.concatenate(column) for column in zip(*found, strict=True))
+    best = ranks.min(axis=0)
+    np.testing.assert_array_equal(rank, best)
+    for document in range(0, 2000, 7):
+        tied = np.flatnonzero(ranks[:, document] == best[document])
+        wanted = max(tied, key=lambda i: (cosines[i, document], -i))
+        assert example[document] == wanted
+        assert cosine[document] == np.float32(cosines[wanted, document] / 2**48)
+    assert len(np.unique(rank)) < 2000  # there were ties
+
+
+def test_beyond_the_depth_the_rank_is_depth_plus_one(vectors: tuple[np.ndarray, np.ndarray]) -> None:
+    examples, documents = vectors
+    ranks, cosines = brute_force(examples[:20], documents)
+    top = top_cosines(examples[:20], documents, depth=40)
+    found = best_ranks(examples[:20], documents, top=top)
+    np.testing.assert_array_equal(found.rank, np.minimum(ranks.min(axis=0), 41))
+    outside = found.rank == 41
+    assert outside.any()
+    highest = (cosines.max(axis=0) / 2**48).astype(np.float32)
+    np.testing.assert_array_equal(found.cosine[outside], highest[outside])
+
+
+def test_small_blocks_inside_a_pass_change_nothing(
+    vectors: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    examples, documents = vectors
+    whole = top_cosines(examples, documents, depth=50)
+    one = best_ranks(examples, documents, top=whole)
+    monkeypatch.setattr(best_rank, "_CELLS_AT_ONCE", 7 * len(examples))
+    np.testing.assert_array_equal(top_cosines(examples, documents, depth=50), whole)
+    for a, b in zip(best_ranks(examples, documents, top=whole), one, strict=True):
+        np.testing.assert_array_equal(a, b)
+
+
+def test_the_grid_is_exact() -> None:
+    vectors = on_grid(np.random.default_rng(0).normal(size=(50, 384)).astype(np.float32))
+    scaled = vectors.astype(np.float64) * 2**24
+    np.testing.assert_array_equal(scaled, np.rint(scaled))
+    assert np.abs(np.linalg.norm(vectors.astype(np.float64), axis=1) - 1).max() < 1e-5
+
+
+def test_depth_follows_the_method() -> None:
+    assert depth(n_documents=10_000_000, n_examples=14_000, positive_fraction=0.1) == 2396  # 2^25 // 14,000
+    assert depth(n_documents=10_000_000, n_examples=1_000, positive_fraction=0.5) == 50_000  # 10 f N / M
+    assert depth(n_documents=50, n_examples=14_000, positive_fraction=0.1) == 50

@@ -1,0 +1,83 @@
+"""Examples: templates, balance, and errors that name file, line and field."""
+
+import io
+import json
+from collections import Counter
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from betr_spark.config import TargetConfig
+from betr_spark.errors import ConfigError, DataError
+from betr_spark.targets.examples import Example, balanced, examples_of
+
+
+def target(template: str = "{q}: {a}", path: str = "t.jsonl") -> TargetConfig:
+    return TargetConfig(path=path, template=template)
+
+
+def lines(*rows: object) -> bytes:
+    return "".join(json.dumps(row) + "\n" for row in rows).encode()
+
+
+def test_fields_lists_numbers_and_braces_fill_the_template() -> None:
+    content = lines({"q": "why {x}", "a": ["one", 2]}, {"q": "is it", "a": True})
+    found = examples_of("b", target("{{Q}} {q}\n{a}"), content)
+    assert found == [Example("b", 0, "{Q} why {x}\none\n2"), Example("b", 1, "{Q} is it\nTrue")]
+
+
+def test_parquet_gives_the_same_examples() -> None:
+    packed = io.BytesIO()
+    pq.write_table(pa.table({"q": ["x", "y"], "a": ["1", "2"]}), packed)
+    assert examples_of("b", target(path="t.parquet"), packed.getvalue()) == examples_of(
+        "b", target(), lines({"q": "x", "a": "1"}, {"q": "y", "a": "2"})
+    )
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (lines({"q": "x", "a": "y"}, {"q": "x"}), r"t.jsonl: line 2: no field 'a' for targets.b.template; found q"),
+        (b'{"q": "x", "a": "y"}\n\n{"q": \n', r"t.jsonl: line 3: not valid JSON"),
+        (lines([1]), r"t.jsonl: line 1: a JSON object is wanted, found list"),
+        (
+            lines({"q": None, "a": "y"}),
+            r"line 1: field 'q': text, a number or a list of them is wanted, found NoneType",
+        ),
+        (b"", r"t.jsonl: targets.b has no examples, the file is empty"),
+        (b"\xff\xfe", r"t.jsonl: line 1: not valid JSON"),
+    ],
+)
+def test_bad_content_is_named(content: bytes, message: str) -> None:
+    with pytest.raises(DataError, match=message):
+        examples_of("b", target(), content)
+
+
+def test_an_example_of_white_space_is_refused() -> None:
+    with pytest.raises(DataError, match="line 1: the example is empty"):
+        examples_of("b", target("{q}{a}"), lines({"q": " ", "a": ""}))
+
+
+def test_damaged_parquet_is_named() -> None:
+    with pytest.raises(DataError, match="t.parquet: not a readable Parquet file"):
+        examples_of("b", target(path="t.parquet"), b"PAR1 and no more")
+
+
+@pytest.mark.parametrize("template", ["no field", "{}", "{0}", "{q:>10}", "{q!r}", "{q"])
+def test_a_malformed_template_is_refused(template: str) -> None:
+    with pytest.raises(ConfigError, match="config.targets.b.template"):
+        examples_of("b", target(template), lines({"q": "x"}))
+
+
+def test_balance_is_equal_and_does_not_depend_on_the_order_of_the_file() -> None:
+    many = [Example("many", i, f"text {i}") for i in range(50)]
+    few = [Example("few", i, f"other {i}") for i in range(8)]
+    chosen = balanced({"many": many, "few": few}, {"many": None, "few": None})
+    assert Counter(e.benchmark for e in chosen) == {"many": 8, "few": 8}
+    turned = [Example("many", 49 - e.row, e.text) for e in reversed(many)]
+    again = balanced({"many": turned, "few": few}, {"many": None, "few": None})
+    assert {e.text for e in chosen} == {e.text for e in again}
+    capped = balanced({"many": many, "few": few}, {"many": 3, "few": None})
+    assert Counter(e.benchmark for e in capped) == {"many": 3, "few": 3}
+    assert len({(e.benchmark, e.row) for e in chosen}) == 16

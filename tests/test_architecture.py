@@ -1,0 +1,59 @@
+"""The rules that keep the rooms apart, by walking the imports."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+PACKAGE = Path(__file__).parents[1] / "betr_spark"
+ROOMS = ["corpus", "targets", "ranking", "scorer", "features", "dedup", "selection", "report"]
+MODULES = sorted(PACKAGE.rglob("*.py"))
+
+
+def imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def uses(path: Path, package: str) -> bool:
+    return any(name == package or name.startswith(package + ".") for name in imports(path))
+
+
+def test_no_module_imports_pyspark_and_compiles_kernels() -> None:
+    kernels = [p for p in MODULES if uses(p, "numba") or uses(p, "betr_spark.corpus.kernel")]
+    assert len(kernels) >= 4
+    assert [p.name for p in kernels if uses(p, "pyspark")] == []
+
+
+def test_only_tables_knows_delta_and_only_session_builds_one() -> None:
+    delta = [p.name for p in MODULES if uses(p, "delta") or 'format("delta")' in p.read_text(encoding="utf-8")]
+    assert delta == ["tables.py"]
+    builders = [p.name for p in MODULES if "SparkSession.builder" in p.read_text(encoding="utf-8")]
+    assert builders == ["session.py"]
+
+
+def test_imports_run_along_the_data() -> None:
+    backwards = []
+    for path in MODULES:
+        room = path.relative_to(PACKAGE).parts[0]
+        if room not in ROOMS:
+            continue
+        for later in ROOMS[ROOMS.index(room) + 1 :]:
+            if uses(path, f"betr_spark.{later}"):
+                backwards.append(f"{path.relative_to(PACKAGE)} imports {later}")
+    assert backwards == []
+
+
+def test_modules_are_under_250_lines() -> None:
+    assert [p.name for p in MODULES if len(p.read_text(encoding="utf-8").splitlines()) > 250] == []
+
+
+def test_importing_the_package_is_light() -> None:
+    code = "import sys, betr_spark, betr_spark.config, betr_spark.cli; print({'pyspark', 'torch', 'numba'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"

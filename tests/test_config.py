@@ -1,0 +1,83 @@
+"""Configuration: everything wrong is said at once, by key."""
+
+from pathlib import Path
+
+import pytest
+
+from betr_spark.config import Config, load_config
+from betr_spark.errors import ConfigError
+
+GOOD = """
+input: {path: docs.parquet}
+output: out
+targets: {gsm8k: {path: t.jsonl, template: "{question}"}}
+"""
+
+
+def write(tmp_path: Path, text: str) -> Path:
+    path = tmp_path / "conf.yaml"
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+def test_three_keys_are_enough(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, GOOD))
+    assert (config.sample.documents, config.minhash.bands, config.minhash.rows) == (10_000, 14, 8)
+    assert list(config.trained_scorers()) == ["betr"]
+    assert config.selections["betr-10"].keep.token_fraction == 0.1
+
+
+def test_all_problems_at_once_each_with_its_key(tmp_path: Path) -> None:
+    text = GOOD + "minhash: {band: 3}\nsample: {documents: many}\nselections: {a: {scorer: betr, keep: {}}}\n"
+    with pytest.raises(ConfigError) as caught:
+        load_config(write(tmp_path, text))
+    lines = str(caught.value).splitlines()
+    assert "config.minhash.band: unknown key; did you mean 'bands'?" in lines
+    assert any(line.startswith("config.sample.documents: ") and "'many'" in line for line in lines)
+    assert any(line.startswith("config.selections.a.keep: exactly one of") for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("output: out", "config.input: missing"),
+        (GOOD + "targts: {}", "did you mean 'targets'"),
+        (GOOD + "scorers: {random: {}}", "kept for the control"),
+        (GOOD + "selections: {a: {scorer: btr, keep: {documents: 1}}}", "'btr' is not one of betr, random"),
+        (GOOD + "selections: {a: {scorer: betr, keep: {documents: 1, tokens: 2}}}", "found tokens, documents"),
+        (GOOD + "selections: {../a: {scorer: betr, keep: {documents: 1}}}", "config.selections"),
+        (GOOD + "output: other", "key 'output' is given twice"),
+        (GOOD + "dedup: {similarity: 1.5}", "config.dedup.similarity"),
+        (GOOD + "dedup: {survivor: none}", "'none' is not one of betr"),
+        (GOOD + "scorers: {betr: {lr: slow}}", "config.scorers.betr.lr"),
+        ("[1, 2]", "a mapping of keys is wanted, found list"),
+        ("input: {path", "not valid YAML"),
+        ("input: {path: a, columns: [rank]}\noutput: o\ntargets: {t: {path: a, template: '{b}'}}", "columns: 'rank'"),
+    ],
+)
+def test_a_mistake_is_named(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(ConfigError, match=message.replace("(", "\\(")):
+        load_config(write(tmp_path, text))
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="nowhere.yaml: cannot be read"):
+        load_config(tmp_path / "nowhere.yaml")
+
+
+def test_overrides_are_yaml_and_reach_any_depth(tmp_path: Path) -> None:
+    only = "targets={qasc: {path: q.jsonl, template: '{q}'}}"
+    config = load_config(write(tmp_path, GOOD), ("sample.documents=7", "scorers.betr.lr=0.5", only))
+    assert config.sample.documents == 7
+    assert config.scorers["betr"].lr == 0.5
+    assert list(config.targets) == ["qasc"]
+    with pytest.raises(ConfigError, match="'key.sub=value' is wanted"):
+        load_config(write(tmp_path, GOOD), ("sample",))
+    with pytest.raises(ConfigError, match="'output' is not a mapping"):
+        load_config(write(tmp_path, GOOD), ("output.x=1",))
+
+
+def test_the_models_are_frozen(tmp_path: Path) -> None:
+    config: Config = load_config(write(tmp_path, GOOD))
+    with pytest.raises(ValueError, match="frozen"):
+        config.output = "elsewhere"  # type: ignore[misc]
