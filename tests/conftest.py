@@ -141,7 +141,7 @@ def corpus() -> list[dict[str, Any]]:
 def encoder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A sentence-transformers model of one table of word vectors: fast, and topics lie apart."""
     from sentence_transformers import SentenceTransformer
-    from sentence_transformers.models import StaticEmbedding
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding
     from tokenizers import Tokenizer, models, pre_tokenizers
 
     words = ["[UNK]", *sorted({*COMMON, *(w for topic in TOPICS.values() for w in topic)})]

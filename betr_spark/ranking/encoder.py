@@ -1,6 +1,7 @@
 """Texts to unit vectors through sentence-transformers; one model a Python process."""
 
 import importlib.util
+import math
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -54,5 +55,7 @@ def _load(model: str, max_tokens: int) -> "SentenceTransformer":
 
     torch.set_num_threads(1)
     encoder = SentenceTransformer(model_path(model), device="cpu")
-    encoder.max_seq_length = min(max_tokens, encoder.max_seq_length or max_tokens)
+    longest = encoder.max_seq_length
+    if longest != math.inf:  # a static table of token vectors has no length to limit
+        encoder.max_seq_length = min(max_tokens, longest or max_tokens)
     return encoder

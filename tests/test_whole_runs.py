@@ -1,0 +1,213 @@
+"""The whole line: contract, repetition, partitioning, increments, and kill -9 of processes of its own."""
+
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from conftest import SHARED, settings, write_config, write_parquet
+from deltalake import DeltaTable
+
+from betr_spark.config import load_config
+from betr_spark.run import plan, run_all
+
+pytestmark = pytest.mark.whole
+TABLES = {
+    "ranked_sample": "doc_id source best_rank best_cosine best_benchmark best_example label split",
+    "features": "doc_id source n_bytes n_words n_tokens content_hash bands signature logit_betr",
+    "duplicates": "doc_id kept_doc_id kind similarity component_id component_size",
+    "quarantine": "reason detail row input_file",
+    "selected/betr-30": "rank doc_id text source url score logit n_tokens",
+    "selected/random-30": "rank doc_id text source url score logit n_tokens",
+    "selected/best-50": "rank doc_id text source url score logit n_tokens",
+}
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "betr_spark", *arguments]
+
+
+def run(config: Path, *more: str) -> str:
+    done = subprocess.run(
+        command("run", "--config", str(config), *more), capture_output=True, text=True, cwd=config.parent
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def tables(output: Path) -> dict[str, list[dict[str, Any]]]:
+    """Rows of every table but `runs`, in an order of their own."""
+    found = {}
+    for name in TABLES:
+        rows = DeltaTable(str(output / name)).to_pyarrow_table().to_pylist()
+        for row in rows:
+            row.pop("input_file", None)
+        found[name] = sorted(rows, key=lambda row: str(row))
+    return found
+
+
+def versions(output: Path) -> dict[str, int]:
+    return {
+        p.parent.relative_to(output).as_posix(): DeltaTable(str(p.parent)).version() for p in output.rglob("_delta_log")
+    }
+
+
+@pytest.fixture(scope="module")
+def undisturbed(
+    tmp_path_factory: pytest.TempPathFactory, spark: Any, corpus: Any, encoder: Path, targets: Path
+) -> Path:
+    folder = tmp_path_factory.mktemp("undisturbed")
+    path = write_parquet(folder / "docs", corpus, files=3)
+    config = write_config(folder / "conf.yaml", settings(path, folder / "out", encoder, targets))
+    run_all(spark, load_config(config))
+    return folder
+
+
+def test_tables_have_the_contract_s_columns_and_counts_add_up(undisturbed: Path, corpus: Any) -> None:
+    out = undisturbed / "out"
+    for name, columns in TABLES.items():
+        assert DeltaTable(str(out / name)).schema().to_arrow().names == columns.split(), name
+    found = tables(out)
+    assert len(found["features"]) + len(found["quarantine"]) == len(corpus)
+    removed = {row["doc_id"] for row in found["duplicates"]}
+    kept_for = {row["kept_doc_id"] for row in found["duplicates"]}
+    assert not removed & kept_for
+    assert sum(row["kind"] == "exact" for row in found["duplicates"]) >= 28
+    assert sum(row["kind"] == "near" for row in found["duplicates"]) >= 10
+    logit = {row["doc_id"]: row["logit_betr"] for row in found["features"]}
+    assert {doc for doc, value in logit.items() if value is None} == {"o0000", "o0001"}
+    tokens = {row["doc_id"]: row["n_tokens"] for row in found["features"] if row["doc_id"] not in removed}
+    chosen = sorted(found["selected/betr-30"], key=lambda row: row["rank"])
+    order = sorted((doc for doc in tokens if logit[doc] is not None), key=lambda doc: -logit[doc])
+    budget = int(0.3 * sum(tokens[doc] for doc in order))
+    kept = sum(row["n_tokens"] for row in chosen)
+    assert [row["rank"] for row in chosen] == list(range(1, len(chosen) + 1))
+    assert [row["logit"] for row in chosen] == [logit[doc] for doc in order[: len(chosen)]]
+    assert kept <= budget < kept + tokens[order[len(chosen)]]
+    text = {row["id"]: row["text"] for row in corpus}
+    assert all(row["text"] == text[row["doc_id"]] for row in chosen)
+
+
+def test_the_selection_goes_where_the_benchmarks_point(undisturbed: Path) -> None:
+    found = tables(undisturbed / "out")
+    aimed = Counter(row["source"] for row in found["selected/best-50"])
+    assert aimed["kitchen"] + aimed["harbour"] >= 45
+
+
+def test_a_second_run_does_nothing_and_says_so(undisturbed: Path, spark: Any) -> None:
+    before = versions(undisturbed / "out")
+    config = load_config(undisturbed / "conf.yaml")
+    assert [done.skipped for done in run_all(spark, config)] == [True] * 7
+    assert [planned.work for planned in plan(spark, config)] == [False] * 7
+    assert versions(undisturbed / "out") == before
+
+
+def test_a_plan_names_what_has_work_and_writes_nothing(undisturbed: Path, spark: Any) -> None:
+    before = versions(undisturbed / "out")
+    config = load_config(undisturbed / "conf.yaml", ("dedup.similarity=0.9",))
+    planned = {p.stage: (p.work, p.why) for p in plan(spark, config)}
+    assert planned["features"] == (False, "up to date")
+    assert planned["dedup"] == (True, "other settings or input")
+    assert planned["select/betr-30"] == (True, "after dedup")
+    assert versions(undisturbed / "out") == before
+
+
+def test_another_budget_alone_is_selected_anew(undisturbed: Path, spark: Any, tmp_path: Path) -> None:
+    shutil.copytree(undisturbed / "out", tmp_path / "out")
+    more = (f"output={tmp_path / 'out'}", "selections.best-50.keep={documents: 20}")
+    runs = run_all(spark, load_config(undisturbed / "conf.yaml", more))
+    assert [done.stage for done in runs if not done.skipped] == ["select/best-50"]
+    chosen = tables(tmp_path / "out")["selected/best-50"]
+    assert sorted(row["rank"] for row in chosen) == list(range(1, 21))
+
+
+@pytest.mark.skipif(not (SHARED / "checks/contract.py").exists(), reason="needs shared/checks")
+def test_the_contract_check_is_green(undisturbed: Path) -> None:
+    check = [sys.executable, str(SHARED / "checks/contract.py"), str(undisturbed / "out")]
+    done = subprocess.run(check, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+def test_another_partitioning_gives_the_same_tables(
+    undisturbed: Path, tmp_path: Path, spark: Any, corpus: Any, encoder: Path, targets: Path
+) -> None:
+    rows = list(corpus)
+    random.Random(1).shuffle(rows)
+    path = write_parquet(tmp_path / "docs", rows, files=7)
+    more = {"input": {"path": str(path), "id": "id", "source": "source", "columns": ["url"], "max_batch_bytes": 20_000}}
+    config = write_config(tmp_path / "conf.yaml", settings(path, tmp_path / "out", encoder, targets, **more))
+    run_all(spark, load_config(config))
+    assert len(list((tmp_path / "out/_checkpoints/features").glob("*/commits/[0-9]*"))) > 1  # several batches
+    assert tables(tmp_path / "out") == tables(undisturbed / "out")
+
+
+def kill_when(config: Path, seen: Callable[[], bool]) -> None:
+    """Start the run and kill -9 driver, JVM and workers as soon as `seen`."""
+    process = subprocess.Popen(
+        command("run", "--config", str(config)),
+        cwd=config.parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    while not seen():
+        assert process.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def test_killed_in_each_stage_and_run_again_ends_with_the_same_tables(undisturbed: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for done in ("_sample", "ranked_sample", "scorers", "runs"):  # the kills begin with features
+        shutil.copytree(undisturbed / "out" / done, out / done)
+    values = yaml.safe_load((undisturbed / "conf.yaml").read_text(encoding="utf-8"))
+    values["input"]["max_batch_bytes"] = 30_000
+    config = write_config(tmp_path / "conf.yaml", {**values, "output": str(out)})
+
+    def data_files(table: str) -> list[Path]:
+        return list((out / table).glob("*.parquet"))
+
+    kill_when(config, lambda: any(out.glob("_checkpoints/features/*/offsets/0")))  # before the first batch is written
+    kill_when(config, lambda: (out / "features/_delta_log/00000000000000000000.json").exists())  # between the batches
+    kill_when(config, lambda: any((out / "_scratch/dedup").rglob("part-*")))  # between the rounds
+    kill_when(config, lambda: bool(data_files("duplicates")))  # around the commit
+    kill_when(config, lambda: bool(data_files("selected/betr-30")))
+    assert "rank: 598 in, 300 out; skipped, up to date" in run(config)
+    assert tables(out) == tables(undisturbed / "out")
+    runs = DeltaTable(str(out / "runs")).to_pyarrow_table().to_pylist()
+    stages = Counter(row["stage"] for row in runs)
+    assert stages == Counter(
+        ["rank", "train/betr", "features", "dedup", "select/betr-30", "select/random-30", "select/best-50"]
+    )
+    assert "nothing to do: every table is up to date" in run(config)
+
+
+def test_new_files_are_added_without_resampling_and_a_changed_file_starts_anew(
+    tmp_path: Path, spark: Any, corpus: Any, encoder: Path, targets: Path
+) -> None:
+    path = write_parquet(tmp_path / "docs", corpus[:400])
+    out = tmp_path / "out"
+    config = load_config(write_config(tmp_path / "conf.yaml", settings(path, out, encoder, targets)))
+    run_all(spark, config)
+    before = versions(out)
+    write_parquet(tmp_path / "more", corpus[400:])
+    (tmp_path / "more/part-0.parquet").rename(path / "part-9.parquet")
+    runs = {done.stage: done for done in run_all(spark, config)}
+    assert runs["rank"].skipped
+    assert runs["train/betr"].skipped
+    assert runs["features"].rows_in == len(corpus)
+    after = versions(out)
+    assert (after["ranked_sample"], after["_sample"]) == (before["ranked_sample"], before["_sample"])
+    features = DeltaTable(str(out / "features")).to_pyarrow_table().to_pylist()
+    assert Counter(row["doc_id"] for row in features) == Counter(row["id"] for row in corpus)
+    write_parquet(path, corpus[:300])  # the first file again, shorter
+    run_all(spark, config)
+    features = DeltaTable(str(out / "features")).to_pyarrow_table().to_pylist()
+    assert Counter(row["doc_id"] for row in features) == Counter(row["id"] for row in [*corpus[:300], *corpus[400:]])
