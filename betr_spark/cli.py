@@ -101,8 +101,8 @@ def report(config: ConfigOption, overrides: SetOption = None) -> None:
         for share in figures.shares:
             change = f"{share.after / share.before:6.2f} x" if share.before else ""
             typer.echo(f"  {share.source[:32]:32} {share.before:7.2%} -> {share.after:7.2%} {change}")
-        for place, score, source, doc_id, text in figures.best:
-            typer.echo(f"  {place:3}. {score:.4f} {source} {doc_id}: {text}")
+        for place, logit, source, doc_id, text in figures.best:
+            typer.echo(f"  {place:3}. logit {logit:.2f} {source} {doc_id}: {text}")
         typer.echo(f"  table: {settings.table(f'selected/{name}')}")
 
 

@@ -125,7 +125,10 @@ def spark_error_line(error: BaseException) -> str | None:
         text,
     ):
         return None
-    named = re.search(r"((?:file|s3a|hdfs|gs|abfss?):/[^\s'\",]+[^\s'\",.:;)\]])", text)
+    about = (
+        text[text.rfind("Caused by:", 0, text.find("is not a Parquet file")) :] if "is not a Parquet" in text else text
+    )
+    named = re.search(r"((?:file|s3a|hdfs|gs|abfss?):/[^\s'\",]+[^\s'\",.:;)\]])", about)
     reason = re.search(r"is not a Parquet file[^\n]{0,80}|\[[A-Z_.]+\][^\n]{0,160}", text)
     return (
         f"{named[1] if named else 'input'}: cannot be read ({' '.join((reason[0] if reason else text[:160]).split())})"

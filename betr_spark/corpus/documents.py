@@ -2,6 +2,7 @@
 
 import difflib
 
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -45,8 +46,11 @@ def input_schema(spark: SparkSession, source: InputConfig) -> T.StructType:
         empty = not rows.take(1)
     except AnalysisException as error:
         raise DataError(f"input.path: {source.path}: {_first_line(error)}") from None
-    except PySparkException as error:
-        raise DataError(f"input.path: {spark_error_line(error) or _first_line(error)}") from None
+    except (PySparkException, Py4JJavaError) as error:
+        line = spark_error_line(error)
+        if line is None:
+            raise
+        raise DataError(f"input.path: {line}") from None
     if empty:
         raise DataError(f"input.path: {source.path}: the corpus is empty, no {source.format} rows found")
     if source.format == "json":

@@ -7,7 +7,7 @@ from pyspark.sql import functions as F
 
 from betr_spark import schemas, tables
 from betr_spark.config import Config
-from betr_spark.schemas import DOC_ID, N_TOKENS, RANK, SCORE, SOURCE, TEXT
+from betr_spark.schemas import DOC_ID, LOGIT, N_TOKENS, RANK, SOURCE, TEXT
 
 _BEST = 10
 _TEXT_SHOWN = 100
@@ -23,7 +23,7 @@ class SourceShare(NamedTuple):
 
 
 class SelectionFigures(NamedTuple):
-    """Figures of one selection; `best` is (rank, score, source, doc_id, start of the text)."""
+    """Figures of one selection; `best` is (rank, logit, source, doc_id, start of the text)."""
 
     name: str
     n_documents: int
@@ -61,7 +61,7 @@ def selection_figures(spark: SparkSession, config: Config, name: str) -> Selecti
     n_documents, n_tokens = (int(value or 0) for value in size or (0, 0))
     top = selected.where(F.col(RANK) <= _BEST).orderBy(RANK)
     best = [
-        (row[RANK], row[SCORE], row[SOURCE] or "(none)", row[DOC_ID], " ".join(row[TEXT].split())[:_TEXT_SHOWN])
-        for row in top.select(RANK, SCORE, SOURCE, DOC_ID, F.substring(TEXT, 1, 4 * _TEXT_SHOWN).alias(TEXT)).collect()
+        (row[RANK], row[LOGIT], row[SOURCE] or "(none)", row[DOC_ID], " ".join(row[TEXT].split())[:_TEXT_SHOWN])
+        for row in top.select(RANK, LOGIT, SOURCE, DOC_ID, F.substring(TEXT, 1, 4 * _TEXT_SHOWN).alias(TEXT)).collect()
     ]
     return SelectionFigures(name, n_documents, n_tokens, source_shares(survivors, selected), best)
