@@ -2,7 +2,6 @@
 
 import contextlib
 from collections.abc import Iterator
-from typing import NamedTuple
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -27,7 +26,7 @@ from betr_spark.schemas import (
 )
 from betr_spark.tables import Clock, StageKey, StageRun
 
-_SCRATCH = "_scratch/dedup"
+_SCRATCH_FOLDER = "_scratch/dedup"
 
 
 def key(spark: SparkSession, config: Config) -> StageKey:
@@ -46,8 +45,8 @@ def run(spark: SparkSession, config: Config) -> list[StageRun]:
     clock = Clock(wanted)
     features = tables.read(spark, config.table(schemas.FEATURES_TABLE))
     logit = F.col(logit_column(config.survivor_scorer())).alias(LOGIT)
-    with _materialiser(spark, config.table(_SCRATCH)) as rounds:
-        documents = rounds.materialise(
+    with _scratch(spark, config.table(_SCRATCH_FOLDER)):
+        documents = _materialise(
             with_representative(features.select(DOC_ID, CONTENT_HASH, logit)).select(
                 DOC_ID, REPRESENTATIVE, COPIES, LOGIT
             )
@@ -56,13 +55,11 @@ def run(spark: SparkSession, config: Config) -> list[StageRun]:
         sketched = features.where(F.col(SIGNATURE).isNotNull()).select(DOC_ID, BANDS, SIGNATURE)
         sketched = sketched.join(representatives, on=DOC_ID, how="inner")
         pairs = candidate_pairs(sketched.select(DOC_ID, BANDS, LOGIT))
-        verified = rounds.materialise(
-            with_similarity(pairs, sketched.select(DOC_ID, SIGNATURE), left=BETTER, right=WORSE)
-        )
+        verified = _materialise(with_similarity(pairs, sketched.select(DOC_ID, SIGNATURE), left=BETTER, right=WORSE))
         edges = verified.where(F.col(SIMILARITY) >= F.lit(config.dedup.similarity).cast("float"))
-        near = removed_near(edges, representatives, materialise=rounds.materialise)
-        components = connected_components(edges.select(BETTER, WORSE), materialise=rounds.materialise)
-        found = rounds.materialise(duplicates(documents, near.rows, components))
+        near = removed_near(edges, representatives, materialise=_materialise)
+        components = connected_components(edges.select(BETTER, WORSE), materialise=_materialise)
+        found = _materialise(duplicates(documents, near.rows, components))
         kinds = {row[KIND]: row["count"] for row in found.groupBy(KIND).count().collect()}  # two rows
         n_documents = documents.count()
         done = clock.done(
@@ -76,22 +73,17 @@ def run(spark: SparkSession, config: Config) -> list[StageRun]:
     return [done]
 
 
-class _Rounds(NamedTuple):
-    """Where the frames of each round are put."""
-
-    spark: SparkSession
-
-    def materialise(self, frame: DataFrame) -> DataFrame:
-        """Compute a frame, store it below the output, and go on from what is stored."""
-        return frame.checkpoint(eager=True)
+def _materialise(frame: DataFrame) -> DataFrame:
+    """Compute a frame, store it in the scratch folder, and go on from what is stored."""
+    return frame.checkpoint(eager=True)
 
 
 @contextlib.contextmanager
-def _materialiser(spark: SparkSession, folder: str) -> Iterator[_Rounds]:
-    """Reliable checkpoints in a scratch folder that is emptied before and after."""
+def _scratch(spark: SparkSession, folder: str) -> Iterator[None]:
+    """Reliable checkpoints in a folder that is emptied before and after."""
     files.delete(spark, folder)
     spark.sparkContext.setCheckpointDir(folder)
     try:
-        yield _Rounds(spark)
+        yield
     finally:
         files.delete(spark, folder)

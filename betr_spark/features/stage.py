@@ -6,6 +6,7 @@ a new checkpoint, whose first batch replaces the table.
 """
 
 import logging
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -13,6 +14,7 @@ from pyspark import Broadcast
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
 
 from betr_spark import files, schemas, tables
 from betr_spark.config import Config
@@ -28,6 +30,8 @@ from betr_spark.tables import Clock, StageKey, StageRun
 
 _CHECKPOINTS = "_checkpoints/features"
 _INPUTS = "_inputs"
+# Delta's errors where a source's history cannot be followed by appends alone.
+_CHANGED_SOURCE = r"DELTA_SOURCE_TABLE_IGNORE_CHANGES|DELTA_SOURCE_IGNORE_DELETE|DIFFERENT_DELTA_TABLE"
 _logger = logging.getLogger(__name__)
 
 
@@ -61,8 +65,39 @@ def run(spark: SparkSession, config: Config) -> list[StageRun]:
     names = list(config.trained_scorers())
     folded = [artifact.load(spark, config.table(f"scorers/{name}"), name).table for name in names]
     shared = spark.sparkContext.broadcast(folded)
-    checkpoint = _checkpoint(spark, config, _settings_key(spark, config).key)
-    writer = _BatchWriter(config, checkpoint, _transform(config, names, shared))
+    transform = _transform(config, names, shared)
+    settings_key = _settings_key(spark, config).key
+    checkpoint = _checkpoint(spark, config, settings_key)
+    try:
+        try:
+            _follow(spark, config, schema, checkpoint, transform)
+        except StreamingQueryException as error:
+            if not re.search(_CHANGED_SOURCE, str(error)):
+                raise
+            checkpoint = _checkpoint(spark, config, settings_key, why="rows of the source were changed or deleted")
+            _follow(spark, config, schema, checkpoint, transform)
+    finally:
+        shared.destroy()
+    progress = _progress(spark, path, checkpoint)
+    done = _summary(spark, config, clock, progress)
+    metadata = done.to_json(checkpoint=checkpoint, copies=progress["copies"], batch=progress["batch"])
+    tables.mark(spark, path, name="features_key", value=wanted.key, user_metadata=metadata)
+    tables.record(spark, config.output, done)
+    for old in files.children(spark, config.table(_CHECKPOINTS)):
+        if old != checkpoint:
+            files.delete(spark, config.table(f"{_CHECKPOINTS}/{old}"))
+    return [done]
+
+
+def _follow(
+    spark: SparkSession,
+    config: Config,
+    schema: StructType,
+    checkpoint: str,
+    transform: Callable[[DataFrame], DataFrame],
+) -> None:
+    """Take in all that the checkpoint has not seen."""
+    writer = _BatchWriter(config, checkpoint, transform)
     query = (
         stream_documents(spark, config.input, schema)
         .select(DOC_ID, SOURCE, TEXT, REASON, DETAIL, ROW, INPUT_FILE)
@@ -79,16 +114,6 @@ def run(spark: SparkSession, config: Config) -> list[StageRun]:
         raise
     finally:
         query.stop()
-        shared.destroy()
-    progress = _progress(spark, path, checkpoint)
-    done = _summary(spark, config, clock, progress)
-    metadata = done.to_json(checkpoint=checkpoint, copies=progress["copies"], batch=progress["batch"])
-    tables.mark(spark, path, name="features_key", value=wanted.key, user_metadata=metadata)
-    tables.record(spark, config.output, done)
-    for old in files.children(spark, config.table(_CHECKPOINTS)):
-        if old != checkpoint:
-            files.delete(spark, config.table(f"{_CHECKPOINTS}/{old}"))
-    return [done]
 
 
 def _transform(
@@ -161,8 +186,8 @@ def _progress(spark: SparkSession, path: str, checkpoint: str) -> dict[str, int]
     raise DataError(f"{path}: no commit of checkpoint {checkpoint}; delete the output's _checkpoints to start anew")
 
 
-def _checkpoint(spark: SparkSession, config: Config, settings_key: str) -> str:
-    """Name of the checkpoint to go on with, or of a new one; written down before the query starts."""
+def _checkpoint(spark: SparkSession, config: Config, settings_key: str, why: str | None = None) -> str:
+    """Name of the checkpoint to go on with, or of a new one (with `why`, always); written down before the query starts."""
     path, features = config.table(_INPUTS), config.table(schemas.FEATURES_TABLE)
     names = ["file", "n_bytes", "modified"]
     if config.input.format == "delta":
@@ -172,8 +197,9 @@ def _checkpoint(spark: SparkSession, config: Config, settings_key: str) -> str:
     newest = tables.newest_commit(spark, path)
     last: dict[str, Any] = tables.as_object(newest.user_metadata) if newest else {}
     name = last.get("checkpoint")
-    why = None
-    if name is None or last.get("settings_key") != settings_key:
+    if why is not None:
+        pass
+    elif name is None or last.get("settings_key") != settings_key:
         why = "new settings or scorer"
     elif tables.read(spark, path).join(current, on=names, how="left_anti").take(1):
         why = "an input file was changed or taken away"

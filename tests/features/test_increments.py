@@ -1,0 +1,128 @@
+"""The features stage alone, on a scorer made by hand: hashed ids, quarantine, Delta sources, duplicate ids."""
+
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import write_parquet
+
+from betr_spark.config import Config
+from betr_spark.errors import DataError
+from betr_spark.features import stage
+from betr_spark.scorer import artifact
+from betr_spark.scorer.table import NgramTable
+from betr_spark.tables import StageRun
+
+
+def configured(spark: Any, tmp_path: Path, **source: Any) -> Config:
+    config = Config.model_validate(
+        {
+            "input": {"path": str(tmp_path / "docs"), "source": "source", **source},
+            "output": str(tmp_path / "out"),
+            "targets": {"t": {"path": "none", "template": "{q}"}},
+        }
+    )
+    table = NgramTable.build(["good"], np.ones(1, np.float32), np.zeros(8, np.float32), word_ngrams=2)
+    artifact.save(spark, config.table("scorers/betr"), table, {"name": "betr"})
+    return config
+
+
+def rows(spark: Any, config: Config, table: str = "features") -> list[Any]:
+    found: list[Any] = spark.read.format("delta").load(config.table(table)).collect()
+    return found
+
+
+def run(spark: Any, config: Config) -> StageRun:
+    return stage.run(spark, config)[0]
+
+
+def document(text: str | None, source: str = "s", doc_id: str | None = None) -> dict[str, Any]:
+    return {"text": text, "source": source} if doc_id is None else {"id": doc_id, "text": text, "source": source}
+
+
+def test_copies_of_a_text_are_one_document_across_increments(spark: Any, tmp_path: Path) -> None:
+    config = configured(spark, tmp_path)
+    path = write_parquet(tmp_path / "docs", [document("good one", "z"), document("good one", "a"), document("two")])
+    first = run(spark, config)
+    assert (first.rows_in, first.rows_out, first.dropped) == (3, 2, {"copies": 1})
+    write_parquet(tmp_path / "more", [document("two"), document("three"), document(None)])
+    (tmp_path / "more/part-0.parquet").rename(path / "part-8.parquet")
+    second = run(spark, config)
+    assert (second.rows_in, second.rows_out, second.dropped) == (6, 3, {"copies": 2, "null_text": 1})
+    found = {row["n_words"]: row for row in rows(spark, config)}
+    assert len(rows(spark, config)) == 3
+    assert found[2]["source"] == "a"  # of the copies, the least source
+    assert run(spark, config).skipped
+
+
+def test_a_duplicate_id_stops_the_increment_and_writes_nothing(spark: Any, tmp_path: Path) -> None:
+    config = configured(spark, tmp_path, id="id")
+    path = write_parquet(tmp_path / "docs", [document("one", doc_id="a"), document("two", doc_id="b")])
+    run(spark, config)
+    write_parquet(tmp_path / "more", [document("other", doc_id="c"), document("again", doc_id="b")])
+    (tmp_path / "more/part-0.parquet").rename(path / "part-8.parquet")
+    for _ in range(2):
+        with pytest.raises(DataError, match="duplicate ids, for example 'b'"):
+            run(spark, config)
+    assert sorted(row["doc_id"] for row in rows(spark, config)) == ["a", "b"]
+    (path / "part-8.parquet").unlink()
+    write_parquet(tmp_path / "more", [document("other", doc_id="c")])
+    (tmp_path / "more/part-0.parquet").rename(path / "part-9.parquet")
+    assert run(spark, config).rows_out == 3
+
+
+def test_a_delta_source_is_followed_and_a_changed_one_read_again(spark: Any, tmp_path: Path) -> None:
+    config = configured(spark, tmp_path, id="id", format="delta")
+
+    def write(mode: str, *documents: dict[str, Any]) -> None:
+        frame = spark.createDataFrame(
+            [(d["id"], d["text"], d["source"]) for d in documents], "id string, text string, source string"
+        )
+        frame.write.format("delta").mode(mode).save(config.input.path)
+
+    write("append", document("one", doc_id="a"), document("two", doc_id="b"))
+    assert run(spark, config).rows_out == 2
+    write("append", document("three", doc_id="c"))
+    assert run(spark, config).rows_in == 3
+    spark.sql(f"UPDATE delta.`{config.input.path}` SET text = 'good two words' WHERE id = 'b'")
+    done = run(spark, config)
+    assert (done.rows_in, done.rows_out) == (3, 3)
+    assert Counter(row["n_words"] for row in rows(spark, config)) == {1: 2, 3: 1}
+    assert run(spark, config).skipped
+
+
+def test_housekeeping_by_the_user_is_not_work(spark: Any, tmp_path: Path) -> None:
+    config = configured(spark, tmp_path)
+    write_parquet(tmp_path / "docs", [document(f"text {i}") for i in range(20)], files=3)
+    run(spark, config)
+    spark.sql(f"OPTIMIZE delta.`{config.table('features')}`")
+    assert run(spark, config).skipped
+
+
+def test_a_deleted_table_is_made_anew(spark: Any, tmp_path: Path) -> None:
+    import shutil
+
+    config = configured(spark, tmp_path)
+    write_parquet(tmp_path / "docs", [document("one"), document("two")])
+    run(spark, config)
+    shutil.rmtree(config.table("features"))
+    done = run(spark, config)
+    assert not done.skipped
+    assert len(rows(spark, config)) == 2
+
+
+def test_scores_come_from_the_folded_table(spark: Any, tmp_path: Path) -> None:
+    config = configured(spark, tmp_path, id="id")
+    write_parquet(
+        tmp_path / "docs", [document("good", doc_id="a"), document("bad", doc_id="b"), document("\u3000 ", doc_id="c")]
+    )
+    run(spark, config)
+    found = {row["doc_id"]: row for row in rows(spark, config)}
+    assert found["a"]["logit_betr"] == 0.5  # the word's 1 and a bigram's 0
+    assert found["b"]["logit_betr"] == 0.0
+    assert found["c"]["logit_betr"] is None
+    assert found["c"]["n_words"] == 0
+    assert found["a"]["bands"] == []
+    assert found["a"]["signature"] is None
