@@ -13,6 +13,7 @@ RANDOM_SCORER = "random"
 ScorerName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 SelectionName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Auto = Literal["auto"]
+_NOT_IN_DELTA = " ,;{}()\n\t="
 
 
 class _Model(BaseModel):
@@ -36,6 +37,8 @@ class InputConfig(_Model):
         for column in self.columns:
             if column in SELECTED_COLUMNS or self.columns.count(column) > 1:
                 raise ValueError(f"columns: '{column}' is repeated or is a column that every selection already has")
+            if set(column) & set(_NOT_IN_DELTA):
+                raise ValueError(f"columns: '{column}' has a character that Delta's column names must not have")
         return self
 
 

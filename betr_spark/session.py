@@ -119,6 +119,8 @@ def fetch_jars() -> list[Path]:
 def spark_error_line(error: BaseException) -> str | None:
     """Return one line for a failure of Spark that is the input's fault (an unreadable file), None for any other."""
     text = str(error)
+    if raised := re.search(r"\[USER_RAISED_EXCEPTION\] ([^\n]*?)(?: SQLSTATE|\n|$)", text):
+        return raised[1]
     if not re.search(
         r"FAILED_READ_FILE|CANNOT_READ_FILE_FOOTER|is not a Parquet file|Could not read footer|CANNOT_MERGE|"
         r"DELTA_READ_TABLE|FILE_NOT_EXIST|CANNOT_READ_FILE|MALFORMED|not a gzip file|ZipException|ZstdIOException",

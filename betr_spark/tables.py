@@ -188,8 +188,10 @@ def _writer(table: DataFrame, user_metadata: str, transaction: tuple[str, int] |
 
 def mark(spark: SparkSession, path: str, *, name: str, value: str, user_metadata: str) -> None:
     """Make a commit that changes no row, to carry `user_metadata`; it sets the table property `betr.NAME`."""
-    detail = DeltaTable.forPath(spark, path).detail().select("location").first()
-    location = str(detail["location"] if detail else path).replace("`", "``")  # SQL takes absolute paths only
+    jvm: Any = spark._jvm  # noqa: SLF001 - SQL takes absolute paths only
+    absolute = jvm.org.apache.hadoop.fs.Path(path)
+    absolute = absolute.getFileSystem(spark._jsc.hadoopConfiguration()).makeQualified(absolute)  # noqa: SLF001
+    location = str(absolute.toString()).replace("`", "``")
     with _session_metadata(spark, user_metadata):
         spark.sql(f"ALTER TABLE delta.`{location}` SET TBLPROPERTIES ('betr.{name}' = '{value}')")
 

@@ -50,6 +50,10 @@ def test_all_problems_at_once_each_with_its_key(tmp_path: Path) -> None:
         (GOOD + "dedup: {similarity: 1.5}", "config.dedup.similarity"),
         (GOOD + "dedup: {survivor: none}", "'none' is not one of betr"),
         (GOOD + "scorers: {betr: {lr: slow}}", "config.scorers.betr.lr"),
+        (
+            "input: {path: a, columns: [a b]}\noutput: o\ntargets: {t: {path: a, template: '{b}'}}",
+            "Delta's column names",
+        ),
         ("[1, 2]", "a mapping of keys is wanted, found list"),
         ("input: {path", "not valid YAML"),
         ("input: {path: a, columns: [rank]}\noutput: o\ntargets: {t: {path: a, template: '{b}'}}", "columns: 'rank'"),

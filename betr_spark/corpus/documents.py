@@ -112,7 +112,7 @@ def _with_reasons(rows: DataFrame, source: InputConfig) -> DataFrame:
         as_json = F.col("value")
     else:
         parsed, found, invalid = rows, _column, []
-        as_json = F.to_json(F.struct(*[_quoted(name) for name in rows.columns]))
+        as_json = F.to_json(F.struct(*[quoted(name) for name in rows.columns]))
     text = found(_name(source.text, source))
     doc_id = F.md5(text) if source.id is None else found(_name(source.id, source)).cast("string")
     n_bytes = F.octet_length(text)
@@ -146,14 +146,15 @@ def _with_reasons(rows: DataFrame, source: InputConfig) -> DataFrame:
 
 
 def _name(column: str, source: InputConfig) -> str:
-    return column if source.format == "json" else _quoted(column)
+    return column if source.format == "json" else quoted(column)
 
 
 def _column(key: str) -> Column:
     return F.col(key)
 
 
-def _quoted(column: str) -> str:
+def quoted(column: str) -> str:
+    """Quote a column's name for F.col, where a dot would otherwise reach into a struct."""
     return "`" + column.replace("`", "``") + "`"
 
 

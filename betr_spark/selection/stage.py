@@ -7,7 +7,7 @@ from pyspark.sql import functions as F
 
 from betr_spark import schemas, tables
 from betr_spark.config import Config, SelectionConfig
-from betr_spark.corpus.documents import input_schema, read_documents
+from betr_spark.corpus.documents import input_schema, quoted, read_documents
 from betr_spark.ordering import with_rank
 from betr_spark.schemas import (
     DOC_ID,
@@ -30,7 +30,8 @@ _FILE_BYTES = 256 * 2**20
 def key(spark: SparkSession, config: Config, name: str) -> StageKey:
     """Key of one selection: its rule and scorer, the carried columns, features and duplicates."""
     selection = config.selections[name]
-    settings = {"selection": selection, "scorer": config.scorers.get(selection.scorer), "input": config.input}
+    mapping = config.input.model_dump(exclude={"max_batch_bytes"})
+    settings = {"selection": selection, "scorer": config.scorers.get(selection.scorer), "input": mapping}
     versions = {
         t: tables.input_version(spark, config.table(t)) for t in (schemas.FEATURES_TABLE, schemas.DUPLICATES_TABLE)
     }
@@ -100,7 +101,7 @@ def _select(spark: SparkSession, config: Config, name: str, selection: Selection
 def _with_text(spark: SparkSession, config: Config, ranked: DataFrame, n_kept: int, n_bytes: int) -> DataFrame:
     """Join text and carried columns; files of about 256 MB in order of rank."""
     input_schema(spark, config.input)
-    carried = list(config.input.columns)
+    carried = [F.col(quoted(name)) for name in config.input.columns]
     documents = read_documents(spark, config.input).where(F.col(REASON).isNull()).select(DOC_ID, TEXT, *carried)
     winners = ranked.select(DOC_ID, RANK, SOURCE, LOGIT, N_TOKENS)
     if config.input.id is None:  # copies of a text are one document: carry the columns of one of them, always the same
