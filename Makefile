@@ -4,6 +4,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 DEMO_DOCUMENTS ?= 12000
+DEMO_SET ?=
 BIN := .venv/bin
 
 .PHONY: help setup demo test lint e2e bench package clean
@@ -25,7 +26,7 @@ setup: .venv/.done ## make .venv, install the locked packages, fetch Delta's jar
 
 demo: setup ## build a corpus from this machine's Python packages, run the whole line on it, print what was selected
 	$(BIN)/python conf/demo/build_corpus.py --output out/demo-corpus --documents $(DEMO_DOCUMENTS)
-	$(BIN)/betr-spark run --config conf/demo.yaml
+	$(BIN)/betr-spark run --config conf/demo.yaml $(DEMO_SET)
 	$(BIN)/betr-spark report --config conf/demo.yaml
 
 test: setup ## run the whole test suite

@@ -16,6 +16,9 @@ import yaml
 hypothesis.settings.register_profile("kernels", deadline=None)  # the first call compiles
 hypothesis.settings.load_profile("kernels")
 
+# Short-lived JVMs: the first compiler alone, and the collector with the least threads, start a fifth faster on two cores.
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
+
 SHARED = Path(__file__).parents[2] / "shared"
 TOPICS = {
     "kitchen": [

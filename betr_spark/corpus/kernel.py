@@ -11,7 +11,10 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def jit(function: F) -> F:
-    """Compile without fast-math, so that sums are the same on every machine; cached on disk where the place allows it."""
+    """Compile without fast-math, so that sums are the same on every machine; cached on disk where the place allows it.
+
+    The cache watches a function's own file only: after an edit to a kernel that others call, remove `*.nbi` and `*.nbc`.
+    """
     try:
         return numba.njit(cache=True, nogil=True)(function)  # type: ignore[no-any-return]
     except RuntimeError:  # no place for a cache: code in a zip or a read-only install

@@ -43,11 +43,16 @@ class MinHasher:
     rows: int
     seed: int
 
+    @property
+    def n_permutations(self) -> int:
+        """Values of a signature: bands * rows."""
+        return self.bands * self.rows
+
     @cached_property
     def permutations(self) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
         """(a, b) of x -> a x + b mod 2^32, a odd; uint32 [bands * rows] each."""
         draw = np.random.Generator(np.random.PCG64(self.seed))
-        both = draw.integers(0, 2**32, size=(2, self.bands * self.rows), dtype=np.uint32)
+        both = draw.integers(0, 2**32, size=(2, self.n_permutations), dtype=np.uint32)
         return both[0] | np.uint32(1), both[1]
 
     def __call__(self, data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> MinHashes:
@@ -70,16 +75,20 @@ def estimated_similarity(left: NDArray[np.uint32], right: NDArray[np.uint32]) ->
 
 @jit
 def _code_point(data: NDArray[np.uint8], i: int, end: int) -> tuple[Any, int]:
-    """Code point and length at a byte >= 0x80; (0, 1) where it is no UTF-8."""
+    """Code point and length at a byte >= 0x80; (0, 1) where it is no UTF-8, so that no neighbour is swallowed."""
     b = np.int64(data[i])
-    if 0xC2 <= b < 0xE0 and i + 1 < end:
-        return ((b & 0x1F) << 6) | (np.int64(data[i + 1]) & 0x3F), 2
-    if 0xE0 <= b < 0xF0 and i + 2 < end:
-        return ((b & 0x0F) << 12) | ((np.int64(data[i + 1]) & 0x3F) << 6) | (np.int64(data[i + 2]) & 0x3F), 3
-    if 0xF0 <= b < 0xF5 and i + 3 < end:
-        high = ((b & 0x07) << 18) | ((np.int64(data[i + 1]) & 0x3F) << 12)
-        return high | ((np.int64(data[i + 2]) & 0x3F) << 6) | (np.int64(data[i + 3]) & 0x3F), 4
-    return 0, 1
+    if b < 0xC2 or b > 0xF4:
+        return 0, 1
+    length = 2 if b < 0xE0 else 3 if b < 0xF0 else 4
+    if i + length > end:
+        return 0, 1
+    value = b & (0x7F >> length)
+    for k in range(1, length):
+        following = np.int64(data[i + k])
+        if following & 0xC0 != 0x80:
+            return 0, 1
+        value = (value << 6) | (following & 0x3F)
+    return value, length
 
 
 @jit
@@ -87,15 +96,17 @@ def _is_unspaced(c: int) -> bool:
     """Tell whether a character is of a script written without spaces: Thai, Lao, Myanmar, Khmer, Kana, Han."""
     if c < 0x0E00:
         return False
-    if c < 0x1200:
-        return c <= 0x0EFF or 0x1000 <= c <= 0x109F
+    if c < 0x2E80:
+        return c <= 0x0EFF or 0x1000 <= c <= 0x109F or 0x1780 <= c <= 0x17FF or 0x19E0 <= c <= 0x19FF
     if c < 0x3040:
-        return 0x1780 <= c <= 0x17FF or 0x19E0 <= c <= 0x19FF or 0x3005 <= c <= 0x3007
-    if c <= 0x9FFF:
-        return c <= 0x30FF or 0x31F0 <= c <= 0x31FF or c >= 0x4E00 or 0x3400 <= c <= 0x4DBF
+        return c <= 0x2FDF or 0x3005 <= c <= 0x3007 or 0x3021 <= c <= 0x3029 or 0x3038 <= c <= 0x303B
+    if c < 0x3400:
+        return c <= 0x30FF or 0x31F0 <= c <= 0x31FF or 0x32D0 <= c <= 0x32FE or 0x3300 <= c <= 0x3357
     if c < 0xF900:
-        return 0xA9E0 <= c <= 0xA9FF or 0xAA60 <= c <= 0xAA7F
-    return c <= 0xFAFF or 0xFF66 <= c <= 0xFF9F or 0x1B000 <= c <= 0x1B16F or 0x20000 <= c <= 0x3FFFF
+        return c <= 0x4DBF or 0x4E00 <= c <= 0x9FFF or 0xA9E0 <= c <= 0xA9FF or 0xAA60 <= c <= 0xAA7F
+    if c < 0x1AFF0:
+        return c <= 0xFAFF or 0xFF66 <= c <= 0xFF9F
+    return c <= 0x1AFFE or 0x1B000 <= c <= 0x1B16F or 0x20000 <= c <= 0x3FFFF
 
 
 @jit

@@ -9,13 +9,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betr_spark.corpus.kernel import jit, separator_length
-from betr_spark.scorer.table import END_OF_LINE, NgramTable, fnv1a
+from betr_spark.scorer.table import END_OF_LINE, FNV_PRIME, FNV_START, NgramTable, fnv1a
 
+_BYTES_AT_ONCE = 1 << 18  # so that the tokens still lie in the cache when the tables are looked up
 _END_HASH = np.uint32(fnv1a(END_OF_LINE.encode()))
-_FNV_PRIME = np.uint32(16777619)
-_FNV_START = np.uint32(2166136261)
-_SIGN_EXTENSION = np.uint32(0xFFFFFF00)
 _NGRAM_FACTOR = np.uint64(116049371)
+_INSIDE, _ALONE, _LEAD = 0, 1, 2  # what a byte may be: of a token; a separator; the first byte of a longer separator
+_KIND = np.full(256, _INSIDE, np.uint8)
+_KIND[[0x00, *range(0x09, 0x0E), *range(0x1C, 0x21)]] = _ALONE
+_KIND[[0xC2, 0xE1, 0xE2, 0xE3]] = _LEAD
+_32, _LOW_32 = np.uint64(32), np.uint64(0xFFFFFFFF)
 _LABEL = np.frombuffer(b"__label__", np.uint8)
 
 
@@ -30,21 +33,29 @@ def score(
         tables: K folded models.
 
     Returns:
-        Words of each document, int32 [n], and logits, float32 [n, K], NaN for a document without a word.
+        Words of each document, int32 [n], and logits, float32 [n, K], NaN for a document without a word. A document
+        whose words are no feature of a model (unknown words, and a model of single words without `</s>`) has logit 0.
     """
     n = len(offsets) - 1
-    most = int(offsets[-1] - offsets[0]) // 2 + n + 1
-    hashes, starts, lengths = np.empty(most, np.uint32), np.empty(most, np.int64), np.empty(most, np.int32)
-    first = _tokenise(data, offsets, hashes, starts, lengths)
-    logits = np.empty((n, len(tables)), np.float32)
-    for column, table in enumerate(tables):
-        end = table.end_of_line_weight
-        logits[:, column] = _logits(
-            data, first, hashes, starts, lengths,
-            table.words, table.word_offsets, table.word_hashes, table.slots, table.word_weights, table.bucket_weights,
-            table.word_ngrams, end is not None, end or 0.0,
-        )  # fmt: skip
-    return np.diff(first).astype(np.int32), logits
+    n_words, logits = np.empty(n, np.int32), np.empty((len(tables), n), np.float32)
+    hashes, starts, lengths = np.empty(0, np.uint32), np.empty(0, np.int64), np.empty(0, np.int32)
+    a = 0
+    while a < n:
+        b = max(a + 1, int(np.searchsorted(offsets, offsets[a] + _BYTES_AT_ONCE, side="right")) - 1)
+        most = (int(offsets[b] - offsets[a]) + b - a) // 2
+        if most > len(hashes):
+            hashes, starts, lengths = np.empty(most, np.uint32), np.empty(most, np.int64), np.empty(most, np.int32)
+        first = _tokenise(data, offsets[a : b + 1], hashes, starts, lengths)
+        n_words[a:b] = np.diff(first)
+        for row, table in enumerate(tables):
+            end = table.end_of_line_weight
+            _logits(
+                data, first, hashes, starts, lengths,
+                table.words, table.word_offsets, table.slots, table.word_weights, table.bucket_weights,
+                table.word_ngrams, end is not None, end or 0.0, logits[row, a:b],
+            )  # fmt: skip
+        a = b
+    return n_words, np.ascontiguousarray(logits.T)
 
 
 @jit
@@ -62,18 +73,20 @@ def _tokenise(
     for document in range(n):
         i, end = offsets[document], offsets[document + 1]
         while i < end:
-            gap = separator_length(data, i, end)
-            if gap > 0:
-                i += gap
-                continue
+            kind = _KIND[data[i]]
+            if kind != _INSIDE:
+                gap = 1 if kind == _ALONE else separator_length(data, i, end)
+                if gap > 0:
+                    i += gap
+                    continue
             start = i
-            value = _FNV_START
+            value = FNV_START
             while i < end:
                 b = data[i]
-                if (b <= 0x20 or b >= 0xC2) and separator_length(data, i, end) > 0:
+                kind = _KIND[b]
+                if kind != _INSIDE and (kind == _ALONE or separator_length(data, i, end) > 0):
                     break
-                wide = np.uint32(b) | _SIGN_EXTENSION if b >= 0x80 else np.uint32(b)
-                value = np.uint32((value ^ wide) * _FNV_PRIME)
+                value = np.uint32((value ^ np.uint32(np.int32(np.int8(b)))) * FNV_PRIME)
                 i += 1
             if data[start] == 0x5F or data[start] == 0x3C:  # '_' or '<'
                 skipped = _markup(data, start, i)
@@ -103,40 +116,10 @@ def _markup(data: NDArray[np.uint8], start: int, end: int) -> int:
 
 @jit
 def _hash(data: NDArray[np.uint8], start: int, end: int) -> np.uint32:
-    value = _FNV_START
+    value = FNV_START
     for i in range(start, end):
-        b = data[i]
-        wide = np.uint32(b) | _SIGN_EXTENSION if b >= 0x80 else np.uint32(b)
-        value = np.uint32((value ^ wide) * _FNV_PRIME)
+        value = np.uint32((value ^ np.uint32(np.int32(np.int8(data[i])))) * FNV_PRIME)
     return value
-
-
-@jit
-def _find(
-    data: NDArray[np.uint8],
-    start: int,
-    length: int,
-    value: np.uint32,
-    words: NDArray[np.uint8],
-    word_offsets: NDArray[np.int64],
-    word_hashes: NDArray[np.uint32],
-    slots: NDArray[np.int32],
-) -> int:
-    """Return the word's number, -1 where it is not in the vocabulary; equal hashes are told apart by the bytes."""
-    mask = len(slots) - 1
-    at = np.int64(value) & mask
-    while slots[at] >= 0:
-        word = slots[at]
-        if word_hashes[word] == value and word_offsets[word + 1] - word_offsets[word] == length:
-            same = True
-            for k in range(length):
-                if data[start + k] != words[word_offsets[word] + k]:
-                    same = False
-                    break
-            if same:
-                return int(word)
-        at = (at + 1) & mask
-    return -1
 
 
 @jit
@@ -148,37 +131,55 @@ def _logits(
     lengths: NDArray[np.int32],
     words: NDArray[np.uint8],
     word_offsets: NDArray[np.int64],
-    word_hashes: NDArray[np.uint32],
-    slots: NDArray[np.int32],
+    slots: NDArray[np.uint64],
     word_weights: NDArray[np.float32],
     bucket_weights: NDArray[np.float32],
     word_ngrams: int,
     has_end: bool,
     end_weight: float,
-) -> NDArray[np.float32]:
-    n = len(first) - 1
-    out = np.empty(n, np.float32)
+    out: NDArray[np.float32],
+) -> None:
+    """Fill the logits of the documents that `_tokenise` took apart.
+
+    The loops call nothing: a call that takes arrays counts references to them, token by token, which costs more than
+    the look-up itself.
+    """
+    mask = len(slots) - 1
     buckets = np.uint64(len(bucket_weights))
-    for document in range(n):
+    probes = np.empty(first[-1], np.uint64)
+    for t in range(len(probes)):  # without a branch, so that the cache misses of many tokens overlap
+        probes[t] = slots[np.int64(hashes[t]) & mask]
+    for document in range(len(first) - 1):
         a, b = first[document], first[document + 1]
         if a == b:
             out[document] = np.nan
             continue
         total, count = 0.0, 0
         for t in range(a, b):
-            word = _find(data, starts[t], lengths[t], hashes[t], words, word_offsets, word_hashes, slots)
-            if word >= 0:
-                total += word_weights[word]
-                count += 1
+            value = hashes[t]
+            slot, at = probes[t], np.int64(value)
+            while slot != 0:
+                if np.uint32(slot >> _32) == value:
+                    word = np.int64(slot & _LOW_32) - 1
+                    there, length = word_offsets[word], np.int64(lengths[t])
+                    if word_offsets[word + 1] - there == length:  # equal hashes are told apart by the bytes
+                        start, k = starts[t], 0
+                        while k < length and data[start + k] == words[there + k]:
+                            k += 1
+                        if k == length:
+                            total += word_weights[word]
+                            count += 1
+                            break
+                at += 1
+                slot = slots[at & mask]
         if has_end:
             total += end_weight
             count += 1
         for t in range(a, b):
-            value = np.uint64(np.int64(np.int32(hashes[t])))
+            value64 = np.uint64(np.int64(np.int32(hashes[t])))
             for u in range(t + 1, min(t + word_ngrams, b + 1)):
                 following = hashes[u] if u < b else _END_HASH
-                value = value * _NGRAM_FACTOR + np.uint64(np.int64(np.int32(following)))
-                total += bucket_weights[value % buckets]
+                value64 = value64 * _NGRAM_FACTOR + np.uint64(np.int64(np.int32(following)))
+                total += bucket_weights[np.int64(value64 % buckets)]
                 count += 1
         out[document] = total / count if count > 0 else 0.0
-    return out

@@ -8,6 +8,9 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
+from betr_spark.corpus.kernel import jit
+
+FNV_START, FNV_PRIME = np.uint32(2166136261), np.uint32(16777619)
 END_OF_LINE = "</s>"
 
 
@@ -71,29 +74,36 @@ class NgramTable:
         return sum(int(array.nbytes) for array in self.arrays().values())
 
     @cached_property
-    def word_hashes(self) -> NDArray[np.uint32]:
-        """fastText's hash of each word, uint32 [n_words]."""
-        packed, offsets = self.words.tobytes(), self.word_offsets
-        return np.array([fnv1a(packed[a:b]) for a, b in zip(offsets[:-1], offsets[1:], strict=True)], np.uint32)
+    def slots(self) -> NDArray[np.uint64]:
+        """Open-addressing table of hash << 32 | word + 1, 0 where empty; a power of two, at most half full.
 
-    @cached_property
-    def slots(self) -> NDArray[np.int32]:
-        """Open-addressing table: the word at hash & (size - 1) or the next free slot after it, -1 where empty."""
+        A word lies at its hash & (size - 1), or in the next free slot after that.
+        """
         size = 1 << max(4, (2 * len(self.word_weights)).bit_length())
-        slots = np.full(size, -1, np.int32)
-        for word, value in enumerate(self.word_hashes.tolist()):
-            at = value & (size - 1)
-            while slots[at] >= 0:
-                at = (at + 1) & (size - 1)
-            slots[at] = word
-        return slots
+        return _slots(self.words, self.word_offsets, size)
 
     @cached_property
     def end_of_line_weight(self) -> float | None:
         """Weight of `</s>`; None where the vocabulary lacks it."""
-        packed, offsets = self.words.tobytes(), self.word_offsets
-        end = END_OF_LINE.encode()
-        for word in np.flatnonzero(self.word_hashes == fnv1a(end)).tolist():
-            if packed[offsets[word] : offsets[word + 1]] == end:
+        end, slots = END_OF_LINE.encode(), self.slots
+        at = fnv1a(end) & (len(slots) - 1)
+        while slots[at]:
+            word = (int(slots[at]) & 0xFFFFFFFF) - 1
+            if self.words[self.word_offsets[word] : self.word_offsets[word + 1]].tobytes() == end:
                 return float(self.word_weights[word])
+            at = (at + 1) & (len(slots) - 1)
         return None
+
+
+@jit
+def _slots(words: NDArray[np.uint8], word_offsets: NDArray[np.int64], size: int) -> NDArray[np.uint64]:
+    slots = np.zeros(size, np.uint64)
+    for word in range(len(word_offsets) - 1):
+        value = FNV_START
+        for i in range(word_offsets[word], word_offsets[word + 1]):
+            value = np.uint32((value ^ np.uint32(np.int32(np.int8(words[i])))) * FNV_PRIME)
+        at = np.int64(value) & (size - 1)
+        while slots[at] != 0:
+            at = (at + 1) & (size - 1)
+        slots[at] = (np.uint64(value) << np.uint64(32)) | np.uint64(word + 1)
+    return slots

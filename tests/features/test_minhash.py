@@ -9,7 +9,7 @@ from datasketch import MinHash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from betr_spark.features.minhash import MinHasher, MinHashes, estimated_similarity
+from betr_spark.features.minhash import MinHasher, MinHashes, _band_keys, estimated_similarity
 
 HASHER = MinHasher(ngram=5, bands=14, rows=8, seed=1)
 UNSPACED = ("CJK UNIFIED", "CJK COMPATIBILITY IDEOGRAPH", "HIRAGANA", "KATAKANA", "THAI", "LAO ", "KHMER", "MYANMAR")
@@ -99,6 +99,60 @@ def test_datasketch_estimates_the_same_pairs_alike() -> None:
 def test_the_number_of_shingles_is_that_of_the_reference(text: str, ngram: int) -> None:
     found = sketch([text], MinHasher(ngram=ngram, bands=2, rows=2, seed=1)).n_shingles[0]
     assert found == max(0, len(tokens(text)) - ngram + 1)
+
+
+def test_every_named_character_of_an_unspaced_script_is_a_token_of_its_own() -> None:
+    prefixes = (*UNSPACED, "CJK RADICAL", "KANGXI RADICAL", "HANGZHOU NUMERAL", "CIRCLED KATAKANA")
+    alone = [c for c in map(chr, range(0x80, 0x110000)) if unicodedata.name(c, "").startswith(prefixes)]
+    assert len(alone) > 90_000
+    one = MinHasher(ngram=1, bands=1, rows=1, seed=1)
+    assert set(sketch([c + c + c for c in alone], one).n_shingles.tolist()) == {3}
+    spaced = (
+        "LATIN",
+        "GREEK",
+        "CYRILLIC",
+        "ARABIC LETTER",
+        "HEBREW",
+        "DEVANAGARI",
+        "HANGUL SYLLABLE",
+        "EMOJI",
+        "ETHIOPIC",
+    )
+    words = [c for c in map(chr, range(0x80, 0x20000)) if unicodedata.name(c, "").startswith(spaced)]
+    assert len(words) > 12_000
+    assert set(sketch([c + c + c for c in words], one).n_shingles.tolist()) == {1}
+
+
+@pytest.mark.parametrize(
+    "raw", [b"\xc3 a b", b"\xe4 a b", b"\xf0 a b", b"\xe4\xb8 a b", b"\xf0\x9f\x98 a b", b"\xff a b"]
+)
+def test_a_broken_character_swallows_no_neighbour(raw: bytes) -> None:
+    one = MinHasher(ngram=1, bands=1, rows=1, seed=1)
+    assert one(np.frombuffer(raw, np.uint8), np.array([0, len(raw)], np.int64)).n_shingles[0] == 3
+
+
+def test_the_bias_over_many_pairs_is_small() -> None:
+    pairs = edited_pairs(1500, 60, 17)
+    true = np.array([jaccard(*pair) for pair in pairs])
+    left, right = (sketch([pair[side] for pair in pairs]).signatures for side in (0, 1))
+    assert abs((estimated_similarity(left, right) - true).mean()) < 0.003
+
+
+def test_documents_may_begin_inside_the_buffer() -> None:
+    text = b"skip me one two three four five six and the rest"
+    found = HASHER(np.frombuffer(text, np.uint8), np.array([8, 35], np.int64))
+    alone = sketch([text[8:35].decode()])
+    assert found.n_shingles.tolist() == alone.n_shingles.tolist() == [2]
+    assert np.array_equal(found.signatures, alone.signatures)
+
+
+def test_signatures_depend_on_the_seed_and_band_keys_on_the_band() -> None:
+    text = "one two three four five"  # one shingle
+    found = sketch([text], MinHasher(ngram=5, bands=3, rows=2, seed=1))
+    assert not np.array_equal(found.signatures, sketch([text], MinHasher(ngram=5, bands=3, rows=2, seed=2)).signatures)
+    hasher = MinHasher(ngram=5, bands=3, rows=2, seed=1)
+    same = _band_keys(np.zeros((1, hasher.n_permutations), np.uint32), hasher.bands, hasher.rows)
+    assert len(set(same[0].tolist())) == 3  # equal rows in different bands do not meet
 
 
 def test_case_and_ascii_punctuation_do_not_matter_but_words_do() -> None:

@@ -81,12 +81,31 @@ def test_the_other_label_as_positive_turns_the_sign(tmp_path: Path) -> None:
     np.testing.assert_allclose(one, -other, rtol=1e-5, atol=1e-6)
 
 
-def test_a_model_that_does_not_fold_is_refused(tmp_path: Path) -> None:
-    model = train(tmp_path, made_up(100, 5), loss="ova")
-    with pytest.raises(ArtifactError, match="loss ova; softmax is wanted"):
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [({"loss": "ova"}, "loss ova; softmax is wanted"), ({"minn": 2, "maxn": 3}, "n-grams up to 3")],
+)
+def test_a_model_that_does_not_fold_is_refused(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    model = train(tmp_path, made_up(100, 5), **options)
+    with pytest.raises(ArtifactError, match=message):
         fold(model, positive="__label__1")
-    with pytest.raises(ArtifactError, match="labels"):
+
+
+def test_a_quantised_model_is_refused(tmp_path: Path) -> None:
+    model = train(tmp_path, made_up(100, 5))
+    model.quantize(cutoff=300)
+    with pytest.raises(ArtifactError, match="quantised"):
+        fold(model, positive="__label__1")
+
+
+def test_a_model_of_other_labels_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match="'__label__7' one of them"):
         fold(train(tmp_path, made_up(100, 5)), positive="__label__7")
+    path = tmp_path / "three.txt"
+    path.write_text("".join(f"__label__{i % 3} w{i} w{i + 1}\n" for i in range(60)), encoding="utf-8")
+    three = fasttext.train_supervised(input=str(path), thread=1, verbose=0, epoch=1, wordNgrams=2, **LARGE_ENOUGH)
+    with pytest.raises(ArtifactError, match="two are wanted"):
+        fold(three, positive="__label__1")
 
 
 def test_a_document_without_a_word_has_no_logit_and_no_words() -> None:

@@ -1,0 +1,178 @@
+"""The scoring kernel against a plain Python account of fastText's features, on raw bytes of any kind."""
+
+import io
+import math
+import os
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from betr_spark.corpus.text import prepare
+from betr_spark.scorer import kernel
+from betr_spark.scorer.kernel import score
+from betr_spark.scorer.table import NgramTable, fnv1a
+
+WORDS = ["</s>", "a", "b", "é", "漢字", "s>", "label__1", "costarring", "liquid", "a" * 40]
+OTHERS = ["unknown", "__label__1", "</s>", "x</s>", "__label", "😀", "\u200b", "aa", "</s>x"]
+SPACES = [" ", "\n", "\r\n", "\t", "\0", "\x1c", "\x85", "\xa0", "\u2028", "\u3000", "\u205f", "  "]
+BUCKET = 97
+pieces = st.one_of(st.sampled_from(WORDS), st.sampled_from(OTHERS), st.sampled_from(SPACES), st.text(max_size=3))
+texts = st.lists(pieces, max_size=30).map("".join)
+
+
+def table(word_ngrams: int = 2, words: list[str] = WORDS) -> NgramTable:
+    draw = np.random.default_rng(word_ngrams)
+    weights = draw.normal(size=len(words)).astype(np.float32), draw.normal(size=BUCKET).astype(np.float32)
+    return NgramTable.build(words, *weights, word_ngrams=word_ngrams)
+
+
+def score_all(documents: list[bytes], tables: list[NgramTable]) -> tuple[np.ndarray, np.ndarray]:
+    offsets = np.cumsum([0, *map(len, documents)]).astype(np.int64)
+    return score(np.frombuffer(b"".join(documents), np.uint8), offsets, tables)
+
+
+def plain_logit(text: str, folded: NgramTable, words: list[str] = WORDS) -> float:
+    """Mean weight over fastText's features, in Python's unbounded integers."""
+    tokens = [token for token in prepare(text).split(" ") if token]
+    if not tokens:
+        return math.nan
+    tokens.append("</s>")
+    weights = [float(folded.word_weights[words.index(token)]) for token in tokens if token in words]
+    signed = [value - 2**32 if value >= 2**31 else value for value in (fnv1a(token.encode()) for token in tokens)]
+    for start in range(len(tokens)):
+        value = signed[start] % 2**64
+        for following in signed[start + 1 : start + folded.word_ngrams]:
+            value = (value * 116049371 + following) % 2**64
+            weights.append(float(folded.bucket_weights[value % BUCKET]))
+    return sum(weights) / len(weights) if weights else 0.0
+
+
+@given(st.lists(texts, max_size=4), st.integers(1, 4))
+def test_logits_are_means_over_fasttexts_features(documents: list[str], word_ngrams: int) -> None:
+    encoded = [text.encode("utf-8", "replace") for text in documents]
+    folded = table(word_ngrams)
+    n_words, logits = score_all(encoded, [folded])
+    assert n_words.dtype == np.int32
+    assert logits.dtype == np.float32
+    wanted = [plain_logit(raw.decode(), folded) for raw in encoded]
+    np.testing.assert_allclose(logits[:, 0], wanted, rtol=1e-6, atol=1e-6)
+    assert n_words.tolist() == [
+        len(prepare(raw.decode()).split(" ")) - prepare(raw.decode()).split(" ").count("") for raw in encoded
+    ]
+
+
+@given(texts)
+def test_raw_text_scores_as_prepared_text_does(text: str) -> None:
+    raw = text.encode("utf-8", "replace")
+    n_words, logits = score_all([raw, prepare(raw.decode()).encode()], [table()])
+    assert n_words[0] == n_words[1]
+    np.testing.assert_array_equal(logits[0], logits[1])
+
+
+@given(st.lists(st.binary(max_size=12), min_size=1, max_size=6), st.data())
+def test_a_document_is_read_within_its_own_bytes(documents: list[bytes], data: st.DataObject) -> None:
+    """Also where a character is cut by the end of a document and the next one begins with the missing bytes."""
+    whole = data.draw(st.sampled_from([[], ["\u2028".encode(), "é".encode(), "\u3000".encode()]]))
+    documents += [part for character in whole for part in (b"a" + character[:1], character[1:] + b"b")]
+    n_words, logits = score_all(documents, [table()])
+    for index, raw in enumerate(documents):
+        alone_words, alone = score_all([raw], [table()])
+        assert n_words[index] == alone_words[0]
+        np.testing.assert_array_equal(logits[index], alone[0])
+
+
+@pytest.mark.parametrize("raw", [b"a\xe2\x80", b"a\xe2", b"a\xc2", b"a\xe3\x80", b"a\xff\xfeb", b"\x80", b"\xf0\x9f"])
+def test_bytes_that_are_no_utf8_belong_to_words(raw: bytes) -> None:
+    n_words, logits = score_all([raw, b"b " + raw + b" b"], [table()])
+    assert n_words.tolist() == [1, 3]
+    assert np.isfinite(logits).all()
+
+
+def test_long_documents_and_many_score_as_each_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel works through slices of the batch; where they are cut must not show."""
+    documents = [b"a b unknown " * n for n in (0, 1, 40_000, 3, 0, 2, 60_000, 1, 0)]
+    tables = [table(2), table(1), table(3)]
+    n_words, logits = score_all(documents, tables)
+    assert n_words.tolist() == [0, 3, 120_000, 9, 0, 6, 180_000, 3, 0]
+    assert np.isnan(logits[:, 0]).tolist() == [True, False, False, False, True, False, False, False, True]
+    for size in (1, 37, 1 << 30):
+        monkeypatch.setattr(kernel, "_BYTES_AT_ONCE", size)
+        again = score_all(documents, tables)
+        np.testing.assert_array_equal(again[0], n_words)
+        np.testing.assert_array_equal(again[1], logits)
+    np.testing.assert_allclose(logits[6, 0], plain_logit(documents[6].decode(), tables[0]), rtol=1e-6)
+
+
+def test_offsets_may_begin_and_end_inside_the_buffer() -> None:
+    data = np.frombuffer("unknown a b é".encode(), np.uint8)
+    n_words, logits = score(data, np.array([8, 10, 10, 11], np.int64), [table()])
+    assert n_words.tolist() == [1, 0, 1]
+    np.testing.assert_array_equal(logits, score_all([b"a", b"", b"b"], [table()])[1])
+
+
+def test_no_table_counts_words_and_no_document_gives_no_rows() -> None:
+    n_words, logits = score_all([b"a b", b""], [])
+    assert n_words.tolist() == [2, 0]
+    assert logits.shape == (2, 0)
+    n_words, logits = score(np.empty(0, np.uint8), np.zeros(1, np.int64), [table()])
+    assert n_words.shape == (0,)
+    assert logits.shape == (0, 1)
+
+
+def test_words_of_equal_hash_have_each_its_own_weight() -> None:
+    assert fnv1a(b"costarring") == fnv1a(b"liquid")
+    folded = NgramTable.build(
+        ["costarring", "liquid"], np.array([1, 5], np.float32), np.zeros(1, np.float32), word_ngrams=1
+    )
+    assert score_all([b"costarring", b"liquid", b"liquid costarring"], [folded])[1][:, 0].tolist() == [1.0, 5.0, 3.0]
+
+
+def test_a_large_vocabulary_is_found_word_for_word() -> None:
+    words = [f"w{index}é" for index in range(20_000)]
+    weights = np.arange(20_000, dtype=np.float32)
+    folded = NgramTable.build(words, weights, np.zeros(1, np.float32), word_ngrams=1)
+    _, logits = score_all([word.encode() for word in words], [folded])
+    np.testing.assert_array_equal(logits[:, 0], weights)
+    assert score_all([b"w20000\xc3\xa9", b"w1"], [folded])[1][:, 0].tolist() == [0.0, 0.0]
+
+
+def test_a_table_outlives_an_npz() -> None:
+    file = io.BytesIO()
+    np.savez(file, allow_pickle=False, **table(3).arrays())
+    file.seek(0)
+    with np.load(file, allow_pickle=False) as arrays:
+        again = NgramTable.from_arrays(arrays)
+    documents = [b"a b unknown </s>", "漢字 é".encode()]
+    np.testing.assert_array_equal(score_all(documents, [again])[1], score_all(documents, [table(3)])[1])
+    assert again.word_ngrams == 3
+    assert again.nbytes >= 4 * (len(WORDS) + BUCKET)
+    with pytest.raises(KeyError):
+        NgramTable.from_arrays({"words": again.words})
+
+
+def test_kernels_can_be_imported_from_a_zip(tmp_path: Path) -> None:
+    """Spark ships code as a zip, where Numba finds no place for its cache."""
+    package = Path(kernel.__file__).parents[1]
+    with zipfile.ZipFile(tmp_path / "code.zip", "w") as archive:
+        for name in ("__init__.py", "corpus", "scorer", "features"):
+            for path in [package / name] if name.endswith(".py") else sorted((package / name).glob("*.py")):
+                archive.write(path, path.relative_to(package.parent))
+    code = (
+        "import numpy as np, betr_spark.features.minhash, betr_spark.scorer.kernel as k; print(k.__file__); "
+        "print(k.score(np.frombuffer(b'a b', np.uint8), np.array([0, 3]), [])[0][0])"
+    )
+    environment = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"} | {
+        "PYTHONPATH": str(tmp_path / "code.zip")
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    where, count = done.stdout.split()
+    assert ".zip" in where
+    assert count == "2"
