@@ -57,7 +57,7 @@ def write_inputs(folder: Path) -> Path:
         pq.write_table(pa.Table.from_pylist(rows[part::4]), folder / f"docs/part-{part}.parquet")
     config = yaml.safe_load((REPOSITORY / "conf/demo.yaml").read_text(encoding="utf-8"))
     config["input"]["path"] = str(folder / "docs")
-    config["sample"] = {"documents": 400}
+    config["sample"] = {"documents": 900}
     for target in config["targets"].values():
         target["path"] = str(REPOSITORY / target["path"])
     path = folder / "conf.yaml"

@@ -1,6 +1,8 @@
 """What the kernels share: a JIT that caches where it can, and white space in UTF-8."""
 
+import os
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
@@ -16,9 +18,14 @@ def jit(function: F) -> F:
     The cache watches a function's own file only: after an edit to a kernel that others call, remove `*.nbi` and `*.nbc`.
     """
     try:
-        return numba.njit(cache=True, nogil=True)(function)  # type: ignore[no-any-return]
-    except RuntimeError:  # no place for a cache: code in a zip or a read-only install
-        return numba.njit(nogil=True)(function)  # type: ignore[no-any-return]
+        compiled = numba.njit(cache=True, nogil=True)(function)
+        place = Path(compiled.stats.cache_path)
+        place.mkdir(parents=True, exist_ok=True)  # for code in a zip Numba itself does not look before the first call
+        if os.access(place, os.W_OK):
+            return compiled  # type: ignore[no-any-return]
+    except (RuntimeError, OSError):
+        pass
+    return numba.njit(nogil=True)(function)  # type: ignore[no-any-return]
 
 
 @jit

@@ -64,7 +64,7 @@ def write_lines(path: Path, rows: Iterable[tuple[str, int]]) -> int:
 
 
 def train(scorer: ScorerConfig, rows: Iterable[tuple[str, int]], validation: Labelled, *, name: str) -> Trained:
-    """Train, choosing among the candidates by validation AUC.
+    """Train, choosing by validation AUC among the candidates that trained (AUC >= 0.6 and sd of P >= 0.01).
 
     Args:
         scorer: hyper-parameters.
@@ -74,7 +74,7 @@ def train(scorer: ScorerConfig, rows: Iterable[tuple[str, int]], validation: Lab
 
     Raises:
         DataError: a class is missing from either split.
-        ArtifactError: no candidate trained (AUC < 0.6 or sd of P < 0.01); gives the figures.
+        ArtifactError: no candidate trained; gives the figures.
     """
     if len(set(validation.labels.tolist())) < 2:
         raise DataError(
@@ -89,8 +89,8 @@ def train(scorer: ScorerConfig, rows: Iterable[tuple[str, int]], validation: Lab
         ]
     for one in tried:
         _logger.info("scorers.%s: %s -> %s", name, one.settings, one.metrics)
-    best = max(tried, key=lambda one: one.metrics["validation_auc"])
-    if best.metrics["validation_auc"] < LEAST_AUC or best.metrics["validation_sd"] < LEAST_SD:
+    fit = [t for t in tried if t.metrics["validation_auc"] >= LEAST_AUC and t.metrics["validation_sd"] >= LEAST_SD]
+    if not fit:
         figures = "; ".join(
             f"lr {t.settings['lr']} x {t.settings['epochs']} epochs: AUC {t.metrics['validation_auc']:.3f}, "
             f"sd of P {t.metrics['validation_sd']:.2g}"
@@ -100,7 +100,7 @@ def train(scorer: ScorerConfig, rows: Iterable[tuple[str, int]], validation: Lab
             f"scorers.{name}: did not train on {n_documents} documents ({figures}; wanted AUC >= {LEAST_AUC} and "
             f"sd >= {LEAST_SD}); raise sample.documents"
         )
-    return best
+    return max(fit, key=lambda one: one.metrics["validation_auc"])
 
 
 def score_texts(texts: Sequence[str], table: NgramTable) -> NDArray[np.float32]:

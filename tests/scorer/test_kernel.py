@@ -126,11 +126,13 @@ def test_no_table_counts_words_and_no_document_gives_no_rows() -> None:
 
 
 def test_words_of_equal_hash_have_each_its_own_weight() -> None:
-    assert fnv1a(b"costarring") == fnv1a(b"liquid")
-    folded = NgramTable.build(
-        ["costarring", "liquid"], np.array([1, 5], np.float32), np.zeros(1, np.float32), word_ngrams=1
-    )
-    assert score_all([b"costarring", b"liquid", b"liquid costarring"], [folded])[1][:, 0].tolist() == [1.0, 5.0, 3.0]
+    one, other = "dryfxb", "ugnkig"  # of one length too, so that only their bytes tell them apart
+    assert fnv1a(one.encode()) == fnv1a(other.encode())
+    both = NgramTable.build([one, other], np.array([1, 5], np.float32), np.zeros(1, np.float32), word_ngrams=1)
+    documents = [one.encode(), other.encode(), f"{other} {one}".encode()]
+    assert score_all(documents, [both])[1][:, 0].tolist() == [1.0, 5.0, 3.0]
+    alone = NgramTable.build([one], np.ones(1, np.float32), np.zeros(1, np.float32), word_ngrams=1)
+    assert score_all(documents, [alone])[1][:, 0].tolist() == [1.0, 0.0, 1.0]
 
 
 def test_a_large_vocabulary_is_found_word_for_word() -> None:
@@ -156,8 +158,9 @@ def test_a_table_outlives_an_npz() -> None:
         NgramTable.from_arrays({"words": again.words})
 
 
-def test_kernels_can_be_imported_from_a_zip(tmp_path: Path) -> None:
-    """Spark ships code as a zip, where Numba finds no place for its cache."""
+@pytest.mark.parametrize("writable", [True, False])
+def test_kernels_run_from_a_zip(tmp_path: Path, writable: bool) -> None:
+    """Spark ships code as a zip, and an executor may have no home: Numba then has no place for its cache."""
     package = Path(kernel.__file__).parents[1]
     with zipfile.ZipFile(tmp_path / "code.zip", "w") as archive:
         for name in ("__init__.py", "corpus", "scorer", "features"):
@@ -167,9 +170,9 @@ def test_kernels_can_be_imported_from_a_zip(tmp_path: Path) -> None:
         "import numpy as np, betr_spark.features.minhash, betr_spark.scorer.kernel as k; print(k.__file__); "
         "print(k.score(np.frombuffer(b'a b', np.uint8), np.array([0, 3]), [])[0][0])"
     )
-    environment = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"} | {
-        "PYTHONPATH": str(tmp_path / "code.zip")
-    }
+    home = str(tmp_path) if writable else os.devnull
+    environment = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"}
+    environment |= {"PYTHONPATH": str(tmp_path / "code.zip"), "HOME": home, "XDG_CACHE_HOME": home}
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
     )
