@@ -81,7 +81,7 @@ class ScorerConfig(_Model):
     """
 
     kind: Literal["betr", "random"] = "betr"
-    dim: int = Field(default=128, ge=1)
+    dim: int = Field(default=128, ge=8)  # less trains on uninitialised memory: scorer/train.py
     lr: Annotated[float, Field(gt=0.0)] | Auto = "auto"
     epochs: Annotated[int, Field(ge=1)] | Auto = "auto"
     threads: int = Field(default=1, ge=1)

@@ -1,4 +1,9 @@
-"""fastText on labelled texts: settings by size (method 3), training, folding, figures on the validation split."""
+"""fastText on labelled texts: settings by size (method 3), training, folding, figures on the validation split.
+
+With one thread fastText 0.9.3 initialises the first tenth of its input matrix and leaves the rest as the allocator gave
+it: zeroes where the matrix is above glibc's largest mmap threshold (32 MB), anything below. The 2,000,000 buckets alone
+exceed that from dim 8 on, so the configuration refuses less: two trainings on the same lines would differ.
+"""
 
 import logging
 import tempfile
