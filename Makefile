@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
 .DEFAULT_GOAL := help
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
-DEMO_DOCUMENTS ?= 12000
+DEMO_DOCUMENTS ?= 8000
 DEMO_SET ?=
 BIN := .venv/bin
 

@@ -52,7 +52,9 @@ def embed(texts: list[str], *, model: str, max_tokens: int, batch_size: int) -> 
 def _load(model: str, max_tokens: int) -> "SentenceTransformer":
     import torch  # noqa: PLC0415 - heavy; only workers that embed pay for it
     from sentence_transformers import SentenceTransformer  # noqa: PLC0415
+    from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415
 
+    disable_progress_bar()  # type: ignore[no-untyped-call] # of loading the weights, in every worker
     torch.set_num_threads(1)
     encoder = SentenceTransformer(model_path(model), device="cpu")
     longest = encoder.max_seq_length
