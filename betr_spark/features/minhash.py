@@ -1,19 +1,21 @@
 """MinHash signatures and LSH band keys of word shingles, on raw UTF-8 bytes (method 4b)."""
 
 import dataclasses
-from functools import cached_property
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from betr_spark.corpus.kernel import jit
-from betr_spark.features.hashing import mix, rotate_left
+from betr_spark.corpus.kernel import eight_bytes, jit, token_runs
+from betr_spark.features.hashing import mix
 
-_TOKEN_START = np.uint64(0x9E3779B97F4A7C15)
-_TOKEN_PRIME = np.uint64(0x100000001B3)
-_WORD, _LONE, _GAP = 0, 1, 2
+_BYTES_AT_ONCE = 1 << 17
+_STEP = np.uint64(0x9E3779B97F4A7C15)
 _ALL_32 = np.uint32(0xFFFFFFFF)
+_32, _LOW_32 = np.uint64(32), np.uint64(0xFFFFFFFF)
+_LOW_BITS, _TOP_BITS = np.uint64(0x7F7F7F7F7F7F7F7F), np.uint64(0x8080808080808080)
+_FROM_A = np.uint64(0x01010101_01010101 * (0x80 - ord("A")))
+_ABOVE_Z = np.uint64(0x01010101_01010101 * (0x80 - ord("Z") - 1))
 
 
 class MinHashes(NamedTuple):
@@ -48,13 +50,6 @@ class MinHasher:
         """Values of a signature: bands * rows."""
         return self.bands * self.rows
 
-    @cached_property
-    def permutations(self) -> tuple[NDArray[np.uint32], NDArray[np.uint32]]:
-        """(a, b) of x -> a x + b mod 2^32, a odd; uint32 [bands * rows] each."""
-        draw = np.random.Generator(np.random.PCG64(self.seed))
-        both = draw.integers(0, 2**32, size=(2, self.n_permutations), dtype=np.uint32)
-        return both[0] | np.uint32(1), both[1]
-
     def __call__(self, data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> MinHashes:
         """Sketch documents.
 
@@ -62,8 +57,16 @@ class MinHasher:
             data: bytes of all documents, uint8.
             offsets: int64 [n + 1].
         """
-        a, b = self.permutations
-        signatures, n_shingles = _signatures(data, offsets, a, b, self.ngram)
+        n = len(offsets) - 1
+        signatures, n_shingles = np.full((n, self.n_permutations), _ALL_32, np.uint32), np.empty(n, np.int32)
+        a = 0
+        while a < n:
+            b = max(a + 1, int(np.searchsorted(offsets, offsets[a] + _BYTES_AT_ONCE, side="right")) - 1)
+            part = offsets[a : b + 1]
+            first, starts, lengths = token_runs(_marks(data, part), part, 0)
+            shingles = _shingles(data, offsets[a], starts, lengths, first[-1], self.ngram)
+            n_shingles[a:b] = _sketch(first, shingles, self.ngram, self.seed, signatures[a:b])
+            a = b
         return MinHashes(signatures, _band_keys(signatures, self.bands, self.rows), n_shingles)
 
 
@@ -110,75 +113,107 @@ def _is_unspaced(c: int) -> bool:
 
 
 @jit
-def _tokens(data: NDArray[np.uint8], start: int, end: int, hashes: NDArray[np.uint64]) -> int:
-    """Fill the 64-bit hashes of a document's tokens; return their number."""
-    count, inside = 0, False
-    value = _TOKEN_START
-    i = start
-    while i < end:
-        b = data[i]
-        length = 1
-        kind = _WORD
-        if b < 0x80:
-            if 0x41 <= b <= 0x5A:
-                b = np.uint8(b + 32)
-            elif not (0x61 <= b <= 0x7A or 0x30 <= b <= 0x39):
-                kind = _GAP
-        else:
-            character, length = _code_point(data, i, end)
-            if _is_unspaced(character):
-                kind = _LONE
-        if kind != _WORD and inside:
-            hashes[count] = mix(value)
-            count += 1
-            inside = False
-            value = _TOKEN_START
-        if kind == _WORD:
-            value = np.uint64((value ^ np.uint64(b)) * _TOKEN_PRIME)
-            for k in range(1, length):
-                value = np.uint64((value ^ np.uint64(data[i + k])) * _TOKEN_PRIME)
-            inside = True
-        elif kind == _LONE:
-            for k in range(length):
-                value = np.uint64((value ^ np.uint64(data[i + k])) * _TOKEN_PRIME)
-            hashes[count] = mix(value)
-            count += 1
-            value = _TOKEN_START
-        i += length
-    if inside:
-        hashes[count] = mix(value)
-        count += 1
-    return count
+def _marks(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """1 for each byte of a word, 2 and 3 in turn for characters that stand alone, 0 between tokens."""
+    begin = offsets[0]
+    own = data[begin : offsets[-1]]
+    marks = np.empty(len(own), np.uint8)
+    n_leads = 0
+    for i in range(len(own)):  # without a branch
+        b = own[i]
+        lower = b | np.uint8(0x20)
+        marks[i] = np.uint8((b >= 0x80) | ((lower >= 0x61) & (lower <= 0x7A)) | ((b >= 0x30) & (b <= 0x39)))
+        n_leads += np.uint8(b >= 0xE0)
+    if n_leads > 0:  # characters of the scripts that stand alone begin with one of these
+        mark = np.uint8(2)
+        for document in range(len(offsets) - 1):
+            for i in range(offsets[document], offsets[document + 1]):
+                if data[i] >= 0xE0:
+                    character, length = _code_point(data, i, offsets[document + 1])
+                    if _is_unspaced(character):
+                        for k in range(length):
+                            marks[i - begin + k] = mark
+                        mark ^= np.uint8(1)
+    return marks
 
 
 @jit
-def _signatures(
-    data: NDArray[np.uint8], offsets: NDArray[np.int64], a: NDArray[np.uint32], b: NDArray[np.uint32], ngram: int
-) -> tuple[NDArray[np.uint32], NDArray[np.int32]]:
-    n = len(offsets) - 1
-    signatures = np.full((n, len(a)), _ALL_32, np.uint32)
-    n_shingles = np.zeros(n, np.int32)
-    longest = 0
-    for document in range(n):
-        longest = max(longest, offsets[document + 1] - offsets[document])
-    hashes = np.empty(longest + 1, np.uint64)
-    shingles = np.empty(longest + 1, np.uint32)
-    for document in range(n):
-        count = _tokens(data, offsets[document], offsets[document + 1], hashes) - ngram + 1
+def _lower(eight: np.uint64) -> np.uint64:
+    """ASCII letters among eight bytes to lower case."""
+    low = eight & _LOW_BITS
+    upper = ((low + _FROM_A) ^ (low + _ABOVE_Z)) & ~eight & _TOP_BITS
+    return eight | (upper >> np.uint64(2))
+
+
+@jit
+def _shingles(
+    data: NDArray[np.uint8], base: int, starts: NDArray[np.int32], lengths: NDArray[np.int32], n_tokens: int, ngram: int
+) -> NDArray[np.uint64]:
+    """Hash of the `ngram` tokens from each token on, as if in one document, uint64 [n_tokens]."""
+    hashes = np.empty(n_tokens + ngram, np.uint64)
+    for t in range(n_tokens):
+        hashes[t] = eight_bytes(data, base + starts[t], min(lengths[t], 8))
+    for t in range(n_tokens):
+        hashes[t] = mix(_lower(hashes[t]))
+    for t in range(n_tokens):
+        if lengths[t] > 8:
+            value = hashes[t]
+            for at in range(8, lengths[t], 8):
+                value = mix((value + _STEP) ^ _lower(eight_bytes(data, base + starts[t] + at, min(lengths[t] - at, 8))))
+            hashes[t] = value
+    shingles = np.zeros(n_tokens, np.uint64)
+    factor = _STEP
+    for k in range(ngram):
+        for s in range(n_tokens):
+            shingles[s] += hashes[s + k] * factor
+        factor = mix(factor) | np.uint64(1)
+    for s in range(n_tokens):
+        shingles[s] = mix(shingles[s])
+    return shingles
+
+
+@jit
+def _sketch(
+    first: NDArray[np.int64], shingles: NDArray[np.uint64], ngram: int, seed: int, signatures: NDArray[np.uint32]
+) -> NDArray[np.int32]:
+    """Fill the signatures by fast similarity sketching; return the number of shingles.
+
+    In each round every shingle throws one value into one of P places, and a place keeps the least value of the first
+    round that reached it. After P rounds every shingle throws into the first place, then into the second, and so on, so
+    that none stays empty. Two sets agree in a place with probability J, as under P permutations, with less spread.
+    """
+    n_places = signatures.shape[1]
+    n_shingles = np.zeros(len(first) - 1, np.int32)
+    filled, reached = np.empty(n_places, np.bool_), np.empty(n_places, np.bool_)
+    least = np.empty(n_places, np.uint32)
+    for document in range(len(first) - 1):
+        count = first[document + 1] - first[document] - ngram + 1
         if count <= 0:
             continue
         n_shingles[document] = count
-        for s in range(count):
-            value = np.uint64(0)
-            for k in range(ngram):
-                value = np.uint64((rotate_left(value, 23) ^ hashes[s + k]) * _TOKEN_START)
-            shingles[s] = np.uint32(mix(value) >> np.uint64(32))
-        for p in range(len(a)):  # one permutation over all shingles, which vectorises
-            factor, shift, least = a[p], b[p], _ALL_32
-            for s in range(count):
-                least = min(least, np.uint32(factor * shingles[s] + shift))  # uint32 wraps; without it Numba widens
-            signatures[document, p] = least
-    return signatures, n_shingles
+        own = shingles[first[document] : first[document] + count]
+        n_empty = n_places
+        filled[:] = False
+        for r in range(2 * n_places):
+            if r >= n_places and filled[r - n_places]:
+                continue
+            if r == 1 and count > 8 * n_places:  # few distinct ones, or the first round would have reached all places
+                own = np.unique(own)
+            key = mix(np.uint64(seed) * _STEP + np.uint64(r + 1))
+            least[:], reached[:] = _ALL_32, False
+            for s in range(len(own)):
+                value = mix(own[s] ^ key)
+                place = np.int64(((value >> _32) * np.uint64(n_places)) >> _32) if r < n_places else r - n_places
+                least[place] = min(least[place], np.uint32(value & _LOW_32))
+                reached[place] = True
+            for place in range(n_places):
+                if reached[place] and not filled[place]:
+                    signatures[document, place] = least[place]
+                    filled[place] = True
+                    n_empty -= 1
+            if n_empty == 0:
+                break
+    return n_shingles
 
 
 @jit
@@ -189,6 +224,6 @@ def _band_keys(signatures: NDArray[np.uint32], bands: int, rows: int) -> NDArray
         for band in range(bands):
             value = mix(np.uint64(band + 1))
             for row in range(rows):
-                value = mix(value ^ np.uint64(signatures[document, band * rows + row])) + _TOKEN_START
+                value = mix(value ^ np.uint64(signatures[document, band * rows + row])) + _STEP
             keys[document, band] = np.int64(mix(value))
     return keys

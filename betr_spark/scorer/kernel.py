@@ -1,6 +1,9 @@
-"""Logits of folded fastText models on raw UTF-8 bytes: tokenise once, then look up in bulk, table by table.
+"""Logits of folded fastText models on raw UTF-8 bytes: tokenise once, then look up in bulk, bank by bank.
 
 Gives what fastText gives for `corpus.text.prepare(text)` and a newline. Sums are float64 in the document's order.
+
+The loops call nothing that takes arrays: such a call counts references to them, token by token, which costs more than the
+look-up itself.
 """
 
 from collections.abc import Sequence
@@ -8,178 +11,226 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from betr_spark.corpus.kernel import jit, separator_length
-from betr_spark.scorer.table import END_OF_LINE, FNV_PRIME, FNV_START, NgramTable, fnv1a
+from betr_spark.corpus.kernel import eight_bytes, jit, separator_length, token_runs
+from betr_spark.scorer.table import END_OF_LINE, FNV_PRIME, FNV_START, Bank
 
-_BYTES_AT_ONCE = 1 << 18  # so that the tokens still lie in the cache when the tables are looked up
-_END_HASH = np.uint32(fnv1a(END_OF_LINE.encode()))
+_BYTES_AT_ONCE = 1 << 17  # so that the tokens still lie in the cache when the tables are looked up
+_END_HEAD, _END_LENGTH = np.uint64(int.from_bytes(END_OF_LINE.encode(), "little")), len(END_OF_LINE)
 _NGRAM_FACTOR = np.uint64(116049371)
-_INSIDE, _ALONE, _LEAD = 0, 1, 2  # what a byte may be: of a token; a separator; the first byte of a longer separator
-_KIND = np.full(256, _INSIDE, np.uint8)
-_KIND[[0x00, *range(0x09, 0x0E), *range(0x1C, 0x21)]] = _ALONE
-_KIND[[0xC2, 0xE1, 0xE2, 0xE3]] = _LEAD
-_32, _LOW_32 = np.uint64(32), np.uint64(0xFFFFFFFF)
+_1, _8, _56 = np.uint64(1), np.uint64(8), np.uint64(56)
 _LABEL = np.frombuffer(b"__label__", np.uint8)
 
 
 def score(
-    data: NDArray[np.uint8], offsets: NDArray[np.int64], tables: Sequence[NgramTable]
+    data: NDArray[np.uint8], offsets: NDArray[np.int64], banks: Sequence[Bank]
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """Count words and score documents.
 
     Args:
         data: bytes of all documents, uint8.
         offsets: int64 [n + 1]; document i is data[offsets[i] : offsets[i + 1]].
-        tables: K folded models.
+        banks: what `table.stack` made of K tables.
 
     Returns:
         Words of each document, int32 [n], and logits, float32 [n, K], NaN for a document without a word. A document
         whose words are no feature of a model (unknown words, and a model of single words without `</s>`) has logit 0.
     """
-    n = len(offsets) - 1
-    n_words, logits = np.empty(n, np.int32), np.empty((len(tables), n), np.float32)
-    hashes, starts, lengths = np.empty(0, np.uint32), np.empty(0, np.int64), np.empty(0, np.int32)
+    n, n_columns = len(offsets) - 1, sum(len(bank.columns) for bank in banks)
+    n_words, logits = np.empty(n, np.int32), np.empty((n, n_columns), np.float32)
     a = 0
     while a < n:
         b = max(a + 1, int(np.searchsorted(offsets, offsets[a] + _BYTES_AT_ONCE, side="right")) - 1)
-        most = (int(offsets[b] - offsets[a]) + b - a) // 2
-        if most > len(hashes):
-            hashes, starts, lengths = np.empty(most, np.uint32), np.empty(most, np.int64), np.empty(most, np.int32)
-        first = _tokenise(data, offsets[a : b + 1], hashes, starts, lengths)
-        n_words[a:b] = np.diff(first)
-        for row, table in enumerate(tables):
-            end = table.end_of_line_weight
-            _logits(
-                data, first, hashes, starts, lengths,
-                table.words, table.word_offsets, table.slots, table.word_weights, table.bucket_weights,
-                table.word_ngrams, end is not None, end or 0.0, logits[row, a:b],
-            )  # fmt: skip
+        part = offsets[a : b + 1]
+        first, starts, lengths = token_runs(_marks(data, part), part, 1)
+        n_words[a:b] = np.maximum(np.diff(first) - 1, 0)
+        if banks:
+            heads, hashes = _heads_and_hashes(data, offsets[a], first, starts, lengths)
+        for bank in banks:
+            words = _find(
+                data, offsets[a], starts, lengths, heads, hashes, bank.slots, bank.heads, bank.words, bank.word_offsets
+            )
+            buckets = _buckets(hashes, bank.word_ngrams, max(1, len(bank.bucket_weights)))
+            weights = bank.word_weights, bank.word_counts, bank.bucket_weights
+            logits[a:b, bank.columns] = _means(first, words, buckets, *weights)
         a = b
-    return n_words, np.ascontiguousarray(logits.T)
+    return n_words, logits
 
 
 @jit
-def _tokenise(
-    data: NDArray[np.uint8],
-    offsets: NDArray[np.int64],
-    hashes: NDArray[np.uint32],
-    starts: NDArray[np.int64],
-    lengths: NDArray[np.int32],
-) -> NDArray[np.int64]:
-    """Fill hash, start and length of every token; return the first token of each document, and the end."""
-    n = len(offsets) - 1
-    first = np.zeros(n + 1, np.int64)
-    count = 0
-    for document in range(n):
-        i, end = offsets[document], offsets[document + 1]
-        while i < end:
-            kind = _KIND[data[i]]
-            if kind != _INSIDE:
-                gap = 1 if kind == _ALONE else separator_length(data, i, end)
-                if gap > 0:
-                    i += gap
-                    continue
-            start = i
-            value = FNV_START
-            while i < end:
+def _marks(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.uint8]:
+    """1 for each byte of a word, 0 for each byte of a separator."""
+    begin = offsets[0]
+    own = data[begin : offsets[-1]]
+    marks = np.empty(len(own), np.uint8)
+    n_leads = 0
+    for i in range(len(own)):  # without a branch
+        b = own[i]
+        marks[i] = np.uint8((b != 0) & ((b < 0x09) | (b > 0x0D)) & ((b < 0x1C) | (b > 0x20)))
+        n_leads += np.uint8((b == 0xC2) | ((b >= 0xE1) & (b <= 0xE3)))
+    if n_leads > 0:  # the longer separators begin with one of these
+        for document in range(len(offsets) - 1):
+            for i in range(offsets[document], offsets[document + 1]):
                 b = data[i]
-                kind = _KIND[b]
-                if kind != _INSIDE and (kind == _ALONE or separator_length(data, i, end) > 0):
-                    break
-                value = np.uint32((value ^ np.uint32(np.int32(np.int8(b)))) * FNV_PRIME)
-                i += 1
-            if data[start] == 0x5F or data[start] == 0x3C:  # '_' or '<'
-                skipped = _markup(data, start, i)
-                if skipped > 0:
-                    start += skipped
-                    value = _hash(data, start, i)
-            hashes[count] = value
-            starts[count] = start
-            lengths[count] = i - start
-            count += 1
-        first[document + 1] = count
-    return first
+                if b == 0xC2 or (0xE1 <= b <= 0xE3):
+                    for k in range(separator_length(data, i, offsets[document + 1])):
+                        marks[i - begin + k] = 0
+    return marks
 
 
 @jit
-def _markup(data: NDArray[np.uint8], start: int, end: int) -> int:
-    """Bytes that `prepare` takes from the front of a token: 2 for `__label__...` and for `</s>`, else 0."""
-    if end - start == 4 and data[start] == 0x3C and data[start + 1] == 0x2F:
-        return 2 if data[start + 2] == 0x73 and data[start + 3] == 0x3E else 0
-    if end - start < len(_LABEL):
-        return 0
-    for k in range(len(_LABEL)):
-        if data[start + k] != _LABEL[k]:
-            return 0
-    return 2
-
-
-@jit
-def _hash(data: NDArray[np.uint8], start: int, end: int) -> np.uint32:
-    value = FNV_START
-    for i in range(start, end):
-        value = np.uint32((value ^ np.uint32(np.int32(np.int8(data[i])))) * FNV_PRIME)
-    return value
-
-
-@jit
-def _logits(
+def _heads_and_hashes(
     data: NDArray[np.uint8],
+    base: int,
     first: NDArray[np.int64],
-    hashes: NDArray[np.uint32],
-    starts: NDArray[np.int64],
+    starts: NDArray[np.int32],
     lengths: NDArray[np.int32],
+) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
+    """First eight bytes and FNV hash of every token; `</s>` closes each document that has a word.
+
+    Where `prepare` takes two bytes from the front of a token (`__label__...` and `</s>`), so does this.
+    """
+    n_tokens = first[-1]
+    heads, hashes = np.empty(n_tokens, np.uint64), np.empty(n_tokens, np.uint32)
+    for document in range(len(first) - 1):
+        a, b = first[document], first[document + 1] - 1
+        for t in range(a, b):
+            head = eight_bytes(data, base + starts[t], min(lengths[t], 8))
+            lead = head & np.uint64(0xFF)
+            if lead == 0x5F or lead == 0x3C:  # '_' or '<'
+                start, length = base + starts[t], lengths[t]
+                skip = head == _END_HEAD
+                if length >= len(_LABEL):
+                    skip = True
+                    for k in range(len(_LABEL)):
+                        skip = skip and data[start + k] == _LABEL[k]
+                if skip:
+                    starts[t] += 2
+                    lengths[t] -= 2
+                    head = eight_bytes(data, start + 2, min(length - 2, 8))
+            heads[t] = head
+        if b >= a:
+            heads[b], lengths[b], starts[b] = _END_HEAD, _END_LENGTH, 0
+    for t in range(n_tokens):  # without a branch, so that it vectorises over tokens
+        value, head, length = FNV_START, heads[t], lengths[t]
+        for k in range(8):
+            signed = np.uint32(np.int32(np.int64(head << np.uint64(56 - 8 * k)) >> np.int64(56)))
+            following = np.uint32((value ^ signed) * FNV_PRIME)
+            value = following if k < length else value
+        hashes[t] = value
+    for t in range(n_tokens):
+        if lengths[t] > 8:
+            value = hashes[t]
+            for i in range(base + starts[t] + 8, base + starts[t] + lengths[t]):
+                value = np.uint32((value ^ np.uint32(np.int32(np.int8(data[i])))) * FNV_PRIME)
+            hashes[t] = value
+    return heads, hashes
+
+
+@jit
+def _find(
+    data: NDArray[np.uint8],
+    base: int,
+    starts: NDArray[np.int32],
+    lengths: NDArray[np.int32],
+    heads: NDArray[np.uint64],
+    hashes: NDArray[np.uint32],
+    slots: NDArray[np.uint32],
+    word_heads: NDArray[np.uint64],
     words: NDArray[np.uint8],
     word_offsets: NDArray[np.int64],
-    slots: NDArray[np.uint64],
-    word_weights: NDArray[np.float32],
-    bucket_weights: NDArray[np.float32],
-    word_ngrams: int,
-    has_end: bool,
-    end_weight: float,
-    out: NDArray[np.float32],
-) -> None:
-    """Fill the logits of the documents that `_tokenise` took apart.
-
-    The loops call nothing: a call that takes arrays counts references to them, token by token, which costs more than
-    the look-up itself.
-    """
+) -> NDArray[np.int32]:
+    """Row of every token in the bank's word weights, 0 where it is no word of the bank."""
     mask = len(slots) - 1
-    buckets = np.uint64(len(bucket_weights))
-    probes = np.empty(first[-1], np.uint64)
-    for t in range(len(probes)):  # without a branch, so that the cache misses of many tokens overlap
-        probes[t] = slots[np.int64(hashes[t]) & mask]
-    for document in range(len(first) - 1):
+    found = np.empty(len(heads), np.int32)
+    for t in range(len(heads)):  # without a branch, so that the cache misses of many tokens overlap
+        found[t] = slots[np.int64(hashes[t]) & mask]
+    for t in range(len(heads)):
+        word = np.int64(found[t])
+        if word == 0 or (word_heads[word] == heads[t] and lengths[t] < 8):  # a shorter word is all in its head
+            continue
+        at, length = np.int64(hashes[t]) & mask, np.int64(lengths[t])
+        while word != 0:
+            there = word_offsets[word - 1]
+            if word_heads[word] == heads[t] and word_offsets[word] - there == length:
+                start, k = base + starts[t], 8
+                while k < length and data[start + k] == words[there + k]:
+                    k += 1
+                if k >= length:
+                    break
+            at = (at + 1) & mask
+            word = np.int64(slots[at])
+        found[t] = word
+    return found
+
+
+@jit
+def _buckets(hashes: NDArray[np.uint32], word_ngrams: int, n_buckets: int) -> NDArray[np.int32]:
+    """Bucket of the n-gram of m + 2 tokens that begins at each token, int32 [word_ngrams - 1, tokens], as if in one document."""
+    n = len(hashes)
+    buckets = np.empty((max(word_ngrams - 1, 0), n), np.int32)
+    values = np.empty(n, np.uint64)
+    for t in range(n):
+        values[t] = np.uint64(np.int64(np.int32(hashes[t])))
+    inverse, modulus = 1.0 / np.float64(n_buckets), np.int64(n_buckets)
+    for m in range(word_ngrams - 1):
+        for t in range(n - m - 1):
+            value = values[t] * _NGRAM_FACTOR + np.uint64(np.int64(np.int32(hashes[t + m + 1])))
+            values[t] = value
+            # value % n_buckets by floating point, which vectorises: the half of it, in which the quotient is off by less
+            # than 2^11 (53 bits of 63), what that leaves, exactly, and then the last bit.
+            half = np.int64(value >> _1)
+            rest = half - np.int64(np.float64(half) * inverse) * modulus
+            rest -= np.int64(np.floor(np.float64(rest) * inverse)) * modulus
+            rest += modulus if rest < 0 else 0
+            rest -= modulus if rest >= modulus else 0
+            rest = 2 * rest + np.int64(value & _1)
+            buckets[m, t] = rest - modulus if rest >= modulus else rest
+    return buckets
+
+
+@jit
+def _means(
+    first: NDArray[np.int64],
+    words: NDArray[np.int32],
+    buckets: NDArray[np.int32],
+    word_weights: NDArray[np.float32],
+    word_counts: NDArray[np.uint8],
+    bucket_weights: NDArray[np.float32],
+) -> NDArray[np.float32]:
+    """Mean weight over the features of each document, float32 [n, K]."""
+    n, n_columns = len(first) - 1, word_weights.shape[1]
+    logits = np.empty((n, n_columns), np.float32)
+    totals, counts = np.empty(n_columns, np.float64), np.empty(n_columns, np.int64)
+    for document in range(n):
         a, b = first[document], first[document + 1]
         if a == b:
-            out[document] = np.nan
+            logits[document] = np.nan
             continue
-        total, count = 0.0, 0
+        n_ngrams = 0
+        for m in range(len(buckets)):
+            n_ngrams += max(0, b - a - 1 - m)
+        if n_columns == 1:
+            total, count = 0.0, n_ngrams
+            for t in range(a, b):
+                word = words[t]
+                total += word_weights[word, 0]
+                count += word_counts[word, 0]
+            for m in range(len(buckets)):
+                for t in range(a, b - 1 - m):
+                    total += bucket_weights[buckets[m, t], 0]
+            logits[document, 0] = total / count if count > 0 else 0.0
+            continue
+        totals[:], counts[:] = 0.0, n_ngrams
         for t in range(a, b):
-            value = hashes[t]
-            slot, at = probes[t], np.int64(value)
-            while slot != 0:
-                if np.uint32(slot >> _32) == value:
-                    word = np.int64(slot & _LOW_32) - 1
-                    there, length = word_offsets[word], np.int64(lengths[t])
-                    if word_offsets[word + 1] - there == length:  # equal hashes are told apart by the bytes
-                        start, k = starts[t], 0
-                        while k < length and data[start + k] == words[there + k]:
-                            k += 1
-                        if k == length:
-                            total += word_weights[word]
-                            count += 1
-                            break
-                at += 1
-                slot = slots[at & mask]
-        if has_end:
-            total += end_weight
-            count += 1
-        for t in range(a, b):
-            value64 = np.uint64(np.int64(np.int32(hashes[t])))
-            for u in range(t + 1, min(t + word_ngrams, b + 1)):
-                following = hashes[u] if u < b else _END_HASH
-                value64 = value64 * _NGRAM_FACTOR + np.uint64(np.int64(np.int32(following)))
-                total += bucket_weights[np.int64(value64 % buckets)]
-                count += 1
-        out[document] = total / count if count > 0 else 0.0
+            word = words[t]
+            for k in range(n_columns):
+                totals[k] += word_weights[word, k]
+                counts[k] += word_counts[word, k]
+        for m in range(len(buckets)):
+            for t in range(a, b - 1 - m):
+                bucket = buckets[m, t]
+                for k in range(n_columns):
+                    totals[k] += bucket_weights[bucket, k]
+        for k in range(n_columns):
+            logits[document, k] = totals[k] / counts[k] if counts[k] > 0 else 0.0
+    return logits

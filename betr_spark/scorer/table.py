@@ -1,17 +1,18 @@
-"""A folded binary fastText model: one float32 a word and a bucket (method 4)."""
+"""Folded binary fastText models: one float32 a word and a bucket (method 4); one alone, and several side by side."""
 
 import dataclasses
+import itertools
 from collections.abc import Mapping, Sequence
-from functools import cached_property
 from typing import Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
-from betr_spark.corpus.kernel import jit
+from betr_spark.corpus.kernel import eight_bytes, jit
 
 FNV_START, FNV_PRIME = np.uint32(2166136261), np.uint32(16777619)
 END_OF_LINE = "</s>"
+_SLOTS_PER_WORD = 8  # so few collisions that a look-up seldom takes a second probe
 
 
 def fnv1a(token: bytes) -> int:
@@ -68,42 +69,88 @@ class NgramTable:
         values = {field.name: arrays[field.name] for field in dataclasses.fields(cls)}
         return cls(**{**values, "word_ngrams": int(values["word_ngrams"])})
 
+    def word_bytes(self) -> list[bytes]:
+        """The words, in the order of their weights."""
+        raw = self.words.tobytes()
+        return [raw[a:b] for a, b in itertools.pairwise(self.word_offsets.tolist())]
+
     @property
     def nbytes(self) -> int:
         """Memory of the arrays, bytes."""
         return sum(int(array.nbytes) for array in self.arrays().values())
 
-    @cached_property
-    def slots(self) -> NDArray[np.uint64]:
-        """Open-addressing table of hash << 32 | word + 1, 0 where empty; a power of two, at most half full.
 
-        A word lies at its hash & (size - 1), or in the next free slot after that.
-        """
-        size = 1 << max(4, (2 * len(self.word_weights)).bit_length())
-        return _slots(self.words, self.word_offsets, size)
+@dataclasses.dataclass(frozen=True)
+class Bank:
+    """K folded models of one bucket count and one n-gram length, side by side, so that one look-up serves them all.
 
-    @cached_property
-    def end_of_line_weight(self) -> float | None:
-        """Weight of `</s>`; None where the vocabulary lacks it."""
-        end, slots = END_OF_LINE.encode(), self.slots
-        at = fnv1a(end) & (len(slots) - 1)
-        while slots[at]:
-            word = (int(slots[at]) & 0xFFFFFFFF) - 1
-            if self.words[self.word_offsets[word] : self.word_offsets[word + 1]].tobytes() == end:
-                return float(self.word_weights[word])
-            at = (at + 1) & (len(slots) - 1)
-        return None
+    Attributes:
+        columns: place of each model among the tables that were stacked, int64 [K].
+        words: UTF-8 bytes of the V words that any of the models knows, uint8.
+        word_offsets: start of each word in `words`, and the end, int64 [V + 1].
+        heads: first eight bytes of each word, little-endian, uint64 [V + 1]; entry 0 stands for every unknown word.
+        slots: open addressing over the words: number of a word + 1, 0 where empty, uint32 [a power of two]. A word lies at
+            its FNV hash & (size - 1), or in the next free slot after that.
+        word_weights: float32 [V + 1, K], 0 where a model does not know the word, as in row 0.
+        word_counts: 1 where the model knows the word, uint8 [V + 1, K].
+        bucket_weights: float32 [buckets, K].
+        word_ngrams: longest n-gram of words.
+    """
+
+    columns: NDArray[np.int64]
+    words: NDArray[np.uint8]
+    word_offsets: NDArray[np.int64]
+    heads: NDArray[np.uint64]
+    slots: NDArray[np.uint32]
+    word_weights: NDArray[np.float32]
+    word_counts: NDArray[np.uint8]
+    bucket_weights: NDArray[np.float32]
+    word_ngrams: int
+
+
+def stack(tables: Sequence[NgramTable]) -> list[Bank]:
+    """Put the tables that share bucket count and n-gram length side by side.
+
+    A model's logits do not depend on its neighbours in a bank.
+    """
+    alike: dict[tuple[int, int], list[int]] = {}
+    for column, table in enumerate(tables):
+        alike.setdefault((len(table.bucket_weights), table.word_ngrams), []).append(column)
+    return [_bank([tables[c] for c in columns], columns) for columns in alike.values()]
+
+
+def _bank(tables: Sequence[NgramTable], columns: Sequence[int]) -> Bank:
+    row_of: dict[bytes, int] = {}
+    for table in tables:
+        for word in table.word_bytes():
+            row_of.setdefault(word, len(row_of) + 1)
+    weights = np.zeros((len(row_of) + 1, len(tables)), np.float32)
+    counts = np.zeros((len(row_of) + 1, len(tables)), np.uint8)
+    for k, table in enumerate(tables):
+        rows = np.array([row_of[word] for word in table.word_bytes()], np.int64)
+        weights[rows, k], counts[rows, k] = table.word_weights, 1
+    words = np.frombuffer(b"".join(row_of), np.uint8)
+    offsets = np.cumsum([0, *map(len, row_of)], dtype=np.int64)
+    heads, slots = _index(words, offsets, 1 << max(4, (_SLOTS_PER_WORD * len(row_of)).bit_length()))
+    buckets = np.stack([table.bucket_weights for table in tables], axis=1)
+    return Bank(
+        np.asarray(columns, np.int64), words, offsets, heads, slots, weights, counts, buckets, tables[0].word_ngrams
+    )
 
 
 @jit
-def _slots(words: NDArray[np.uint8], word_offsets: NDArray[np.int64], size: int) -> NDArray[np.uint64]:
-    slots = np.zeros(size, np.uint64)
+def _index(
+    words: NDArray[np.uint8], word_offsets: NDArray[np.int64], size: int
+) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
+    heads, slots = np.zeros(len(word_offsets), np.uint64), np.zeros(size, np.uint32)
     for word in range(len(word_offsets) - 1):
+        start, end = word_offsets[word], word_offsets[word + 1]
+        heads[word + 1] = eight_bytes(words, start, min(end - start, 8))
         value = FNV_START
-        for i in range(word_offsets[word], word_offsets[word + 1]):
+        for i in range(start, end):
             value = np.uint32((value ^ np.uint32(np.int32(np.int8(words[i])))) * FNV_PRIME)
         at = np.int64(value) & (size - 1)
         while slots[at] != 0:
             at = (at + 1) & (size - 1)
-        slots[at] = (np.uint64(value) << np.uint64(32)) | np.uint64(word + 1)
-    return slots
+        slots[at] = word + 1
+    return heads, slots
