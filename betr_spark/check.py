@@ -7,14 +7,14 @@ from pyspark.sql import SparkSession
 from betr_spark.config import Config
 from betr_spark.corpus.documents import input_schema
 from betr_spark.errors import BetrSparkError
-from betr_spark.files import read_bytes
-from betr_spark.ranking.encoder import model_path
+from betr_spark.files import check_writable, read_bytes
+from betr_spark.ranking.encoder import check_model
 from betr_spark.session import build_session
 from betr_spark.targets.examples import examples_of, template_fields
 
 
 def problems(config: Config, spark: SparkSession | None = None) -> list[str]:
-    """List what is wrong with model, Java, jars, targets and input, one line each; empty where nothing is.
+    """List what is wrong with model, Java, jars, targets, input and output, one line each; empty where nothing is.
 
     Without Java the files cannot be looked at; templates and the model still are.
     """
@@ -26,7 +26,7 @@ def problems(config: Config, spark: SparkSession | None = None) -> list[str]:
         except BetrSparkError as error:
             found.extend(str(error).splitlines())
 
-    look(lambda: model_path(config.encoder.model))
+    look(lambda: check_model(config.encoder.model))
     if spark is None:
         try:
             spark = build_session()
@@ -41,4 +41,5 @@ def problems(config: Config, spark: SparkSession | None = None) -> list[str]:
     for name, target in config.targets.items():
         look(lambda name=name, target=target: examples_of(name, target, read_bytes(session, target.path)))  # type: ignore[misc]
     look(lambda: input_schema(session, config.input))
+    look(lambda: check_writable(session, config.output))
     return found

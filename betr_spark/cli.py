@@ -4,13 +4,16 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
 from betr_spark import __version__
 from betr_spark.config import Config, load_config
 from betr_spark.errors import BetrSparkError
+
+if TYPE_CHECKING:
+    from pyspark.sql import SparkSession
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -32,15 +35,15 @@ def run(
     from betr_spark.run import plan, run_all  # noqa: PLC0415 - pyspark, only when needed
     from betr_spark.session import build_session  # noqa: PLC0415
 
-    spark = build_session()
     if dry_run:
         from betr_spark.check import problems  # noqa: PLC0415
 
+        spark = build_session()
         _stop_at(problems(settings, spark))
         for stage in plan(spark, settings):
             typer.echo(f"{stage.stage}: {'would run' if stage.work else 'skipped'} ({stage.why})")
         return
-    runs = run_all(spark, settings)
+    runs = run_all(_session(settings), settings)
     for done in runs:
         typer.echo(_line(done))
     if all(done.skipped for done in runs):
@@ -51,9 +54,8 @@ def run(
 def _stage(name: str, config: Path, overrides: list[str] | None, **options: bool) -> None:
     settings = _load(config, overrides)
     from betr_spark.run import STAGES  # noqa: PLC0415
-    from betr_spark.session import build_session  # noqa: PLC0415
 
-    for done in STAGES[name](build_session(), settings, **options):
+    for done in STAGES[name](_session(settings), settings, **options):
         typer.echo(_line(done))
 
 
@@ -95,12 +97,18 @@ def report(config: ConfigOption, overrides: SetOption = None) -> None:
     from betr_spark.session import build_session  # noqa: PLC0415
 
     spark = build_session()
-    for name in settings.selections:
+    for name, selection in settings.selections.items():
         figures = selection_figures(spark, settings, name)
-        typer.echo(f"\n{name}: {figures.n_documents} documents, {figures.n_tokens} tokens; share of tokens by source:")
+        typer.echo(
+            f"\n{name}: {figures.n_documents} documents, {figures.n_tokens} tokens, ranked by {selection.scorer}"
+        )
+        typer.echo(f"  {'share of tokens, by source':32} {'corpus':>7} -> selected")
         for share in figures.shares:
             change = f"{share.after / share.before:6.2f} x" if share.before else ""
             typer.echo(f"  {share.source[:32]:32} {share.before:7.2%} -> {share.after:7.2%} {change}")
+        if figures.n_sources > len(figures.shares):
+            typer.echo(f"  ... and {figures.n_sources - len(figures.shares)} more sources")
+        typer.echo("  best documents:")
         for place, logit, source, doc_id, text in figures.best:
             typer.echo(f"  {place:3}. logit {logit:.2f} {source} {doc_id}: {text}")
         typer.echo(f"  table: {settings.table(f'selected/{name}')}")
@@ -150,6 +158,15 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     sys.exit(0)
 
 
+def _session(settings: Config) -> "SparkSession":
+    from betr_spark.files import check_writable  # noqa: PLC0415
+    from betr_spark.session import build_session  # noqa: PLC0415
+
+    spark = build_session()
+    check_writable(spark, settings.output)
+    return spark
+
+
 def _load(path: Path, overrides: list[str] | None) -> Config:
     return load_config(path, tuple(overrides or ()))
 
@@ -158,7 +175,8 @@ def _line(done: object) -> str:
     from betr_spark.tables import StageRun  # noqa: PLC0415
 
     assert isinstance(done, StageRun)
-    counts = f"{done.rows_in} in, {done.rows_out} out"
+    new = f" ({done.metrics['rows_new']:.0f} new)" if "rows_new" in done.metrics and not done.skipped else ""
+    counts = f"{done.rows_in} in{new}, {done.rows_out} out"
     dropped = ", ".join(f"{count} {reason}" for reason, count in sorted(done.dropped.items()) if count)
     state = "skipped, up to date" if done.skipped else f"{done.seconds:.1f} s"
     return f"{done.stage}: {counts}{f' ({dropped})' if dropped else ''}; {state}"

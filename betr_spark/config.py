@@ -7,13 +7,14 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
 
 from betr_spark.errors import ConfigError, validation_problems
-from betr_spark.schemas import SELECTED_COLUMNS
+from betr_spark.schemas import QUARANTINE_COLUMNS, SELECTED_COLUMNS
 
 RANDOM_SCORER = "random"
 ScorerName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 SelectionName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Auto = Literal["auto"]
-_NOT_IN_DELTA = " ,;{}()\n\t="
+NOT_IN_DELTA = frozenset(" ,;{}()\n\t=")  # no column's name may hold these
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
 class _Model(BaseModel):
@@ -34,10 +35,11 @@ class InputConfig(_Model):
 
     @model_validator(mode="after")
     def _columns_are_free(self) -> Self:
+        lowered = [column.lower() for column in self.columns]  # Spark does not tell case apart
         for column in self.columns:
-            if column in SELECTED_COLUMNS or self.columns.count(column) > 1:
-                raise ValueError(f"columns: '{column}' is repeated or is a column that every selection already has")
-            if set(column) & set(_NOT_IN_DELTA):
+            if column.lower() in (*SELECTED_COLUMNS, *QUARANTINE_COLUMNS) or lowered.count(column.lower()) > 1:
+                raise ValueError(f"columns: '{column}' is repeated, or is a name that betr-spark uses itself")
+            if set(column) & NOT_IN_DELTA:
                 raise ValueError(f"columns: '{column}' has a character that Delta's column names must not have")
         return self
 
@@ -54,16 +56,16 @@ class TargetConfig(_Model):
 class SampleConfig(_Model):
     """How many documents are embedded and ranked."""
 
-    documents: int = Field(default=10_000, ge=1)
-    seed: int = 0
+    documents: int = Field(default=10_000, ge=1, lt=2**31)
+    seed: Seed = 0
 
 
 class EncoderConfig(_Model):
     """A sentence-transformers model by name or path; `minilm` is the one that is installed with the package."""
 
     model: str = "minilm"
-    max_tokens: int = Field(default=256, ge=8)
-    batch_size: int = Field(default=64, ge=1)
+    max_tokens: int = Field(default=256, ge=8, le=2**20)
+    batch_size: int = Field(default=64, ge=1, le=2**16)
 
 
 class LabelsConfig(_Model):
@@ -81,20 +83,20 @@ class ScorerConfig(_Model):
     """
 
     kind: Literal["betr", "random"] = "betr"
-    dim: int = Field(default=128, ge=8)  # less trains on uninitialised memory: scorer/train.py
+    dim: int = Field(default=128, ge=8, le=2**12)  # less trains on uninitialised memory: scorer/train.py
     lr: Annotated[float, Field(gt=0.0)] | Auto = "auto"
-    epochs: Annotated[int, Field(ge=1)] | Auto = "auto"
-    threads: int = Field(default=1, ge=1)
-    seed: int = Field(default=0, ge=0)
+    epochs: Annotated[int, Field(ge=1, le=10_000)] | Auto = "auto"
+    threads: int = Field(default=1, ge=1, le=2**10)
+    seed: Seed = 0
 
 
 class MinHashConfig(_Model):
     """Shingle length in tokens and the sketch; P(candidate | J) = 1 - (1 - J^rows)^bands."""
 
-    ngram: int = Field(default=5, ge=1)
-    bands: int = Field(default=14, ge=1)
-    rows: int = Field(default=8, ge=1)
-    seed: int = Field(default=1, ge=0)
+    ngram: int = Field(default=5, ge=1, le=1_000)
+    bands: int = Field(default=14, ge=1, le=1_000)
+    rows: int = Field(default=8, ge=1, le=1_000)
+    seed: Seed = 1
 
 
 class DedupConfig(_Model):
@@ -200,17 +202,21 @@ class _UniqueKeyLoader(yaml.SafeLoader):
     """YAML that refuses a key given twice, of which plain YAML silently keeps the last."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
-        for key in keys:
-            if keys.count(key) > 1:
-                raise yaml.YAMLError(f"line {node.start_mark.line + 1}: key '{key}' is given twice")
+        seen = set()
+        for key_node, _ in node.value:
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                continue
+            key = self.construct_object(key_node, deep=True)
+            if str(key) in seen:
+                raise yaml.YAMLError(f"line {key_node.start_mark.line + 1}: key '{key}' is given twice")
+            seen.add(str(key))
         return super().construct_mapping(node, deep)
 
 
 def _parse_yaml(text: str, where: str) -> object:
     try:
         return yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that is none
         raise ConfigError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
 
 

@@ -1,7 +1,9 @@
 """Small files on any Hadoop file system: the artifact, the targets, fingerprints of an input folder."""
 
+import uuid
 from typing import Any
 
+from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -57,6 +59,26 @@ def write_bytes(spark: SparkSession, path: str, content: bytes) -> None:
     system.delete(where, False)
     if not system.rename(part, where):
         raise OSError(f"{path}: could not be put in place")
+
+
+def check_writable(spark: SparkSession, path: str) -> None:
+    """Try to write below the nearest folder of an output that is there; nothing is left behind.
+
+    Raises:
+        DataError: it is a file, or cannot be written.
+    """
+    jvm, where, system = _open(spark, path)
+    try:
+        while not system.exists(where) and where.getParent() is not None:
+            where = where.getParent()
+        if system.exists(where) and system.getFileStatus(where).isFile():
+            raise DataError(f"output: {where} is a file; a folder is wanted")
+        probe = jvm.org.apache.hadoop.fs.Path(where, f".betr-spark-{uuid.uuid4().hex}")
+        system.create(probe, False).close()
+        system.delete(probe, False)
+    except Py4JJavaError as error:
+        reason = str(error.java_exception).splitlines()[0][:200]
+        raise DataError(f"output: {path}: cannot be written ({reason})") from None
 
 
 def delete(spark: SparkSession, path: str) -> None:

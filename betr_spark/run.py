@@ -49,8 +49,10 @@ def plan(spark: SparkSession, config: Config) -> list[Planned]:
     planned: list[Planned] = []
     changed: str | None = None
     for stage, path, find in _outputs(config):
-        if changed is not None:
+        group = stage.partition("/")[0]
+        if changed is not None and changed != group:
             planned.append(Planned(stage, True, f"after {changed}"))
+            changed = group
             continue
         wanted = find(spark, config)
         if _is_current(spark, config, stage, path, wanted):
@@ -59,7 +61,7 @@ def plan(spark: SparkSession, config: Config) -> list[Planned]:
             planned.append(
                 Planned(stage, True, "other settings or input" if tables.exists(spark, path) else "not made yet")
             )
-            changed = None if stage.startswith(("select/", "train/")) else stage
+            changed = group
     return planned
 
 
@@ -79,4 +81,6 @@ def _is_current(spark: SparkSession, config: Config, stage: str, path: str, want
     else:
         commit = tables.newest_commit(spark, path)
         made = StageRun.from_json(commit.user_metadata) if commit else None
-    return made is not None and made.key == wanted.key
+    beside = {"rank": schemas.SAMPLE_TABLE, "features": schemas.QUARANTINE_TABLE}.get(stage)
+    complete = beside is None or tables.exists(spark, config.table(beside))
+    return complete and made is not None and made.key == wanted.key

@@ -53,6 +53,7 @@ DUPLICATES = (
     f"{COMPONENT_SIZE} bigint"
 )
 QUARANTINE = f"{REASON} string, {DETAIL} string, {ROW} string, {INPUT_FILE} string"
+QUARANTINE_COLUMNS = (REASON, DETAIL, ROW, INPUT_FILE)
 SELECTED_COLUMNS = (RANK, DOC_ID, TEXT, SOURCE, SCORE, LOGIT, N_TOKENS)
 RUNS = (
     "run_id string, stage string, started_at timestamp, seconds double, rows_in bigint, rows_out bigint, "

@@ -59,12 +59,14 @@ def build_session(app_name: str = "betr-spark") -> SparkSession:
     Raises:
         SetupError: no Java, an old Java, or Spark without Delta's classes.
     """
+    builder = SparkSession.builder.appName(app_name)
     if "PYSPARK_GATEWAY_PORT" not in os.environ:  # not under spark-submit
         _prepare_local()
-    builder = (
-        SparkSession.builder.appName(app_name)
-        .config("spark.sql.extensions", "io.delta.sql.DeltaSparkSessionExtension")
-        .config("spark.sql.catalog.spark_catalog", "org.apache.spark.sql.delta.catalog.DeltaCatalog")
+        unused = Path(tempfile.gettempdir()) / "betr-spark-warehouse"  # or Spark makes one in the working directory
+        builder = builder.config("spark.sql.warehouse.dir", unused.as_uri())
+        builder = builder.config("spark.ui.showConsoleProgress", str(sys.stderr.isatty()).lower())
+    builder = builder.config("spark.sql.extensions", "io.delta.sql.DeltaSparkSessionExtension").config(
+        "spark.sql.catalog.spark_catalog", "org.apache.spark.sql.delta.catalog.DeltaCatalog"
     )
     try:
         spark = builder.getOrCreate()
@@ -119,6 +121,8 @@ def fetch_jars() -> list[Path]:
 def spark_error_line(error: BaseException) -> str | None:
     """Return one line for a failure of Spark that is the input's fault (an unreadable file), None for any other."""
     text = str(error)
+    if re.search(r"DELTA_CONCURRENT|DELTA_PROTOCOL_CHANGED|DELTA_METADATA_CHANGED|DELTA_DUPLICATE_.*TRANSACTION", text):
+        return "output: another run wrote to the same tables meanwhile; run again when it has ended (nothing is lost)"
     if raised := re.search(r"\[USER_RAISED_EXCEPTION\] ([^\n]*?)(?: SQLSTATE|\n|$)", text):
         return raised[1]
     if not re.search(

@@ -156,6 +156,12 @@ def input_version(spark: SparkSession, path: str) -> str:
     return f"{commit.version if commit else -1}:{made.run_id if made else ''}"
 
 
+def table_id(spark: SparkSession, path: str) -> str:
+    """The id that a table has from its making to its end."""
+    row = DeltaTable.forPath(spark, path).detail().select("id").first()
+    return str(row["id"]) if row else ""
+
+
 def finished(spark: SparkSession, output: str, path: str, key: StageKey) -> StageRun | None:
     """Return the run that already made the table under the same key, or None when there is work to do.
 

@@ -54,6 +54,13 @@ def test_all_problems_at_once_each_with_its_key(tmp_path: Path) -> None:
             "input: {path: a, columns: [a b]}\noutput: o\ntargets: {t: {path: a, template: '{b}'}}",
             "Delta's column names",
         ),
+        ("input: {path: a, columns: [u, U]}\noutput: o\ntargets: {t: {path: a, template: '{b}'}}", "columns: 'u'"),
+        (
+            "input: {path: a, columns: [Detail]}\noutput: o\ntargets: {t: {path: a, template: '{b}'}}",
+            "columns: 'Detail'",
+        ),
+        (GOOD + "sample: {seed: 100000000000000000000}", "config.sample.seed"),
+        ("output: 2024-13-45", "not valid YAML: month"),
         ("[1, 2]", "a mapping of keys is wanted, found list"),
         ("input: {path", "not valid YAML"),
         ("input: {path: a, columns: [rank]}\noutput: o\ntargets: {t: {path: a, template: '{b}'}}", "columns: 'rank'"),
@@ -79,6 +86,12 @@ def test_overrides_are_yaml_and_reach_any_depth(tmp_path: Path) -> None:
         load_config(write(tmp_path, GOOD), ("sample",))
     with pytest.raises(ConfigError, match="'output' is not a mapping"):
         load_config(write(tmp_path, GOOD), ("output.x=1",))
+
+
+def test_merge_keys_are_yaml(tmp_path: Path) -> None:
+    text = "input: {path: d}\noutput: o\ntargets:\n  a: &a {path: a.jsonl, template: '{q}'}\n  b: {<<: *a, path: b.jsonl}\n"
+    config = load_config(write(tmp_path, text))
+    assert (config.targets["b"].path, config.targets["b"].template) == ("b.jsonl", "{q}")
 
 
 def test_the_models_are_frozen(tmp_path: Path) -> None:

@@ -9,12 +9,15 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from betr_spark import files, tables
-from betr_spark.config import InputConfig
+from betr_spark.config import NOT_IN_DELTA, InputConfig
 from betr_spark.errors import DataError, SchemaError
 from betr_spark.schemas import DETAIL, DOC_ID, INPUT_FILE, REASON, ROW, SOURCE, TEXT
 from betr_spark.session import spark_error_line
 
 _ROW_BYTES = 10_000
+_REASON = "_betr_spark_reason"  # while the input's own columns, of any name, are still there
+_NEVER_TOO_OLD = "36500d"
+_JSON_BYTES = 20_000_000  # a longer string is no JSON to Spark's parser
 _JSON_ROWS_LOOKED_AT = 1_000
 _ID_TYPES = (T.StringType, T.IntegralType)
 _SOURCE_TYPES = (T.StringType, T.IntegralType, T.BooleanType, T.DateType)
@@ -23,7 +26,7 @@ _SOURCE_TYPES = (T.StringType, T.IntegralType, T.BooleanType, T.DateType)
 def input_fingerprint(spark: SparkSession, source: InputConfig) -> str:
     """Version of the input as stage keys name it: the Delta version, or a digest of the files' sizes and times."""
     if source.format == "delta":
-        return tables.input_version(spark, source.path)
+        return f"{tables.table_id(spark, source.path)}:{tables.input_version(spark, source.path)}"
     return files.fingerprint(files.listing(spark, source.path))
 
 
@@ -38,6 +41,8 @@ def input_schema(spark: SparkSession, source: InputConfig) -> T.StructType:
     """
     try:
         if source.format == "delta":
+            if not tables.exists(spark, source.path):
+                raise DataError(f"input.path: {source.path}: no Delta table there")
             rows = tables.read(spark, source.path)
         elif source.format == "parquet":
             rows = spark.read.option("mergeSchema", "true").parquet(source.path)
@@ -47,7 +52,8 @@ def input_schema(spark: SparkSession, source: InputConfig) -> T.StructType:
     except AnalysisException as error:
         raise DataError(f"input.path: {source.path}: {_first_line(error)}") from None
     except (PySparkException, Py4JJavaError) as error:
-        line = spark_error_line(error)
+        line = _conflict(spark, source) if "CANNOT_MERGE" in str(error) else None
+        line = line or spark_error_line(error)
         if line is None:
             raise
         raise DataError(f"input.path: {line}") from None
@@ -79,6 +85,7 @@ def stream_documents(spark: SparkSession, source: InputConfig, schema: T.StructT
         return _with_reasons(tables.input_stream(spark, source.path, max_bytes=source.max_batch_bytes), source)
     kind = "text" if source.format == "json" else source.format
     reader = spark.readStream.format(kind).schema(schema).option("maxBytesPerTrigger", str(source.max_batch_bytes))
+    reader = reader.option("maxFileAge", _NEVER_TOO_OLD)  # or Spark passes over a new file with an old time, for good
     # A streaming source takes folders and globs; a pattern that fits one file alone makes a file a glob.
     path = f"{source.path[:-1]}[{source.path[-1]}]" if files.is_file(spark, source.path) else source.path
     return _with_reasons(reader.load(path), source)
@@ -86,7 +93,7 @@ def stream_documents(spark: SparkSession, source: InputConfig, schema: T.StructT
 
 def read_ids(spark: SparkSession, source: InputConfig) -> DataFrame:
     """Read doc_id alone, of rows that have one; touches no text where the input has an id column of its own."""
-    return read_documents(spark, source).select(DOC_ID).where(F.col(DOC_ID).isNotNull())
+    return read_documents(spark, source).select(DOC_ID).where(F.col(DOC_ID) != "")
 
 
 def check_unique(ids: DataFrame, where: str) -> None:
@@ -106,6 +113,13 @@ def _with_reasons(rows: DataFrame, source: InputConfig) -> DataFrame:
         )
         invalid = [
             (~F.is_valid_utf8("value"), "invalid_utf8", F.lit("the line is not UTF-8")),
+            (
+                F.col("json").isNull() & (F.octet_length("value") > _JSON_BYTES),
+                "text_too_long",
+                F.concat(
+                    F.octet_length("value").cast("string"), F.lit(f" bytes; a JSON text holds {_JSON_BYTES} at most")
+                ),
+            ),
             (F.col("json").isNull(), "invalid_json", F.lit("the line is not a JSON value")),
             (~text_type.isin("STRING", "VOID"), "text_not_a_string", F.concat(F.lit(f"{source.text} is "), text_type)),
         ]
@@ -130,15 +144,19 @@ def _with_reasons(rows: DataFrame, source: InputConfig) -> DataFrame:
     reason = F.coalesce(*[F.when(wrong, F.lit(name)) for wrong, name, _ in reasons])
     detail = F.coalesce(*[F.when(wrong, why) for wrong, _, why in reasons])
     file = F.lit(source.path) if source.format == "delta" else F.col("_metadata.file_path")
-    bad = F.col(REASON).isNotNull()
-    carried = [found(_name(name, source)).alias(name) for name in source.columns]
+    bad = F.col(_REASON).isNotNull()
+    strings = {field.name for field in rows.schema if isinstance(field.dataType, T.StringType)}
+    carried = []
+    for name in source.columns:
+        value = found(_name(name, source))
+        carried.append((F.make_valid_utf8(value) if name in strings else value).alias(name))
     origin = F.lit(None).cast("string") if source.source is None else found(_name(source.source, source)).cast("string")
-    return parsed.withColumn(REASON, reason).select(
+    return parsed.withColumn(_REASON, reason).select(
         doc_id.alias(DOC_ID),
-        origin.alias(SOURCE),
+        F.make_valid_utf8(origin).alias(SOURCE),
         F.when(~bad, text).alias(TEXT),
         *carried,
-        REASON,
+        F.col(_REASON).alias(REASON),
         F.when(bad, detail).alias(DETAIL),
         F.when(bad, F.substring(F.make_valid_utf8(as_json), 1, _ROW_BYTES)).alias(ROW),
         F.when(bad, file).alias(INPUT_FILE),
@@ -187,6 +205,8 @@ def _check_columns(schema: T.StructType, source: InputConfig) -> None:
             continue
         kind = schema[column].dataType
         allowed = {"text": (T.StringType,), "id": _ID_TYPES, "source": _SOURCE_TYPES}.get(name)
+        if name == "columns" and (inner := _not_in_delta(kind)):
+            problems.append(f"input.columns: '{column}' has a field '{inner}', a name that Delta refuses")
         if allowed and not isinstance(kind, allowed):
             wanted = " or ".join(t.__name__.removesuffix("Type").lower() for t in allowed)
             problems.append(
@@ -194,6 +214,32 @@ def _check_columns(schema: T.StructType, source: InputConfig) -> None:
             )
     if problems:
         raise SchemaError("\n".join(problems))
+
+
+def _not_in_delta(kind: T.DataType) -> str | None:
+    """Find the first name of a nested field that Delta refuses."""
+    if isinstance(kind, T.StructType):
+        wrong = (f.name if set(f.name) & NOT_IN_DELTA else _not_in_delta(f.dataType) for f in kind.fields)
+        return next((name for name in wrong if name), None)
+    if isinstance(kind, T.ArrayType):
+        return _not_in_delta(kind.elementType)
+    if isinstance(kind, T.MapType):
+        return _not_in_delta(kind.keyType) or _not_in_delta(kind.valueType)
+    return None
+
+
+def _conflict(spark: SparkSession, source: InputConfig) -> str | None:
+    """Find the first Parquet file with another type for a column than the files before it."""
+    seen: dict[str, tuple[T.DataType, str]] = {}
+    for row in files.listing(spark, source.path).select("file").orderBy("file").toLocalIterator():
+        for field in spark.read.parquet(row["file"]).schema:
+            kind, file = seen.setdefault(field.name, (field.dataType, row["file"]))
+            if kind != field.dataType:
+                return (
+                    f"{row['file']}: column '{field.name}' is {field.dataType.simpleString()}; "
+                    f"{kind.simpleString()} as in {file} is wanted"
+                )
+    return None
 
 
 def _wanted(source: InputConfig) -> list[tuple[str, str]]:

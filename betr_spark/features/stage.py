@@ -31,7 +31,10 @@ from betr_spark.tables import Clock, StageKey, StageRun
 _CHECKPOINTS = "_checkpoints/features"
 _INPUTS = "_inputs"
 # Delta's errors where a source's history cannot be followed by appends alone.
-_CHANGED_SOURCE = r"DELTA_SOURCE_TABLE_IGNORE_CHANGES|DELTA_SOURCE_IGNORE_DELETE|DIFFERENT_DELTA_TABLE"
+_CHANGED_SOURCE = (
+    r"DELTA_SOURCE_TABLE_IGNORE_CHANGES|DELTA_SOURCE_IGNORE_DELETE|DIFFERENT_DELTA_TABLE|DELTA_SCHEMA_CHANGED|"
+    r"FILE_NOT_EXIST|FILE_NOT_FOUND|FileNotFound|VERSION_NOT_FOUND|TRUNCATED_TRANSACTION_LOG|DELTA_LOG_FILE"
+)
 _logger = logging.getLogger(__name__)
 
 
@@ -58,8 +61,9 @@ def run(spark: SparkSession, config: Config) -> list[StageRun]:
     """Bring `features` and `quarantine` up to date with the input."""
     path = config.table(schemas.FEATURES_TABLE)
     wanted = key(spark, config)
-    if done := tables.finished(spark, config.output, path, wanted):
-        return [done]
+    found = tables.finished(spark, config.output, path, wanted)
+    if found and tables.exists(spark, config.table(schemas.QUARANTINE_TABLE)):
+        return [found]
     clock = Clock(wanted)
     schema = input_schema(spark, config.input)
     names = list(config.trained_scorers())
@@ -70,16 +74,16 @@ def run(spark: SparkSession, config: Config) -> list[StageRun]:
     checkpoint = _checkpoint(spark, config, settings_key)
     try:
         try:
-            _follow(spark, config, schema, checkpoint, transform)
+            rows_new = _follow(spark, config, schema, checkpoint, transform)
         except StreamingQueryException as error:
-            if not re.search(_CHANGED_SOURCE, str(error)):
+            if config.input.format != "delta" or not re.search(_CHANGED_SOURCE, str(error)):
                 raise
             checkpoint = _checkpoint(spark, config, settings_key, why="rows of the source were changed or deleted")
-            _follow(spark, config, schema, checkpoint, transform)
+            rows_new = _follow(spark, config, schema, checkpoint, transform)
     finally:
         shared.destroy()
     progress = _progress(spark, path, checkpoint)
-    done = _summary(spark, config, clock, progress)
+    done = _summary(spark, config, clock, progress, rows_new)
     metadata = done.to_json(checkpoint=checkpoint, copies=progress["copies"], batch=progress["batch"])
     tables.mark(spark, path, name="features_key", value=wanted.key, user_metadata=metadata)
     tables.record(spark, config.output, done)
@@ -95,8 +99,8 @@ def _follow(
     schema: StructType,
     checkpoint: str,
     transform: Callable[[DataFrame], DataFrame],
-) -> None:
-    """Take in all that the checkpoint has not seen."""
+) -> int:
+    """Take in all that the checkpoint has not seen; return its rows."""
     writer = _BatchWriter(config, checkpoint, transform)
     query = (
         stream_documents(spark, config.input, schema)
@@ -114,6 +118,7 @@ def _follow(
         raise
     finally:
         query.stop()
+    return writer.rows_new
 
 
 def _transform(
@@ -131,6 +136,7 @@ class _BatchWriter:
     def __init__(self, config: Config, checkpoint: str, transform: Callable[[DataFrame], DataFrame]) -> None:
         self._config, self._checkpoint, self._transform = config, checkpoint, transform
         self.error: BetrSparkError | None = None
+        self.rows_new = 0
 
     def __call__(self, documents: DataFrame, batch: int) -> None:
         """Write one batch."""
@@ -154,6 +160,7 @@ class _BatchWriter:
             return
         n_rows, n_good = computed.agg(F.count("*"), F.sum(F.col(REASON).isNull().cast("bigint"))).first() or (0, 0)
         n_good = n_good or 0
+        self.rows_new += n_rows
         known = tables.read(spark, path).select(DOC_ID) if batch else None
         if config.input.id is None:
             good = good.groupBy(DOC_ID).agg(
@@ -191,7 +198,13 @@ def _checkpoint(spark: SparkSession, config: Config, settings_key: str, why: str
     path, features = config.table(_INPUTS), config.table(schemas.FEATURES_TABLE)
     names = ["file", "n_bytes", "modified"]
     if config.input.format == "delta":
-        current = spark.createDataFrame([], "file string, n_bytes bigint, modified timestamp")
+        # One row, since Delta records no commit, nor its userMetadata, that changes nothing.
+        table_id = F.lit(tables.table_id(spark, config.input.path))
+        current = spark.range(1).select(
+            table_id.alias("file"),
+            F.lit(0).cast("bigint").alias("n_bytes"),
+            F.lit(0).cast("timestamp").alias("modified"),
+        )
     else:
         current = files.listing(spark, config.input.path)
     newest = tables.newest_commit(spark, path)
@@ -200,13 +213,15 @@ def _checkpoint(spark: SparkSession, config: Config, settings_key: str, why: str
     if why is not None:
         pass
     elif name is None or last.get("settings_key") != settings_key:
-        why = "new settings or scorer"
+        why = "other settings, input path or scorer"
     elif tables.read(spark, path).join(current, on=names, how="left_anti").take(1):
         why = "an input file was changed or taken away"
     elif _started(spark, config, name) and not any(
         tables.as_object(commit.user_metadata).get("checkpoint") == name for commit in tables.commits(spark, features)
     ):
         why = "the features table is not the one of the checkpoint"
+    elif newest and not tables.exists(spark, config.table(schemas.QUARANTINE_TABLE)):
+        why = "the table of quarantined rows is gone"
     if why is not None:
         name = f"{settings_key[:16]}-{newest.version + 1 if newest else 0}"
         if newest:
@@ -220,7 +235,7 @@ def _started(spark: SparkSession, config: Config, checkpoint: str) -> bool:
     return bool(files.children(spark, config.table(f"{_CHECKPOINTS}/{checkpoint}/commits")))
 
 
-def _summary(spark: SparkSession, config: Config, clock: Clock, progress: dict[str, int]) -> StageRun:
+def _summary(spark: SparkSession, config: Config, clock: Clock, progress: dict[str, int], rows_new: int) -> StageRun:
     features = tables.read(spark, config.table(schemas.FEATURES_TABLE))
     totals = features.agg(F.count("*").alias("n"), *[F.sum(c).alias(c) for c in ("n_bytes", "n_tokens")]).first()
     assert totals is not None
@@ -229,4 +244,5 @@ def _summary(spark: SparkSession, config: Config, clock: Clock, progress: dict[s
     if progress["copies"]:
         dropped["copies"] = progress["copies"]
     metrics = {f"{name}": float(totals[name] or 0) for name in ("n_bytes", "n_tokens")}
+    metrics["rows_new"] = float(rows_new)
     return clock.done(rows_in=progress["rows_in"], rows_out=totals["n"], dropped=dropped, metrics=metrics)

@@ -34,6 +34,27 @@ def model_path(model: str) -> str:
     return model
 
 
+def check_model(model: str) -> None:
+    """Tell at once, on the driver, whether a model is there: bundled, a folder, in the local cache, or on the hub.
+
+    Raises:
+        SetupError: it is not.
+    """
+    if model in BUNDLED or Path(model_path(model)).is_dir():
+        return
+    from huggingface_hub import model_info, try_to_load_from_cache  # noqa: PLC0415 - heavy, and seldom wanted
+
+    names = [model] if "/" in model else [model, f"sentence-transformers/{model}"]
+    reason = ""
+    for name in names:
+        try:
+            if isinstance(try_to_load_from_cache(name, "config.json"), str) or model_info(name, timeout=10):
+                return
+        except Exception as error:  # noqa: BLE001 - a wrong name, no network, no such model: each has its own class
+            reason = " ".join(str(error).split())[:160]
+    raise SetupError(f"encoder.model: {model}: no such folder, and not to be had from the Hugging Face hub ({reason})")
+
+
 def embed(texts: list[str], *, model: str, max_tokens: int, batch_size: int) -> NDArray[np.float32]:
     """Embed texts, truncated at `max_tokens`.
 

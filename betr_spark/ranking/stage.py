@@ -17,7 +17,7 @@ from betr_spark.corpus.documents import check_unique, input_schema, read_documen
 from betr_spark.corpus.sampling import sample
 from betr_spark.errors import DataError
 from betr_spark.ranking import best_rank
-from betr_spark.ranking.encoder import embed, model_path
+from betr_spark.ranking.encoder import check_model, embed
 from betr_spark.ranking.labels import with_labels
 from betr_spark.schemas import DOC_ID, EMBEDDING, REASON, SOURCE, TEXT
 from betr_spark.tables import Clock, StageKey, StageRun
@@ -58,12 +58,13 @@ def run(spark: SparkSession, config: Config, *, again: bool = False) -> list[Sta
     contents = read_targets(spark, config)
     sample_key, rank_key = keys(config, contents)
     path = config.table(schemas.RANKED_SAMPLE_TABLE)
-    if not again and (done := tables.finished(spark, config.output, path, rank_key)):
+    sample_path = config.table(schemas.SAMPLE_TABLE)
+    done = None if again else tables.finished(spark, config.output, path, rank_key)
+    if done and tables.exists(spark, sample_path):  # training needs the texts of the sample
         return [done]
     clock = Clock(rank_key)
     examples = load_examples(config, contents)
-    model_path(config.encoder.model)
-    sample_path = config.table(schemas.SAMPLE_TABLE)
+    check_model(config.encoder.model)
     made = tables.newest_commit(spark, sample_path)
     drawn = StageRun.from_json(made.user_metadata) if made else None
     if again or drawn is None or drawn.key != sample_key.key:

@@ -23,17 +23,21 @@ class SourceShare(NamedTuple):
 
 
 class SelectionFigures(NamedTuple):
-    """Figures of one selection; `best` is (rank, logit, source, doc_id, start of the text)."""
+    """Figures of one selection.
+
+    `shares` are those of the largest of `n_sources`; `best` is (rank, logit, source, doc_id, start of the text).
+    """
 
     name: str
     n_documents: int
     n_tokens: int
     shares: list[SourceShare]
+    n_sources: int
     best: list[tuple[int, float, str, str, str]]
 
 
-def source_shares(before: DataFrame, after: DataFrame, *, most: int = _SOURCES_SHOWN) -> list[SourceShare]:
-    """Shares of the sources with the most tokens, by tokens before.
+def source_shares(before: DataFrame, after: DataFrame, *, most: int = _SOURCES_SHOWN) -> tuple[list[SourceShare], int]:
+    """Shares of the sources with the most tokens, by tokens before, and the number of all sources.
 
     Args:
         before: source, n_tokens; one row a document.
@@ -45,10 +49,11 @@ def source_shares(before: DataFrame, after: DataFrame, *, most: int = _SOURCES_S
         return rows.groupBy(F.coalesce(SOURCE, F.lit("(none)")).alias(SOURCE)).agg(F.sum(N_TOKENS).alias(name))
 
     both = tokens(before, "before").join(tokens(after, "after"), on=SOURCE, how="left").fillna(0)
-    totals = both.agg(F.sum("before"), F.sum("after")).first()
-    total_before, total_after = (max(1, value or 0) for value in totals or (0, 0))
+    totals = both.agg(F.sum("before"), F.sum("after"), F.count("*")).first()
+    total_before, total_after, n_sources = (max(1, value or 0) for value in totals or (0, 0, 0))
     rows = both.orderBy(F.desc("before"), SOURCE).limit(most).collect()  # `most` rows
-    return [SourceShare(row[SOURCE], row["before"] / total_before, row["after"] / total_after) for row in rows]
+    shares = [SourceShare(row[SOURCE], row["before"] / total_before, row["after"] / total_after) for row in rows]
+    return shares, n_sources
 
 
 def selection_figures(spark: SparkSession, config: Config, name: str) -> SelectionFigures:
@@ -64,4 +69,4 @@ def selection_figures(spark: SparkSession, config: Config, name: str) -> Selecti
         (row[RANK], row[LOGIT], row[SOURCE] or "(none)", row[DOC_ID], " ".join(row[TEXT].split())[:_TEXT_SHOWN])
         for row in top.select(RANK, LOGIT, SOURCE, DOC_ID, F.substring(TEXT, 1, 4 * _TEXT_SHOWN).alias(TEXT)).collect()
     ]
-    return SelectionFigures(name, n_documents, n_tokens, source_shares(survivors, selected), best)
+    return SelectionFigures(name, n_documents, n_tokens, *source_shares(survivors, selected), best)

@@ -102,11 +102,19 @@ def _with_text(spark: SparkSession, config: Config, ranked: DataFrame, n_kept: i
     """Join text and carried columns; files of about 256 MB in order of rank."""
     input_schema(spark, config.input)
     carried = [F.col(quoted(name)) for name in config.input.columns]
-    documents = read_documents(spark, config.input).where(F.col(REASON).isNull()).select(DOC_ID, TEXT, *carried)
+    documents = (
+        read_documents(spark, config.input)
+        .where(F.col(REASON).isNull())
+        .select(DOC_ID, TEXT, F.col(SOURCE).alias("source_of_copy"), *carried)
+    )
     winners = ranked.select(DOC_ID, RANK, SOURCE, LOGIT, N_TOKENS)
-    if config.input.id is None:  # copies of a text are one document: carry the columns of one of them, always the same
-        wanted = documents.join(winners.select(DOC_ID), on=DOC_ID, how="left_semi")
-        order = F.to_json(F.struct(*carried)) if carried else F.lit("")
+    if (
+        config.input.id is None
+    ):  # copies of a text are one document: the columns of one copy of the source that features has
+        own = winners.select(DOC_ID, F.col(SOURCE).alias("source_in_features"))
+        wanted = documents.join(own, on=DOC_ID, how="inner")
+        other = ~F.col("source_of_copy").eqNullSafe(F.col("source_in_features"))
+        order = F.struct(other, F.to_json(F.struct(*carried)) if carried else F.lit(""))
         documents = wanted.groupBy(DOC_ID).agg(F.min_by(F.struct(TEXT, *carried), order).alias("row"))
         documents = documents.select(DOC_ID, "row.*")
     joined = winners.join(documents, on=DOC_ID, how="left")

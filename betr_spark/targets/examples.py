@@ -4,7 +4,7 @@ import hashlib
 import io
 import json
 import string
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
@@ -57,14 +57,17 @@ def examples_of(benchmark: str, target: TargetConfig, content: bytes) -> list[Ex
         raise ConfigError(f"config.targets.{benchmark}.template: {error}") from None
     unit = "row" if _format(target) == "parquet" else "line"
     examples = []
-    for index, row in _rows(target, content):
+    for index, row in _rows(target, content, fields):
         where = f"{target.path}: {unit} {index + 1}"
         values = {}
         for field in fields:
             if field not in row:
                 raise DataError(f"{where}: no field '{field}' for targets.{benchmark}.template; found {', '.join(row)}")
             values[field] = _as_text(row[field], f"{where}: field '{field}'")
-        text = string.Formatter().vformat(target.template, (), values)
+        text = "".join(
+            literal + (values[field] if field is not None else "")
+            for literal, field, _, _ in string.Formatter().parse(target.template)
+        )
         if not text.strip():
             raise DataError(f"{where}: the example is empty after targets.{benchmark}.template")
         examples.append(Example(benchmark, index, text))
@@ -94,19 +97,24 @@ def _format(target: TargetConfig) -> str:
     return target.format or ("parquet" if target.path.endswith(".parquet") else "json")
 
 
-def _rows(target: TargetConfig, content: bytes) -> Iterator[tuple[int, Mapping[str, Any]]]:
+def _rows(target: TargetConfig, content: bytes, fields: Sequence[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
     if _format(target) == "parquet":
         try:
-            yield from enumerate(pq.read_table(io.BytesIO(content)).to_pylist())
-        except (pa.ArrowException, OSError) as error:
+            file = pq.ParquetFile(io.BytesIO(content))
+            found = file.schema_arrow.names
+            rows = file.read(columns=sorted(set(fields) & set(found))).to_pylist()
+        except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
             raise DataError(f"{target.path}: not a readable Parquet file ({str(error).splitlines()[0]})") from None
+        if missing := next((field for field in fields if field not in found), None):
+            raise DataError(f"{target.path}: no column '{missing}' for the template; found {', '.join(found)}")
+        yield from enumerate(rows)
         return
     for index, line in enumerate(content.split(b"\n")):
         if not line.strip():
             continue
         try:
             row = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise DataError(f"{target.path}: line {index + 1}: not valid JSON ({error})") from None
         if not isinstance(row, dict):
             raise DataError(f"{target.path}: line {index + 1}: a JSON object is wanted, found {type(row).__name__}")

@@ -17,6 +17,7 @@ from betr_spark.config import InputConfig, load_config
 from betr_spark.corpus.documents import check_unique, input_schema, read_documents, read_ids
 from betr_spark.corpus.sampling import sample
 from betr_spark.errors import DataError, SchemaError
+from betr_spark.files import check_writable
 
 LINES = [
     {"id": 1, "text": "plain", "n": {"a": 1}},
@@ -49,6 +50,29 @@ def test_json_lines_rows_that_cannot_be_used_have_a_reason(spark: Any, tmp_path:
     assert bad["row"] == "{not json"
     assert bad["input_file"].endswith(name)
     assert all(row["text"] is None for row in rows if row["reason"])
+
+
+def test_a_line_too_long_for_a_json_value_says_so(spark: Any, tmp_path: Path) -> None:
+    (tmp_path / "docs.jsonl").write_text(json.dumps({"text": "w" * 20_000_001}) + '\n{"text": "short"}\n')
+    source = InputConfig(path=str(tmp_path / "docs.jsonl"), format="json", max_text_bytes=2**26)
+    assert [row["reason"] for row in read_documents(spark, source).collect()] == ["text_too_long", None]
+
+
+def test_columns_of_our_own_names_and_broken_utf8_go_through(spark: Any, tmp_path: Path) -> None:
+    broken = pa.array([b"ok", b"a\xff"], pa.binary()).view(pa.string())
+    table = pa.table({"id": ["a", "b"], "text": ["x", None], "reason": broken, "url": broken})
+    pq.write_table(table, tmp_path / "a.parquet")
+    source = InputConfig(path=str(tmp_path), id="id", source="reason", columns=("url",))
+    rows = sorted(read_documents(spark, source).collect())
+    assert [(row["source"], row["url"]) for row in rows] == [("ok", "ok"), ("a\ufffd", "a\ufffd")]
+    assert [row["reason"] for row in rows] == [None, "null_text"]
+
+
+def test_files_that_disagree_on_a_type_are_named(spark: Any, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"id": [1], "text": ["x"]}), tmp_path / "a.parquet")
+    pq.write_table(pa.table({"id": ["1"], "text": ["x"]}), tmp_path / "b.parquet")
+    with pytest.raises(DataError, match=r"b\.parquet: column 'id' is string; bigint as in .*a\.parquet is wanted"):
+        input_schema(spark, InputConfig(path=str(tmp_path), id="id"))
 
 
 def test_parquet_rows_too(spark: Any, tmp_path: Path) -> None:
@@ -120,6 +144,22 @@ def test_a_wrong_input_is_named(spark: Any, tmp_path: Path) -> None:
     (folder / "b.parquet").write_bytes((folder / "a.parquet").read_bytes()[:-20])
     with pytest.raises(DataError, match=r"input.path: .*b\.parquet.*cannot be read"):
         input_schema(spark, InputConfig(path=str(folder)))
+
+
+def test_names_that_delta_refuses_and_folders_that_are_no_table_are_named(spark: Any, tmp_path: Path) -> None:
+    pq.write_table(pa.table({"text": ["x"], "st": [[{"a b": 1}]]}), tmp_path / "a.parquet")
+    with pytest.raises(SchemaError, match="'st' has a field 'a b'"):
+        input_schema(spark, InputConfig(path=str(tmp_path), columns=("st",)))
+    with pytest.raises(DataError, match="no Delta table there"):
+        input_schema(spark, InputConfig(path=str(tmp_path), format="delta"))
+
+
+def test_an_output_that_cannot_be_written_is_named(spark: Any, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("x")
+    with pytest.raises(DataError, match="output: .*file is a file; a folder is wanted"):
+        check_writable(spark, str(tmp_path / "file/out"))
+    check_writable(spark, str(tmp_path / "new/out"))
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_check_finds_every_problem_at_once(spark: Any, tmp_path: Path, encoder: Path, targets: Path) -> None:

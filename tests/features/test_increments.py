@@ -1,5 +1,7 @@
 """The features stage alone, on a scorer made by hand: hashed ids, quarantine, Delta sources, duplicate ids."""
 
+import os
+import shutil
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -93,6 +95,41 @@ def test_a_delta_source_is_followed_and_a_changed_one_read_again(spark: Any, tmp
     assert run(spark, config).skipped
 
 
+def test_a_new_file_with_an_old_time_is_read(spark: Any, tmp_path: Path) -> None:
+    config = configured(spark, tmp_path)
+    path = write_parquet(tmp_path / "docs", [document("one"), document("two")])
+    run(spark, config)
+    write_parquet(tmp_path / "more", [document("three")])
+    os.utime(tmp_path / "more/part-0.parquet", (0, 0))  # as cp -p, rsync and tar leave it
+    (tmp_path / "more/part-0.parquet").rename(path / "part-8.parquet")
+    done = run(spark, config)
+    assert (done.rows_in, done.metrics["rows_new"]) == (3, 1)
+
+
+def test_a_delta_source_may_be_made_anew_vacuumed_or_get_another_schema(spark: Any, tmp_path: Path) -> None:
+    config = configured(spark, tmp_path, format="delta")
+
+    def write(texts: list[str], mode: str = "append", columns: str = "text string, source string") -> None:
+        frame = spark.createDataFrame([(text, "s", 1)[: columns.count(",") + 1] for text in texts], columns)
+        frame.write.format("delta").mode(mode).option("overwriteSchema", mode == "overwrite").save(config.input.path)
+
+    write(["one", "two"])
+    assert run(spark, config).rows_in == 2
+    shutil.rmtree(config.input.path)
+    write(["three", "four", "five"])  # one commit, as before
+    assert run(spark, config).rows_in == 3
+    write(["six"])
+    write(["seven"])
+    spark.conf.set("spark.databricks.delta.retentionDurationCheck.enabled", "false")
+    spark.sql(f"OPTIMIZE delta.`{config.input.path}`")
+    spark.sql(f"VACUUM delta.`{config.input.path}` RETAIN 0 HOURS")
+    spark.conf.unset("spark.databricks.delta.retentionDurationCheck.enabled")
+    assert run(spark, config).rows_in == 5
+    write(["eight"], "overwrite", "text string, source string, more int")
+    done = run(spark, config)
+    assert (done.rows_in, done.rows_out) == (1, 1)
+
+
 def test_housekeeping_by_the_user_is_not_work(spark: Any, tmp_path: Path) -> None:
     config = configured(spark, tmp_path)
     write_parquet(tmp_path / "docs", [document(f"text {i}") for i in range(20)], files=3)
@@ -101,16 +138,16 @@ def test_housekeeping_by_the_user_is_not_work(spark: Any, tmp_path: Path) -> Non
     assert run(spark, config).skipped
 
 
-def test_a_deleted_table_is_made_anew(spark: Any, tmp_path: Path) -> None:
-    import shutil
-
+@pytest.mark.parametrize("gone", ["features", "quarantine"])
+def test_a_deleted_table_is_made_anew(spark: Any, tmp_path: Path, gone: str) -> None:
     config = configured(spark, tmp_path)
-    write_parquet(tmp_path / "docs", [document("one"), document("two")])
+    write_parquet(tmp_path / "docs", [document("one"), document("two"), document(None)])
     run(spark, config)
-    shutil.rmtree(config.table("features"))
+    shutil.rmtree(config.table(gone))
     done = run(spark, config)
     assert not done.skipped
     assert len(rows(spark, config)) == 2
+    assert len(rows(spark, config, "quarantine")) == 1
 
 
 def test_scores_come_from_the_folded_table(spark: Any, tmp_path: Path) -> None:

@@ -56,6 +56,15 @@ def test_names_with_dots_spaces_and_quotes_go_through_and_copies_are_one(spark: 
     assert found[0]["score"] == pytest.approx(1 / (1 + np.exp(-1.5)), abs=1e-12)  # a word's 3 and a bigram's 0
 
 
+def test_a_document_of_many_copies_is_one_of_them(spark: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "my docs"
+    folder.mkdir()
+    table = {"the.text": ["good"] * 3, "source": ["m", "a", "z"], "a.b`c": ["url 1", "url 3", "url 2"]}
+    pq.write_table(pa.table(table), folder / "a.parquet")
+    found = select(spark, configured(spark, tmp_path, {"documents": 1}, source="source"))
+    assert [(row["source"], row["a.b`c"]) for row in found] == [("a", "url 3")]
+
+
 def test_all_documents_equal_leave_one_and_ends_of_the_budget_hold(spark: Any, tmp_path: Path) -> None:
     write(tmp_path, ["good good good good good good"] * 40)
     config = configured(spark, tmp_path, {"token_fraction": 1.0}, id="id")

@@ -47,11 +47,28 @@ def test_parquet_gives_the_same_examples() -> None:
         ),
         (b"", r"t.jsonl: targets.b has no examples, the file is empty"),
         (b"\xff\xfe", r"t.jsonl: line 1: not valid JSON"),
+        (b"[" * 100_000, r"t.jsonl: line 1: not valid JSON"),
     ],
 )
 def test_bad_content_is_named(content: bytes, message: str) -> None:
     with pytest.raises(DataError, match=message):
         examples_of("b", target(), content)
+
+
+def test_a_field_may_have_any_name() -> None:
+    content = lines({"q.a": "x", "b[0]": "y"})
+    assert examples_of("b", target("{q.a}/{b[0]}"), content) == [Example("b", 0, "x/y")]
+
+
+def test_columns_that_no_template_names_may_be_unreadable() -> None:
+    packed = io.BytesIO()
+    broken = pa.array([b"\xff"], pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"q": ["x"], "a": ["y"], "other": broken}), packed)
+    assert examples_of("b", target(path="t.parquet"), packed.getvalue()) == [Example("b", 0, "x: y")]
+    with pytest.raises(DataError, match=r"t.parquet: not a readable Parquet file"):
+        examples_of("b", target("{other}", path="t.parquet"), packed.getvalue())
+    with pytest.raises(DataError, match=r"t.parquet: no column 'c' for the template; found q, a, other"):
+        examples_of("b", target("{c}", path="t.parquet"), packed.getvalue())
 
 
 def test_an_example_of_white_space_is_refused() -> None:
