@@ -65,47 +65,64 @@ def token_runs(
     Args:
         marks: one a byte, 0 between tokens; documents lie one after the other from marks[0] on.
         offsets: int64 [n + 1]; document i is marks[offsets[i] - offsets[0] : offsets[i + 1] - offsets[0]].
-        extra: entries (0 or 1) left open behind the runs of each document that has any.
+        extra: entries (0 or 1) behind the runs of each document that has any, copies of its last run.
 
     Returns:
         first: the first run of each document, and the end, int64 [n + 1]; first byte and length of each run, int32.
     """
     n = len(offsets) - 1
-    most = 2 * n + 2
-    for i in range(1, len(marks)):
-        most += marks[i] != marks[i - 1]
-    edges, starts, lengths = np.empty(most, np.int32), np.empty(most, np.int32), np.empty(most, np.int32)
+    edges = np.empty(len(marks) + 1, np.int32)  # what is not written to costs no memory
+    starts, lengths = np.empty(len(marks) + 2 * n + 1, np.int32), np.empty(len(marks) + 2 * n + 1, np.int32)
     first = np.zeros(n + 1, np.int64)
     count = 0
     for document in range(n):
         begin, end = offsets[document] - offsets[0], offsets[document + 1] - offsets[0]
-        n_edges, before = 0, np.uint8(0)
-        for i in range(begin, end):  # without a branch
-            mark = marks[i]
-            edges[n_edges] = i
-            n_edges += mark != before
+        own = marks[begin:end]
+        n_edges, before = np.uint64(0), np.uint8(0)
+        for i in range(len(own)):  # without a branch
+            mark = own[i]
+            edges[n_edges] = begin + i
+            n_edges += np.uint64(mark != before)
             before = mark
         edges[n_edges] = end
         had = count
-        for k in range(n_edges):
+        for k in range(np.int64(n_edges)):
             at = edges[k]
             starts[count] = at
             lengths[count] = edges[k + 1] - at
-            count += marks[at] != 0
+            count += np.int64(marks[at] != 0)
         if count > had:
-            count += extra
+            for _ in range(extra):
+                starts[count], lengths[count] = starts[count - 1], lengths[count - 1]
+                count += 1
         first[document + 1] = count
     return first, starts, lengths
 
 
 @jit
-def eight_bytes(data: NDArray[np.uint8], at: int, length: int) -> np.uint64:
-    """Give the first `length` (1 to 8) bytes from `at` as a little-endian number, zeroes above; reads within `data` only."""
+def first_eight(data: NDArray[np.uint8], at: int, length: int) -> np.uint64:
+    """Give the first `length` (1 to 8) bytes from `at` as a little-endian number, zeroes above."""
     value = np.uint64(0)
-    if at + 8 <= len(data):
-        for k in range(8):
-            value |= np.uint64(data[at + k]) << np.uint64(8 * k)
-        return value & (ALL_64 >> np.uint64(8 * (8 - length)))
     for k in range(length):
         value |= np.uint64(data[at + k]) << np.uint64(8 * k)
     return value
+
+
+@jit
+def heads_of(
+    data: NDArray[np.uint8], base: int, starts: NDArray[np.int32], lengths: NDArray[np.int32], n_runs: int
+) -> NDArray[np.uint64]:
+    """Give the first eight bytes of each run, little-endian, zeroes behind a shorter run, uint64 [n_runs]."""
+    heads = np.empty(n_runs, np.uint64)
+    n_inner = n_runs  # of these, eight bytes can be read at once: compilers make one load of it
+    while n_inner > 0 and base + starts[n_inner - 1] + 8 > len(data):
+        n_inner -= 1
+    for t in range(n_inner):
+        at = np.uint64(base + starts[t])
+        value = np.uint64(0)
+        for k in range(8):
+            value |= np.uint64(data[at + np.uint64(k)]) << np.uint64(8 * k)
+        heads[t] = value & (ALL_64 >> np.uint64(64 - 8 * min(lengths[t], 8)))
+    for t in range(n_inner, n_runs):
+        heads[t] = first_eight(data, base + starts[t], min(lengths[t], 8))
+    return heads

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from betr_spark.corpus.kernel import eight_bytes, jit, token_runs
+from betr_spark.corpus.kernel import first_eight, heads_of, jit, token_runs
 from betr_spark.features.hashing import mix
 
 _BYTES_AT_ONCE = 1 << 17
@@ -116,23 +116,23 @@ def _is_unspaced(c: int) -> bool:
 def _marks(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.uint8]:
     """1 for each byte of a word, 2 and 3 in turn for characters that stand alone, 0 between tokens."""
     begin = offsets[0]
-    own = data[begin : offsets[-1]]
-    marks = np.empty(len(own), np.uint8)
-    n_leads = 0
-    for i in range(len(own)):  # without a branch
-        b = own[i]
-        lower = b | np.uint8(0x20)
-        marks[i] = np.uint8((b >= 0x80) | ((lower >= 0x61) & (lower <= 0x7A)) | ((b >= 0x30) & (b <= 0x39)))
-        n_leads += np.uint8(b >= 0xE0)
-    if n_leads > 0:  # characters of the scripts that stand alone begin with one of these
-        mark = np.uint8(2)
-        for document in range(len(offsets) - 1):
-            for i in range(offsets[document], offsets[document + 1]):
-                if data[i] >= 0xE0:
-                    character, length = _code_point(data, i, offsets[document + 1])
+    marks = np.empty(offsets[-1] - begin, np.uint8)
+    for document in range(len(offsets) - 1):
+        own = data[offsets[document] : offsets[document + 1]]
+        out = marks[offsets[document] - begin : offsets[document + 1] - begin]
+        n_leads = 0
+        for i in range(len(own)):  # without a branch
+            b = own[i]
+            lower = b | np.uint8(0x20)
+            out[i] = np.uint8((b >= 0x80) | ((lower >= 0x61) & (lower <= 0x7A)) | ((b >= 0x30) & (b <= 0x39)))
+            n_leads += np.uint8(b >= 0xE0)
+        if n_leads > 0:  # characters of the scripts that stand alone begin with one of these
+            mark = np.uint8(2)
+            for i in range(len(own)):
+                if own[i] >= 0xE0:
+                    character, length = _code_point(own, i, len(own))
                     if _is_unspaced(character):
-                        for k in range(length):
-                            marks[i - begin + k] = mark
+                        out[i : i + length] = mark
                         mark ^= np.uint8(1)
     return marks
 
@@ -150,21 +150,19 @@ def _shingles(
     data: NDArray[np.uint8], base: int, starts: NDArray[np.int32], lengths: NDArray[np.int32], n_tokens: int, ngram: int
 ) -> NDArray[np.uint64]:
     """Hash of the `ngram` tokens from each token on, as if in one document, uint64 [n_tokens]."""
-    hashes = np.empty(n_tokens + ngram, np.uint64)
-    for t in range(n_tokens):
-        hashes[t] = eight_bytes(data, base + starts[t], min(lengths[t], 8))
+    hashes = heads_of(data, base, starts, lengths, n_tokens)
     for t in range(n_tokens):
         hashes[t] = mix(_lower(hashes[t]))
     for t in range(n_tokens):
         if lengths[t] > 8:
             value = hashes[t]
             for at in range(8, lengths[t], 8):
-                value = mix((value + _STEP) ^ _lower(eight_bytes(data, base + starts[t] + at, min(lengths[t] - at, 8))))
+                value = mix((value + _STEP) ^ _lower(first_eight(data, base + starts[t] + at, min(lengths[t] - at, 8))))
             hashes[t] = value
     shingles = np.zeros(n_tokens, np.uint64)
     factor = _STEP
     for k in range(ngram):
-        for s in range(n_tokens):
+        for s in range(n_tokens - k):
             shingles[s] += hashes[s + k] * factor
         factor = mix(factor) | np.uint64(1)
     for s in range(n_tokens):

@@ -27,14 +27,14 @@ from betr_spark.schemas import (
     logit_column,
 )
 from betr_spark.scorer.kernel import score
-from betr_spark.scorer.table import NgramTable
+from betr_spark.scorer.table import Bank
 
 Batches = Iterator[pa.RecordBatch]
 _PASSED_ON = (DOC_ID, SOURCE, REASON, DETAIL, ROW, INPUT_FILE)
 
 
 def one_pass(
-    hasher: MinHasher, scorers: Sequence[str], tables: Callable[[], Sequence[NgramTable]]
+    hasher: MinHasher, scorers: Sequence[str], banks: Callable[[], Sequence[Bank]]
 ) -> Callable[[Batches], Batches]:
     """Build the function for mapInArrow.
 
@@ -44,19 +44,19 @@ def one_pass(
     Args:
         hasher: the sketch.
         scorers: names, for the logit columns.
-        tables: gives the scorers' tables in a worker, in the order of `scorers`.
+        banks: gives, in a worker, what `scorer.table.stack` makes of the scorers' tables in the order of `scorers`.
     """
 
     def run(batches: Batches) -> Batches:
-        folded = tables()
+        mapped = banks()
         for batch in batches:
-            yield features_of(batch, hasher=hasher, scorers=scorers, tables=folded)
+            yield features_of(batch, hasher=hasher, scorers=scorers, banks=mapped)
 
     return run
 
 
 def features_of(
-    batch: pa.RecordBatch, *, hasher: MinHasher, scorers: Sequence[str], tables: Sequence[NgramTable]
+    batch: pa.RecordBatch, *, hasher: MinHasher, scorers: Sequence[str], banks: Sequence[Bank]
 ) -> pa.RecordBatch:
     """Compute the features of one batch; see `one_pass` for the columns. A document without a word has null logits.
 
@@ -67,7 +67,7 @@ def features_of(
     if text.null_count:
         text = pc.fill_null(text, "")
     data, offsets = string_buffers(text)
-    n_words, logits = score(data, offsets, tables)
+    n_words, logits = score(data, offsets, banks)
     sketch = hasher(data, offsets)
     has_shingles = sketch.n_shingles > 0
     words = pa.array(n_words, pa.int32())

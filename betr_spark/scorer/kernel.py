@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from betr_spark.corpus.kernel import eight_bytes, jit, separator_length, token_runs
+from betr_spark.corpus.kernel import first_eight, heads_of, jit, separator_length, token_runs
 from betr_spark.scorer.table import END_OF_LINE, FNV_PRIME, FNV_START, Bank
 
 _BYTES_AT_ONCE = 1 << 17  # so that the tokens still lie in the cache when the tables are looked up
@@ -60,20 +60,21 @@ def score(
 def _marks(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.uint8]:
     """1 for each byte of a word, 0 for each byte of a separator."""
     begin = offsets[0]
-    own = data[begin : offsets[-1]]
-    marks = np.empty(len(own), np.uint8)
-    n_leads = 0
-    for i in range(len(own)):  # without a branch
-        b = own[i]
-        marks[i] = np.uint8((b != 0) & ((b < 0x09) | (b > 0x0D)) & ((b < 0x1C) | (b > 0x20)))
-        n_leads += np.uint8((b == 0xC2) | ((b >= 0xE1) & (b <= 0xE3)))
-    if n_leads > 0:  # the longer separators begin with one of these
-        for document in range(len(offsets) - 1):
-            for i in range(offsets[document], offsets[document + 1]):
-                b = data[i]
+    marks = np.empty(offsets[-1] - begin, np.uint8)
+    for document in range(len(offsets) - 1):
+        own = data[offsets[document] : offsets[document + 1]]
+        out = marks[offsets[document] - begin : offsets[document + 1] - begin]
+        n_leads = 0
+        for i in range(len(own)):  # without a branch
+            b = own[i]
+            out[i] = np.uint8((b != 0) & ((b < 0x09) | (b > 0x0D)) & ((b < 0x1C) | (b > 0x20)))
+            n_leads += np.uint8((b == 0xC2) | ((b >= 0xE1) & (b <= 0xE3)))
+        if n_leads > 0:  # the longer separators begin with one of these
+            for i in range(len(own)):
+                b = own[i]
                 if b == 0xC2 or (0xE1 <= b <= 0xE3):
-                    for k in range(separator_length(data, i, offsets[document + 1])):
-                        marks[i - begin + k] = 0
+                    for k in range(separator_length(own, i, len(own))):
+                        out[i + k] = 0
     return marks
 
 
@@ -90,26 +91,24 @@ def _heads_and_hashes(
     Where `prepare` takes two bytes from the front of a token (`__label__...` and `</s>`), so does this.
     """
     n_tokens = first[-1]
-    heads, hashes = np.empty(n_tokens, np.uint64), np.empty(n_tokens, np.uint32)
+    heads, hashes = heads_of(data, base, starts, lengths, n_tokens), np.empty(n_tokens, np.uint32)
+    for t in range(n_tokens):
+        lead = heads[t] & np.uint64(0xFF)
+        if lead == 0x5F or lead == 0x3C:  # '_' or '<'
+            start = base + starts[t]
+            skip = heads[t] == _END_HEAD
+            if lengths[t] >= len(_LABEL):
+                skip = True
+                for k in range(len(_LABEL)):
+                    skip = skip and data[start + k] == _LABEL[k]
+            if skip:
+                starts[t] += 2
+                lengths[t] -= 2
+                heads[t] = first_eight(data, start + 2, min(lengths[t], 8))
     for document in range(len(first) - 1):
-        a, b = first[document], first[document + 1] - 1
-        for t in range(a, b):
-            head = eight_bytes(data, base + starts[t], min(lengths[t], 8))
-            lead = head & np.uint64(0xFF)
-            if lead == 0x5F or lead == 0x3C:  # '_' or '<'
-                start, length = base + starts[t], lengths[t]
-                skip = head == _END_HEAD
-                if length >= len(_LABEL):
-                    skip = True
-                    for k in range(len(_LABEL)):
-                        skip = skip and data[start + k] == _LABEL[k]
-                if skip:
-                    starts[t] += 2
-                    lengths[t] -= 2
-                    head = eight_bytes(data, start + 2, min(length - 2, 8))
-            heads[t] = head
-        if b >= a:
-            heads[b], lengths[b], starts[b] = _END_HEAD, _END_LENGTH, 0
+        last = first[document + 1] - 1
+        if last >= first[document]:
+            heads[last], lengths[last] = _END_HEAD, _END_LENGTH
     for t in range(n_tokens):  # without a branch, so that it vectorises over tokens
         value, head, length = FNV_START, heads[t], lengths[t]
         for k in range(8):
@@ -200,7 +199,8 @@ def _means(
     """Mean weight over the features of each document, float32 [n, K]."""
     n, n_columns = len(first) - 1, word_weights.shape[1]
     logits = np.empty((n, n_columns), np.float32)
-    totals, counts = np.empty(n_columns, np.float64), np.empty(n_columns, np.int64)
+    of_words, of_ngrams = np.empty(n_columns, np.float64), np.empty(n_columns, np.float64)
+    counts = np.empty(n_columns, np.int64)
     for document in range(n):
         a, b = first[document], first[document + 1]
         if a == b:
@@ -209,28 +209,29 @@ def _means(
         n_ngrams = 0
         for m in range(len(buckets)):
             n_ngrams += max(0, b - a - 1 - m)
+        of_words[:], of_ngrams[:], counts[:] = 0.0, 0.0, n_ngrams
+        total = 0.0
+        for m in range(len(buckets)):  # the first column brings the rows into the cache; the others find them there
+            for t in range(a, b - 1 - m):
+                total += bucket_weights[buckets[m, t], 0]
+        of_ngrams[0] = total
         if n_columns == 1:
             total, count = 0.0, n_ngrams
             for t in range(a, b):
-                word = words[t]
-                total += word_weights[word, 0]
-                count += word_counts[word, 0]
+                total += word_weights[words[t], 0]
+                count += word_counts[words[t], 0]
+            of_words[0], counts[0] = total, count
+        else:
             for m in range(len(buckets)):
                 for t in range(a, b - 1 - m):
-                    total += bucket_weights[buckets[m, t], 0]
-            logits[document, 0] = total / count if count > 0 else 0.0
-            continue
-        totals[:], counts[:] = 0.0, n_ngrams
-        for t in range(a, b):
-            word = words[t]
-            for k in range(n_columns):
-                totals[k] += word_weights[word, k]
-                counts[k] += word_counts[word, k]
-        for m in range(len(buckets)):
-            for t in range(a, b - 1 - m):
-                bucket = buckets[m, t]
+                    bucket = buckets[m, t]
+                    for k in range(1, n_columns):
+                        of_ngrams[k] += bucket_weights[bucket, k]
+            for t in range(a, b):
+                word = words[t]
                 for k in range(n_columns):
-                    totals[k] += bucket_weights[bucket, k]
+                    of_words[k] += word_weights[word, k]
+                    counts[k] += word_counts[word, k]
         for k in range(n_columns):
-            logits[document, k] = totals[k] / counts[k] if counts[k] > 0 else 0.0
+            logits[document, k] = (of_words[k] + of_ngrams[k]) / counts[k] if counts[k] > 0 else 0.0
     return logits

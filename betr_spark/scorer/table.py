@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from betr_spark.corpus.kernel import eight_bytes, jit
+from betr_spark.corpus.kernel import first_eight, jit
 
 FNV_START, FNV_PRIME = np.uint32(2166136261), np.uint32(16777619)
 END_OF_LINE = "</s>"
@@ -145,7 +145,7 @@ def _index(
     heads, slots = np.zeros(len(word_offsets), np.uint64), np.zeros(size, np.uint32)
     for word in range(len(word_offsets) - 1):
         start, end = word_offsets[word], word_offsets[word + 1]
-        heads[word + 1] = eight_bytes(words, start, min(end - start, 8))
+        heads[word + 1] = first_eight(words, start, min(end - start, 8))
         value = FNV_START
         for i in range(start, end):
             value = np.uint32((value ^ np.uint32(np.int32(np.int8(words[i])))) * FNV_PRIME)

@@ -19,7 +19,7 @@ from betr_spark.corpus.text import prepare
 from betr_spark.errors import ArtifactError, DataError
 from betr_spark.scorer.fold import fold
 from betr_spark.scorer.kernel import score
-from betr_spark.scorer.table import NgramTable
+from betr_spark.scorer.table import NgramTable, stack
 
 POSITIVE, NEGATIVE = "__label__1", "__label__0"
 PAPER: dict[str, int | str] = {"ws": 10, "minCount": 5, "wordNgrams": 2, "bucket": 2_000_000, "loss": "softmax"}
@@ -113,7 +113,7 @@ def score_texts(texts: Sequence[str], table: NgramTable) -> NDArray[np.float32]:
     encoded = [text.encode("utf-8", "replace") for text in texts]
     offsets = np.concatenate([[0], np.cumsum([len(text) for text in encoded], dtype=np.int64)]).astype(np.int64)
     data = np.frombuffer(b"".join(encoded), np.uint8)
-    return score(data, offsets, [table])[1][:, 0]
+    return score(data, offsets, stack([table]))[1][:, 0]
 
 
 def area_under_curve(logits: NDArray[np.float32], labels: NDArray[np.int8]) -> float:

@@ -13,7 +13,7 @@ from betr_spark.corpus.text import prepare
 from betr_spark.errors import ArtifactError
 from betr_spark.scorer.fold import fold
 from betr_spark.scorer.kernel import score
-from betr_spark.scorer.table import NgramTable
+from betr_spark.scorer.table import NgramTable, stack
 from betr_spark.scorer.train import score_texts
 
 DOCUMENTS = Path(__file__).parents[2].parent / "shared/data/corpus/documents.parquet"
@@ -119,7 +119,7 @@ def test_an_unknown_word_with_a_known_hash_is_not_mistaken() -> None:
     table = NgramTable.build([known], np.ones(1, np.float32), np.zeros(8, np.float32), word_ngrams=1)
     data = np.frombuffer(f"{known}{unknown}".encode(), np.uint8)
     offsets = np.array([0, len(known), len(known) + len(unknown)], np.int64)
-    words, logits = score(data, offsets, [table])
+    words, logits = score(data, offsets, stack([table]))
     assert words.tolist() == [1, 1]
     assert logits[:, 0].tolist() == [1.0, 0.0]
 
@@ -129,7 +129,7 @@ def test_several_tables_score_as_each_alone(tmp_path: Path) -> None:
     texts = [text.encode() for text in made_up(30, 8)]
     data = np.frombuffer(b"".join(texts), np.uint8)
     offsets = np.cumsum([0, *map(len, texts)]).astype(np.int64)
-    _, both = score(data, offsets, tables)
-    alone = np.column_stack([score(data, offsets, [table])[1][:, 0] for table in tables])
+    _, both = score(data, offsets, stack(tables))
+    alone = np.column_stack([score(data, offsets, stack([table]))[1][:, 0] for table in tables])
     np.testing.assert_array_equal(both, alone)
     assert score(data, offsets, [])[1].shape == (30, 0)

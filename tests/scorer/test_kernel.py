@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from betr_spark.corpus.text import prepare
 from betr_spark.scorer import kernel
 from betr_spark.scorer.kernel import score
-from betr_spark.scorer.table import NgramTable, fnv1a
+from betr_spark.scorer.table import NgramTable, fnv1a, stack
 
 WORDS = ["</s>", "a", "b", "é", "漢字", "s>", "label__1", "costarring", "liquid", "a" * 40]
 OTHERS = ["unknown", "__label__1", "</s>", "x</s>", "__label", "😀", "\u200b", "aa", "</s>x"]
@@ -34,7 +34,7 @@ def table(word_ngrams: int = 2, words: list[str] = WORDS) -> NgramTable:
 
 def score_all(documents: list[bytes], tables: list[NgramTable]) -> tuple[np.ndarray, np.ndarray]:
     offsets = np.cumsum([0, *map(len, documents)]).astype(np.int64)
-    return score(np.frombuffer(b"".join(documents), np.uint8), offsets, tables)
+    return score(np.frombuffer(b"".join(documents), np.uint8), offsets, stack(tables))
 
 
 def plain_logit(text: str, folded: NgramTable, words: list[str] = WORDS) -> float:
@@ -111,7 +111,7 @@ def test_long_documents_and_many_score_as_each_alone(monkeypatch: pytest.MonkeyP
 
 def test_offsets_may_begin_and_end_inside_the_buffer() -> None:
     data = np.frombuffer("unknown a b é".encode(), np.uint8)
-    n_words, logits = score(data, np.array([8, 10, 10, 11], np.int64), [table()])
+    n_words, logits = score(data, np.array([8, 10, 10, 11], np.int64), stack([table()]))
     assert n_words.tolist() == [1, 0, 1]
     np.testing.assert_array_equal(logits, score_all([b"a", b"", b"b"], [table()])[1])
 
@@ -120,7 +120,7 @@ def test_no_table_counts_words_and_no_document_gives_no_rows() -> None:
     n_words, logits = score_all([b"a b", b""], [])
     assert n_words.tolist() == [2, 0]
     assert logits.shape == (2, 0)
-    n_words, logits = score(np.empty(0, np.uint8), np.zeros(1, np.int64), [table()])
+    n_words, logits = score(np.empty(0, np.uint8), np.zeros(1, np.int64), stack([table()]))
     assert n_words.shape == (0,)
     assert logits.shape == (0, 1)
 
