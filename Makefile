@@ -30,7 +30,7 @@ demo: setup ## build a corpus from this machine's Python packages, run the whole
 	$(BIN)/betr-spark report --config conf/demo.yaml
 
 test: setup ## run the whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
 lint: setup ## ruff and mypy --strict
 	$(BIN)/ruff check .

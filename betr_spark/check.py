@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pyspark.sql import SparkSession
 
 from betr_spark.config import Config
-from betr_spark.corpus.documents import input_schema
+from betr_spark.corpus.input_schema import input_schema
 from betr_spark.errors import BetrSparkError
 from betr_spark.files import check_writable, read_bytes
 from betr_spark.ranking.encoder import check_model

@@ -47,12 +47,13 @@ def run_all(spark: SparkSession, config: Config) -> list[StageRun]:
 def plan(spark: SparkSession, config: Config) -> list[Planned]:
     """Tell what `run_all` would do now. Nothing is written; behind a stage that has work, every later one has too."""
     planned: list[Planned] = []
-    changed: str | None = None
+    worked: list[str] = []
     for stage, path, find in _outputs(config):
         group = stage.partition("/")[0]
-        if changed is not None and changed != group:
-            planned.append(Planned(stage, True, f"after {changed}"))
-            changed = group
+        earlier = [other for other in worked if other != group]
+        if earlier:
+            planned.append(Planned(stage, True, f"after {earlier[-1]}"))
+            worked.append(group)
             continue
         wanted = find(spark, config)
         if _is_current(spark, config, stage, path, wanted):
@@ -61,7 +62,7 @@ def plan(spark: SparkSession, config: Config) -> list[Planned]:
             planned.append(
                 Planned(stage, True, "other settings or input" if tables.exists(spark, path) else "not made yet")
             )
-            changed = group
+            worked.append(group)
     return planned
 
 

@@ -90,6 +90,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "spark" in getattr(item, "fixturenames", ()):
             item.add_marker("spark")
+    items.sort(
+        key=lambda item: item.get_closest_marker("whole") is None
+    )  # the longest first, for `make test` runs two files at once
 
 
 @pytest.fixture(scope="session")

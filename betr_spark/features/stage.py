@@ -17,7 +17,8 @@ from pyspark.sql.types import StructType
 
 from betr_spark import files, schemas, tables
 from betr_spark.config import Config
-from betr_spark.corpus.documents import check_unique, input_fingerprint, input_schema, stream_documents
+from betr_spark.corpus.documents import check_unique, input_fingerprint, stream_documents
+from betr_spark.corpus.input_schema import input_schema
 from betr_spark.corpus.text import PREPARATION
 from betr_spark.errors import BetrSparkError, DataError
 from betr_spark.features.minhash import MinHasher

@@ -13,7 +13,8 @@ from pyspark.sql import functions as F
 
 from betr_spark import files, schemas, tables
 from betr_spark.config import Config, EncoderConfig
-from betr_spark.corpus.documents import check_unique, input_schema, read_documents, read_ids
+from betr_spark.corpus.documents import check_unique, read_documents, read_ids
+from betr_spark.corpus.input_schema import input_schema
 from betr_spark.corpus.sampling import sample
 from betr_spark.errors import DataError
 from betr_spark.ranking import best_rank

@@ -7,7 +7,8 @@ from pyspark.sql import functions as F
 
 from betr_spark import schemas, tables
 from betr_spark.config import Config, SelectionConfig
-from betr_spark.corpus.documents import input_schema, quoted, read_documents
+from betr_spark.corpus.documents import quoted, read_documents
+from betr_spark.corpus.input_schema import input_schema
 from betr_spark.ordering import with_rank
 from betr_spark.schemas import (
     DOC_ID,

@@ -14,7 +14,8 @@ from conftest import settings, write_config
 
 from betr_spark.check import problems
 from betr_spark.config import InputConfig, load_config
-from betr_spark.corpus.documents import check_unique, input_schema, read_documents, read_ids
+from betr_spark.corpus.documents import check_unique, read_documents, read_ids
+from betr_spark.corpus.input_schema import input_schema
 from betr_spark.corpus.sampling import sample
 from betr_spark.errors import DataError, SchemaError
 from betr_spark.files import check_writable
