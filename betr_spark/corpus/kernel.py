@@ -74,7 +74,7 @@ def token_runs(
     edges = np.empty(len(marks) + 1, np.int32)  # what is not written to costs no memory
     starts, lengths = np.empty(len(marks) + 2 * n + 1, np.int32), np.empty(len(marks) + 2 * n + 1, np.int32)
     first = np.zeros(n + 1, np.int64)
-    count = 0
+    count = np.int64(0)
     for document in range(n):
         begin, end = offsets[document] - offsets[0], offsets[document + 1] - offsets[0]
         own = marks[begin:end]

@@ -120,7 +120,7 @@ def _marks(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.ui
     for document in range(len(offsets) - 1):
         own = data[offsets[document] : offsets[document + 1]]
         out = marks[offsets[document] - begin : offsets[document + 1] - begin]
-        n_leads = 0
+        n_leads = np.int64(0)
         for i in range(len(own)):  # without a branch
             b = own[i]
             lower = b | np.uint8(0x20)

@@ -116,9 +116,7 @@ def _follow(
     return writer.rows_new
 
 
-def _transform(
-    config: Config, names: list[str], banks: list[str]
-) -> Callable[[DataFrame], DataFrame]:
+def _transform(config: Config, names: list[str], banks: list[str]) -> Callable[[DataFrame], DataFrame]:
     sketch = MinHasher(**config.minhash.model_dump())
     schema = f"{schemas.features_schema(names)}, {schemas.QUARANTINE}"
     run_pass = one_pass(sketch, names, lambda: [artifact.shared(bank) for bank in banks])

@@ -64,7 +64,7 @@ def _marks(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.ui
     for document in range(len(offsets) - 1):
         own = data[offsets[document] : offsets[document + 1]]
         out = marks[offsets[document] - begin : offsets[document + 1] - begin]
-        n_leads = 0
+        n_leads = np.int64(0)
         for i in range(len(own)):  # without a branch
             b = own[i]
             out[i] = np.uint8((b != 0) & ((b < 0x09) | (b > 0x0D)) & ((b < 0x1C) | (b > 0x20)))
@@ -164,7 +164,7 @@ def _find(
 
 @jit
 def _buckets(hashes: NDArray[np.uint32], word_ngrams: int, n_buckets: int) -> NDArray[np.int32]:
-    """Bucket of the n-gram of m + 2 tokens that begins at each token, int32 [word_ngrams - 1, tokens], as if in one document."""
+    """Bucket of the n-gram of m + 2 tokens from each token on, int32 [word_ngrams - 1, tokens], across documents too."""
     n = len(hashes)
     buckets = np.empty((max(word_ngrams - 1, 0), n), np.int32)
     values = np.empty(n, np.uint64)

@@ -65,7 +65,7 @@ def test_estimates_lie_within_the_binomial_error(words: int) -> None:
     error = estimated_similarity(left, right) - true
     expected = np.sqrt((true * (1 - true) / (14 * 8)).mean())
     assert abs(error.mean()) < 4 * expected / np.sqrt(len(pairs))
-    assert 0.8 * expected < np.sqrt((error**2).mean()) < 1.2 * expected
+    assert np.sqrt((error**2).mean()) < 1.1 * expected  # on short texts the sketch does better than P permutations
 
 
 def test_bands_collide_as_often_as_the_formula_says() -> None:
