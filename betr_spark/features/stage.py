@@ -10,6 +10,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from pyspark import Broadcast
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -25,6 +26,7 @@ from betr_spark.features.minhash import MinHasher
 from betr_spark.features.one_pass import one_pass
 from betr_spark.schemas import DETAIL, DOC_ID, INPUT_FILE, REASON, ROW, SOURCE, TEXT
 from betr_spark.scorer import artifact
+from betr_spark.scorer.table import Bank, stack
 from betr_spark.tables import Clock, StageKey, StageRun
 
 _CHECKPOINTS = "_checkpoints/features"
@@ -67,16 +69,20 @@ def run(spark: SparkSession, config: Config) -> list[StageRun]:
     schema = input_schema(spark, config.input)
     names = list(config.trained_scorers())
     folded = [artifact.load(spark, config.table(f"scorers/{name}"), name).table for name in names]
-    transform = _transform(config, names, artifact.share(spark, folded))
+    shared = spark.sparkContext.broadcast(stack(folded))
+    transform = _transform(config, names, shared)
     settings_key = _settings_key(spark, config).key
     checkpoint = _checkpoint(spark, config, settings_key)
     try:
-        rows_new = _follow(spark, config, schema, checkpoint, transform)
-    except StreamingQueryException as error:
-        if config.input.format != "delta" or not re.search(_CHANGED_SOURCE, str(error)):
-            raise
-        checkpoint = _checkpoint(spark, config, settings_key, why="rows of the source were changed or deleted")
-        rows_new = _follow(spark, config, schema, checkpoint, transform)
+        try:
+            rows_new = _follow(spark, config, schema, checkpoint, transform)
+        except StreamingQueryException as error:
+            if config.input.format != "delta" or not re.search(_CHANGED_SOURCE, str(error)):
+                raise
+            checkpoint = _checkpoint(spark, config, settings_key, why="rows of the source were changed or deleted")
+            rows_new = _follow(spark, config, schema, checkpoint, transform)
+    finally:
+        shared.destroy()
     progress = _progress(spark, path, checkpoint)
     done = _summary(spark, config, clock, progress, rows_new)
     metadata = done.to_json(checkpoint=checkpoint, copies=progress["copies"], batch=progress["batch"])
@@ -116,10 +122,10 @@ def _follow(
     return writer.rows_new
 
 
-def _transform(config: Config, names: list[str], banks: list[str]) -> Callable[[DataFrame], DataFrame]:
+def _transform(config: Config, names: list[str], shared: Broadcast[list[Bank]]) -> Callable[[DataFrame], DataFrame]:
     sketch = MinHasher(**config.minhash.model_dump())
     schema = f"{schemas.features_schema(names)}, {schemas.QUARANTINE}"
-    run_pass = one_pass(sketch, names, lambda: [artifact.shared(bank) for bank in banks])
+    run_pass = one_pass(sketch, names, lambda: shared.value)
     return lambda documents: documents.mapInArrow(run_pass, schema)
 
 

@@ -1,22 +1,17 @@
 """The scorer on disk: `scorers/NAME/tables-SHA.npz` (folded arrays) and `scorer.json` beside it, written last."""
 
-import dataclasses
 import hashlib
 import io
 import json
-import tempfile
-from collections.abc import Mapping, Sequence
-from functools import lru_cache
-from pathlib import Path
+from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 import numpy as np
-from pyspark import SparkFiles
 from pyspark.sql import SparkSession
 
 from betr_spark import files
 from betr_spark.errors import ArtifactError
-from betr_spark.scorer.table import Bank, NgramTable, stack
+from betr_spark.scorer.table import NgramTable
 
 
 class Scorer(NamedTuple):
@@ -88,43 +83,3 @@ def load(spark: SparkSession, folder: str, name: str) -> Scorer:
             f"{folder}/{about['arrays']}: sha256 differs from scorer.json; `betr-spark train --again` mends it"
         )
     return Scorer(name, table, about)
-
-
-def share(spark: SparkSession, tables: Sequence[NgramTable]) -> list[str]:
-    """Send the banks of these tables to every executor, once, as files that its Python workers map into memory.
-
-    Mapped pages are shared by all workers of an executor; a broadcast would be one private copy a worker, and a second of
-    unpickling each.
-
-    Returns:
-        Names for `shared`, one a bank.
-    """
-    names, folder = [], Path(_sent().name)
-    for bank in stack(tables):
-        arrays = {field.name: np.atleast_1d(getattr(bank, field.name)) for field in dataclasses.fields(bank)}
-        digest = hashlib.sha256()
-        for array in arrays.values():
-            digest.update(np.ascontiguousarray(array).tobytes())
-        names.append(f"bank-{digest.hexdigest()[:16]}")
-        for key, array in arrays.items():
-            path = folder / f"{names[-1]}-{key}.npy"
-            if not path.exists():
-                np.save(path, array, allow_pickle=False)
-            spark.sparkContext.addFile(str(path))  # does nothing the second time
-    return names
-
-
-@lru_cache(maxsize=1)
-def _sent() -> "tempfile.TemporaryDirectory[str]":
-    """Folder of the files sent: executors fetch them from there as long as the driver lives."""
-    return tempfile.TemporaryDirectory(prefix="betr-spark-")
-
-
-@lru_cache(maxsize=16)
-def shared(name: str) -> Bank:
-    """Map a bank that `share` sent; call it in a task."""
-    arrays: dict[str, Any] = {
-        field.name: np.load(SparkFiles.get(f"{name}-{field.name}.npy"), mmap_mode="r", allow_pickle=False)
-        for field in dataclasses.fields(Bank)
-    }
-    return Bank(**{**arrays, "word_ngrams": int(arrays["word_ngrams"][0])})
