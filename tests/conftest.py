@@ -103,6 +103,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
 
     session = build_session("betr-spark tests")
     session.conf.set("spark.sql.shuffle.partitions", "2")
+    session.conf.set("spark.databricks.delta.snapshotPartitions", "1")
     os.chdir(here)
     yield session
     session.stop()

@@ -5,7 +5,7 @@ byte, find the runs of equal marks, load the first eight bytes of every run, and
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -31,6 +31,15 @@ def jit(function: F) -> F:
     except (RuntimeError, OSError):
         pass
     return numba.njit(nogil=True)(function)  # type: ignore[no-any-return]
+
+
+def slices(offsets: NDArray[np.int64], most_bytes: int) -> Iterator[tuple[int, int]]:
+    """Cut documents into ranges (a, b) of at most `most_bytes`, or of one longer document."""
+    a, n = 0, len(offsets) - 1
+    while a < n:
+        b = max(a + 1, int(np.searchsorted(offsets, offsets[a] + most_bytes, side="right")) - 1)
+        yield a, b
+        a = b
 
 
 @jit

@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from betr_spark.corpus.kernel import first_eight, heads_of, jit, token_runs
+from betr_spark.corpus.kernel import first_eight, heads_of, jit, slices, token_runs
 from betr_spark.features.hashing import mix
 
 _BYTES_AT_ONCE = 1 << 17
@@ -59,14 +59,11 @@ class MinHasher:
         """
         n = len(offsets) - 1
         signatures, n_shingles = np.full((n, self.n_permutations), _ALL_32, np.uint32), np.empty(n, np.int32)
-        a = 0
-        while a < n:
-            b = max(a + 1, int(np.searchsorted(offsets, offsets[a] + _BYTES_AT_ONCE, side="right")) - 1)
+        for a, b in slices(offsets, _BYTES_AT_ONCE):
             part = offsets[a : b + 1]
             first, starts, lengths = token_runs(_marks(data, part), part, 0)
             shingles = _shingles(data, offsets[a], starts, lengths, first[-1], self.ngram)
             n_shingles[a:b] = _sketch(first, shingles, self.ngram, self.seed, signatures[a:b])
-            a = b
         return MinHashes(signatures, _band_keys(signatures, self.bands, self.rows), n_shingles)
 
 

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from betr_spark.corpus.kernel import first_eight, heads_of, jit, separator_length, token_runs
+from betr_spark.corpus.kernel import first_eight, heads_of, jit, separator_length, slices, token_runs
 from betr_spark.scorer.table import END_OF_LINE, FNV_PRIME, FNV_START, Bank
 
 _BYTES_AT_ONCE = 1 << 17  # so that the tokens still lie in the cache when the tables are looked up
@@ -37,9 +37,7 @@ def score(
     """
     n, n_columns = len(offsets) - 1, sum(len(bank.columns) for bank in banks)
     n_words, logits = np.empty(n, np.int32), np.empty((n, n_columns), np.float32)
-    a = 0
-    while a < n:
-        b = max(a + 1, int(np.searchsorted(offsets, offsets[a] + _BYTES_AT_ONCE, side="right")) - 1)
+    for a, b in slices(offsets, _BYTES_AT_ONCE):
         part = offsets[a : b + 1]
         first, starts, lengths = token_runs(_marks(data, part), part, 1)
         n_words[a:b] = np.maximum(np.diff(first) - 1, 0)
@@ -52,7 +50,6 @@ def score(
             buckets = _buckets(hashes, bank.word_ngrams, max(1, len(bank.bucket_weights)))
             weights = bank.word_weights, bank.word_counts, bank.bucket_weights
             logits[a:b, bank.columns] = _means(first, words, buckets, *weights)
-        a = b
     return n_words, logits
 
 

@@ -95,7 +95,7 @@ def test_a_delta_source_is_followed_and_a_changed_one_read_again(spark: Any, tmp
     assert run(spark, config).skipped
 
 
-def test_a_new_file_with_an_old_time_is_read(spark: Any, tmp_path: Path) -> None:
+def test_a_new_file_with_an_old_time_is_read_and_a_changed_one_starts_anew(spark: Any, tmp_path: Path) -> None:
     config = configured(spark, tmp_path)
     path = write_parquet(tmp_path / "docs", [document("one"), document("two")])
     run(spark, config)
@@ -104,6 +104,9 @@ def test_a_new_file_with_an_old_time_is_read(spark: Any, tmp_path: Path) -> None
     (tmp_path / "more/part-0.parquet").rename(path / "part-8.parquet")
     done = run(spark, config)
     assert (done.rows_in, done.metrics["rows_new"]) == (3, 1)
+    write_parquet(path, [document("four")])  # the first file again, shorter
+    done = run(spark, config)
+    assert (done.rows_in, done.rows_out, done.metrics["rows_new"]) == (2, 2, 2)
 
 
 def test_a_delta_source_may_be_made_anew_vacuumed_or_get_another_schema(spark: Any, tmp_path: Path) -> None:

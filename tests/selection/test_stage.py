@@ -25,7 +25,7 @@ def configured(spark: Any, folder: Path, keep: dict[str, Any], **source: Any) ->
         "input": {"path": str(folder / "my docs"), "text": "the.text", "columns": ["a.b`c"], **source},
         "output": str(folder / "my out"),
         "targets": {"t": {"path": "none", "template": "{q}"}},
-        "selections": {"s": {"scorer": "betr", "keep": keep}, "r": {"scorer": "random", "keep": keep}},
+        "selections": {"s": {"scorer": "betr", "keep": keep}},
     }
     config = Config.model_validate(values)
     table = NgramTable.build(WORDS, np.array([3, 2, 1], np.float32), np.zeros(8, np.float32), word_ngrams=2)
