@@ -19,7 +19,7 @@ setup: .venv/.done ## make .venv, install the locked packages, fetch Delta's jar
 	@command -v c++ >/dev/null || command -v g++ >/dev/null || { echo "error: a C++ compiler is wanted (fastText is built from source)" >&2; exit 2; }
 	@command -v java >/dev/null || [ -n "$${JAVA_HOME:-}" ] || { echo "error: a JDK 17 or later is wanted" >&2; exit 2; }
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --requirement requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile --requirement requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	$(BIN)/betr-spark jars
 	@touch $@

@@ -59,6 +59,7 @@ def test_all_problems_at_once_each_with_its_key(tmp_path: Path) -> None:
             "input: {path: a, columns: [Detail]}\noutput: o\ntargets: {t: {path: a, template: '{b}'}}",
             "columns: 'Detail'",
         ),
+        (GOOD + "scorers: {betr: {dim: 4}}", "config.scorers.betr.dim"),
         (GOOD + "sample: {seed: 100000000000000000000}", "config.sample.seed"),
         ("output: 2024-13-45", "not valid YAML: month"),
         ("[1, 2]", "a mapping of keys is wanted, found list"),

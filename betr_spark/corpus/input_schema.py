@@ -14,6 +14,7 @@ from betr_spark.errors import DataError, SchemaError
 from betr_spark.session import spark_error_line
 
 _JSON_ROWS_LOOKED_AT = 1_000
+_FILES_COMPARED = 200  # after a failed merge, one by one, for a message that names the file
 _ID_TYPES = (T.StringType, T.IntegralType)
 _SOURCE_TYPES = (T.StringType, T.IntegralType, T.BooleanType, T.DateType)
 
@@ -97,9 +98,9 @@ def _not_in_delta(kind: T.DataType) -> str | None:
 
 
 def _conflict(spark: SparkSession, source: InputConfig) -> str | None:
-    """Find the first Parquet file with another type for a column than the files before it."""
+    """Find the first Parquet file with another type for a column than those before it; None if not among the first ones."""
     seen: dict[str, tuple[T.DataType, str]] = {}
-    for row in files.listing(spark, source.path).select("file").orderBy("file").toLocalIterator():
+    for row in files.listing(spark, source.path).select("file").orderBy("file").limit(_FILES_COMPARED).collect():
         for field in spark.read.parquet(row["file"]).schema:
             kind, file = seen.setdefault(field.name, (field.dataType, row["file"]))
             if kind != field.dataType:

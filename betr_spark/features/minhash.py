@@ -31,13 +31,13 @@ class MinHashes(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class MinHasher:
-    """A sketch of bands * rows permutations; P(candidate | J) = 1 - (1 - J^rows)^bands.
+    """A sketch of bands * rows places, each of which stands for a permutation; P(candidate | J) = 1 - (1 - J^rows)^bands.
 
     Attributes:
         ngram: tokens a shingle.
         bands: band keys a document.
         rows: signature values a band.
-        seed: of the permutations.
+        seed: of the rounds' keys.
     """
 
     ngram: int

@@ -238,7 +238,8 @@ def _summary(spark: SparkSession, config: Config, clock: Clock, progress: dict[s
     features = tables.read(spark, config.table(schemas.FEATURES_TABLE))
     totals = features.agg(F.count("*").alias("n"), *[F.sum(c).alias(c) for c in ("n_bytes", "n_tokens")]).first()
     assert totals is not None
-    reasons = tables.read(spark, config.table(schemas.QUARANTINE_TABLE)).groupBy(REASON).count().collect()
+    quarantined = tables.read(spark, config.table(schemas.QUARANTINE_TABLE))
+    reasons = quarantined.groupBy(REASON).count().collect()  # one row a reason
     dropped = {row[REASON]: row["count"] for row in reasons}
     if progress["copies"]:
         dropped["copies"] = progress["copies"]

@@ -173,7 +173,7 @@ def _buckets(hashes: NDArray[np.uint32], word_ngrams: int, n_buckets: int) -> ND
             value = values[t] * _NGRAM_FACTOR + np.uint64(np.int64(np.int32(hashes[t + m + 1])))
             values[t] = value
             # value % n_buckets by floating point, which vectorises: the half of it, in which the quotient is off by less
-            # than 2^11 (53 bits of 63), what that leaves, exactly, and then the last bit.
+            # than 2^12 (53 bits of 63), what that leaves, exactly, and then the last bit.
             half = np.int64(value >> _1)
             rest = half - np.int64(np.float64(half) * inverse) * modulus
             rest -= np.int64(np.floor(np.float64(rest) * inverse)) * modulus

@@ -138,6 +138,14 @@ def test_the_bias_over_many_pairs_is_small() -> None:
     assert abs((estimated_similarity(left, right) - true).mean()) < 0.003
 
 
+def test_repetition_changes_no_sketch() -> None:
+    """Also where there are so many shingles that the distinct ones are sought first."""
+    text = "one two three four five six seven "
+    found = sketch([text * 3, text * 400])
+    assert found.n_shingles[1] > 8 * HASHER.n_permutations
+    assert np.array_equal(found.signatures[0], found.signatures[1])
+
+
 def test_documents_may_begin_inside_the_buffer() -> None:
     text = b"skip me one two three four five six and the rest"
     found = HASHER(np.frombuffer(text, np.uint8), np.array([8, 35], np.int64))
