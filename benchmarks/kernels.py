@@ -1,15 +1,20 @@
-"""Speed of the kernels on one core, outside Spark, beside the libraries they stand for; MB of text a second, and ratios.
+"""The kernels on one core, outside Spark, beside the libraries they stand for.
 
     python benchmarks/kernels.py [--documents FILE.parquet]
 
 All rows run in one process on the same documents; each is the median of three runs after one that compiles.
+`make bench` prints the same rows among its own.
 """
 
 import argparse
+import multiprocessing
+import os
+import re
 import statistics
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,18 +23,31 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from datasketch import MinHash
+from rensa import RMinHash
 
 from betr_spark.corpus.text import prepare
 from betr_spark.features.buffers import string_buffers
 from betr_spark.features.hashing import content_hashes
-from betr_spark.features.minhash import MinHasher
+from betr_spark.features.minhash import MinHasher, estimated_similarity
 from betr_spark.scorer.fold import fold
 from betr_spark.scorer.kernel import score
-from betr_spark.scorer.table import stack
+from betr_spark.scorer.table import NgramTable, stack
 from betr_spark.scorer.train import NEGATIVE, PAPER, POSITIVE
 
 DOCUMENTS = Path(__file__).parents[1].parent / "shared/data/corpus/documents.parquet"
 SLOW_DOCUMENTS = 1_000  # for the libraries that take one document at a time
+HASHER = MinHasher(ngram=5, bands=14, rows=8, seed=1)
+LENGTHS = (30, 100, 400, 3_000)  # words a document, for the accuracy of the sketch
+PAIRS = 400
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a table: what was measured, its value as text, and what was wanted of it, or nothing."""
+
+    name: str
+    value: str
+    wanted: str = ""
 
 
 def seconds(work: Callable[[], object]) -> float:
@@ -43,52 +61,164 @@ def seconds(work: Callable[[], object]) -> float:
     return statistics.median(taken)
 
 
-def trained(texts: list[str], folder: Path) -> Any:
-    """Train a fastText model of the paper's size: whether a document is longer than the median."""
+def pss(pid: int) -> int:
+    """Memory of a process, bytes, pages shared with n others counted as an n-th."""
+    found = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii"), re.MULTILINE)
+    assert found
+    return int(found[1]) * 1024
+
+
+def memory_of(work: Callable[[], object]) -> int:
+    """Memory that `work` adds to a process of its own while its result is held, bytes."""
+    receiver, sender = multiprocessing.Pipe(duplex=False)
+
+    def child() -> None:
+        before = pss(os.getpid())
+        held = work()
+        sender.send(pss(os.getpid()) - before)
+        del held
+
+    process = multiprocessing.get_context("fork").Process(target=child)
+    process.start()
+    added = int(receiver.recv())
+    process.join()
+    return added
+
+
+def train(texts: Sequence[str], folder: Path) -> Path:
+    """Train a fastText model of the paper's size (whether a document is longer than the median); return its file."""
     middle = statistics.median(map(len, texts))
     lines = [f"{POSITIVE if len(text) > middle else NEGATIVE} {prepare(text)}" for text in texts]
     (folder / "train.txt").write_text("\n".join(lines), encoding="utf-8")
     settings = {**PAPER, "dim": 128, "epoch": 3, "lr": 0.5, "thread": 1, "verbose": 0}
-    return fasttext.train_supervised(input=str(folder / "train.txt"), **settings)
+    fasttext.train_supervised(input=str(folder / "train.txt"), **settings).save_model(str(folder / "model.bin"))
+    return folder / "model.bin"
 
 
-def main() -> None:
-    """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--documents", type=Path, default=DOCUMENTS)
-    column: pa.Array = pa.concat_arrays(pq.read_table(parser.parse_args().documents, columns=["text"]).column(0).chunks)
+def rows(column: pa.Array, model_file: Path, table: NgramTable) -> tuple[list[Row], list[Row]]:
+    """Measure; return the ratios and the speeds."""
     data, offsets = string_buffers(column)
     few = column.slice(0, SLOW_DOCUMENTS).to_pylist()
     n_bytes, n_few = int(offsets[-1] - offsets[0]), sum(len(text.encode()) for text in few)
-    with tempfile.TemporaryDirectory() as folder:
-        model = trained(few, Path(folder))
-    table = fold(model, positive=POSITIVE)
+    model = fasttext.load_model(str(model_file))
     banks = {count: stack([table] * count) for count in (1, 4, 8)}
-    hasher = MinHasher(ngram=5, bands=14, rows=8, seed=1)
     prepared = [prepare(text) + "\n" for text in few]
-    shingles = [
-        [" ".join(words[i : i + 5]).encode() for i in range(len(words) - 4)] for words in (text.split() for text in few)
-    ]
+
+    def shingles(text: str) -> list[str]:
+        words = re.findall(r"\w+", text.lower())
+        return [" ".join(words[i : i + HASHER.ngram]) for i in range(len(words) - HASHER.ngram + 1)]
 
     def datasketch() -> None:
-        for found in shingles:
-            MinHash(num_perm=hasher.n_permutations).update_batch(found)
+        for text in few:
+            MinHash(num_perm=HASHER.n_permutations).update_batch([shingle.encode() for shingle in shingles(text)])
 
-    speed = {
+    def rensa() -> None:
+        for text in few:
+            sketch = RMinHash(num_perm=HASHER.n_permutations, seed=1)
+            sketch.update(shingles(text))
+            sketch.digest()
+
+    def predict(loaded: Any) -> list[float]:
+        found = [loaded.f.predict(text, 2, 0.0, "strict") for text in prepared]
+        return [next((p for p, label in pairs if label == POSITIVE), 0.0) for pairs in found]
+
+    def load_theirs() -> object:
+        loaded = fasttext.load_model(str(model_file))
+        predict(loaded)
+        return loaded
+
+    def load_ours() -> object:
+        loaded = stack([NgramTable.from_arrays({name: np.array(value) for name, value in table.arrays().items()})])
+        score(data, offsets, loaded)
+        return loaded
+
+    mb = {
         "content hash": n_bytes / seconds(lambda: content_hashes(data, offsets)),
         "words only": n_bytes / seconds(lambda: score(data, offsets, [])),
         **{f"score, {k} scorers": n_bytes / seconds(lambda k=k: score(data, offsets, banks[k])) for k in banks},  # type: ignore[misc]
-        "MinHash, 112 places": n_bytes / seconds(lambda: hasher(data, offsets)),
-        "fastText's predict": n_few / seconds(lambda: [model.f.predict(t, 2, 0.0, "strict") for t in prepared]),
-        "datasketch, shingles given": n_few / seconds(datasketch),
+        "fastText's own prediction": n_few / seconds(lambda: predict(model)),
+        "MinHash": n_bytes / seconds(lambda: HASHER(data, offsets)),
+        "datasketch": n_few / seconds(datasketch),
+        "rensa": n_few / seconds(rensa),
     }
-    print(f"{len(column)} documents, {n_bytes / 1e6:.0f} MB of text, one core (NumPy {np.__version__})")
-    for name, value in speed.items():
-        print(f"  {name:28} {value / 1e6:8.1f} MB/s")
-    one, eight = speed["score, 1 scorers"], speed["score, 8 scorers"]
-    theirs = speed["fastText's predict"]
-    print(f"score / fastText {one / theirs:.1f}; 8 scorers cost {one / eight:.2f} times one")
-    print(f"MinHash / datasketch {speed['MinHash, 112 places'] / speed['datasketch, shingles given']:.1f}")
+    few_data, few_offsets = string_buffers(pa.array(few))
+    logits = score(few_data, few_offsets, banks[1])[1][:, 0].astype(np.float64)
+    worst = np.abs(1 / (1 + np.exp(-logits)) - np.array(predict(model))).max()
+    ours, theirs = memory_of(load_ours), memory_of(load_theirs)
+    one, eight, fasttext_own = mb["score, 1 scorers"], mb["score, 8 scorers"], mb["fastText's own prediction"]
+    ratios = [
+        Row("score / fastText's own prediction", f"{one / fasttext_own:.1f}", ">= 5"),
+        Row(
+            "memory of fastText's model / ours",
+            f"{theirs / ours:.1f} ({theirs / 1e6:.0f} / {ours / 1e6:.0f} MB)",
+            ">= 15",
+        ),
+        Row("largest difference of a probability", f"{worst:.1e}", "<= 1e-4"),
+        Row("cost of 8 scorers / of 1", f"{one / eight:.2f}", "<= 1.6"),
+        Row("MinHash / datasketch", f"{mb['MinHash'] / mb['datasketch']:.1f}", ">= 20"),
+        Row("MinHash / rensa", f"{mb['MinHash'] / mb['rensa']:.1f}", ">= 5"),
+        *accuracy(column),
+    ]
+    return ratios, [Row(name, f"{value / 1e6:.1f} MB/s") for name, value in mb.items()]
+
+
+def accuracy(column: pa.Array) -> list[Row]:
+    """Bias and spread of the estimated similarity of real texts and changed copies of them, by length."""
+    generator = np.random.default_rng(5)
+    words = re.findall(r"[a-z]+", " ".join(column.slice(0, 8_000).to_pylist()).lower())
+    found = []
+    for n_words in LENGTHS:
+        texts, true = [], []
+        for _ in range(PAIRS):
+            start = int(generator.integers(len(words) - n_words))
+            left = words[start : start + n_words]
+            right = list(left)
+            changed = np.flatnonzero(generator.random(n_words) < generator.uniform(0, 0.15))
+            for place, other in zip(changed, generator.integers(len(words), size=len(changed)), strict=True):
+                right[place] = words[other]
+            a, b = ({tuple(side[i : i + 5]) for i in range(n_words - 4)} for side in (left, right))
+            texts += [" ".join(left), " ".join(right)]
+            true.append(len(a & b) / len(a | b))
+        data, offsets = string_buffers(pa.array(texts))
+        similar = np.array(true)
+        errors = []
+        for seed in range(20):
+            sketch = MinHasher(HASHER.ngram, HASHER.bands, HASHER.rows, seed)(data, offsets).signatures
+            errors.append(estimated_similarity(sketch[0::2], sketch[1::2]) - similar)
+        every = np.stack(errors)
+        theory = np.sqrt((similar * (1 - similar)).mean() / HASHER.n_permutations)
+        rmse = np.sqrt((every**2).mean())
+        found.append(
+            Row(
+                f"MinHash at {n_words} words: bias; RMSE / sqrt(J(1-J)/P)",
+                f"{every.mean():+.4f}; {rmse / theory:.2f}",
+                "< 0.002; <= 1.1",
+            )
+        )
+    return found
+
+
+def table_of(title: str, lines: Sequence[Row]) -> str:
+    """Format rows as a Markdown table."""
+    text = [f"| {title} | measured | wanted |", "|---|---|---|"]
+    return "\n".join([*text, *(f"| {row.name} | {row.value} | {row.wanted} |" for row in lines)])
+
+
+def texts_of(documents: Path, column: str = "text") -> pa.Array:
+    """Read a text column as one array."""
+    return pa.concat_arrays(pq.read_table(documents, columns=[column]).column(0).chunks)
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--documents", type=Path, default=DOCUMENTS)
+    column = texts_of(parser.parse_args().documents)
+    with tempfile.TemporaryDirectory() as folder:
+        model_file = train(column.slice(0, SLOW_DOCUMENTS).to_pylist(), Path(folder))
+        table = fold(fasttext.load_model(str(model_file)), positive=POSITIVE)
+        ratios, speeds = rows(column, model_file, table)
+    print(table_of("one core, ratios", ratios), table_of("one core, speeds", speeds), sep="\n\n")
 
 
 if __name__ == "__main__":

@@ -11,10 +11,13 @@ from typing import Any, TypeVar
 
 import numba
 import numpy as np
+from numba.cpython.unsafe.numbers import trailing_zeros
 from numpy.typing import NDArray
 
 F = TypeVar("F", bound=Callable[..., Any])
 ALL_64 = np.uint64(0xFFFFFFFFFFFFFFFF)
+_GATHER, _EACH_BYTE = np.uint64(0x0102040810204080), np.uint64(0x0101010101010101)
+_1, _16, _56 = np.uint64(1), np.uint64(16), np.uint64(56)
 
 
 def jit(function: F) -> F:
@@ -66,6 +69,30 @@ def separator_length(data: NDArray[np.uint8], i: int, end: int) -> int:
 
 
 @jit
+def places(flags: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """Give the places of the ones among bytes of 0 and 1, int32."""
+    size = len(flags)
+    found, n = np.empty(size + 16, np.int32), np.uint64(0)  # what is not written to costs no memory
+    eights = flags[: size // 64 * 64].view(np.uint64)
+    for block in range(size // 64):
+        bits, count = np.uint64(0), np.uint64(0)
+        for k in range(8):
+            eight = eights[np.uint64(8 * block + k)]
+            count += eight
+            bits |= ((eight * _GATHER) >> _56) << np.uint64(8 * k)  # eight ones, brought to the topmost byte
+        at = n
+        n += (count * _EACH_BYTE) >> _56
+        while bits != 0:
+            for k in range(16):  # mostly enough for 64 bytes; what is written too much is written over
+                found[at + np.uint64(k)] = 64 * block + trailing_zeros(bits)
+                bits &= bits - _1
+            at += _16
+    for i in range(size // 64 * 64, size):
+        found[n] = i
+        n += np.uint64(flags[i])
+    return found[: np.int64(n)]
+
+
 def token_runs(
     marks: NDArray[np.uint8], offsets: NDArray[np.int64], extra: int
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
@@ -79,33 +106,50 @@ def token_runs(
     Returns:
         first: the first run of each document, and the end, int64 [n + 1]; first byte and length of each run, int32.
     """
-    n = len(offsets) - 1
-    edges = np.empty(len(marks) + 1, np.int32)  # what is not written to costs no memory
-    starts, lengths = np.empty(len(marks) + 2 * n + 1, np.int32), np.empty(len(marks) + 2 * n + 1, np.int32)
+    bounds = (offsets - offsets[0]).astype(np.int32)
+    opens, closes = _edges(marks, bounds)
+    begins, ends = places(opens), places(closes)
+    return _runs(begins, ends, np.searchsorted(begins, bounds), extra)
+
+
+@jit
+def _edges(marks: NDArray[np.uint8], bounds: NDArray[np.int32]) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """1 where a run begins, and where one has ended, uint8 [len(marks) + 1]; a run ends with its document."""
+    size = len(marks)
+    opens, closes = np.empty(size + 1, np.uint8), np.empty(size + 1, np.uint8)
+    after, before, opens_after, closes_after = marks[1:], marks[:-1], opens[1:], closes[1:]
+    for i in range(size - 1):
+        changed = after[i] != before[i]
+        opens_after[i] = np.uint8(changed & (after[i] != 0))
+        closes_after[i] = np.uint8(changed & (before[i] != 0))
+    for at in bounds:
+        opens[at] = np.uint8(at < size and marks[at] != 0)
+        closes[at] = np.uint8(at > 0 and marks[at - 1] != 0)
+    return opens, closes
+
+
+@jit
+def _runs(
+    begins: NDArray[np.int32], ends: NDArray[np.int32], firsts: NDArray[np.int64], extra: int
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
+    n = len(firsts) - 1
     first = np.zeros(n + 1, np.int64)
+    starts, lengths = np.empty(len(begins) + extra * n, np.int32), np.empty(len(begins) + extra * n, np.int32)
     count = np.int64(0)
     for document in range(n):
-        begin, end = offsets[document] - offsets[0], offsets[document + 1] - offsets[0]
-        own = marks[begin:end]
-        n_edges, before = np.uint64(0), np.uint8(0)
-        for i in range(len(own)):  # without a branch
-            mark = own[i]
-            edges[n_edges] = begin + i
-            n_edges += np.uint64(mark != before)
-            before = mark
-        edges[n_edges] = end
-        had = count
-        for k in range(np.int64(n_edges)):
-            at = edges[k]
-            starts[count] = at
-            lengths[count] = edges[k + 1] - at
-            count += np.int64(marks[at] != 0)
-        if count > had:
+        a, b = firsts[document], firsts[document + 1]
+        own_starts, own_lengths = starts[count : count + b - a], lengths[count : count + b - a]
+        own_begins, own_ends = begins[a:b], ends[a:b]
+        for run in range(b - a):
+            own_starts[run] = own_begins[run]
+            own_lengths[run] = own_ends[run] - own_begins[run]
+        count += b - a
+        if b > a:
             for _ in range(extra):
                 starts[count], lengths[count] = starts[count - 1], lengths[count - 1]
                 count += 1
         first[document + 1] = count
-    return first, starts, lengths
+    return first, starts[:count], lengths[:count]
 
 
 @jit
@@ -135,3 +179,18 @@ def heads_of(
     for t in range(n_inner, n_runs):
         heads[t] = first_eight(data, base + starts[t], min(lengths[t], 8))
     return heads
+
+
+@jit
+def behind_eight(
+    starts: NDArray[np.int32], lengths: NDArray[np.int32]
+) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.int32]]:
+    """Give the runs of more than eight bytes, and start and length of what follows the first eight of each."""
+    n_runs, n = len(starts), np.uint64(0)
+    long, tail_starts = np.empty(n_runs + 1, np.int32), np.empty(n_runs + 1, np.int32)
+    tail_lengths = np.empty(n_runs + 1, np.int32)
+    for t in range(n_runs):  # without a branch; what is written too much is written over
+        long[n], tail_starts[n], tail_lengths[n] = t, starts[t] + np.int32(8), lengths[t] - np.int32(8)
+        n += np.uint64(lengths[t] > 8)
+    n_long = np.int64(n)
+    return long[:n_long], tail_starts[:n_long], tail_lengths[:n_long]

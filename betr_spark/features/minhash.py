@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from betr_spark.corpus.kernel import first_eight, heads_of, jit, slices, token_runs
+from betr_spark.corpus.kernel import behind_eight, first_eight, heads_of, jit, places, slices, token_runs
 from betr_spark.features.hashing import mix
 
 _BYTES_AT_ONCE = 1 << 17
@@ -112,25 +112,21 @@ def _is_unspaced(c: int) -> bool:
 @jit
 def _marks(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.uint8]:
     """1 for each byte of a word, 2 and 3 in turn for characters that stand alone, 0 between tokens."""
-    begin = offsets[0]
-    marks = np.empty(offsets[-1] - begin, np.uint8)
-    for document in range(len(offsets) - 1):
-        own = data[offsets[document] : offsets[document + 1]]
-        out = marks[offsets[document] - begin : offsets[document + 1] - begin]
-        n_leads = np.int64(0)
-        for i in range(len(own)):  # without a branch
-            b = own[i]
-            lower = b | np.uint8(0x20)
-            out[i] = np.uint8((b >= 0x80) | ((lower >= 0x61) & (lower <= 0x7A)) | ((b >= 0x30) & (b <= 0x39)))
-            n_leads += np.uint8(b >= 0xE0)
-        if n_leads > 0:  # characters of the scripts that stand alone begin with one of these
-            mark = np.uint8(2)
-            for i in range(len(own)):
-                if own[i] >= 0xE0:
-                    character, length = _code_point(own, i, len(own))
-                    if _is_unspaced(character):
-                        out[i : i + length] = mark
-                        mark ^= np.uint8(1)
+    own = data[offsets[0] : offsets[-1]]
+    marks, leads = np.empty(len(own), np.uint8), np.empty(len(own), np.uint8)
+    for i in range(len(own)):  # without a branch
+        b = own[i]
+        lower = b | np.uint8(0x20)
+        marks[i] = np.uint8((b >= 0x80) | ((lower >= 0x61) & (lower <= 0x7A)) | ((b >= 0x30) & (b <= 0x39)))
+        leads[i] = np.uint8(b >= 0xE0)
+    document, mark = 0, np.uint8(2)
+    for i in places(leads):  # characters of the scripts that stand alone begin with one of these
+        while offsets[document + 1] - offsets[0] <= i:
+            document += 1
+        character, length = _code_point(own, i, offsets[document + 1] - offsets[0])
+        if _is_unspaced(character):
+            marks[i : i + length] = mark
+            mark ^= np.uint8(1)
     return marks
 
 
@@ -150,20 +146,27 @@ def _shingles(
     hashes = heads_of(data, base, starts, lengths, n_tokens)
     for t in range(n_tokens):
         hashes[t] = mix(_lower(hashes[t]))
-    for t in range(n_tokens):
-        if lengths[t] > 8:
-            value = hashes[t]
-            for at in range(8, lengths[t], 8):
-                value = mix((value + _STEP) ^ _lower(first_eight(data, base + starts[t] + at, min(lengths[t] - at, 8))))
-            hashes[t] = value
-    shingles = np.zeros(n_tokens, np.uint64)
-    factor = _STEP
-    for k in range(ngram):
-        for s in range(n_tokens - k):
-            shingles[s] += hashes[s + k] * factor
-        factor = mix(factor) | np.uint64(1)
+    long, tail_starts, tail_lengths = behind_eight(starts[:n_tokens], lengths[:n_tokens])
+    tails = heads_of(data, base, tail_starts, tail_lengths, len(long))
+    for i in range(len(long)):
+        value = mix((hashes[long[i]] + _STEP) ^ _lower(tails[i]))
+        for at in range(8, tail_lengths[i], 8):
+            left = min(tail_lengths[i] - at, 8)
+            value = mix((value + _STEP) ^ _lower(first_eight(data, base + tail_starts[i] + at, left)))
+        hashes[long[i]] = value
+    # The sum of hash[s + k] * factor^k, from that of the token before: factor is odd, so it has an inverse modulo 2^64.
+    shingles, inverse, highest, value = np.empty(n_tokens, np.uint64), _STEP, np.uint64(1), np.uint64(0)
+    for _ in range(5):
+        inverse *= np.uint64(2) - _STEP * inverse
+    for k in range(min(ngram, n_tokens)):
+        value += hashes[k] * highest
+        highest *= _STEP
+    highest *= inverse
     for s in range(n_tokens):
-        shingles[s] = mix(shingles[s])
+        shingles[s] = mix(value)
+        value = (value - hashes[s]) * inverse
+        if s + ngram < n_tokens:
+            value += hashes[s + ngram] * highest
     return shingles
 
 
@@ -179,8 +182,7 @@ def _sketch(
     """
     n_places = signatures.shape[1]
     n_shingles = np.zeros(len(first) - 1, np.int32)
-    filled, reached = np.empty(n_places, np.bool_), np.empty(n_places, np.bool_)
-    least = np.empty(n_places, np.uint32)
+    filled, least = np.empty(n_places, np.bool_), np.empty(n_places, np.uint32)
     for document in range(len(first) - 1):
         count = first[document + 1] - first[document] - ngram + 1
         if count <= 0:
@@ -195,14 +197,13 @@ def _sketch(
             if r == 1 and count > 8 * n_places:  # few distinct ones, or the first round would have reached all places
                 own = np.unique(own)
             key = mix(np.uint64(seed) * _STEP + np.uint64(r + 1))
-            least[:], reached[:] = _ALL_32, False
+            least[:] = _ALL_32
             for s in range(len(own)):
                 value = mix(own[s] ^ key)
                 place = np.int64(((value >> _32) * np.uint64(n_places)) >> _32) if r < n_places else r - n_places
                 least[place] = min(least[place], np.uint32(value & _LOW_32))
-                reached[place] = True
             for place in range(n_places):
-                if reached[place] and not filled[place]:
+                if least[place] != _ALL_32 and not filled[place]:
                     signatures[document, place] = least[place]
                     filled[place] = True
                     n_empty -= 1

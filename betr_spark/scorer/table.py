@@ -3,7 +3,7 @@
 import dataclasses
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,7 +12,8 @@ from betr_spark.corpus.kernel import first_eight, jit
 
 FNV_START, FNV_PRIME = np.uint32(2166136261), np.uint32(16777619)
 END_OF_LINE = "</s>"
-_SLOTS_PER_WORD = 8  # so few collisions that a look-up seldom takes a second probe
+LONGEST = 255  # bytes of a word, as the quick comparison of lengths knows them
+_SLOTS_PER_WORD = 2
 
 
 def fnv1a(token: bytes) -> int:
@@ -80,28 +81,39 @@ class NgramTable:
         return sum(int(array.nbytes) for array in self.arrays().values())
 
 
-@dataclasses.dataclass(frozen=True)
-class Bank:
+class Vocabulary(NamedTuple):
+    """The V words that any model of a bank knows, and an index of them.
+
+    words: UTF-8 bytes of the words, one after the other, uint8.
+    offsets: start of each word in `words`, and the end, int64 [V + 1].
+    heads: first eight bytes of each word, little-endian, uint64 [V + 1]; entry 0 stands for every unknown word.
+    tails: its next eight bytes, uint64 [V + 1].
+    lengths: its bytes, or LONGEST where they are more, uint8 [V + 1].
+    slots: open addressing: number of a word + 1, 0 where empty, uint32 [a power of two]. A word lies at its
+        FNV hash & (size - 1), or in the next free slot after that.
+    """
+
+    words: NDArray[np.uint8]
+    offsets: NDArray[np.int64]
+    heads: NDArray[np.uint64]
+    tails: NDArray[np.uint64]
+    lengths: NDArray[np.uint8]
+    slots: NDArray[np.uint32]
+
+
+class Bank(NamedTuple):
     """K folded models of one bucket count and one n-gram length, side by side, so that one look-up serves them all.
 
-    Attributes:
-        columns: place of each model among the tables that were stacked, int64 [K].
-        words: UTF-8 bytes of the V words that any of the models knows, uint8.
-        word_offsets: start of each word in `words`, and the end, int64 [V + 1].
-        heads: first eight bytes of each word, little-endian, uint64 [V + 1]; entry 0 stands for every unknown word.
-        slots: open addressing over the words: number of a word + 1, 0 where empty, uint32 [a power of two]. A word lies at
-            its FNV hash & (size - 1), or in the next free slot after that.
-        word_weights: float32 [V + 1, K], 0 where a model does not know the word, as in row 0.
-        word_counts: 1 where the model knows the word, uint8 [V + 1, K].
-        bucket_weights: float32 [buckets, K].
-        word_ngrams: longest n-gram of words.
+    columns: place of each model among the tables that were stacked, int64 [K].
+    vocabulary: the words that any of the models knows.
+    word_weights: float32 [V + 1, K], 0 where a model does not know the word, as in row 0.
+    word_counts: 1 where the model knows the word, uint8 [V + 1, K].
+    bucket_weights: float32 [buckets, K].
+    word_ngrams: longest n-gram of words.
     """
 
     columns: NDArray[np.int64]
-    words: NDArray[np.uint8]
-    word_offsets: NDArray[np.int64]
-    heads: NDArray[np.uint64]
-    slots: NDArray[np.uint32]
+    vocabulary: Vocabulary
     word_weights: NDArray[np.float32]
     word_counts: NDArray[np.uint8]
     bucket_weights: NDArray[np.float32]
@@ -131,21 +143,23 @@ def _bank(tables: Sequence[NgramTable], columns: Sequence[int]) -> Bank:
         weights[rows, k], counts[rows, k] = table.word_weights, 1
     words = np.frombuffer(b"".join(row_of), np.uint8)
     offsets = np.cumsum([0, *map(len, row_of)], dtype=np.int64)
-    heads, slots = _index(words, offsets, 1 << max(4, (_SLOTS_PER_WORD * len(row_of)).bit_length()))
+    index = _index(words, offsets, 1 << max(4, (_SLOTS_PER_WORD * len(row_of)).bit_length()))
     buckets = np.stack([table.bucket_weights for table in tables], axis=1)
-    return Bank(
-        np.asarray(columns, np.int64), words, offsets, heads, slots, weights, counts, buckets, tables[0].word_ngrams
-    )
+    vocabulary = Vocabulary(words, offsets, *index)
+    return Bank(np.asarray(columns, np.int64), vocabulary, weights, counts, buckets, tables[0].word_ngrams)
 
 
 @jit
 def _index(
     words: NDArray[np.uint8], word_offsets: NDArray[np.int64], size: int
-) -> tuple[NDArray[np.uint64], NDArray[np.uint32]]:
-    heads, slots = np.zeros(len(word_offsets), np.uint64), np.zeros(size, np.uint32)
+) -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint8], NDArray[np.uint32]]:
+    heads, tails = np.zeros(len(word_offsets), np.uint64), np.zeros(len(word_offsets), np.uint64)
+    lengths, slots = np.zeros(len(word_offsets), np.uint8), np.zeros(size, np.uint32)
     for word in range(len(word_offsets) - 1):
         start, end = word_offsets[word], word_offsets[word + 1]
         heads[word + 1] = first_eight(words, start, min(end - start, 8))
+        tails[word + 1] = first_eight(words, start + 8, min(max(end - start - 8, 0), 8))
+        lengths[word + 1] = min(end - start, LONGEST)
         value = FNV_START
         for i in range(start, end):
             value = np.uint32((value ^ np.uint32(np.int32(np.int8(words[i])))) * FNV_PRIME)
@@ -153,4 +167,4 @@ def _index(
         while slots[at] != 0:
             at = (at + 1) & (size - 1)
         slots[at] = word + 1
-    return heads, slots
+    return heads, tails, lengths, slots
