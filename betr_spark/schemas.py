@@ -52,6 +52,8 @@ DUPLICATES = (
     f"{DOC_ID} string, {KEPT_DOC_ID} string, {KIND} string, {SIMILARITY} float, {COMPONENT_ID} string, "
     f"{COMPONENT_SIZE} bigint"
 )
+INVALID_UTF8, NOT_UTF8 = "invalid_utf8", "the text is not UTF-8"  # a reason that two places give, and its detail
+ROW_BYTES = 10_000  # of a row's JSON
 QUARANTINE = f"{REASON} string, {DETAIL} string, {ROW} string, {INPUT_FILE} string"
 QUARANTINE_COLUMNS = (REASON, DETAIL, ROW, INPUT_FILE)
 SELECTED_COLUMNS = (RANK, DOC_ID, TEXT, SOURCE, SCORE, LOGIT, N_TOKENS)

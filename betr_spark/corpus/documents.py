@@ -7,9 +7,8 @@ from pyspark.sql import types as T
 from betr_spark import files, tables
 from betr_spark.config import InputConfig
 from betr_spark.errors import DataError
-from betr_spark.schemas import DETAIL, DOC_ID, INPUT_FILE, REASON, ROW, SOURCE, TEXT
+from betr_spark.schemas import DETAIL, DOC_ID, INPUT_FILE, INVALID_UTF8, NOT_UTF8, REASON, ROW, ROW_BYTES, SOURCE, TEXT
 
-_ROW_BYTES = 10_000
 _REASON = "_betr_spark_reason"  # while the input's own columns, of any name, are still there
 _NEVER_TOO_OLD = "36500d"
 _JSON_BYTES = 20_000_000  # a longer string is no JSON to Spark's parser
@@ -36,15 +35,20 @@ def read_documents(spark: SparkSession, source: InputConfig) -> DataFrame:
 
 
 def stream_documents(spark: SparkSession, source: InputConfig, schema: T.StructType) -> DataFrame:
-    """Follow the corpus as a stream of the same shape as `read_documents`: new files (or Delta appends) only."""
+    """Follow the corpus as a stream of the same shape as `read_documents`: new files (or Delta appends) only.
+
+    Whether a text is UTF-8 is left to the pass over it, which sees every byte anyway (Spark's own look costs as much as the
+    reading); so `input_file` stands in every row.
+    """
     if source.format == "delta":
-        return _with_reasons(tables.input_stream(spark, source.path, max_bytes=source.max_batch_bytes), source)
+        rows = tables.input_stream(spark, source.path, max_bytes=source.max_batch_bytes)
+        return _with_reasons(rows, source, leave_utf8=True)
     kind = "text" if source.format == "json" else source.format
     reader = spark.readStream.format(kind).schema(schema).option("maxBytesPerTrigger", str(source.max_batch_bytes))
     reader = reader.option("maxFileAge", _NEVER_TOO_OLD)  # or Spark passes over a new file with an old time, for good
     # A streaming source takes folders and globs; a pattern that fits one file alone makes a file a glob.
     path = f"{source.path[:-1]}[{source.path[-1]}]" if files.is_file(spark, source.path) else source.path
-    return _with_reasons(reader.load(path), source)
+    return _with_reasons(reader.load(path), source, leave_utf8=True)
 
 
 def read_ids(spark: SparkSession, source: InputConfig) -> DataFrame:
@@ -60,7 +64,7 @@ def check_unique(ids: DataFrame, where: str) -> None:
         raise DataError(f"{where}: duplicate ids, for example {examples}; ids must be unique")
 
 
-def _with_reasons(rows: DataFrame, source: InputConfig) -> DataFrame:
+def _with_reasons(rows: DataFrame, source: InputConfig, *, leave_utf8: bool = False) -> DataFrame:
     if source.format == "json":
         parsed = rows.where(F.trim("value") != "").withColumn("json", F.expr("try_parse_json(value)"))
         found, text_type = (
@@ -68,7 +72,7 @@ def _with_reasons(rows: DataFrame, source: InputConfig) -> DataFrame:
             F.expr(f"schema_of_variant(try_variant_get(json, '{_path(source.text)}', 'variant'))"),
         )
         invalid = [
-            (~F.is_valid_utf8("value"), "invalid_utf8", F.lit("the line is not UTF-8")),
+            (~F.is_valid_utf8("value"), INVALID_UTF8, F.lit("the line is not UTF-8")),
             (
                 F.col("json").isNull() & (F.octet_length("value") > _JSON_BYTES),
                 "text_too_long",
@@ -90,7 +94,8 @@ def _with_reasons(rows: DataFrame, source: InputConfig) -> DataFrame:
         *invalid,
         (text.isNull(), "null_text", F.lit(f"{source.text} is null")),
         (doc_id.isNull() | (doc_id == ""), "null_id", F.lit(f"{source.id} is null or empty")),
-        (~F.is_valid_utf8(text) | ~F.is_valid_utf8(doc_id), "invalid_utf8", F.lit("the id or the text is not UTF-8")),
+        (~F.is_valid_utf8(doc_id), INVALID_UTF8, F.lit("the id is not UTF-8")),
+        *([] if leave_utf8 else [(~F.is_valid_utf8(text), INVALID_UTF8, F.lit(NOT_UTF8))]),
         (
             n_bytes > source.max_text_bytes,
             "text_too_long",
@@ -114,8 +119,8 @@ def _with_reasons(rows: DataFrame, source: InputConfig) -> DataFrame:
         *carried,
         F.col(_REASON).alias(REASON),
         F.when(bad, detail).alias(DETAIL),
-        F.when(bad, F.substring(F.make_valid_utf8(as_json), 1, _ROW_BYTES)).alias(ROW),
-        F.when(bad, file).alias(INPUT_FILE),
+        F.when(bad, F.substring(F.make_valid_utf8(as_json), 1, ROW_BYTES)).alias(ROW),
+        (file if leave_utf8 else F.when(bad, file)).alias(INPUT_FILE),
     )
 
 

@@ -194,3 +194,43 @@ def behind_eight(
         n += np.uint64(lengths[t] > 8)
     n_long = np.int64(n)
     return long[:n_long], tail_starts[:n_long], tail_lengths[:n_long]
+
+
+@jit
+def _utf8_length(data: NDArray[np.uint8], i: int, end: int) -> int:
+    """Bytes (2 to 4) of the character at a byte >= 0x80; 0 where it is no UTF-8 (RFC 3629: none too long, no surrogates)."""
+    b = data[i]
+    length = 0 if b < 0xC2 or b > 0xF4 else 2 if b < 0xE0 else 3 if b < 0xF0 else 4
+    if length == 0 or i + length > end:
+        return 0
+    least = 0xA0 if b == 0xE0 else 0x90 if b == 0xF0 else 0x80
+    most = 0x9F if b == 0xED else 0x8F if b == 0xF4 else 0xBF
+    if data[i + 1] < least or data[i + 1] > most:
+        return 0
+    for k in range(2, length):
+        if data[i + k] & 0xC0 != 0x80:
+            return 0
+    return length
+
+
+@jit
+def valid_utf8(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.bool_]:
+    """Tell of each document whether it is UTF-8; `data` and `offsets` as everywhere, bool [n]."""
+    valid = np.ones(len(offsets) - 1, np.bool_)
+    for document in range(len(offsets) - 1):
+        i, end = offsets[document], offsets[document + 1]
+        while i < end and valid[document]:
+            stop = min(i + 64, end)
+            together = np.uint8(0)
+            for b in data[i:stop]:
+                together |= b
+            if together < 0x80:
+                i = stop
+                continue
+            while i < stop:
+                length = 1 if data[i] < 0x80 else _utf8_length(data, i, end)
+                if length == 0:
+                    valid[document] = False
+                    break
+                i += length
+    return valid

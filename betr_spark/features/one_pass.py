@@ -1,5 +1,6 @@
 """The one pass over the text: an Arrow batch of documents in, a narrow batch of features out."""
 
+import json
 from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
@@ -7,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from betr_spark.corpus.kernel import valid_utf8
 from betr_spark.features.buffers import string_buffers
 from betr_spark.features.hashing import content_hashes
 from betr_spark.features.minhash import MinHasher
@@ -16,11 +18,14 @@ from betr_spark.schemas import (
     DETAIL,
     DOC_ID,
     INPUT_FILE,
+    INVALID_UTF8,
     N_BYTES,
     N_TOKENS,
     N_WORDS,
+    NOT_UTF8,
     REASON,
     ROW,
+    ROW_BYTES,
     SIGNATURE,
     SOURCE,
     TEXT,
@@ -30,7 +35,7 @@ from betr_spark.scorer.kernel import score
 from betr_spark.scorer.table import Bank
 
 Batches = Iterator[pa.RecordBatch]
-_PASSED_ON = (DOC_ID, SOURCE, REASON, DETAIL, ROW, INPUT_FILE)
+_PASSED_ON = (DOC_ID, SOURCE, REASON, DETAIL, ROW)
 
 
 def one_pass(
@@ -39,7 +44,8 @@ def one_pass(
     """Build the function for mapInArrow.
 
     It takes doc_id, source, text, reason, detail, row, input_file, and gives the columns of `features` and the last four.
-    A row with a reason has null text; its features mean nothing, and the caller keeps it out of `features`.
+    A row with a reason has null text; a text that is not UTF-8 is given its reason here. The features of such rows mean
+    nothing, and the caller keeps them out of `features`.
 
     Args:
         hasher: the sketch.
@@ -73,6 +79,7 @@ def features_of(
     words = pa.array(n_words, pa.int32())
     columns = {
         **{name: batch.column(name) for name in _PASSED_ON},
+        **_quarantine(batch, data, offsets),
         N_BYTES: pa.array(np.diff(offsets).astype(np.int32)),
         N_WORDS: words,
         N_TOKENS: words,
@@ -91,6 +98,27 @@ def output_columns(scorers: Sequence[str]) -> list[str]:
     """Names and order of what `features_of` gives."""
     fixed = [DOC_ID, SOURCE, N_BYTES, N_WORDS, N_TOKENS, CONTENT_HASH, BANDS, SIGNATURE]
     return [*fixed, *(logit_column(name) for name in scorers), REASON, DETAIL, ROW, INPUT_FILE]
+
+
+def _quarantine(batch: pa.RecordBatch, data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> dict[str, pa.Array]:
+    """Columns that change by what only the pass sees: which texts are not UTF-8. `input_file` stays where there is a reason."""
+    reason, valid = batch.column(REASON), valid_utf8(data, offsets)
+    changed: dict[str, pa.Array] = {}
+    if not valid.all():
+        wrong = pa.array(~valid)
+        rows: list[str | None] = [None] * len(valid)
+        for i in np.flatnonzero(~valid):  # few
+            start = data[offsets[i] : offsets[i + 1]][:ROW_BYTES].tobytes()
+            row = {name: batch.column(name)[i].as_py() for name in (DOC_ID, SOURCE)}
+            rows[i] = json.dumps({**row, TEXT: start.decode(errors="replace")}, ensure_ascii=False)[:ROW_BYTES]
+        reason = pc.if_else(wrong, INVALID_UTF8, reason)
+        changed = {
+            REASON: reason,
+            DETAIL: pc.if_else(wrong, NOT_UTF8, batch.column(DETAIL)),
+            ROW: pc.if_else(wrong, pa.array(rows, pa.string()), batch.column(ROW)),
+        }
+    file = pc.if_else(pc.is_null(reason), pa.scalar(None, batch.column(INPUT_FILE).type), batch.column(INPUT_FILE))
+    return {**changed, INPUT_FILE: file}
 
 
 def _binary(rows: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None) -> pa.Array:

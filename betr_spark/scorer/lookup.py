@@ -55,23 +55,26 @@ class Tokens(NamedTuple):
     hashes: NDArray[np.uint32]
 
 
+def tokenise(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> tuple[NDArray[np.int64], Tokens]:
+    """Cut documents into tokens; the first one of each document, and the end, int64 [n + 1]. Starts count from offsets[0]."""
+    base = int(offsets[0])
+    first, starts, lengths = token_runs(_marks(data, offsets), offsets, 1)
+    heads = _heads(data, base, first, starts, lengths)
+    long, tails = _tails(data, base, starts, lengths)
+    hashes = _hashes(data, base, starts, lengths, heads, long, tails)
+    return first, Tokens(starts, lengths, heads, long, tails, hashes)
+
+
 def look_up(data: NDArray[np.uint8], offsets: NDArray[np.int64], banks: Sequence[Bank]) -> Features:
     """Tokenise documents and find their words and n-grams in each bank; see `kernel.score` for the arguments."""
     firsts: list[NDArray[np.int64]] = [np.zeros(1, np.int64)]
     found: list[list[NDArray[np.int32]]] = [[] for _ in banks]
     grams: list[list[NDArray[np.int32]]] = [[] for _ in banks]
     for a, b in slices(offsets, _BYTES_AT_ONCE):
-        part, base = offsets[a : b + 1], int(offsets[a])
-        first, starts, lengths = token_runs(_marks(data, part), part, 1)
+        first, tokens = tokenise(data, offsets[a : b + 1])
         firsts.append(first[1:] + firsts[-1][-1])
-        if banks:
-            heads = _heads(data, base, first, starts, lengths)
-            long, tails = _tails(data, base, starts, lengths)
-            tokens = Tokens(
-                starts, lengths, heads, long, tails, _hashes(data, base, starts, lengths, heads, long, tails)
-            )
         for k, bank in enumerate(banks):
-            found[k].append(_find(data, base, tokens, bank.vocabulary))
+            found[k].append(_find(data, int(offsets[a]), tokens, bank.vocabulary))
             grams[k].append(_buckets(tokens.hashes, bank.word_ngrams, max(1, len(bank.bucket_weights))))
     words, buckets = [np.concatenate(parts) for parts in found], [np.concatenate(parts, axis=1) for parts in grams]
     return Features(np.concatenate(firsts), words, buckets)

@@ -4,9 +4,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from betr_spark.corpus.kernel import token_runs
+from betr_spark.corpus.kernel import token_runs, valid_utf8
 from betr_spark.corpus.text import prepare
-from betr_spark.scorer.kernel import _heads_and_hashes, _marks
+from betr_spark.scorer.lookup import _marks, tokenise
 from betr_spark.scorer.table import fnv1a
 
 PIECES = ["__label__", "__label__1", "</s>", "_", "<", "/", "s>", "a", "b", "é", "漢", "😀", "\u200b", "</s>x"]
@@ -48,8 +48,7 @@ def test_the_kernel_finds_the_same_tokens_in_raw_bytes(documents: list[str]) -> 
     encoded = [text.encode("utf-8", "replace") for text in documents]
     data = np.frombuffer(b"".join(encoded), np.uint8)
     offsets = np.cumsum([0, *map(len, encoded)]).astype(np.int64)
-    first, starts, lengths = token_runs(_marks(data, offsets), offsets, 1)
-    _, hashes = _heads_and_hashes(data, 0, first, starts, lengths)
+    first, (starts, lengths, _, _, _, hashes) = tokenise(data, offsets)
     for index, raw in enumerate(encoded):
         wanted = [token.encode() for token in plain_tokens(raw.decode())]
         found = range(first[index], first[index + 1])[:-1]  # `</s>` closes each document that has a word
@@ -65,3 +64,27 @@ def test_any_bytes_are_tokenised_within_bounds(raw: bytes) -> None:
     n = first[1]
     assert np.all(starts[:n] >= 0)
     assert np.all(starts[:n] + lengths[:n] <= len(raw))
+
+
+@given(
+    st.lists(st.one_of(st.binary(max_size=90), st.text(max_size=40).map(lambda t: t.encode("utf-8", "surrogatepass"))))
+)
+def test_valid_utf8_is_what_python_decodes(documents: list[bytes]) -> None:
+    def decodes(document: bytes) -> bool:
+        try:
+            document.decode()
+        except UnicodeDecodeError:
+            return False
+        return True
+
+    offsets = np.cumsum([0, *map(len, documents)], dtype=np.int64)
+    found = valid_utf8(np.frombuffer(b"".join(documents), np.uint8), offsets)
+    assert found.tolist() == [decodes(document) for document in documents]
+
+
+def test_every_lead_and_second_byte() -> None:
+    for lead in range(0x80, 0x100):
+        documents = [
+            bytes([lead, second, *rest]) for second in range(256) for rest in ([], [0x80], [0x80, 0xBF], [0x7F])
+        ]
+        test_valid_utf8_is_what_python_decodes.hypothesis.inner_test(documents)

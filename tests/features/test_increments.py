@@ -1,5 +1,6 @@
 """The features stage alone, on a scorer made by hand: hashed ids, quarantine, Delta sources, duplicate ids."""
 
+import json
 import os
 import shutil
 from collections import Counter
@@ -7,6 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from conftest import write_parquet
 
@@ -166,3 +169,17 @@ def test_scores_come_from_the_folded_table(spark: Any, tmp_path: Path) -> None:
     assert found["c"]["n_words"] == 0
     assert found["a"]["bands"] == []
     assert found["a"]["signature"] is None
+
+
+def test_a_text_that_is_not_utf8_is_quarantined_by_the_pass(spark: Any, tmp_path: Path) -> None:
+    config = configured(spark, tmp_path, id="id")
+    (tmp_path / "docs").mkdir()
+    texts = pa.array([b"good one", b"bad \xff\xfe", None, "gr\u00fc\u00dfe".encode()], pa.binary()).view(pa.string())
+    table = pa.table({"id": ["a", "b", "c", "d"], "source": ["s"] * 4, "text": texts})
+    pq.write_table(table, tmp_path / "docs/part-0.parquet")
+    found = run(spark, config)
+    assert (found.rows_in, found.rows_out, found.dropped) == (4, 2, {"invalid_utf8": 1, "null_text": 1})
+    bad = {row["reason"]: row for row in rows(spark, config, "quarantine")}
+    assert json.loads(bad["invalid_utf8"]["row"]) == {"doc_id": "b", "source": "s", "text": "bad \ufffd\ufffd"}
+    assert bad["invalid_utf8"]["detail"] == "the text is not UTF-8"
+    assert all(row["input_file"].endswith("part-0.parquet") for row in bad.values())
