@@ -40,8 +40,8 @@ lint: setup ## ruff and mypy --strict
 e2e: package ## a real master and two workers, spark-submit with the packaged environment, compared with local mode
 	$(BIN)/python tests/e2e.py --environment dist/betr-spark-env.tar.gz
 
-bench: setup ## the direction of the selection on ../shared/data (benchmarks/direction.py)
-	$(BIN)/python benchmarks/direction.py
+bench: setup ## what the one pass costs, beside Spark's floor and other tools; writes benchmarks/RESULTS.md
+	$(BIN)/python benchmarks/one_pass.py --output benchmarks/RESULTS.md
 
 # Left out of the archive: what a CPU encoder never opens (Triton, cuDNN's engines, headers), 1.9 of 7.2 GB.
 UNPACKED := --exclude '*/site-packages/triton/*' --exclude '*/nvidia/cudnn/lib/libcudnn_engines_*' \

@@ -31,7 +31,7 @@ from betr_spark.features.hashing import content_hashes
 from betr_spark.features.minhash import MinHasher, estimated_similarity
 from betr_spark.scorer.fold import fold
 from betr_spark.scorer.kernel import score
-from betr_spark.scorer.table import NgramTable, stack
+from betr_spark.scorer.table import NgramTable, map_banks, stack, write_banks
 from betr_spark.scorer.train import NEGATIVE, PAPER, POSITIVE
 
 DOCUMENTS = Path(__file__).parents[1].parent / "shared/data/corpus/documents.parquet"
@@ -100,8 +100,12 @@ def rows(column: pa.Array, model_file: Path, table: NgramTable) -> tuple[list[Ro
     data, offsets = string_buffers(column)
     few = column.slice(0, SLOW_DOCUMENTS).to_pylist()
     n_bytes, n_few = int(offsets[-1] - offsets[0]), sum(len(text.encode()) for text in few)
+    few_data, few_offsets = string_buffers(pa.array(few))
     model = fasttext.load_model(str(model_file))
-    banks = {count: stack([table] * count) for count in (1, 4, 8)}
+    banks = {}
+    for count in (1, 4, 8):  # as they come to a worker
+        places = write_banks(stack([table] * count), model_file.parent)
+        banks[count] = map_banks(places, model_file.parent / places.name)
     prepared = [prepare(text) + "\n" for text in few]
 
     def shingles(text: str) -> list[str]:
@@ -128,8 +132,9 @@ def rows(column: pa.Array, model_file: Path, table: NgramTable) -> tuple[list[Ro
         return loaded
 
     def load_ours() -> object:
-        loaded = stack([NgramTable.from_arrays({name: np.array(value) for name, value in table.arrays().items()})])
-        score(data, offsets, loaded)
+        places = write_banks(stack([table]), model_file.parent)
+        loaded = map_banks(places, model_file.parent / places.name)
+        score(few_data, few_offsets, loaded)
         return loaded
 
     mb = {
@@ -141,7 +146,6 @@ def rows(column: pa.Array, model_file: Path, table: NgramTable) -> tuple[list[Ro
         "datasketch": n_few / seconds(datasketch),
         "rensa": n_few / seconds(rensa),
     }
-    few_data, few_offsets = string_buffers(pa.array(few))
     logits = score(few_data, few_offsets, banks[1])[1][:, 0].astype(np.float64)
     worst = np.abs(1 / (1 + np.exp(-logits)) - np.array(predict(model))).max()
     ours, theirs = memory_of(load_ours), memory_of(load_theirs)

@@ -21,24 +21,28 @@ def input_fingerprint(spark: SparkSession, source: InputConfig) -> str:
     return files.fingerprint(files.listing(spark, source.path))
 
 
-def read_documents(spark: SparkSession, source: InputConfig) -> DataFrame:
+def read_documents(spark: SparkSession, source: InputConfig, *, leave_utf8: bool = False) -> DataFrame:
     """Read the corpus: doc_id, source, text, carried columns, reason, detail, row, input_file.
 
     `reason` is null on a row that can be used; otherwise it says why not (null_id, null_text, text_not_a_string,
     invalid_json, invalid_utf8, text_too_long), `row` holds the row as JSON, cut at 10 kB, and its text is null.
+
+    With `leave_utf8`, whether a text is UTF-8 is left to the pass over it, which sees every byte anyway (Spark's own look
+    costs half of the reading); then `input_file` stands in every row.
     """
     if source.format == "delta":
-        return _with_reasons(tables.read(spark, source.path), source)
-    if source.format == "parquet":
-        return _with_reasons(spark.read.option("mergeSchema", "true").parquet(source.path), source)
-    return _with_reasons(spark.read.text(source.path), source)
+        rows = tables.read(spark, source.path)
+    elif source.format == "parquet":
+        rows = spark.read.option("mergeSchema", "true").parquet(source.path)
+    else:
+        rows = spark.read.text(source.path)
+    return _with_reasons(rows, source, leave_utf8=leave_utf8)
 
 
 def stream_documents(spark: SparkSession, source: InputConfig, schema: T.StructType) -> DataFrame:
     """Follow the corpus as a stream of the same shape as `read_documents`: new files (or Delta appends) only.
 
-    Whether a text is UTF-8 is left to the pass over it, which sees every byte anyway (Spark's own look costs as much as the
-    reading); so `input_file` stands in every row.
+    Whether a text is UTF-8 is left to the pass over it.
     """
     if source.format == "delta":
         rows = tables.input_stream(spark, source.path, max_bytes=source.max_batch_bytes)

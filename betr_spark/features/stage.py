@@ -10,7 +10,6 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from pyspark import Broadcast
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -69,20 +68,16 @@ def run(spark: SparkSession, config: Config) -> list[StageRun]:
     schema = input_schema(spark, config.input)
     names = list(config.trained_scorers())
     folded = [artifact.load(spark, config.table(f"scorers/{name}"), name).table for name in names]
-    shared = spark.sparkContext.broadcast(stack(folded))
-    transform = _transform(config, names, shared)
+    transform = _transform(config, names, artifact.ship(spark, stack(folded)))
     settings_key = _settings_key(spark, config).key
     checkpoint = _checkpoint(spark, config, settings_key)
     try:
-        try:
-            rows_new = _follow(spark, config, schema, checkpoint, transform)
-        except StreamingQueryException as error:
-            if config.input.format != "delta" or not re.search(_CHANGED_SOURCE, str(error)):
-                raise
-            checkpoint = _checkpoint(spark, config, settings_key, why="rows of the source were changed or deleted")
-            rows_new = _follow(spark, config, schema, checkpoint, transform)
-    finally:
-        shared.destroy()
+        rows_new = _follow(spark, config, schema, checkpoint, transform)
+    except StreamingQueryException as error:
+        if config.input.format != "delta" or not re.search(_CHANGED_SOURCE, str(error)):
+            raise
+        checkpoint = _checkpoint(spark, config, settings_key, why="rows of the source were changed or deleted")
+        rows_new = _follow(spark, config, schema, checkpoint, transform)
     progress = _progress(spark, path, checkpoint)
     done = _summary(spark, config, clock, progress, rows_new)
     metadata = done.to_json(checkpoint=checkpoint, copies=progress["copies"], batch=progress["batch"])
@@ -122,10 +117,10 @@ def _follow(
     return writer.rows_new
 
 
-def _transform(config: Config, names: list[str], shared: Broadcast[list[Bank]]) -> Callable[[DataFrame], DataFrame]:
+def _transform(config: Config, names: list[str], banks: Callable[[], list[Bank]]) -> Callable[[DataFrame], DataFrame]:
     sketch = MinHasher(**config.minhash.model_dump())
     schema = f"{schemas.features_schema(names)}, {schemas.QUARANTINE}"
-    run_pass = one_pass(sketch, names, lambda: shared.value)
+    run_pass = one_pass(sketch, names, banks)
     return lambda documents: documents.mapInArrow(run_pass, schema)
 
 

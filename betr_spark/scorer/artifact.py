@@ -1,17 +1,24 @@
-"""The scorer on disk: `scorers/NAME/tables-SHA.npz` (folded arrays) and `scorer.json` beside it, written last."""
+"""The scorer on disk, and its way to the executors.
 
+`scorers/NAME/tables-SHA.npz` holds the folded arrays, `scorer.json` beside it is written last.
+"""
+
+import functools
 import hashlib
 import io
 import json
-from collections.abc import Mapping
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
+from pyspark import SparkFiles
 from pyspark.sql import SparkSession
 
 from betr_spark import files
 from betr_spark.errors import ArtifactError
-from betr_spark.scorer.table import NgramTable
+from betr_spark.scorer.table import Bank, NgramTable, map_banks, write_banks
 
 
 class Scorer(NamedTuple):
@@ -83,3 +90,17 @@ def load(spark: SparkSession, folder: str, name: str) -> Scorer:
             f"{folder}/{about['arrays']}: sha256 differs from scorer.json; `betr-spark train --again` mends it"
         )
     return Scorer(name, table, about)
+
+
+@functools.cache
+def _shipped() -> "tempfile.TemporaryDirectory[str]":
+    """Folder of the files that executors fetch for as long as the driver lives."""
+    return tempfile.TemporaryDirectory(prefix="betr-spark-")
+
+
+def ship(spark: SparkSession, banks: Sequence[Bank]) -> Callable[[], list[Bank]]:
+    """Send banks to every executor once; what is returned maps them, in a Python worker, into memory that workers share."""
+    folder = Path(_shipped().name)
+    places = write_banks(banks, folder)
+    spark.sparkContext.addFile(str(folder / places.name))
+    return lambda: map_banks(places, Path(SparkFiles.get(places.name)))

@@ -1,8 +1,10 @@
 """The scoring kernel against a plain Python account of fastText's features, on raw bytes of any kind."""
 
+import dataclasses
 import io
 import math
 import os
+import pickle
 import subprocess
 import sys
 import zipfile
@@ -16,7 +18,7 @@ from hypothesis import strategies as st
 from betr_spark.corpus.text import prepare
 from betr_spark.scorer import kernel
 from betr_spark.scorer.kernel import score
-from betr_spark.scorer.table import NgramTable, fnv1a, stack
+from betr_spark.scorer.table import NgramTable, fnv1a, map_banks, stack, write_banks
 
 WORDS = ["</s>", "a", "b", "é", "漢字", "s>", "label__1", "costarring", "liquid", "a" * 40]
 OTHERS = ["unknown", "__label__1", "</s>", "x</s>", "__label", "😀", "\u200b", "aa", "</s>x"]
@@ -160,7 +162,7 @@ def test_a_table_outlives_an_npz() -> None:
 
 @pytest.mark.parametrize("writable", [True, False])
 def test_kernels_run_from_a_zip(tmp_path: Path, writable: bool) -> None:
-    """Spark ships code as a zip, and an executor may have no home: Numba then has no place for its cache."""
+    """Spark ships code as a zip, and an executor may have no home: the cache then lies in the temporary folder."""
     package = Path(kernel.__file__).parents[1]
     with zipfile.ZipFile(tmp_path / "code.zip", "w") as archive:
         for name in ("__init__.py", "corpus", "scorer", "features"):
@@ -170,12 +172,35 @@ def test_kernels_run_from_a_zip(tmp_path: Path, writable: bool) -> None:
         "import numpy as np, betr_spark.features.minhash, betr_spark.scorer.kernel as k; print(k.__file__); "
         "print(k.score(np.frombuffer(b'a b', np.uint8), np.array([0, 3]), [])[0][0])"
     )
-    home = str(tmp_path) if writable else os.devnull
+    home, temporary = str(tmp_path / "home") if writable else os.devnull, tmp_path / "temporary"
+    temporary.mkdir()
     environment = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"}
-    environment |= {"PYTHONPATH": str(tmp_path / "code.zip"), "HOME": home, "XDG_CACHE_HOME": home}
+    environment |= {
+        "PYTHONPATH": str(tmp_path / "code.zip"),
+        "HOME": home,
+        "XDG_CACHE_HOME": home,
+        "TMPDIR": str(temporary),
+    }
     done = subprocess.run(
         [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
     )
     where, count = done.stdout.split()
     assert ".zip" in where
     assert count == "2"
+    assert list((tmp_path / "home" if writable else temporary).rglob("*.nbc"))
+
+
+def test_banks_mapped_from_a_file_are_the_same_and_aligned(tmp_path: Path) -> None:
+    tables = [table(), table(), dataclasses.replace(table(), word_ngrams=1, bucket_weights=np.empty(0, np.float32))]
+    banks = stack(tables)
+    places = write_banks(banks, tmp_path)
+    assert write_banks(banks, tmp_path) == places
+    mapped = map_banks(pickle.loads(pickle.dumps(places)), tmp_path / places.name)
+    assert [path.name for path in tmp_path.iterdir()] == [places.name]
+    text = np.frombuffer(b"some words that the table knows and some that it does not", np.uint8)
+    offsets = np.array([0, 20, len(text)], np.int64)
+    assert np.array_equal(score(text, offsets, mapped)[1], score(text, offsets, banks)[1], equal_nan=True)
+    for bank in mapped:
+        assert bank.bucket_weights.ctypes.data % 64 == 0
+        assert bank.word_weights.ctypes.data % 64 == 0
+    assert write_banks(stack(tables[:1]), tmp_path).name != places.name
