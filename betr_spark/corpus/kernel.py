@@ -183,9 +183,10 @@ def first_eight(data: NDArray[np.uint8], at: int, length: int) -> np.uint64:
 
 @jit
 def heads_of(
-    data: NDArray[np.uint8], base: int, starts: NDArray[np.int32], lengths: NDArray[np.int32], n_runs: int
+    data: NDArray[np.uint8], base: int, starts: NDArray[np.int32], lengths: NDArray[np.int32]
 ) -> NDArray[np.uint64]:
     """Give the first eight bytes of each run, little-endian, zeroes behind a shorter run, uint64 [n_runs]."""
+    n_runs = len(starts)
     heads = np.empty(n_runs, np.uint64)
     n_inner = n_runs  # of these, eight bytes can be read at once: compilers make one load of it
     while n_inner > 0 and base + starts[n_inner - 1] + 8 > len(data):

@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from betr_spark.corpus.kernel import jit
+from betr_spark.corpus.kernel import first_eight, jit
 
 _C1 = np.uint64(0x87C37B91114253D5)
 _C2 = np.uint64(0x4CF5AD432745937F)
@@ -27,14 +27,6 @@ def mix(x: np.uint64) -> np.uint64:
 
 
 @jit
-def _word(data: NDArray[np.uint8], at: int, count: int) -> np.uint64:
-    value = np.uint64(0)
-    for k in range(count):
-        value |= np.uint64(data[at + k]) << np.uint64(8 * k)
-    return value
-
-
-@jit
 def content_hashes(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.uint8]:
     """128-bit hash of each document's bytes, seed 0, little-endian halves.
 
@@ -52,17 +44,20 @@ def content_hashes(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArr
         length = end - start
         h1, h2 = np.uint64(0), np.uint64(0)
         for block in range(length // 16):
-            at = start + 16 * block
-            k1, k2 = _word(data, at, 8), _word(data, at + 8, 8)
+            at = np.uint64(start + 16 * block)
+            k1, k2 = np.uint64(0), np.uint64(0)
+            for k in range(8):  # compilers make one load of each
+                k1 |= np.uint64(data[at + np.uint64(k)]) << np.uint64(8 * k)
+                k2 |= np.uint64(data[at + np.uint64(8 + k)]) << np.uint64(8 * k)
             h1 ^= np.uint64(rotate_left(np.uint64(k1 * _C1), 31) * _C2)
             h1 = np.uint64(np.uint64(rotate_left(h1, 27) + h2) * _5 + _N1)
             h2 ^= np.uint64(rotate_left(np.uint64(k2 * _C2), 33) * _C1)
             h2 = np.uint64(np.uint64(rotate_left(h2, 31) + h1) * _5 + _N2)
-        at, rest = start + 16 * (length // 16), length % 16
+        tail, rest = start + 16 * (length // 16), length % 16
         if rest > 8:
-            h2 ^= np.uint64(rotate_left(np.uint64(_word(data, at + 8, rest - 8) * _C2), 33) * _C1)
+            h2 ^= np.uint64(rotate_left(np.uint64(first_eight(data, tail + 8, rest - 8) * _C2), 33) * _C1)
         if rest > 0:
-            h1 ^= np.uint64(rotate_left(np.uint64(_word(data, at, min(rest, 8)) * _C1), 31) * _C2)
+            h1 ^= np.uint64(rotate_left(np.uint64(first_eight(data, tail, min(rest, 8)) * _C1), 31) * _C2)
         h1 ^= np.uint64(length)
         h2 ^= np.uint64(length)
         h1 += h2

@@ -62,8 +62,8 @@ class MinHasher:
         for a, b in slices(offsets, _BYTES_AT_ONCE):
             part = offsets[a : b + 1]
             first, starts, lengths = token_runs(_marks(data, part), part, 0)
-            shingles = _shingles(data, offsets[a], starts, lengths, first[-1], self.ngram)
-            n_shingles[a:b] = _sketch(first, shingles, self.ngram, self.seed, signatures[a:b])
+            shingles = _shingles(data, offsets[a], starts, lengths, self.ngram, self.seed)
+            n_shingles[a:b] = _sketch(first, shingles, self.ngram, signatures[a:b])
         return MinHashes(signatures, _band_keys(signatures, self.bands, self.rows), n_shingles)
 
 
@@ -140,14 +140,20 @@ def _lower(eight: np.uint64) -> np.uint64:
 
 @jit
 def _shingles(
-    data: NDArray[np.uint8], base: int, starts: NDArray[np.int32], lengths: NDArray[np.int32], n_tokens: int, ngram: int
+    data: NDArray[np.uint8],
+    base: int,
+    starts: NDArray[np.int32],
+    lengths: NDArray[np.int32],
+    n_tokens: int,
+    ngram: int,
+    seed: int,
 ) -> NDArray[np.uint64]:
     """Hash of the `ngram` tokens from each token on, as if in one document, uint64 [n_tokens]."""
-    hashes = heads_of(data, base, starts, lengths, n_tokens)
+    n_tokens, hashes = len(starts), heads_of(data, base, starts, lengths)
     for t in range(n_tokens):
         hashes[t] = mix(_lower(hashes[t]))
-    long, tail_starts, tail_lengths = behind_eight(starts[:n_tokens], lengths[:n_tokens])
-    tails = heads_of(data, base, tail_starts, tail_lengths, len(long))
+    long, tail_starts, tail_lengths = behind_eight(starts, lengths)
+    tails = heads_of(data, base, tail_starts, tail_lengths)
     for i in range(len(long)):
         value = mix((hashes[long[i]] + _STEP) ^ _lower(tails[i]))
         for at in range(8, tail_lengths[i], 8):
@@ -162,8 +168,9 @@ def _shingles(
         value += hashes[k] * highest
         highest *= _STEP
     highest *= inverse
+    key = mix(np.uint64(seed) * _STEP + np.uint64(1))
     for s in range(n_tokens):
-        shingles[s] = mix(value)
+        shingles[s] = mix(value ^ key)
         value = (value - hashes[s]) * inverse
         if s + ngram < n_tokens:
             value += hashes[s + ngram] * highest
@@ -172,15 +179,18 @@ def _shingles(
 
 @jit
 def _sketch(
-    first: NDArray[np.int64], shingles: NDArray[np.uint64], ngram: int, seed: int, signatures: NDArray[np.uint32]
+    first: NDArray[np.int64], shingles: NDArray[np.uint64], ngram: int, signatures: NDArray[np.uint32]
 ) -> NDArray[np.int32]:
     """Fill the signatures by fast similarity sketching; return the number of shingles.
 
     In each round every shingle throws one value into one of P places, and a place keeps the least value of the first
     round that reached it. After P rounds every shingle throws into the first place, then into the second, and so on, so
     that none stays empty. Two sets agree in a place with probability J, as under P permutations, with less spread.
+
+    A throw takes its place from one half of 64 bits and its value from the other. The second round has those of the first
+    change parts: what is thrown stays independent from shingle to shingle, which is all that J asks for.
     """
-    n_places = signatures.shape[1]
+    n_places, n_high = signatures.shape[1], np.uint64(signatures.shape[1])
     n_shingles = np.zeros(len(first) - 1, np.int32)
     filled, least = np.empty(n_places, np.bool_), np.empty(n_places, np.uint32)
     for document in range(len(first) - 1):
@@ -196,12 +206,21 @@ def _sketch(
                 continue
             if r == 1 and count > 8 * n_places:  # few distinct ones, or the first round would have reached all places
                 own = np.unique(own)
-            key = mix(np.uint64(seed) * _STEP + np.uint64(r + 1))
             least[:] = _ALL_32
-            for s in range(len(own)):
-                value = mix(own[s] ^ key)
-                place = np.int64(((value >> _32) * np.uint64(n_places)) >> _32) if r < n_places else r - n_places
-                least[place] = min(least[place], np.uint32(value & _LOW_32))
+            if r == 0:
+                for shingle in own:
+                    place = ((shingle >> _32) * n_high) >> _32
+                    least[place] = min(least[place], np.uint32(shingle & _LOW_32))
+            elif r == 1:
+                for shingle in own:
+                    place = ((shingle & _LOW_32) * n_high) >> _32
+                    least[place] = min(least[place], np.uint32(shingle >> _32))
+            else:
+                key = mix(_STEP * np.uint64(r))
+                for shingle in own:
+                    value = mix(shingle ^ key)
+                    place = ((value >> _32) * n_high) >> _32 if r < n_places else np.uint64(r - n_places)
+                    least[place] = min(least[place], np.uint32(value & _LOW_32))
             for place in range(n_places):
                 if least[place] != _ALL_32 and not filled[place]:
                     signatures[document, place] = least[place]

@@ -110,9 +110,8 @@ def _heads(
 
     Where `prepare` takes two bytes from the front of a token (`__label__...` and `</s>`), so does this.
     """
-    n_tokens = first[-1]
-    heads = heads_of(data, base, starts, lengths, n_tokens)
-    for t in range(n_tokens):
+    heads = heads_of(data, base, starts, lengths)
+    for t in range(len(heads)):
         lead = heads[t] & np.uint64(0xFF)
         if lead == 0x5F or lead == 0x3C:  # '_' or '<'
             start = base + starts[t]
@@ -138,7 +137,7 @@ def _tails(
 ) -> tuple[NDArray[np.int32], NDArray[np.uint64]]:
     """The tokens of more than eight bytes, and their next eight bytes."""
     long, tail_starts, tail_lengths = behind_eight(starts, lengths)
-    return long, heads_of(data, base, tail_starts, tail_lengths, len(long))
+    return long, heads_of(data, base, tail_starts, tail_lengths)
 
 
 @jit

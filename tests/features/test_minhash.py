@@ -57,6 +57,61 @@ def edited_pairs(count: int, words: int, seed: int) -> list[tuple[str, str]]:
     return pairs
 
 
+def mix(x: int) -> int:
+    for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
+        x = (x ^ (x >> 33)) * factor % 2**64
+    return x ^ (x >> 33)
+
+
+def plain_signature(text: str, hasher: MinHasher) -> list[int] | None:
+    """Fast similarity sketching, value by value, in Python's unbounded integers."""
+    step, hashes = 0x9E3779B97F4A7C15, []
+    for token in tokens(text):
+        eights = [int.from_bytes(token.encode()[i : i + 8], "little") for i in range(0, len(token.encode()), 8)]
+        value = mix(eights[0])
+        for eight in eights[1:]:
+            value = mix((value + step) % 2**64 ^ eight)
+        hashes.append(value)
+    found = {
+        mix(
+            sum(h * step**k for k, h in enumerate(hashes[s : s + hasher.ngram])) % 2**64
+            ^ mix(hasher.seed * step % 2**64 + 1)
+        )
+        for s in range(len(hashes) - hasher.ngram + 1)
+    }
+    places = hasher.n_permutations
+    signature: dict[int, int] = {}
+    for r in range(2 * places if found else 0):
+        thrown: dict[int, int] = {}
+        for shingle in found:
+            value = (
+                shingle
+                if r == 0
+                else (shingle << 32 | shingle >> 32) % 2**64
+                if r == 1
+                else mix(shingle ^ mix(step * r % 2**64))
+            )
+            place = ((value >> 32) * places) >> 32 if r < places else r - places
+            thrown[place] = min(thrown.get(place, 2**32), value % 2**32)
+        signature = {**thrown, **signature}
+    return [signature[place] for place in range(places)] if found else None
+
+
+@given(
+    st.lists(st.text(alphabet=st.sampled_from("aB1 .-\né漢かไ\u200b"), max_size=70), max_size=4),
+    st.integers(1, 5),
+    st.integers(0, 3),
+)
+def test_signatures_are_those_of_a_plain_reference(texts: list[str], ngram: int, seed: int) -> None:
+    hasher = MinHasher(ngram=ngram, bands=3, rows=2, seed=seed)
+    found = sketch([*texts, "Some longwordsthataremorethansixteen " * 9], hasher)
+    for index, text in enumerate([*texts, "some longwordsthataremorethansixteen " * 9]):
+        wanted = plain_signature(text, hasher)
+        assert (found.n_shingles[index] == 0) == (wanted is None)
+        if wanted is not None:
+            assert found.signatures[index].tolist() == wanted
+
+
 @pytest.mark.parametrize("words", [30, 100, 400])
 def test_estimates_lie_within_the_binomial_error(words: int) -> None:
     pairs = edited_pairs(400, words, words)
