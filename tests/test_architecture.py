@@ -25,7 +25,7 @@ def uses(path: Path, package: str) -> bool:
 
 
 def test_no_module_imports_pyspark_and_compiles_kernels() -> None:
-    kernels = [p for p in MODULES if uses(p, "numba") or uses(p, "betr_spark.corpus.kernel")]
+    kernels = [p for p in MODULES if uses(p, "numba") or uses(p, "betr_spark.corpus.jit")]
     assert len(kernels) >= 4
     assert [p.name for p in kernels if uses(p, "pyspark")] == []
 

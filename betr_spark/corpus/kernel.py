@@ -1,59 +1,20 @@
-"""What the kernels share: a JIT that caches where it can, white space in UTF-8, tokens as runs of marked bytes.
+"""What the kernels share: white space and validity of UTF-8, tokens as runs of marked bytes.
 
 The kernels take text apart in bulk, so that the compiler vectorises and the processor seldom guesses a branch wrong: mark every
 byte, find the runs of equal marks, load the first eight bytes of every run, and work on arrays of runs from there on.
 """
 
-import os
-import stat
-import tempfile
-from collections.abc import Callable, Iterator
-from pathlib import Path
-from typing import Any, TypeVar
+from collections.abc import Iterator
 
-import numba
 import numpy as np
 from numba.cpython.unsafe.numbers import trailing_zeros
 from numpy.typing import NDArray
 
-F = TypeVar("F", bound=Callable[..., Any])
+from betr_spark.corpus.jit import jit
+
 ALL_64 = np.uint64(0xFFFFFFFFFFFFFFFF)
 _GATHER, _EACH_BYTE = np.uint64(0x0102040810204080), np.uint64(0x0101010101010101)
 _1, _16, _56 = np.uint64(1), np.uint64(16), np.uint64(56)
-
-
-def jit(function: F) -> F:
-    """Compile without fast-math, so that sums are the same on every machine; cached on disk, once a machine.
-
-    Where neither the code's folder nor the home can be written to (code in an archive, an executor without a home), the
-    cache lies in the temporary folder. It watches a function's own file only: after an edit to a kernel that others call,
-    remove `*.nbi` and `*.nbc`.
-    """
-    cached = _cached(function)
-    if cached is None and (place := _own_temporary_folder()) is not None:
-        os.environ["XDG_CACHE_HOME"] = str(place)
-        cached = _cached(function)
-    return cached or numba.njit(nogil=True)(function)
-
-
-def _cached(function: F) -> F | None:
-    try:
-        compiled = numba.njit(cache=True, nogil=True)(function)
-        place = Path(compiled.stats.cache_path)
-        place.mkdir(parents=True, exist_ok=True)  # for code in a zip Numba itself does not look before the first call
-        return compiled if os.access(place, os.W_OK) else None
-    except (RuntimeError, OSError):
-        return None
-
-
-def _own_temporary_folder() -> Path | None:
-    place = Path(tempfile.gettempdir()) / f"betr-spark-{os.getuid()}"
-    try:
-        place.mkdir(mode=0o700, exist_ok=True)
-        about = place.stat(follow_symlinks=False)
-    except OSError:
-        return None
-    return place if about.st_uid == os.getuid() and stat.S_IMODE(about.st_mode) == 0o700 else None
 
 
 def slices(offsets: NDArray[np.int64], most_bytes: int) -> Iterator[tuple[int, int]]:

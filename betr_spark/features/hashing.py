@@ -3,7 +3,8 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from betr_spark.corpus.kernel import first_eight, jit
+from betr_spark.corpus.jit import jit
+from betr_spark.corpus.kernel import first_eight
 
 _C1 = np.uint64(0x87C37B91114253D5)
 _C2 = np.uint64(0x4CF5AD432745937F)

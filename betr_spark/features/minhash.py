@@ -6,7 +6,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from betr_spark.corpus.kernel import behind_eight, first_eight, heads_of, jit, places, slices, token_runs
+from betr_spark.corpus.jit import jit
+from betr_spark.corpus.kernel import behind_eight, first_eight, heads_of, places, slices, token_runs
 from betr_spark.features.hashing import mix
 
 _BYTES_AT_ONCE = 1 << 17
@@ -140,13 +141,7 @@ def _lower(eight: np.uint64) -> np.uint64:
 
 @jit
 def _shingles(
-    data: NDArray[np.uint8],
-    base: int,
-    starts: NDArray[np.int32],
-    lengths: NDArray[np.int32],
-    n_tokens: int,
-    ngram: int,
-    seed: int,
+    data: NDArray[np.uint8], base: int, starts: NDArray[np.int32], lengths: NDArray[np.int32], ngram: int, seed: int
 ) -> NDArray[np.uint64]:
     """Hash of the `ngram` tokens from each token on, as if in one document, uint64 [n_tokens]."""
     n_tokens, hashes = len(starts), heads_of(data, base, starts, lengths)

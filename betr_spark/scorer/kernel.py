@@ -8,7 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from betr_spark.corpus.kernel import jit, slices
+from betr_spark.corpus.jit import jit
+from betr_spark.corpus.kernel import slices
 from betr_spark.scorer.lookup import look_up
 from betr_spark.scorer.table import Bank
 

@@ -10,11 +10,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from betr_spark.corpus.jit import jit
 from betr_spark.corpus.kernel import (
     behind_eight,
     first_eight,
     heads_of,
-    jit,
     places,
     separator_length,
     slices,

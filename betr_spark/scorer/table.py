@@ -11,7 +11,8 @@ from typing import Any, NamedTuple, Self
 import numpy as np
 from numpy.typing import NDArray
 
-from betr_spark.corpus.kernel import first_eight, jit
+from betr_spark.corpus.jit import jit
+from betr_spark.corpus.kernel import first_eight
 
 FNV_START, FNV_PRIME = np.uint32(2166136261), np.uint32(16777619)
 END_OF_LINE = "</s>"
