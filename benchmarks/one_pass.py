@@ -193,6 +193,8 @@ def main() -> None:
         folder, names, table_file, scratch = json.loads(arguments.child)
         print(json.dumps(spark_rows(Path(folder), names, Path(table_file), Path(scratch))))
         return
+    if not arguments.documents.exists():
+        sys.exit(f"error: --documents: {arguments.documents} does not exist; name a Parquet file with a text column")
     column = texts_of(arguments.documents, arguments.text)
     every = sorted(os.sched_getaffinity(0))[: arguments.cores]
     with tempfile.TemporaryDirectory() as temporary:

@@ -1,0 +1,74 @@
+"""Seconds and memory of the kernels on rows that a crawl may hold: giants, one endless token, millions of empty documents.
+
+    python benchmarks/worst_rows.py
+
+Each case runs in a process of its own; the memory is what the kernels add to the text, at their peak. `input.max_text_bytes`
+(16 MiB) keeps such texts out of a run unless it is raised.
+"""
+
+import multiprocessing
+import resource
+import time
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from betr_spark.corpus.kernel import valid_utf8
+from betr_spark.features.hashing import content_hashes
+from betr_spark.features.minhash import MinHasher
+from betr_spark.scorer.kernel import score
+from betr_spark.scorer.table import NgramTable, stack
+
+Documents = tuple[NDArray[np.uint8], NDArray[np.int64]]
+BANKS = stack([NgramTable.build(["word"], np.ones(1, np.float32), np.ones(2_000_000, np.float32), word_ngrams=2)])
+HASHER = MinHasher(ngram=5, bands=14, rows=8, seed=1)
+PROSE = b"A document of ordinary words, some of them longer than others, and punctuation. "
+
+
+def alone(pattern: bytes, n_bytes: int) -> Documents:
+    """One document of a pattern again and again."""
+    return np.resize(np.frombuffer(pattern, np.uint8), n_bytes), np.array([0, n_bytes], np.int64)
+
+
+def batch(n_bytes: int, each: int) -> Documents:
+    """Documents of equal length."""
+    data, _ = alone(PROSE, n_bytes)
+    return data, np.append(np.arange(0, n_bytes, each), n_bytes)
+
+
+CASES: dict[str, Callable[[], Documents]] = {
+    "one document of 200 MB": lambda: alone(PROSE, 200_000_000),
+    "one token of 50 MB": lambda: alone(b"a", 50_000_000),
+    "100 MB of words of one letter": lambda: alone(b"a ", 100_000_000),
+    "100 MB of NUL": lambda: alone(b"\0", 100_000_000),
+    "100 MB that is no UTF-8": lambda: alone(b"\xe3", 100_000_000),
+    "a batch of 2 GB": lambda: batch(2_147_000_000, 3_000),
+    "a million empty documents": lambda: (np.empty(0, np.uint8), np.zeros(1_000_001, np.int64)),
+}
+
+
+def measure(name: str) -> None:
+    """Run all kernels on a case and print its line."""
+    data, offsets = CASES[name]()
+    before, start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    score(data, offsets, BANKS)
+    HASHER(data, offsets)
+    content_hashes(data, offsets)
+    valid_utf8(data, offsets)
+    added = (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1e3
+    print(f"{name:32} {time.perf_counter() - start:6.1f} s {added:8.0f} MB", flush=True)
+
+
+def main() -> None:
+    """Run the cases one after the other."""
+    small = batch(1_000, 100)
+    score(*small, BANKS), HASHER(*small), content_hashes(*small), valid_utf8(*small)  # compiled before the clock starts
+    for name in CASES:
+        process = multiprocessing.get_context("fork").Process(target=measure, args=(name,))
+        process.start()
+        process.join()
+
+
+if __name__ == "__main__":
+    main()
