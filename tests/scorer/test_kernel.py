@@ -16,7 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from betr_spark.corpus.text import prepare
-from betr_spark.scorer import kernel
+from betr_spark.scorer import kernel, lookup
 from betr_spark.scorer.kernel import score
 from betr_spark.scorer.table import NgramTable, fnv1a, map_banks, stack, write_banks
 
@@ -105,6 +105,7 @@ def test_long_documents_and_many_score_as_each_alone(monkeypatch: pytest.MonkeyP
     assert np.isnan(logits[:, 0]).tolist() == [True, False, False, False, True, False, False, False, True]
     for size in (1, 37, 1 << 30):
         monkeypatch.setattr(kernel, "_BYTES_AT_ONCE", size)
+        monkeypatch.setattr(lookup, "_BYTES_AT_ONCE", size // 2 + 1)
         again = score_all(documents, tables)
         np.testing.assert_array_equal(again[0], n_words)
         np.testing.assert_array_equal(again[1], logits)
