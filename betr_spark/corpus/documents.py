@@ -27,8 +27,8 @@ def read_documents(spark: SparkSession, source: InputConfig, *, leave_utf8: bool
     `reason` is null on a row that can be used; otherwise it says why not (null_id, null_text, text_not_a_string,
     invalid_json, invalid_utf8, text_too_long), `row` holds the row as JSON, cut at 10 kB, and its text is null.
 
-    With `leave_utf8`, whether a text is UTF-8 is left to the pass over it, which sees every byte anyway (Spark's own look
-    costs half of the reading); then `input_file` stands in every row.
+    With `leave_utf8`, whether a text is UTF-8 is left to the pass over it, which sees every byte anyway; then `input_file`
+    stands in every row.
     """
     if source.format == "delta":
         rows = tables.read(spark, source.path)

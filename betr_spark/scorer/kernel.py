@@ -96,10 +96,10 @@ def _means(
             counts[0] += known
         else:
             for m in range(len(buckets)):  # the first column brings the rows into the cache; the others find them there
-                for bucket in buckets[m, a : b - 1 - m]:
+                for bucket in buckets[m, a : max(a, b - 1 - m)]:
                     of_ngrams[0] += bucket_weights[np.uint32(bucket), 0]
             for m in range(len(buckets)):
-                for bucket in buckets[m, a : b - 1 - m]:
+                for bucket in buckets[m, a : max(a, b - 1 - m)]:
                     for k in range(1, n_columns):
                         of_ngrams[k] += bucket_weights[np.uint32(bucket), k]
             for word in words[a:b]:

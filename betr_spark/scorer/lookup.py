@@ -60,8 +60,9 @@ def tokenise(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> tuple[NDArr
     base = int(offsets[0])
     first, starts, lengths = token_runs(_marks(data, offsets), offsets, 1)
     heads = _heads(data, base, first, starts, lengths)
-    long, tails = _tails(data, base, starts, lengths)
-    hashes = _hashes(data, base, starts, lengths, heads, long, tails)
+    long, tail_starts, tail_lengths = behind_eight(starts, lengths)
+    tails = heads_of(data, base, tail_starts, tail_lengths)
+    hashes = _hashes(data, base, starts, lengths, heads, long, tails, tail_lengths)
     return first, Tokens(starts, lengths, heads, long, tails, hashes)
 
 
@@ -132,15 +133,6 @@ def _heads(
 
 
 @jit
-def _tails(
-    data: NDArray[np.uint8], base: int, starts: NDArray[np.int32], lengths: NDArray[np.int32]
-) -> tuple[NDArray[np.int32], NDArray[np.uint64]]:
-    """The tokens of more than eight bytes, and their next eight bytes."""
-    long, tail_starts, tail_lengths = behind_eight(starts, lengths)
-    return long, heads_of(data, base, tail_starts, tail_lengths)
-
-
-@jit
 def _hashes(
     data: NDArray[np.uint8],
     base: int,
@@ -149,13 +141,14 @@ def _hashes(
     heads: NDArray[np.uint64],
     long: NDArray[np.int32],
     tails: NDArray[np.uint64],
+    tail_lengths: NDArray[np.int32],
 ) -> NDArray[np.uint32]:
     """FNV hash of every token."""
     hashes = np.full(len(heads), FNV_START, np.uint32)
     _continue(hashes, heads, lengths)
-    of_long, tail_lengths = np.empty(len(long), np.uint32), np.empty(len(long), np.int32)
+    of_long = np.empty(len(long), np.uint32)
     for i in range(len(long)):
-        of_long[i], tail_lengths[i] = hashes[np.uint32(long[i])], lengths[np.uint32(long[i])] - np.int32(8)
+        of_long[i] = hashes[np.uint32(long[i])]
     _continue(of_long, tails, tail_lengths)
     for i in range(len(long)):
         value, t = of_long[i], np.uint32(long[i])

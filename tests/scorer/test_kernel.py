@@ -112,6 +112,17 @@ def test_long_documents_and_many_score_as_each_alone(monkeypatch: pytest.MonkeyP
     np.testing.assert_allclose(logits[6, 0], plain_logit(documents[6].decode(), tables[0]), rtol=1e-6)
 
 
+@pytest.mark.parametrize("word_ngrams", [2, 3, 4, 5])
+def test_several_scorers_give_what_each_gives_alone_on_short_documents(word_ngrams: int) -> None:
+    documents = [b"a", b"a b", b"", b"b unknown a b a"]  # the first has fewer tokens than an n-gram
+    other = dataclasses.replace(table(word_ngrams), bucket_weights=table(word_ngrams).bucket_weights[::-1].copy())
+    tables = [table(word_ngrams), other]
+    alone = np.column_stack([score_all(documents, [each])[1][:, 0] for each in tables])
+    np.testing.assert_array_equal(score_all(documents, tables)[1], alone)
+    wanted = [plain_logit(document.decode(), tables[0]) for document in documents]
+    np.testing.assert_allclose(alone[:, 0], wanted, rtol=1e-6)
+
+
 def test_offsets_may_begin_and_end_inside_the_buffer() -> None:
     data = np.frombuffer("unknown a b é".encode(), np.uint8)
     n_words, logits = score(data, np.array([8, 10, 10, 11], np.int64), stack([table()]))
