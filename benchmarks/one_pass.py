@@ -3,21 +3,24 @@
     make bench                      # python benchmarks/one_pass.py --output benchmarks/RESULTS.md
     python benchmarks/one_pass.py [--documents FILE.parquet] [--text COLUMN] [--megabytes 400] [--cores 2]
 
-The documents are tiled with new ids to the sizes wanted. All rows are measured in one tree of processes; each is the median
-of three runs after one that is not counted. The floor is a mapInArrow that counts the rows it is given.
+The documents are tiled with new ids to the sizes wanted. All rows are measured in one tree of processes, in turns: one round
+takes every row once, so that a slow minute of a shared machine falls on all of them alike. A speed is the median of the rounds
+after those that are not counted; a ratio is the median of the ratios within a round. The floor is a mapInArrow that counts the
+rows it is given.
 """
 
 import argparse
-import json
+import functools
+import multiprocessing
 import os
 import platform
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +29,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from kernels import DOCUMENTS, HASHER, SLOW_DOCUMENTS, Row, pss, rows, table_of, texts_of, train
-from pyspark.sql import DataFrame
+from kernels import DOCUMENTS, HASHER, SLOW_DOCUMENTS, Row, median_ratio, pss, rows, table_of, texts_of, train
+from pyspark.sql import DataFrame, SparkSession
 
 from betr_spark.config import InputConfig
 from betr_spark.corpus.documents import read_documents
@@ -43,7 +46,7 @@ from betr_spark.scorer.train import POSITIVE
 from betr_spark.session import build_session
 
 FILE_BYTES = 25_000_000  # of text, so that the cores end at about the same time
-REPEATS = 3
+REPEATS, UNCOUNTED = 5, 2  # the JVM compiles what it runs often; the first rounds would be measured without that
 Batches = Iterator[pa.RecordBatch]
 
 
@@ -63,8 +66,15 @@ def tile(column: pa.Array, n_bytes: int, folder: Path) -> int:
     return written
 
 
+def is_below(pid: int, ancestor: int) -> bool:
+    """Tell whether a process descends from another."""
+    while pid > 1 and pid != ancestor:
+        pid = int(Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[1])
+    return pid == ancestor
+
+
 class WorkerMemory:
-    """Largest PSS of any of Spark's Python workers while it is open, bytes."""
+    """Largest PSS of any Python worker of this process's Spark while it is open, bytes."""
 
     def __enter__(self) -> "WorkerMemory":
         self.peak, self._stop = 0, threading.Event()
@@ -80,21 +90,12 @@ class WorkerMemory:
         while not self._stop.wait(0.2):
             for process in Path("/proc").glob("[0-9]*"):
                 try:
-                    if b"pyspark.daemon" in (process / "cmdline").read_bytes():
+                    if b"pyspark.daemon" in (process / "cmdline").read_bytes() and is_below(
+                        int(process.name), os.getpid()
+                    ):
                         self.peak = max(self.peak, pss(int(process.name)))
                 except (OSError, AssertionError):
                     continue  # it has ended meanwhile
-
-
-def wall_seconds(work: Callable[[], object]) -> float:
-    """Median of three runs after one that is not counted."""
-    work()
-    taken = []
-    for _ in range(REPEATS):
-        start = time.perf_counter()
-        work()
-        taken.append(time.perf_counter() - start)
-    return statistics.median(taken)
 
 
 def to_noop(frame: DataFrame) -> None:
@@ -102,12 +103,9 @@ def to_noop(frame: DataFrame) -> None:
     frame.write.format("noop").mode("overwrite").save()
 
 
-def spark_rows(folder: Path, names: Sequence[str], table_file: Path, scratch: Path) -> dict[str, float]:
-    """Seconds of each named row on the Parquet files of a folder, and `PSS of ...` in bytes, in this process's Spark."""
-    spark = build_session("betr-spark bench")
-    spark.sparkContext.setLogLevel("ERROR")
+def works_of(spark: SparkSession, folder: Path, table: NgramTable, scratch: Path) -> dict[str, Callable[[], object]]:
+    """Give what each named row does with the Parquet files of a folder."""
     plain = spark.read.parquet(str(folder)).select("id", TEXT)
-    table = NgramTable.from_arrays(np.load(table_file))
 
     def count(batches: Batches) -> Batches:
         for batch in batches:
@@ -134,7 +132,7 @@ def spark_rows(folder: Path, names: Sequence[str], table_file: Path, scratch: Pa
         return documents.mapInArrow(run, f"{features_schema(scorers)}, {QUARANTINE}")
 
     one_scorer, eight_scorers = whole(1), whole(8)
-    works: dict[str, Callable[[], object]] = {
+    return {
         "Spark scan": lambda: to_noop(plain),
         "floor: count rows": lambda: to_noop(plain.mapInArrow(count, "n long")),
         "content hash only": lambda: to_noop(plain.mapInArrow(each(content_hashes), "n long")),
@@ -146,37 +144,53 @@ def spark_rows(folder: Path, names: Sequence[str], table_file: Path, scratch: Pa
             one_scorer.write.format("delta").mode("overwrite").save(str(scratch / "features"))
         ),
     }
-    found = {}
-    for _ in range(REPEATS):  # the JVM compiles what it runs often; the first rows would be measured without that
-        works["whole pass to noop"]()
-    for name in names:
+
+
+def serve(
+    receiver: Connection, cores: Sequence[int], folders: Mapping[str, Path], table_file: Path, scratch: Path
+) -> None:
+    """Measure, on these cores only, each row of a folder that comes in; send seconds and the largest PSS of a worker, bytes."""
+    os.sched_setaffinity(0, set(cores))  # Spark's processes inherit it
+    scratch.mkdir()
+    spark = build_session("betr-spark bench")
+    spark.sparkContext.setLogLevel("ERROR")
+    table = NgramTable.from_arrays(np.load(table_file))
+    works = functools.cache(lambda folder: works_of(spark, folders[folder], table, scratch))
+    while asked := receiver.recv():
+        folder, name = asked
         with WorkerMemory() as memory:
-            found[name] = wall_seconds(works[name])
-        found[f"PSS of {name}"] = memory.peak
+            start = time.perf_counter()
+            works(folder)[name]()
+            taken = time.perf_counter() - start
+        receiver.send((taken, memory.peak))
     spark.stop()
-    return found
 
 
-def in_child(cores: Sequence[int], *arguments: object) -> dict[str, float]:
-    """Run `spark_rows` in a process that may use these cores only."""
-    before = os.sched_getaffinity(0)
-    os.sched_setaffinity(0, set(cores))  # processes inherit it
-    try:
-        done = subprocess.run(
-            [
-                sys.executable,
-                __file__,
-                "--child",
-                json.dumps([str(a) if isinstance(a, Path) else a for a in arguments]),
-            ],
-            stdout=subprocess.PIPE,
-            check=True,
-            text=True,
-        )
-    finally:
-        os.sched_setaffinity(0, before)
-    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
-    return found
+class Server:
+    """Spark in a process of its own, on some cores."""
+
+    def __init__(self, cores: Sequence[int], folders: Mapping[str, Path], table_file: Path, scratch: Path) -> None:
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        arguments = theirs, cores, folders, table_file, scratch
+        self._process = context.Process(target=serve, args=arguments)
+        self._process.start()
+        theirs.close()
+        self.seconds: dict[tuple[str, str], list[float]] = {}
+        self.peaks: dict[tuple[str, str], int] = {}
+
+    def measure(self, folder: str, name: str, *, counts: bool) -> None:
+        """Run a row once; remember seconds and memory if it counts."""
+        self._pipe.send((folder, name))
+        seconds, peak = self._pipe.recv()
+        if counts:
+            self.seconds.setdefault((folder, name), []).append(seconds)
+            self.peaks[folder, name] = max(peak, self.peaks.get((folder, name), 0))
+
+    def close(self) -> None:
+        """End the process."""
+        self._pipe.send(None)
+        self._process.join()
 
 
 def main() -> None:
@@ -187,12 +201,7 @@ def main() -> None:
     parser.add_argument("--megabytes", type=int, default=400)
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--output", type=Path)
-    parser.add_argument("--child", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.child:
-        folder, names, table_file, scratch = json.loads(arguments.child)
-        print(json.dumps(spark_rows(Path(folder), names, Path(table_file), Path(scratch))))
-        return
     if not arguments.documents.exists():
         sys.exit(f"error: --documents: {arguments.documents} does not exist; name a Parquet file with a text column")
     column = texts_of(arguments.documents, arguments.text)
@@ -204,28 +213,50 @@ def main() -> None:
         model_file = train(column.slice(0, SLOW_DOCUMENTS).to_pylist(), scratch)
         table = fold(fasttext.load_model(str(model_file)), positive=POSITIVE)
         np.savez(scratch / "table.npz", **table.arrays())
-        names = ["Spark scan", "floor: count rows", "content hash only", "MinHash only"]
-        names += [f"score only, {k} scorers" for k in (1, 4, 8)]
-        names += ["whole pass to noop", "whole pass to noop, 8 scorers", "whole pass to Delta"]
-        most, noop = ["floor: count rows", "whole pass to noop"], "whole pass to noop"
-        full = in_child(every, scratch / "main", names, scratch / "table.npz", scratch)
-        one = in_child(every[:1], scratch / "main", most, scratch / "table.npz", scratch)
-        small = in_child(every, scratch / "100 MB", [noop], scratch / "table.npz", scratch)[noop]
-        large = in_child(every, scratch / "1 GB", [noop], scratch / "table.npz", scratch)[noop]
+        floor, noop, delta = "floor: count rows", "whole pass to noop", "whole pass to Delta"
+        eight = "whole pass to noop, 8 scorers"
+        names = ["Spark scan", "content hash only", "MinHash only", *(f"score only, {k} scorers" for k in (1, 4, 8))]
+        names += [floor, noop, eight, delta]
+        folders = {name: scratch / name for name in sizes}
+        full = Server(every, folders, scratch / "table.npz", scratch / "full")
+        one = Server(every[:1], folders, scratch / "table.npz", scratch / "one")
+        rounds = [(full, "main", name) for name in names] + [(one, "main", floor), (one, "main", noop)]
+        rounds += [(full, "100 MB", noop), (full, "1 GB", noop)]
+        for count in range(-UNCOUNTED, REPEATS):
+            for server, folder, name in rounds:
+                server.measure(folder, name, counts=count >= 0)
+        full.close()
+        one.close()
         ratios, speeds = rows(column, model_file, table)
-    cost = (large / size["1 GB"]) / (small / size["100 MB"])
+    seconds = {name: full.seconds["main", name] for name in names}
+    one_floor, one_noop = one.seconds["main", floor], one.seconds["main", noop]
+    cost = median_ratio(full.seconds["1 GB", noop], full.seconds["100 MB", noop]) * size["100 MB"] / size["1 GB"]
     n, text = len(every), report_head(arguments, size["main"], len(every))
     whole = [
-        Row("whole pass to noop / floor, 1 scorer, throughput", f"{full[most[0]] / full[noop]:.2f}", ">= 0.40"),
-        Row("the same on one core", f"{one[most[0]] / one[noop]:.2f}"),
-        Row("whole pass, 8 scorers, cost / 1 scorer", f"{full[names[8]] / full[noop]:.2f}"),
-        Row("whole pass to Delta, cost / to noop", f"{full[names[9]] / full[noop]:.2f}"),
-        Row(f"{n} cores / 1 core, whole pass, throughput", f"{one[noop] / full[noop]:.2f}", ">= 1.8" if n == 2 else ""),
+        Row(
+            "whole pass to noop / floor, 1 scorer, throughput",
+            f"{median_ratio(seconds[floor], seconds[noop]):.2f}",
+            ">= 0.40",
+        ),
+        Row("the same on one core", f"{median_ratio(one_floor, one_noop):.2f}"),
+        Row("whole pass, 8 scorers, cost / 1 scorer", f"{median_ratio(seconds[eight], seconds[noop]):.2f}"),
+        Row("whole pass to Delta, cost / to noop", f"{median_ratio(seconds[delta], seconds[noop]):.2f}"),
+        Row(
+            f"{n} cores / 1 core, whole pass, throughput",
+            f"{median_ratio(one_noop, seconds[noop]):.2f}",
+            ">= 1.8" if n == 2 else "",
+        ),
+        Row(f"{n} cores / 1 core, floor, throughput", f"{median_ratio(one_floor, seconds[floor]):.2f}"),
         Row("1 GB / 100 MB, cost a byte", f"{cost:.2f}", "<= 1.1"),
     ]
-    speed = [Row(f"{name}, {n} cores", f"{size['main'] / full[name] / 1e6:.0f} MB/s") for name in names]
-    speed += [Row(f"{name}, 1 core", f"{size['main'] / one[name] / 1e6:.0f} MB/s") for name in most]
-    memory = [Row(name, f"{full[f'PSS of {name}'] / 1e6:.0f} MB") for name in names if full[f"PSS of {name}"]]
+    speed = [
+        Row(f"{name}, {n} cores", f"{size['main'] / statistics.median(seconds[name]) / 1e6:.0f} MB/s") for name in names
+    ]
+    speed += [
+        Row(f"{name}, 1 core", f"{size['main'] / statistics.median(taken) / 1e6:.0f} MB/s")
+        for name, taken in ((floor, one_floor), (noop, one_noop))
+    ]
+    memory = [Row(name, f"{full.peaks['main', name] / 1e6:.0f} MB") for name in names if full.peaks["main", name]]
     parts = [
         table_of("ratios, in Spark", whole),
         table_of("ratios, one core outside Spark", ratios),
@@ -255,7 +286,7 @@ def report_head(arguments: argparse.Namespace, n_bytes: int, n_cores: int) -> st
         f"{n_cores} cores ({models[0] if models else platform.processor()}), Python {platform.python_version()}, "
         + ", ".join(f"{name} {version(name)}" for name in packages)
         + ".\nMedians of three runs after one that is not counted. A machine that does other work as well moves the speeds; "
-        "the ratios are of one run."
+        "the ratios are taken within a round."
     )
 
 

@@ -1,16 +1,22 @@
 """MinHash signatures and LSH band keys of word shingles, on raw UTF-8 bytes (method 4b)."""
 
 import dataclasses
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from betr_spark.corpus.bits import byte_mask, last_block, lowest_one, set_bit
 from betr_spark.corpus.jit import jit
-from betr_spark.corpus.kernel import behind_eight, first_eight, heads_of, places, slices, token_runs
+from betr_spark.corpus.kernel import behind_eight, end_of_slice, first_eight, heads_of, token_runs
+from betr_spark.corpus.utf8 import code_point, is_unspaced
 from betr_spark.features.hashing import mix
 
 _BYTES_AT_ONCE = 1 << 17
+# Letters, digits and all that is not ASCII; and the first bytes of characters of three and four bytes.
+_of_words = byte_mask((0x30, 0x39), (0x41, 0x5A), (0x61, 0x7A), (0x80, 0xFF))
+_of_three_or_more = byte_mask((0xE0, 0xFF))
+_1 = np.uint64(1)
 _STEP = np.uint64(0x9E3779B97F4A7C15)
 _ALL_32 = np.uint32(0xFFFFFFFF)
 _32, _LOW_32 = np.uint64(32), np.uint64(0xFFFFFFFF)
@@ -58,13 +64,8 @@ class MinHasher:
             data: bytes of all documents, uint8.
             offsets: int64 [n + 1].
         """
-        n = len(offsets) - 1
-        signatures, n_shingles = np.full((n, self.n_permutations), _ALL_32, np.uint32), np.empty(n, np.int32)
-        for a, b in slices(offsets, _BYTES_AT_ONCE):
-            part = offsets[a : b + 1]
-            first, starts, lengths = token_runs(_marks(data, part), part, 0)
-            shingles = _shingles(data, offsets[a], starts, lengths, self.ngram, self.seed)
-            n_shingles[a:b] = _sketch(first, shingles, self.ngram, signatures[a:b])
+        signatures = np.full((len(offsets) - 1, self.n_permutations), _ALL_32, np.uint32)
+        n_shingles = _fill(data, offsets, self.ngram, self.seed, signatures)
         return MinHashes(signatures, _band_keys(signatures, self.bands, self.rows), n_shingles)
 
 
@@ -75,60 +76,44 @@ def estimated_similarity(left: NDArray[np.uint32], right: NDArray[np.uint32]) ->
 
 
 @jit
-def _code_point(data: NDArray[np.uint8], i: int, end: int) -> tuple[Any, int]:
-    """Code point and length at a byte >= 0x80; (0, 1) where it is no UTF-8, so that no neighbour is swallowed."""
-    b = np.int64(data[i])
-    if b < 0xC2 or b > 0xF4:
-        return 0, 1
-    length = 2 if b < 0xE0 else 3 if b < 0xF0 else 4
-    if i + length > end:
-        return 0, 1
-    value = b & (0x7F >> length)
-    for k in range(1, length):
-        following = np.int64(data[i + k])
-        if following & 0xC0 != 0x80:
-            return 0, 1
-        value = (value << 6) | (following & 0x3F)
-    return value, length
+def _fill(
+    data: NDArray[np.uint8], offsets: NDArray[np.int64], ngram: int, seed: int, signatures: NDArray[np.uint32]
+) -> NDArray[np.int32]:
+    """Fill the signatures of documents; return the number of shingles of each."""
+    n_shingles = np.zeros(len(offsets) - 1, np.int32)
+    a = 0
+    while a < len(offsets) - 1:
+        b = end_of_slice(offsets, a, _BYTES_AT_ONCE)
+        part = offsets[a : b + 1]
+        marks, breaks = _marks(data, part)
+        first, starts, lengths = token_runs(marks, breaks, part, 0)
+        shingles = _shingles(data, part[0], starts, lengths, ngram, seed)
+        _sketch(first, shingles, ngram, signatures[a:b], n_shingles[a:b])
+        a = b
+    return n_shingles
 
 
 @jit
-def _is_unspaced(c: int) -> bool:
-    """Tell whether a character is of a script written without spaces: Thai, Lao, Myanmar, Khmer, Kana, Han."""
-    if c < 0x0E00:
-        return False
-    if c < 0x2E80:
-        return c <= 0x0EFF or 0x1000 <= c <= 0x109F or 0x1780 <= c <= 0x17FF or 0x19E0 <= c <= 0x19FF
-    if c < 0x3040:
-        return c <= 0x2FDF or 0x3005 <= c <= 0x3007 or 0x3021 <= c <= 0x3029 or 0x3038 <= c <= 0x303B
-    if c < 0x3400:
-        return c <= 0x30FF or 0x31F0 <= c <= 0x31FF or 0x32D0 <= c <= 0x32FE or 0x3300 <= c <= 0x3357
-    if c < 0xF900:
-        return c <= 0x4DBF or 0x4E00 <= c <= 0x9FFF or 0xA9E0 <= c <= 0xA9FF or 0xAA60 <= c <= 0xAA7F
-    if c < 0x1AFF0:
-        return c <= 0xFAFF or 0xFF66 <= c <= 0xFF9F
-    return c <= 0x1AFFE or 0x1B000 <= c <= 0x1B16F or 0x20000 <= c <= 0x3FFFF
-
-
-@jit
-def _marks(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """1 for each byte of a word, 2 and 3 in turn for characters that stand alone, 0 between tokens."""
-    own = data[offsets[0] : offsets[-1]]
-    marks, leads = np.empty(len(own), np.uint8), np.empty(len(own), np.uint8)
-    for i in range(len(own)):  # without a branch
-        b = own[i]
-        lower = b | np.uint8(0x20)
-        marks[i] = np.uint8((b >= 0x80) | ((lower >= 0x61) & (lower <= 0x7A)) | ((b >= 0x30) & (b <= 0x39)))
-        leads[i] = np.uint8(b >= 0xE0)
-    document, mark = 0, np.uint8(2)
-    for i in places(leads):  # characters of the scripts that stand alone begin with one of these
-        while offsets[document + 1] - offsets[0] <= i:
-            document += 1
-        character, length = _code_point(own, i, offsets[document + 1] - offsets[0])
-        if _is_unspaced(character):
-            marks[i : i + length] = mark
-            mark ^= np.uint8(1)
-    return marks
+def _marks(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """A bit a byte: 1 for each byte of a token; 1 where a character stands alone, and behind it."""
+    own, last = data[offsets[0] : offsets[-1]], last_block(data[offsets[0] : offsets[-1]])
+    full = len(own) // 64
+    marks, breaks, leads = np.zeros(full + 1, np.uint64), np.zeros(full + 1, np.uint64), np.zeros(full + 1, np.uint64)
+    for block in range(full):
+        marks[block], leads[block] = _of_words(own, 64 * block), _of_three_or_more(own, 64 * block)
+    marks[full], leads[full] = _of_words(last, 0), _of_three_or_more(last, 0)
+    document = 0
+    for block in range(full + 1):
+        while leads[block] != 0:
+            i = 64 * block + lowest_one(leads[block])
+            leads[block] &= leads[block] - _1
+            while offsets[document + 1] - offsets[0] <= i:
+                document += 1
+            character, length = code_point(own, i, offsets[document + 1] - offsets[0])
+            if is_unspaced(character):
+                set_bit(breaks, i)
+                set_bit(breaks, i + length)
+    return marks, breaks
 
 
 @jit
@@ -174,9 +159,13 @@ def _shingles(
 
 @jit
 def _sketch(
-    first: NDArray[np.int64], shingles: NDArray[np.uint64], ngram: int, signatures: NDArray[np.uint32]
-) -> NDArray[np.int32]:
-    """Fill the signatures by fast similarity sketching; return the number of shingles.
+    first: NDArray[np.int64],
+    shingles: NDArray[np.uint64],
+    ngram: int,
+    signatures: NDArray[np.uint32],
+    n_shingles: NDArray[np.int32],
+) -> None:
+    """Fill the signatures by fast similarity sketching, and the numbers of shingles, which are 0 before.
 
     In each round every shingle throws one value into one of P places, and a place keeps the least value of the first
     round that reached it. After P rounds every shingle throws into the first place, then into the second, and so on, so
@@ -186,7 +175,6 @@ def _sketch(
     change parts: what is thrown stays independent from shingle to shingle, which is all that J asks for.
     """
     n_places, n_high = signatures.shape[1], np.uint64(signatures.shape[1])
-    n_shingles = np.zeros(len(first) - 1, np.int32)
     filled, least = np.empty(n_places, np.bool_), np.empty(n_places, np.uint32)
     for document in range(len(first) - 1):
         count = first[document + 1] - first[document] - ngram + 1
@@ -223,7 +211,6 @@ def _sketch(
                     n_empty -= 1
             if n_empty == 0:
                 break
-    return n_shingles
 
 
 @jit

@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from betr_spark.corpus.kernel import valid_utf8
+from betr_spark.corpus.utf8 import valid_utf8
 from betr_spark.features.buffers import string_buffers
 from betr_spark.features.hashing import content_hashes
 from betr_spark.features.minhash import MinHasher

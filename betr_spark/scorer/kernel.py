@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betr_spark.corpus.jit import jit
-from betr_spark.corpus.kernel import slices
-from betr_spark.scorer.lookup import look_up
+from betr_spark.corpus.kernel import end_of_slice
+from betr_spark.scorer.lookup import look_up, tokenise
 from betr_spark.scorer.table import Bank
 
 _BYTES_AT_ONCE = 1 << 22  # so that the weights, which push everything else out of the cache, seldom come between
@@ -32,12 +32,19 @@ def score(
     """
     n, n_columns = len(offsets) - 1, sum(len(bank.columns) for bank in banks)
     n_words, logits = np.empty(n, np.int32), np.empty((n, n_columns), np.float32)
-    for a, b in slices(offsets, _BYTES_AT_ONCE):
-        features = look_up(data, offsets[a : b + 1], banks)
-        n_words[a:b] = np.maximum(np.diff(features.first) - 1, 0)
-        for bank, words, buckets in zip(banks, features.words, features.buckets, strict=True):
+    a = 0
+    while a < n:
+        b = end_of_slice(offsets, a, _BYTES_AT_ONCE)
+        part = offsets[a : b + 1]
+        for bank in banks:
+            n_buckets = max(1, len(bank.bucket_weights))
+            first, words, buckets = look_up(data, part, bank.vocabulary, bank.word_ngrams, n_buckets)
             weights = bank.word_weights, bank.word_counts, bank.bucket_weights
-            logits[a:b, bank.columns] = _means(features.first, words, buckets, *weights)
+            logits[a:b, bank.columns] = _means(first, words, buckets, *weights)
+        if not banks:
+            first, _ = tokenise(data, part)
+        n_words[a:b] = np.maximum(np.diff(first) - 1, 0)
+        a = b
     return n_words, logits
 
 

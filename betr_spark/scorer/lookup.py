@@ -4,40 +4,24 @@ The loops call nothing that takes arrays: such a call counts references to them,
 look-up itself.
 """
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
+from betr_spark.corpus.bits import byte_mask, clear_bit, last_block, lowest_one
 from betr_spark.corpus.jit import jit
-from betr_spark.corpus.kernel import (
-    behind_eight,
-    first_eight,
-    heads_of,
-    places,
-    separator_length,
-    slices,
-    token_runs,
-)
-from betr_spark.scorer.table import END_OF_LINE, FNV_PRIME, FNV_START, LONGEST, Bank, Vocabulary
+from betr_spark.corpus.kernel import behind_eight, end_of_slice, first_eight, heads_of, token_runs
+from betr_spark.corpus.utf8 import separator_length
+from betr_spark.scorer.table import END_OF_LINE, FNV_PRIME, FNV_START, LONGEST, Vocabulary
 
 _BYTES_AT_ONCE = 1 << 17  # so that the tokens still lie in the cache when the vocabulary is looked up
 _END_HEAD, _END_LENGTH = np.uint64(int.from_bytes(END_OF_LINE.encode(), "little")), len(END_OF_LINE)
 _NGRAM_FACTOR = np.uint64(116049371)
 _1, _32, _LOW_32 = np.uint64(1), np.uint64(32), np.uint64(0xFFFFFFFF)
+# White space of one byte; NUL, which stands behind the last byte too; and the bytes that longer white space begins with.
+_short_separators, _long_leads = byte_mask((0, 0), (0x09, 0x0D), (0x1C, 0x20)), byte_mask((0xC2, 0xC2), (0xE1, 0xE3))
 _LABEL = np.frombuffer(b"__label__", np.uint8)
-
-
-class Features(NamedTuple):
-    """Where each document's tokens begin, int64 [n + 1], and of each bank the rows that its weights lie in.
-
-    words: int32 [tokens]. buckets: int32 [word_ngrams - 1, tokens].
-    """
-
-    first: NDArray[np.int64]
-    words: list[NDArray[np.int32]]
-    buckets: list[NDArray[np.int32]]
 
 
 class Tokens(NamedTuple):
@@ -55,10 +39,11 @@ class Tokens(NamedTuple):
     hashes: NDArray[np.uint32]
 
 
+@jit
 def tokenise(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> tuple[NDArray[np.int64], Tokens]:
     """Cut documents into tokens; the first one of each document, and the end, int64 [n + 1]. Starts count from offsets[0]."""
-    base = int(offsets[0])
-    first, starts, lengths = token_runs(_marks(data, offsets), offsets, 1)
+    base, marks = offsets[0], _marks(data, offsets)
+    first, starts, lengths = token_runs(marks, np.zeros_like(marks), offsets, 1)
     heads = _heads(data, base, first, starts, lengths)
     long, tail_starts, tail_lengths = behind_eight(starts, lengths)
     tails = heads_of(data, base, tail_starts, tail_lengths)
@@ -66,36 +51,57 @@ def tokenise(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> tuple[NDArr
     return first, Tokens(starts, lengths, heads, long, tails, hashes)
 
 
-def look_up(data: NDArray[np.uint8], offsets: NDArray[np.int64], banks: Sequence[Bank]) -> Features:
-    """Tokenise documents and find their words and n-grams in each bank; see `kernel.score` for the arguments."""
-    firsts: list[NDArray[np.int64]] = [np.zeros(1, np.int64)]
-    found: list[list[NDArray[np.int32]]] = [[] for _ in banks]
-    grams: list[list[NDArray[np.int32]]] = [[] for _ in banks]
-    for a, b in slices(offsets, _BYTES_AT_ONCE):
-        first, tokens = tokenise(data, offsets[a : b + 1])
-        firsts.append(first[1:] + firsts[-1][-1])
-        for k, bank in enumerate(banks):
-            found[k].append(_find(data, int(offsets[a]), tokens, bank.vocabulary))
-            grams[k].append(_buckets(tokens.hashes, bank.word_ngrams, max(1, len(bank.bucket_weights))))
-    words, buckets = [np.concatenate(parts) for parts in found], [np.concatenate(parts, axis=1) for parts in grams]
-    return Features(np.concatenate(firsts), words, buckets)
+@jit
+def look_up(
+    data: NDArray[np.uint8], offsets: NDArray[np.int64], vocabulary: Vocabulary, word_ngrams: int, n_buckets: int
+) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
+    """Tokenise documents and find the rows that the weights of their words and n-grams lie in.
+
+    Args:
+        data: bytes of all documents, uint8.
+        offsets: int64 [n + 1].
+        vocabulary: of a bank.
+        word_ngrams: longest n-gram of words.
+        n_buckets: number of rows for n-grams.
+
+    Returns:
+        The first token of each document, and the end, int64 [n + 1]; the row of each token's word, int32 [>= tokens];
+        the row of the n-gram of m + 2 tokens from each token on, int32 [word_ngrams - 1, >= tokens].
+    """
+    n = len(offsets) - 1
+    most = (offsets[n] - offsets[0]) // 2 + 2 * n  # tokens, of which two are parted by a byte at least; `</s>`
+    first, words = np.zeros(n + 1, np.int64), np.empty(most, np.int32)
+    buckets = np.empty((word_ngrams - 1, most), np.int32)
+    a = 0
+    while a < n:
+        b = end_of_slice(offsets, a, _BYTES_AT_ONCE)
+        own_first, tokens = tokenise(data, offsets[a : b + 1])
+        begin, end = first[a], first[a] + own_first[b - a]
+        first[a + 1 : b + 1] = own_first[1:] + begin
+        _find(data, offsets[a], tokens, vocabulary, words[begin:end])
+        _buckets(tokens.hashes, n_buckets, buckets[:, begin:end])
+        a = b
+    return first, words, buckets
 
 
 @jit
-def _marks(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """1 for each byte of a word, 0 for each byte of a separator."""
-    own = data[offsets[0] : offsets[-1]]
-    marks, leads = np.empty(len(own), np.uint8), np.empty(len(own), np.uint8)
-    for i in range(len(own)):  # without a branch
-        b = own[i]
-        marks[i] = np.uint8((b != 0) & ((b < 0x09) | (b > 0x0D)) & ((b < 0x1C) | (b > 0x20)))
-        leads[i] = np.uint8((b == 0xC2) | ((b >= 0xE1) & (b <= 0xE3)))
+def _marks(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """1 for each byte of a word, 0 for each byte of a separator, a bit a byte."""
+    own, last = data[offsets[0] : offsets[-1]], last_block(data[offsets[0] : offsets[-1]])
+    full = len(own) // 64
+    marks, leads = np.zeros(full + 1, np.uint64), np.zeros(full + 1, np.uint64)
+    for block in range(full):
+        marks[block], leads[block] = ~_short_separators(own, 64 * block), _long_leads(own, 64 * block)
+    marks[full], leads[full] = ~_short_separators(last, 0), _long_leads(last, 0)
     document = 0
-    for i in places(leads):  # the longer separators begin with one of these
-        while offsets[document + 1] - offsets[0] <= i:
-            document += 1
-        for k in range(separator_length(own, i, offsets[document + 1] - offsets[0])):
-            marks[i + k] = 0
+    for block in range(full + 1):
+        while leads[block] != 0:
+            i = 64 * block + lowest_one(leads[block])
+            leads[block] &= leads[block] - _1
+            while offsets[document + 1] - offsets[0] <= i:
+                document += 1
+            for k in range(separator_length(own, i, offsets[document + 1] - offsets[0])):
+                clear_bit(marks, i + k)
     return marks
 
 
@@ -175,52 +181,49 @@ def _continue(hashes: NDArray[np.uint32], eights: NDArray[np.uint64], lengths: N
 
 
 @jit
-def _find(data: NDArray[np.uint8], base: int, tokens: Tokens, vocabulary: Vocabulary) -> NDArray[np.int32]:
-    """Number + 1 of every token in a vocabulary, 0 where it is none of its words, int32."""
+def _find(data: NDArray[np.uint8], base: int, tokens: Tokens, vocabulary: Vocabulary, found: NDArray[np.int32]) -> None:
+    """Find the number + 1 of every token in a vocabulary, 0 where it is none of its words."""
     starts, lengths, heads, long, tails, hashes = tokens
-    words, word_offsets, word_heads, word_tails, word_lengths, slots = vocabulary
+    words, word_offsets, word_tails, slots = vocabulary
     n_tokens, mask = len(heads), np.uint64(len(slots) - 1)
-    found = np.empty(n_tokens, np.int32)
     rest, n_rest = np.empty(n_tokens + len(long) + 1, np.int32), np.uint64(0)
     for t in range(n_tokens):  # without a branch, so that the cache misses of many tokens overlap
-        word = slots[np.uint64(hashes[t]) & mask]
-        found[t] = word
+        slot = np.uint64(hashes[t]) & mask
+        head, word = slots[slot, 0], slots[slot, 1]
+        found[t] = np.int32(word & _LOW_32)
         rest[n_rest] = t
-        n_rest += np.uint64(
-            (word != 0) & ((word_heads[word] != heads[t]) | (word_lengths[word] != min(lengths[t], LONGEST)))
-        )
+        n_rest += np.uint64((word != 0) & ((head != heads[t]) | (word >> _32 != np.uint64(min(lengths[t], LONGEST)))))
     for i in range(len(long)):
         t = long[i]
-        word = np.uint32(found[t])
+        unlike = (word_tails[np.uint32(found[t])] != tails[i]) | (lengths[t] > 16)
         rest[n_rest] = t
-        n_rest += np.uint64((word != 0) & ((word_tails[word] != tails[i]) | (lengths[t] > 16)))
+        n_rest += np.uint64((found[t] != 0) & unlike)
     for r in range(np.int64(n_rest)):
         t = rest[r]
-        at, length, start = np.uint64(hashes[t]) & mask, np.int64(lengths[t]), base + starts[t]
-        word = slots[at]
-        while word != 0:
-            there, k = word_offsets[word - 1], 8
-            if word_heads[word] == heads[t] and word_offsets[word] - there == length:
+        slot, length, start = np.uint64(hashes[t]) & mask, np.int64(lengths[t]), base + starts[t]
+        number = np.int64(slots[slot, 1] & _LOW_32)
+        while number != 0:
+            there, k = word_offsets[number - 1], 8
+            if slots[slot, 0] == heads[t] and word_offsets[number] - there == length:
                 while k < length and data[start + k] == words[there + k]:
                     k += 1
                 if k >= length:
                     break
-            at = (at + _1) & mask
-            word = slots[at]
-        found[t] = word
-    return found
+            slot = (slot + _1) & mask
+            number = np.int64(slots[slot, 1] & _LOW_32)
+        found[t] = number
 
 
 @jit
-def _buckets(hashes: NDArray[np.uint32], word_ngrams: int, n_buckets: int) -> NDArray[np.int32]:
-    """Bucket of the n-gram of m + 2 tokens from each token on, int32 [word_ngrams - 1, tokens], across documents too."""
+def _buckets(hashes: NDArray[np.uint32], n_buckets: int, buckets: NDArray[np.int32]) -> None:
+    """Find the bucket of the n-gram of m + 2 tokens from each token on, across documents too; see `look_up`."""
     n = len(hashes)
-    buckets = np.empty((max(word_ngrams - 1, 0), n), np.int32)
     values = np.empty(n, np.uint64)
     for t in range(n):
         values[t] = np.uint64(np.int64(np.int32(hashes[t])))
     inverse, modulus = 1.0 / np.float64(n_buckets), np.int64(n_buckets)
-    for m in range(word_ngrams - 1):
+    for m in range(len(buckets)):
+        own = buckets[m]
         for t in range(n - m - 1):
             value = values[t] * _NGRAM_FACTOR + np.uint64(np.int64(np.int32(hashes[t + m + 1])))
             values[t] = value
@@ -232,5 +235,4 @@ def _buckets(hashes: NDArray[np.uint32], word_ngrams: int, n_buckets: int) -> ND
             rest += modulus if rest < 0 else 0
             rest -= modulus if rest >= modulus else 0
             rest = 2 * rest + np.int64(value & _1)
-            buckets[m, t] = rest - modulus if rest >= modulus else rest
-    return buckets
+            own[t] = rest - modulus if rest >= modulus else rest

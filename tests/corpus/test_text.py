@@ -4,8 +4,9 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from betr_spark.corpus.kernel import token_runs, valid_utf8
+from betr_spark.corpus.kernel import token_runs
 from betr_spark.corpus.text import prepare
+from betr_spark.corpus.utf8 import valid_utf8
 from betr_spark.scorer.lookup import _marks, tokenise
 from betr_spark.scorer.table import fnv1a
 
@@ -43,9 +44,9 @@ def test_prepared_text_is_one_line_of_plain_tokens(text: str) -> None:
     assert prepare(prepared) == prepared
 
 
-@given(st.lists(texts, max_size=4))
-def test_the_kernel_finds_the_same_tokens_in_raw_bytes(documents: list[str]) -> None:
-    encoded = [text.encode("utf-8", "replace") for text in documents]
+@given(st.lists(texts, max_size=4), st.integers(0, 70), st.integers(1, 5))
+def test_the_kernel_finds_the_same_tokens_in_raw_bytes(documents: list[str], shift: int, times: int) -> None:
+    encoded = [b"x" * shift, *(text.encode("utf-8", "replace") * times for text in documents)]
     data = np.frombuffer(b"".join(encoded), np.uint8)
     offsets = np.cumsum([0, *map(len, encoded)]).astype(np.int64)
     first, (starts, lengths, _, _, _, hashes) = tokenise(data, offsets)
@@ -56,11 +57,12 @@ def test_the_kernel_finds_the_same_tokens_in_raw_bytes(documents: list[str]) -> 
         assert [int(hashes[t]) for t in found] == [fnv1a(token) for token in wanted]
 
 
-@given(st.binary(max_size=40))
+@given(st.binary(max_size=200))
 def test_any_bytes_are_tokenised_within_bounds(raw: bytes) -> None:
     data = np.frombuffer(raw, np.uint8)
     offsets = np.array([0, len(raw)], np.int64)
-    first, starts, lengths = token_runs(_marks(data, offsets), offsets, 0)
+    marks = _marks(data, offsets)
+    first, starts, lengths = token_runs(marks, np.zeros_like(marks), offsets, 0)
     n = first[1]
     assert np.all(starts[:n] >= 0)
     assert np.all(starts[:n] + lengths[:n] <= len(raw))

@@ -150,10 +150,15 @@ def test_datasketch_estimates_the_same_pairs_alike() -> None:
     assert abs((ours - theirs).mean()) < 0.02
 
 
-@given(st.text(alphabet=st.sampled_from("aB1 .,-\n_é漢字かなไทยລ\u1780\u1000\u200b"), max_size=60), st.integers(1, 4))
-def test_the_number_of_shingles_is_that_of_the_reference(text: str, ngram: int) -> None:
-    found = sketch([text], MinHasher(ngram=ngram, bands=2, rows=2, seed=1)).n_shingles[0]
-    assert found == max(0, len(tokens(text)) - ngram + 1)
+@given(
+    st.text(alphabet=st.sampled_from("aB1 .,-\n_é漢字かなไทยລ\u1780\u1000\u200b"), max_size=60),
+    st.integers(1, 4),
+    st.integers(0, 70),
+    st.integers(1, 4),
+)
+def test_the_number_of_shingles_is_that_of_the_reference(text: str, ngram: int, shift: int, times: int) -> None:
+    found = sketch(["x" * shift, text * times], MinHasher(ngram=ngram, bands=2, rows=2, seed=1)).n_shingles[1]
+    assert found == max(0, len(tokens(text * times)) - ngram + 1)
 
 
 def test_every_named_character_of_an_unspaced_script_is_a_token_of_its_own() -> None:
