@@ -10,10 +10,10 @@ from numpy.typing import NDArray
 
 from betr_spark.corpus.jit import jit
 from betr_spark.corpus.kernel import end_of_slice
-from betr_spark.scorer.lookup import look_up, tokenise
+from betr_spark.scorer.lookup import look_up, most_tokens, tokenise
 from betr_spark.scorer.table import Bank
 
-_BYTES_AT_ONCE = 1 << 22  # so that the weights, which push everything else out of the cache, seldom come between
+_BYTES_AT_ONCE = 1 << 21  # so that the weights, which push everything else out of the cache, seldom come between
 
 
 def score(
@@ -32,15 +32,21 @@ def score(
     """
     n, n_columns = len(offsets) - 1, sum(len(bank.columns) for bank in banks)
     n_words, logits = np.empty(n, np.int32), np.empty((n, n_columns), np.float32)
+    words, buckets = np.empty(0, np.int32), np.empty((0, 0), np.int32)
     a = 0
     while a < n:
         b = end_of_slice(offsets, a, _BYTES_AT_ONCE)
         part = offsets[a : b + 1]
         for bank in banks:
-            n_buckets = max(1, len(bank.bucket_weights))
-            first, words, buckets = look_up(data, part, bank.vocabulary, bank.word_ngrams, n_buckets)
+            shape = bank.word_ngrams - 1, most_tokens(part)
+            if (
+                shape[0] > buckets.shape[0] or shape[1] > buckets.shape[1]
+            ):  # else those of the slice before are used again
+                words, buckets = np.empty(shape[1], np.int32), np.empty(shape, np.int32)
+            grams = buckets[: shape[0]]
+            first = look_up(data, part, bank.vocabulary, max(1, len(bank.bucket_weights)), words, grams)
             weights = bank.word_weights, bank.word_counts, bank.bucket_weights
-            logits[a:b, bank.columns] = _means(first, words, buckets, *weights)
+            logits[a:b, bank.columns] = _means(first, words, grams, *weights)
         if not banks:
             first, _ = tokenise(data, part)
         n_words[a:b] = np.maximum(np.diff(first) - 1, 0)

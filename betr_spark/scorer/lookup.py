@@ -51,28 +51,35 @@ def tokenise(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> tuple[NDArr
     return first, Tokens(starts, lengths, heads, long, tails, hashes)
 
 
+def most_tokens(offsets: NDArray[np.int64]) -> int:
+    """Bound the tokens of documents: a byte at least parts two words, and `</s>` closes each document."""
+    return int(offsets[-1] - offsets[0]) // 2 + 2 * (len(offsets) - 1)
+
+
 @jit
 def look_up(
-    data: NDArray[np.uint8], offsets: NDArray[np.int64], vocabulary: Vocabulary, word_ngrams: int, n_buckets: int
-) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.int32]]:
+    data: NDArray[np.uint8],
+    offsets: NDArray[np.int64],
+    vocabulary: Vocabulary,
+    n_buckets: int,
+    words: NDArray[np.int32],
+    buckets: NDArray[np.int32],
+) -> NDArray[np.int64]:
     """Tokenise documents and find the rows that the weights of their words and n-grams lie in.
 
     Args:
         data: bytes of all documents, uint8.
         offsets: int64 [n + 1].
         vocabulary: of a bank.
-        word_ngrams: longest n-gram of words.
         n_buckets: number of rows for n-grams.
+        words: the row of each token's word comes here, int32 [>= most_tokens(offsets)].
+        buckets: the row of the n-gram of m + 2 tokens from each token on, int32 [word_ngrams - 1, as many].
 
     Returns:
-        The first token of each document, and the end, int64 [n + 1]; the row of each token's word, int32 [>= tokens];
-        the row of the n-gram of m + 2 tokens from each token on, int32 [word_ngrams - 1, >= tokens].
+        The first token of each document, and the end, int64 [n + 1].
     """
     n = len(offsets) - 1
-    most = (offsets[n] - offsets[0]) // 2 + 2 * n  # tokens, of which two are parted by a byte at least; `</s>`
-    first, words = np.zeros(n + 1, np.int64), np.empty(most, np.int32)
-    buckets = np.empty((word_ngrams - 1, most), np.int32)
-    a = 0
+    first, a = np.zeros(n + 1, np.int64), 0
     while a < n:
         b = end_of_slice(offsets, a, _BYTES_AT_ONCE)
         own_first, tokens = tokenise(data, offsets[a : b + 1])
@@ -81,7 +88,7 @@ def look_up(
         _find(data, offsets[a], tokens, vocabulary, words[begin:end])
         _buckets(tokens.hashes, n_buckets, buckets[:, begin:end])
         a = b
-    return first, words, buckets
+    return first
 
 
 @jit
@@ -184,15 +191,16 @@ def _continue(hashes: NDArray[np.uint32], eights: NDArray[np.uint64], lengths: N
 def _find(data: NDArray[np.uint8], base: int, tokens: Tokens, vocabulary: Vocabulary, found: NDArray[np.int32]) -> None:
     """Find the number + 1 of every token in a vocabulary, 0 where it is none of its words."""
     starts, lengths, heads, long, tails, hashes = tokens
-    words, word_offsets, word_tails, slots = vocabulary
+    words, word_offsets, word_heads, word_tails, word_lengths, slots = vocabulary
     n_tokens, mask = len(heads), np.uint64(len(slots) - 1)
     rest, n_rest = np.empty(n_tokens + len(long) + 1, np.int32), np.uint64(0)
     for t in range(n_tokens):  # without a branch, so that the cache misses of many tokens overlap
-        slot = np.uint64(hashes[t]) & mask
-        head, word = slots[slot, 0], slots[slot, 1]
-        found[t] = np.int32(word & _LOW_32)
+        word = slots[np.uint64(hashes[t]) & mask]
+        found[t] = word
         rest[n_rest] = t
-        n_rest += np.uint64((word != 0) & ((head != heads[t]) | (word >> _32 != np.uint64(min(lengths[t], LONGEST)))))
+        n_rest += np.uint64(
+            (word != 0) & ((word_heads[word] != heads[t]) | (word_lengths[word] != min(lengths[t], LONGEST)))
+        )
     for i in range(len(long)):
         t = long[i]
         unlike = (word_tails[np.uint32(found[t])] != tails[i]) | (lengths[t] > 16)
@@ -200,18 +208,18 @@ def _find(data: NDArray[np.uint8], base: int, tokens: Tokens, vocabulary: Vocabu
         n_rest += np.uint64((found[t] != 0) & unlike)
     for r in range(np.int64(n_rest)):
         t = rest[r]
-        slot, length, start = np.uint64(hashes[t]) & mask, np.int64(lengths[t]), base + starts[t]
-        number = np.int64(slots[slot, 1] & _LOW_32)
-        while number != 0:
-            there, k = word_offsets[number - 1], 8
-            if slots[slot, 0] == heads[t] and word_offsets[number] - there == length:
+        at, length, start = np.uint64(hashes[t]) & mask, np.int64(lengths[t]), base + starts[t]
+        word = slots[at]
+        while word != 0:
+            there, k = word_offsets[word - 1], 8
+            if word_heads[word] == heads[t] and word_offsets[word] - there == length:
                 while k < length and data[start + k] == words[there + k]:
                     k += 1
                 if k >= length:
                     break
-            slot = (slot + _1) & mask
-            number = np.int64(slots[slot, 1] & _LOW_32)
-        found[t] = number
+            at = (at + _1) & mask
+            word = slots[at]
+        found[t] = word
 
 
 @jit

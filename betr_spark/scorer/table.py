@@ -91,17 +91,19 @@ class Vocabulary(NamedTuple):
 
     words: UTF-8 bytes of the words, one after the other, uint8.
     offsets: start of each word in `words`, and the end, int64 [V + 1].
-    tails: eight bytes of each word behind its first eight, little-endian, uint64 [V + 1]; entry 0 stands for every unknown
-        word.
-    slots: open addressing, uint64 [a power of two, 2]: the first eight bytes of a word, little-endian; its number + 1 and
-        2^32 times its bytes, LONGEST at most, 0 where no word lies. A word lies at its FNV hash & (size - 1), or in the next
-        free slot after that.
+    heads: first eight bytes of each word, little-endian, uint64 [V + 1]; entry 0 stands for every unknown word.
+    tails: its next eight bytes, uint64 [V + 1].
+    lengths: its bytes, or LONGEST where they are more, uint8 [V + 1].
+    slots: open addressing: number of a word + 1, 0 where empty, uint32 [a power of two]. A word lies at its
+        FNV hash & (size - 1), or in the next free slot after that.
     """
 
     words: NDArray[np.uint8]
     offsets: NDArray[np.int64]
+    heads: NDArray[np.uint64]
     tails: NDArray[np.uint64]
-    slots: NDArray[np.uint64]
+    lengths: NDArray[np.uint8]
+    slots: NDArray[np.uint32]
 
 
 class Bank(NamedTuple):
@@ -190,24 +192,26 @@ def map_banks(places: BankFile, file: Path) -> list[Bank]:
     banks = []
     for arrays, word_ngrams in zip(places.arrays, places.word_ngrams, strict=True):
         found = [np.ndarray(shape, kind, memory, place) for kind, shape, place in arrays]
-        banks.append(Bank(found[0], Vocabulary(*found[1:5]), found[5], found[6], found[7], word_ngrams))
+        banks.append(Bank(found[0], Vocabulary(*found[1:7]), found[7], found[8], found[9], word_ngrams))
     return banks
 
 
 @jit
 def _index(
     words: NDArray[np.uint8], word_offsets: NDArray[np.int64], size: int
-) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    tails, slots = np.zeros(len(word_offsets), np.uint64), np.zeros((size, 2), np.uint64)
+) -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint8], NDArray[np.uint32]]:
+    heads, tails = np.zeros(len(word_offsets), np.uint64), np.zeros(len(word_offsets), np.uint64)
+    lengths, slots = np.zeros(len(word_offsets), np.uint8), np.zeros(size, np.uint32)
     for word in range(len(word_offsets) - 1):
         start, end = word_offsets[word], word_offsets[word + 1]
+        heads[word + 1] = first_eight(words, start, min(end - start, 8))
         tails[word + 1] = first_eight(words, start + 8, min(max(end - start - 8, 0), 8))
+        lengths[word + 1] = min(end - start, LONGEST)
         value = FNV_START
         for i in range(start, end):
             value = np.uint32((value ^ np.uint32(np.int32(np.int8(words[i])))) * FNV_PRIME)
         at = np.int64(value) & (size - 1)
-        while slots[at, 1] != 0:
+        while slots[at] != 0:
             at = (at + 1) & (size - 1)
-        slots[at, 0] = first_eight(words, start, min(end - start, 8))
-        slots[at, 1] = np.uint64(word + 1) | (np.uint64(min(end - start, LONGEST)) << np.uint64(32))
-    return tails, slots
+        slots[at] = word + 1
+    return heads, tails, lengths, slots
