@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 
 from betr_spark.corpus.jit import jit
 from betr_spark.corpus.kernel import end_of_slice
-from betr_spark.scorer.lookup import look_up, most_tokens, tokenise
+from betr_spark.scorer.lookup import look_up, most_tokens
 from betr_spark.scorer.table import Bank
+from betr_spark.scorer.tokens import tokenise
 
 _BYTES_AT_ONCE = 1 << 21  # so that the weights, which push everything else out of the cache, seldom come between
 

@@ -17,6 +17,7 @@ from betr_spark.corpus.kernel import first_eight
 FNV_START, FNV_PRIME = np.uint32(2166136261), np.uint32(16777619)
 END_OF_LINE = "</s>"
 LONGEST = 255  # bytes of a word, as the quick comparison of lengths knows them
+MOST_BUCKETS = 1 << 28  # what the kernel's remainder is exact for; they would take 1 GB
 _ALIGNMENT = 64  # a row of eight or sixteen weights lies in one line of the cache
 _SLOTS_PER_WORD = 2
 

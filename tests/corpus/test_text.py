@@ -7,8 +7,8 @@ from hypothesis import strategies as st
 from betr_spark.corpus.kernel import token_runs
 from betr_spark.corpus.text import prepare
 from betr_spark.corpus.utf8 import valid_utf8
-from betr_spark.scorer.lookup import _marks, tokenise
 from betr_spark.scorer.table import fnv1a
+from betr_spark.scorer.tokens import _marks, tokenise
 
 PIECES = ["__label__", "__label__1", "</s>", "_", "<", "/", "s>", "a", "b", "é", "漢", "😀", "\u200b", "</s>x"]
 SPACES = [

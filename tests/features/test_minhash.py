@@ -245,6 +245,16 @@ def test_a_sketch_does_not_depend_on_its_neighbours(texts: list[str], data: st.D
     assert np.array_equal(together.band_keys[index], alone.band_keys[0])
 
 
+def test_many_documents_and_long_ones_are_sketched_as_each_alone() -> None:
+    """The kernel works through slices of the batch; where they are cut must not show."""
+    texts = ["one TWO 漢字 four, five " * n for n in (0, 9_000, 1, *(k % 40 for k in range(600)), 9_000)]
+    together = sketch(texts)
+    for index in [*range(0, len(texts), 7), 1, len(texts) - 1]:
+        alone = sketch([texts[index]])
+        assert together.n_shingles[index] == alone.n_shingles[0]
+        assert np.array_equal(together.signatures[index], alone.signatures[0])
+
+
 @given(st.binary(max_size=40))
 def test_any_bytes_are_sketched_within_bounds(raw: bytes) -> None:
     found = HASHER(np.frombuffer(raw, np.uint8), np.array([0, len(raw)], np.int64))

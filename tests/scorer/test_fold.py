@@ -91,6 +91,13 @@ def test_a_model_that_does_not_fold_is_refused(tmp_path: Path, options: dict[str
         fold(model, positive="__label__1")
 
 
+def test_more_buckets_than_the_kernel_counts_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = train(tmp_path, made_up(100, 5))
+    monkeypatch.setattr("betr_spark.scorer.fold.MOST_BUCKETS", model.f.getArgs().bucket)
+    with pytest.raises(ArtifactError, match="buckets; fewer than"):
+        fold(model, positive="__label__1")
+
+
 def test_a_quantised_model_is_refused(tmp_path: Path) -> None:
     model = train(tmp_path, made_up(100, 5))
     model.quantize(cutoff=300)

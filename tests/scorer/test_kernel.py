@@ -18,7 +18,7 @@ from hypothesis import strategies as st
 from betr_spark.corpus.text import prepare
 from betr_spark.scorer import kernel, lookup
 from betr_spark.scorer.kernel import score
-from betr_spark.scorer.table import NgramTable, fnv1a, map_banks, stack, write_banks
+from betr_spark.scorer.table import MOST_BUCKETS, NgramTable, fnv1a, map_banks, stack, write_banks
 
 WORDS = ["</s>", "a", "b", "é", "漢字", "s>", "label__1", "costarring", "liquid", "a" * 40]
 OTHERS = ["unknown", "__label__1", "</s>", "x</s>", "__label", "😀", "\u200b", "aa", "</s>x"]
@@ -69,6 +69,18 @@ def test_logits_are_means_over_fasttexts_features(documents: list[str], word_ngr
     ]
 
 
+@given(st.lists(st.integers(0, 2**32 - 1), max_size=30), st.integers(1, MOST_BUCKETS - 1), st.integers(1, 5))
+def test_buckets_are_exact_remainders(hashes: list[int], n_buckets: int, word_ngrams: int) -> None:
+    found = np.empty((word_ngrams - 1, len(hashes)), np.int32)
+    lookup._buckets(np.array(hashes, np.uint32), n_buckets, found)
+    signed = [value - 2**32 if value >= 2**31 else value for value in hashes]
+    for start in range(len(hashes)):
+        value = signed[start] % 2**64
+        for m, following in enumerate(signed[start + 1 : start + word_ngrams]):
+            value = (value * 116049371 + following) % 2**64
+            assert found[m, start] == value % n_buckets
+
+
 @given(texts)
 def test_raw_text_scores_as_prepared_text_does(text: str) -> None:
     raw = text.encode("utf-8", "replace")
@@ -99,13 +111,17 @@ def test_bytes_that_are_no_utf8_belong_to_words(raw: bytes) -> None:
 def test_long_documents_and_many_score_as_each_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kernel works through slices of the batch; where they are cut must not show."""
     documents = [b"a b unknown " * n for n in (0, 1, 40_000, 3, 0, 2, 60_000, 1, 0)]
+    documents += [b"b unknown a \xc3\xa9 a " * (n % 60) for n in range(1_000)]  # some slices of short ones
     tables = [table(2), table(1), table(3)]
     n_words, logits = score_all(documents, tables)
-    assert n_words.tolist() == [0, 3, 120_000, 9, 0, 6, 180_000, 3, 0]
-    assert np.isnan(logits[:, 0]).tolist() == [True, False, False, False, True, False, False, False, True]
+    assert n_words[:9].tolist() == [0, 3, 120_000, 9, 0, 6, 180_000, 3, 0]
+    assert np.isnan(logits[:9, 0]).tolist() == [True, False, False, False, True, False, False, False, True]
+    for index, document in enumerate(documents):
+        alone_words, alone = score_all([document], tables)
+        assert n_words[index] == alone_words[0]
+        np.testing.assert_array_equal(logits[index], alone[0])
     for size in (1, 37, 1 << 30):
         monkeypatch.setattr(kernel, "_BYTES_AT_ONCE", size)
-        monkeypatch.setattr(lookup, "_BYTES_AT_ONCE", size // 2 + 1)
         again = score_all(documents, tables)
         np.testing.assert_array_equal(again[0], n_words)
         np.testing.assert_array_equal(again[1], logits)
