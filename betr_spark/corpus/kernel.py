@@ -5,7 +5,12 @@ byte by a bit, find the runs of marks 64 bits at a time, load the first eight by
 from there on.
 """
 
+from typing import Any
+
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from betr_spark.corpus.bits import ALL_64, count_ones, lowest_one, set_bit
@@ -19,6 +24,25 @@ def end_of_slice(offsets: NDArray[np.int64], a: int, most_bytes: int) -> int:
     """Give the end of a slice of documents from document a on, of at most `most_bytes`, or of one longer document."""
     end: int = max(a + 1, np.searchsorted(offsets, offsets[a] + most_bytes, side="right") - 1)
     return end
+
+
+@intrinsic
+def prefetch(_: object, array: Any, row: Any) -> Any:
+    """Ask for the first bytes of array[row] ahead of their use; a row that does not exist does no harm."""
+    if not isinstance(array, types.Array) or row != types.uint64:
+        return None
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        found = context.make_array(signature.args[0])(context, builder, arguments[0])
+        start = builder.bitcast(found.data, ir.IntType(8).as_pointer())
+        place = builder.gep(start, [builder.mul(arguments[1], builder.extract_value(found.strides, 0))])
+        number = ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [place.type, number, number, number])
+        function = builder.module.declare_intrinsic("llvm.prefetch", [place.type], kind)
+        builder.call(function, [place, number(0), number(3), number(1)])  # to read; into the nearest cache; data
+        return context.get_dummy_value()
+
+    return types.void(array, row), generate
 
 
 @jit

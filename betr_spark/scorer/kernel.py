@@ -4,13 +4,17 @@ Gives what fastText gives for `corpus.text.prepare(text)` and a newline. Sums ar
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic
 from numpy.typing import NDArray
 
 from betr_spark.corpus.jit import jit
-from betr_spark.corpus.kernel import end_of_slice
-from betr_spark.scorer.lookup import look_up, most_tokens
+from betr_spark.corpus.kernel import end_of_slice, prefetch
+from betr_spark.scorer.lookup import AHEAD, look_up, most_tokens
 from betr_spark.scorer.table import Bank
 from betr_spark.scorer.tokens import tokenise
 
@@ -56,31 +60,6 @@ def score(
 
 
 @jit
-def _sums(
-    words: NDArray[np.int32],
-    buckets: NDArray[np.int32],
-    word_weights: NDArray[np.float32],
-    bucket_weights: NDArray[np.float32],
-) -> tuple[float, float, np.int64]:
-    """Weights of a document's words and of its n-grams, and the words that the model knows, for a bank of one model."""
-    of_words, of_ngrams, known = 0.0, 0.0, np.int64(0)
-    n = len(words)
-    if len(buckets) > 0:  # two sums at a time, since neither waits for the other
-        first = buckets[0]
-        for t in range(n - 1):
-            of_words += word_weights[np.uint32(words[t])]
-            of_ngrams += bucket_weights[np.uint32(first[t])]
-            known += np.int64(words[t] != 0)
-    for t in range(n - 1 if len(buckets) > 0 else 0, n):
-        of_words += word_weights[np.uint32(words[t])]
-        known += np.int64(words[t] != 0)
-    for m in range(1, len(buckets)):
-        for bucket in buckets[m, : max(n - 1 - m, 0)]:
-            of_ngrams += bucket_weights[np.uint32(bucket)]
-    return of_words, of_ngrams, known
-
-
-@jit
 def _means(
     first: NDArray[np.int64],
     words: NDArray[np.int32],
@@ -91,35 +70,111 @@ def _means(
 ) -> NDArray[np.float32]:
     """Mean weight over the features of each document, float32 [n, K]."""
     n, n_columns = len(first) - 1, word_weights.shape[1]
-    logits = np.empty((n, n_columns), np.float32)
-    of_words, of_ngrams = np.empty(n_columns, np.float64), np.empty(n_columns, np.float64)
-    counts = np.empty(n_columns, np.int64)
+    logits, sums, known = np.empty((n, n_columns), np.float32), np.empty(n_columns), np.empty(n_columns, np.int64)
     for document in range(n):
         a, b = first[document], first[document + 1]
         if a == b:
             logits[document] = np.nan
             continue
+        for k in range(0, n_columns - 3, 4):
+            _sum_four(words, buckets, a, b, word_weights, bucket_weights, k, sums)
+        for k in range(n_columns - n_columns % 4, n_columns):
+            sums[k] = _sum_one(words, buckets, a, b, word_weights[:, k], bucket_weights[:, k])
+        for k in range(n_columns):
+            known[k] = _known(words[a:b], word_counts[:, k]) if k < word_counts.shape[1] else known[0]
         n_ngrams = 0
         for m in range(len(buckets)):
             n_ngrams += max(0, b - a - 1 - m)
-        of_words[:], of_ngrams[:], counts[:] = 0.0, 0.0, n_ngrams
-        if n_columns == 1:
-            of_words[0], of_ngrams[0], known = _sums(
-                words[a:b], buckets[:, a:b], word_weights[:, 0], bucket_weights[:, 0]
-            )
-            counts[0] += known
-        else:
-            for m in range(len(buckets)):  # the first column brings the rows into the cache; the others find them there
-                for bucket in buckets[m, a : max(a, b - 1 - m)]:
-                    of_ngrams[0] += bucket_weights[np.uint32(bucket), 0]
-            for m in range(len(buckets)):
-                for bucket in buckets[m, a : max(a, b - 1 - m)]:
-                    for k in range(1, n_columns):
-                        of_ngrams[k] += bucket_weights[np.uint32(bucket), k]
-            for word in words[a:b]:
-                for k in range(n_columns):
-                    of_words[k] += word_weights[np.uint32(word), k]
-                    counts[k] += word_counts[np.uint32(word), k]
         for k in range(n_columns):
-            logits[document, k] = (of_words[k] + of_ngrams[k]) / counts[k] if counts[k] > 0 else 0.0
+            count = known[k] + n_ngrams
+            logits[document, k] = sums[k] / count if count > 0 else 0.0
     return logits
+
+
+@jit
+def _known(words: NDArray[np.int32], counts: NDArray[np.uint8]) -> Any:
+    """Count a document's words that a model knows."""
+    known = np.int64(0)
+    for word in words:
+        known += counts[np.uint32(word)]
+    return known
+
+
+@jit
+def _sum_one(
+    words: NDArray[np.int32],
+    buckets: NDArray[np.int32],
+    a: int,
+    b: int,
+    word_weights: NDArray[np.float32],
+    bucket_weights: NDArray[np.float32],
+) -> float:
+    """Sum of the weights of a document's words and n-grams, tokens a to b, for one model."""
+    of_words, of_ngrams = 0.0, 0.0
+    if len(buckets) > 0:  # two sums at a time, since neither waits for the other
+        own = buckets[0]
+        for t in range(a, b - 1):
+            prefetch(bucket_weights, np.uint64(np.uint32(own[t + AHEAD])))
+            of_words += word_weights[np.uint32(words[t])]
+            of_ngrams += bucket_weights[np.uint32(own[t])]
+    for t in range(b - 1 if len(buckets) > 0 else a, b):
+        of_words += word_weights[np.uint32(words[t])]
+    for m in range(1, len(buckets)):
+        own = buckets[m]
+        for t in range(a, b - 1 - m):
+            prefetch(bucket_weights, np.uint64(np.uint32(own[t + AHEAD])))
+            of_ngrams += bucket_weights[np.uint32(own[t])]
+    return of_words + of_ngrams
+
+
+@jit
+def _sum_four(
+    words: NDArray[np.int32],
+    buckets: NDArray[np.int32],
+    a: int,
+    b: int,
+    word_weights: NDArray[np.float32],
+    bucket_weights: NDArray[np.float32],
+    column: int,
+    sums: NDArray[np.float64],
+) -> None:
+    """Do `_sum_one` for four models side by side, from a column on."""
+    of_words, of_ngrams, at = np.zeros(4), np.zeros(4), np.uint64(column)
+    if len(buckets) > 0:
+        own = buckets[0]
+        for t in range(a, b - 1):
+            prefetch(bucket_weights, np.uint64(np.uint32(own[t + AHEAD])))
+            _add_four(of_words, word_weights, np.uint64(np.uint32(words[t])), at)
+            _add_four(of_ngrams, bucket_weights, np.uint64(np.uint32(own[t])), at)
+    for t in range(b - 1 if len(buckets) > 0 else a, b):
+        _add_four(of_words, word_weights, np.uint64(np.uint32(words[t])), at)
+    for m in range(1, len(buckets)):
+        own = buckets[m]
+        for t in range(a, b - 1 - m):
+            prefetch(bucket_weights, np.uint64(np.uint32(own[t + AHEAD])))
+            _add_four(of_ngrams, bucket_weights, np.uint64(np.uint32(own[t])), at)
+    for k in range(4):
+        sums[column + k] = of_words[k] + of_ngrams[k]
+
+
+@intrinsic
+def _add_four(_: object, sums: Any, weights: Any, row: Any, column: Any) -> Any:
+    """Add weights[row, column : column + 4] to sums[:4], both in C order; the compiler makes no vectors of four sums."""
+    if not (isinstance(sums, types.Array) and isinstance(weights, types.Array) and row == column == types.uint64):
+        return None
+
+    def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+        to, table = (
+            context.make_array(kind)(context, builder, value)
+            for kind, value in zip(signature.args[:2], arguments[:2], strict=True)
+        )
+        offset = builder.add(builder.mul(arguments[2], builder.extract_value(table.shape, 1)), arguments[3])
+        four = ir.VectorType(ir.FloatType(), 4)
+        place = builder.bitcast(builder.gep(table.data, [offset]), four.as_pointer())
+        wide = ir.VectorType(ir.DoubleType(), 4)
+        total = builder.bitcast(to.data, wide.as_pointer())
+        more = builder.fpext(builder.load(place, align=4), wide)
+        builder.store(builder.fadd(builder.load(total, align=8), more), total, align=8)
+        return context.get_dummy_value()
+
+    return types.void(sums, weights, row, column), generate

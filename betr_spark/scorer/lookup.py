@@ -12,6 +12,7 @@ from betr_spark.corpus.kernel import end_of_slice
 from betr_spark.scorer.table import LONGEST, Vocabulary
 from betr_spark.scorer.tokens import Tokens, tokenise
 
+AHEAD = 64  # tokens between asking for a row and its use: some ten rows can be on their way at a time
 _BYTES_AT_ONCE = 1 << 17  # so that the tokens still lie in the cache when the vocabulary is looked up
 _NGRAM_FACTOR = np.uint64(116049371)
 _1, _16, _40 = np.uint64(1), np.uint64(16), np.uint64(40)
@@ -19,8 +20,8 @@ _LOW_16, _LOW_24 = np.uint64(0xFFFF), np.uint64(0xFFFFFF)
 
 
 def most_tokens(offsets: NDArray[np.int64]) -> int:
-    """Bound the tokens of documents: a byte at least parts two words, and `</s>` closes each document."""
-    return int(offsets[-1] - offsets[0]) // 2 + 2 * (len(offsets) - 1)
+    """Bound the tokens of documents, and AHEAD of them: a byte at least parts two words, `</s>` closes each document."""
+    return int(offsets[-1] - offsets[0]) // 2 + 2 * (len(offsets) - 1) + AHEAD
 
 
 @jit

@@ -113,7 +113,7 @@ class Bank(NamedTuple):
     columns: place of each model among the tables that were stacked, int64 [K].
     vocabulary: the words that any of the models knows.
     word_weights: float32 [V + 1, K], 0 where a model does not know the word, as in row 0.
-    word_counts: 1 where the model knows the word, uint8 [V + 1, K].
+    word_counts: 1 where the model knows the word, uint8 [V + 1, K], or [V + 1, 1] where all know the same words.
     bucket_weights: float32 [buckets, K].
     word_ngrams: longest n-gram of words.
     """
@@ -147,6 +147,8 @@ def _bank(tables: Sequence[NgramTable], columns: Sequence[int]) -> Bank:
     for k, table in enumerate(tables):
         rows = np.array([row_of[word] for word in table.word_bytes()], np.int64)
         weights[rows, k], counts[rows, k] = table.word_weights, 1
+    if (counts == counts[:, :1]).all():
+        counts = counts[:, :1]
     words = np.frombuffer(b"".join(row_of), np.uint8)
     offsets = np.cumsum([0, *map(len, row_of)], dtype=np.int64)
     index = _index(words, offsets, 1 << max(4, (_SLOTS_PER_WORD * len(row_of)).bit_length()))

@@ -128,15 +128,29 @@ def test_long_documents_and_many_score_as_each_alone(monkeypatch: pytest.MonkeyP
     np.testing.assert_allclose(logits[6, 0], plain_logit(documents[6].decode(), tables[0]), rtol=1e-6)
 
 
-@pytest.mark.parametrize("word_ngrams", [2, 3, 4, 5])
-def test_several_scorers_give_what_each_gives_alone_on_short_documents(word_ngrams: int) -> None:
-    documents = [b"a", b"a b", b"", b"b unknown a b a"]  # the first has fewer tokens than an n-gram
-    other = dataclasses.replace(table(word_ngrams), bucket_weights=table(word_ngrams).bucket_weights[::-1].copy())
-    tables = [table(word_ngrams), other]
-    alone = np.column_stack([score_all(documents, [each])[1][:, 0] for each in tables])
-    np.testing.assert_array_equal(score_all(documents, tables)[1], alone)
-    wanted = [plain_logit(document.decode(), tables[0]) for document in documents]
-    np.testing.assert_allclose(alone[:, 0], wanted, rtol=1e-6)
+@pytest.mark.parametrize("word_ngrams", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("n_scorers", [2, 4, 7, 9])
+def test_several_scorers_give_what_each_gives_alone(word_ngrams: int, n_scorers: int) -> None:
+    documents = [
+        b"a",
+        b"a b",
+        b"",
+        b"b unknown a b a",
+        b"liquid a costarring " * 90,
+    ]  # the first are shorter than an n-gram
+    draw = np.random.default_rng(n_scorers)
+    for words in ([WORDS] * n_scorers, [WORDS[k % 3 :] for k in range(n_scorers)]):  # one vocabulary, and several
+        tables = []
+        for own in words:
+            weights = draw.normal(size=len(own)).astype(np.float32), draw.normal(size=BUCKET).astype(np.float32)
+            tables.append(NgramTable.build(own, *weights, word_ngrams=word_ngrams))
+        alone = np.column_stack([score_all(documents, [each])[1][:, 0] for each in tables])
+        np.testing.assert_array_equal(score_all(documents, tables)[1], alone)
+        wanted = [
+            [plain_logit(document.decode(), each, own) for each, own in zip(tables, words, strict=True)]
+            for document in documents
+        ]
+        np.testing.assert_allclose(alone, wanted, rtol=1e-5, atol=1e-6)
 
 
 def test_offsets_may_begin_and_end_inside_the_buffer() -> None:
