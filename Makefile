@@ -35,7 +35,7 @@ test: setup ## run the whole test suite
 lint: setup ## ruff and mypy --strict
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy betr_spark jobs
+	$(BIN)/mypy betr_spark jobs benchmarks
 
 e2e: package ## a real master and two workers, spark-submit with the packaged environment, compared with local mode
 	$(BIN)/python tests/e2e.py --environment dist/betr-spark-env.tar.gz

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from betr_spark.corpus.jit import jit
 from betr_spark.corpus.kernel import first_eight
+from betr_spark.errors import ArtifactError
 
 FNV_START, FNV_PRIME = np.uint32(2166136261), np.uint32(16777619)
 END_OF_LINE = "</s>"
@@ -40,6 +41,9 @@ class NgramTable:
         word_weights: float32 [n_words]; `</s>` is a word where the model has it.
         bucket_weights: float32 [bucket].
         word_ngrams: longest n-gram of words, >= 1.
+
+    Raises:
+        ArtifactError: n-grams of no word, or n-grams without a bucket.
     """
 
     words: NDArray[np.uint8]
@@ -47,6 +51,13 @@ class NgramTable:
     word_weights: NDArray[np.float32]
     bucket_weights: NDArray[np.float32]
     word_ngrams: int
+
+    def __post_init__(self) -> None:
+        if self.word_ngrams < 1 or (self.word_ngrams > 1 and len(self.bucket_weights) == 0):
+            raise ArtifactError(
+                f"n-gram table: {len(self.bucket_weights)} buckets for n-grams of up to {self.word_ngrams} words; "
+                "n-grams begin at 1, and those of 2 and more want a bucket"
+            )
 
     @classmethod
     def build(

@@ -16,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from betr_spark.corpus.text import prepare
+from betr_spark.errors import ArtifactError
 from betr_spark.scorer import kernel, lookup
 from betr_spark.scorer.kernel import score
 from betr_spark.scorer.table import MOST_BUCKETS, NgramTable, fnv1a, map_banks, stack, write_banks
@@ -67,6 +68,12 @@ def test_logits_are_means_over_fasttexts_features(documents: list[str], word_ngr
     assert n_words.tolist() == [
         len(prepare(raw.decode()).split(" ")) - prepare(raw.decode()).split(" ").count("") for raw in encoded
     ]
+
+
+@pytest.mark.parametrize(("word_ngrams", "n_buckets"), [(0, 0), (0, 5), (2, 0)])
+def test_a_table_that_no_look_up_fits_is_refused(word_ngrams: int, n_buckets: int) -> None:
+    with pytest.raises(ArtifactError, match=f"{n_buckets} buckets for n-grams of up to {word_ngrams} words"):
+        NgramTable.build(["a"], np.ones(1, np.float32), np.zeros(n_buckets, np.float32), word_ngrams=word_ngrams)
 
 
 @given(st.lists(st.integers(0, 2**32 - 1), max_size=30), st.integers(1, MOST_BUCKETS - 1), st.integers(1, 5))
@@ -207,9 +214,8 @@ def test_kernels_run_from_a_zip(tmp_path: Path, writable: bool) -> None:
     """Spark ships code as a zip, and an executor may have no home: the cache then lies in the temporary folder."""
     package = Path(kernel.__file__).parents[1]
     with zipfile.ZipFile(tmp_path / "code.zip", "w") as archive:
-        for name in ("__init__.py", "corpus", "scorer", "features"):
-            for path in [package / name] if name.endswith(".py") else sorted((package / name).glob("*.py")):
-                archive.write(path, path.relative_to(package.parent))
+        for path in sorted(package.rglob("*.py")):
+            archive.write(path, path.relative_to(package.parent))
     code = (
         "import numpy as np, betr_spark.features.minhash, betr_spark.scorer.kernel as k; print(k.__file__); "
         "print(k.score(np.frombuffer(b'a b', np.uint8), np.array([0, 3]), [])[0][0])"
