@@ -10,12 +10,15 @@ medians of the ratios within a round.
 import argparse
 import multiprocessing
 import os
+import platform
 import re
 import statistics
+import sys
 import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -209,15 +212,46 @@ def accuracy(column: pa.Array) -> list[Row]:
     return found
 
 
+def misses(row: Row) -> bool:
+    """Tell whether a value does not reach what was wanted, for values and bounds that `;` parts."""
+    for value, wanted in zip(row.value.split(";"), row.wanted.split(";"), strict=False):
+        if wanted:
+            relation, bound = wanted.split()
+            number = abs(float(value.split()[0]))
+            held = {"<": number < float(bound), "<=": number <= float(bound), ">=": number >= float(bound)}
+            if not held[relation]:
+                return True
+    return False
+
+
 def table_of(title: str, lines: Sequence[Row]) -> str:
     """Format rows as a Markdown table."""
     text = [f"| {title} | measured | wanted |", "|---|---|---|"]
-    return "\n".join([*text, *(f"| {row.name} | {row.value} | {row.wanted} |" for row in lines)])
+    missed = {row: " (missed)" if misses(row) else "" for row in lines}
+    return "\n".join([*text, *(f"| {row.name} | {row.value} | {row.wanted}{missed[row]} |" for row in lines)])
 
 
 def texts_of(documents: Path, column: str = "text") -> pa.Array:
-    """Read a text column as one array."""
-    return pa.concat_arrays(pq.read_table(documents, columns=[column]).column(0).chunks)
+    """Read a text column as one array; end the program with one line where there is none, or too little in it."""
+    if not documents.exists():
+        sys.exit(f"error: --documents {documents}: does not exist; name a Parquet file with a text column")
+    try:
+        texts = pa.concat_arrays(pq.read_table(documents, columns=[column]).column(0).chunks).drop_null()
+    except (OSError, pa.ArrowException) as error:
+        line = str(error).splitlines()[0]
+        sys.exit(f"error: --documents {documents}: {line}; name a Parquet file with a text column (here '{column}')")
+    if sum(len(text.split()) for text in texts.slice(0, 8_000).to_pylist()) < 10 * max(LENGTHS):
+        sys.exit(f"error: --documents {documents}: fewer than {10 * max(LENGTHS):,} words in its first 8,000 texts")
+    return texts
+
+
+def machine() -> str:
+    """Name the processor, the versions and the day."""
+    models = re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text("utf-8"))
+    packages = ("pyspark", "pyarrow", "numpy", "numba", "fasttext", "datasketch", "rensa")
+    versions = ", ".join(f"{name} {version(name)}" for name in packages)
+    processor = models[0] if models else platform.processor()
+    return f"{processor}, Python {platform.python_version()}, {versions}, {time.strftime('%Y-%m-%d')}"
 
 
 def main() -> None:
@@ -229,6 +263,7 @@ def main() -> None:
         model_file = train(column.slice(0, SLOW_DOCUMENTS).to_pylist(), Path(folder))
         table = fold(fasttext.load_model(str(model_file)), positive=POSITIVE)
         ratios, speeds = rows(column, model_file, table)
+    print(machine())
     print(table_of("one core, ratios", ratios), table_of("one core, speeds", speeds), sep="\n\n")
 
 

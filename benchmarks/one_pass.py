@@ -13,9 +13,7 @@ import argparse
 import functools
 import multiprocessing
 import os
-import platform
 import statistics
-import sys
 import tempfile
 import threading
 import time
@@ -29,7 +27,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-from kernels import DOCUMENTS, HASHER, SLOW_DOCUMENTS, Row, median_ratio, pss, rows, table_of, texts_of, train
+from kernels import DOCUMENTS, HASHER, SLOW_DOCUMENTS, Row, machine, median_ratio, pss, rows, table_of, texts_of, train
 from pyspark.sql import DataFrame, SparkSession
 
 from betr_spark.config import InputConfig
@@ -53,6 +51,7 @@ Batches = Iterator[pa.RecordBatch]
 def tile(column: pa.Array, n_bytes: int, folder: Path) -> int:
     """Write documents with new ids until there are so many bytes of text; return the bytes."""
     folder.mkdir(parents=True)
+    column = pa.concat_arrays([column] * -(-min(FILE_BYTES, n_bytes) // pc.sum(pc.binary_length(column)).as_py()))
     lengths = np.asarray(pc.binary_length(column), np.int64)
     written, n, start = 0, 0, 0
     while written < n_bytes:
@@ -198,12 +197,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--documents", type=Path, default=DOCUMENTS)
     parser.add_argument("--text", default=TEXT)
-    parser.add_argument("--megabytes", type=int, default=400)
+    parser.add_argument(
+        "--megabytes", type=int, default=400, help="of text in the main rows; 100 and 1,000 come besides"
+    )
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--output", type=Path)
     arguments = parser.parse_args()
-    if not arguments.documents.exists():
-        sys.exit(f"error: --documents: {arguments.documents} does not exist; name a Parquet file with a text column")
     column = texts_of(arguments.documents, arguments.text)
     every = sorted(os.sched_getaffinity(0))[: arguments.cores]
     with tempfile.TemporaryDirectory() as temporary:
@@ -231,7 +230,10 @@ def main() -> None:
     seconds = {name: full.seconds["main", name] for name in names}
     one_floor, one_noop = one.seconds["main", floor], one.seconds["main", noop]
     cost = median_ratio(full.seconds["1 GB", noop], full.seconds["100 MB", noop]) * size["100 MB"] / size["1 GB"]
-    n, text = len(every), report_head(arguments, size["main"], len(every))
+    n = len(every)
+    about = f"`make bench`: {arguments.documents.name} tiled to {size['main'] / 1e6:.0f} MB of text, {n} cores"
+    how = f"Medians of {REPEATS} rounds after {UNCOUNTED} that are not counted; ratios are taken within a round."
+    text = f"# The one pass over the text, in figures\n\n{about}, {machine()}.\n{how}"
     whole = [
         Row(
             "whole pass to noop / floor, 1 scorer, throughput",
@@ -268,26 +270,6 @@ def main() -> None:
     print(text)
     if arguments.output:
         arguments.output.write_text(text, encoding="utf-8")
-
-
-def report_head(arguments: argparse.Namespace, n_bytes: int, n_cores: int) -> str:
-    """Say how the figures came about: command, documents, machine, versions."""
-    from importlib.metadata import version  # noqa: PLC0415
-
-    models = [
-        line.split(":")[1].strip()
-        for line in Path("/proc/cpuinfo").read_text("utf-8").splitlines()
-        if "model name" in line
-    ]
-    packages = ("pyspark", "pyarrow", "numpy", "numba", "fasttext", "datasketch", "rensa")
-    return (
-        "# The one pass over the text, in figures\n\n"
-        f"`make bench`, {time.strftime('%Y-%m-%d')}: {arguments.documents.name} tiled to {n_bytes / 1e6:.0f} MB of text, "
-        f"{n_cores} cores ({models[0] if models else platform.processor()}), Python {platform.python_version()}, "
-        + ", ".join(f"{name} {version(name)}" for name in packages)
-        + ".\nMedians of three runs after one that is not counted. A machine that does other work as well moves the speeds; "
-        "the ratios are taken within a round."
-    )
 
 
 if __name__ == "__main__":

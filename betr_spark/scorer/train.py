@@ -105,7 +105,10 @@ def train(scorer: ScorerConfig, rows: Iterable[tuple[str, int]], validation: Lab
             f"scorers.{name}: did not train on {n_documents} documents ({figures}; wanted AUC >= {LEAST_AUC} and "
             f"sd >= {LEAST_SD}); raise sample.documents"
         )
-    return max(fit, key=lambda one: one.metrics["validation_auc"])
+    best = max(fit, key=lambda one: one.metrics["validation_auc"])
+    if len(tried) > 1:
+        _logger.info("scorers.%s: taken: lr %s, %s epochs", name, best.settings["lr"], best.settings["epochs"])
+    return best
 
 
 def score_texts(texts: Sequence[str], table: NgramTable) -> NDArray[np.float32]:
