@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from betr_spark.errors import ConfigError, validation_problems
 from betr_spark.schemas import QUARANTINE_COLUMNS, SELECTED_COLUMNS
 
-RANDOM_SCORER = "random"
+RANDOM_SCORER, LONGEST = "random", "longest"
 ScorerName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 SelectionName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 Auto = Literal["auto"]
@@ -100,10 +100,18 @@ class MinHashConfig(_Model):
 
 
 class DedupConfig(_Model):
-    """Least estimated Jaccard similarity of a removed document to the kept one; the scorer that picks survivors."""
+    """Near-duplicates: least Jaccard similarity to the kept document, and which one is kept.
+
+    `survivor` is a trained scorer, whose best document stays (the first one by default), or `longest`. Documents that an
+    earlier run kept stay, or with `history: replace` are decided anew with all others. A run that would remove more than
+    `max_source_loss` of a source's documents, or has a component of more than `max_component`, stops and writes nothing.
+    """
 
     similarity: float = Field(default=0.75, gt=0.0, le=1.0)
     survivor: ScorerName | None = None
+    history: Literal["keep", "replace"] = "keep"
+    max_source_loss: float | None = Field(default=None, ge=0.0, le=1.0)
+    max_component: int | None = Field(default=None, ge=1)
 
 
 class KeepConfig(_Model):
@@ -159,8 +167,10 @@ class Config(_Model):
         for name, selection in self.selections.items():
             if selection.scorer not in known:
                 raise ValueError(f"selections.{name}.scorer: '{selection.scorer}' is not one of {', '.join(known)}")
-        if self.dedup.survivor is not None and self.dedup.survivor not in self.trained_scorers():
-            wanted = ", ".join(self.trained_scorers())
+        if LONGEST in self.scorers:
+            raise ValueError(f"scorers.{LONGEST}: this name is kept for dedup.survivor; give the scorer another name")
+        if self.dedup.survivor not in (None, LONGEST, *self.trained_scorers()):
+            wanted = ", ".join([*self.trained_scorers(), LONGEST])
             raise ValueError(f"dedup.survivor: '{self.dedup.survivor}' is not one of {wanted}")
         return self
 
@@ -168,8 +178,8 @@ class Config(_Model):
         """Scorers that have an artifact and a logit column in `features`, in the order of the file."""
         return {name: scorer for name, scorer in self.scorers.items() if scorer.kind == "betr"}
 
-    def survivor_scorer(self) -> str:
-        """The scorer whose order decides which duplicate survives: `dedup.survivor`, or the first trained one."""
+    def survivor(self) -> str:
+        """What decides which duplicate stays: a trained scorer's name (the first one's by default), or `longest`."""
         return self.dedup.survivor or next(iter(self.trained_scorers()))
 
     def table(self, name: str) -> str:

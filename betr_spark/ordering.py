@@ -6,6 +6,8 @@ weight is found by histograms over 16 bits of the order at a time, most signific
 
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
@@ -14,6 +16,7 @@ from betr_spark.schemas import DOC_ID, RANK
 ORDER_KEY, ORDER_HASH, WEIGHT = "order_key", "order_hash", "weight"
 _SIGN_BIT = -(2**63)
 _ROWS_FOR_DRIVER = 65_536
+_ALL_32, _SIGN_32 = np.uint32(0xFFFFFFFF), np.uint32(0x80000000)
 
 
 class Position(NamedTuple):
@@ -29,6 +32,16 @@ class Prefix(NamedTuple):
 
     end: Position | None
     weight: int
+
+
+def descending_key(logits: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Map logits to [0, 2^32) so that a higher logit has a lower key and equal logits (0.0 and -0.0 too) the same.
+
+    The bits of a float, sign flipped (all bits where negative), order as the float does; inverted for descending order.
+    """
+    bits = (np.asarray(logits, np.float32) + np.float32(0.0)).view(np.uint32)
+    ascending = np.where(bits & _SIGN_32, ~bits, bits | _SIGN_32)
+    return (_ALL_32 - ascending).astype(np.int64)
 
 
 def unsigned(hash64: Column) -> Column:

@@ -27,10 +27,13 @@ REASON = "reason"
 DETAIL = "detail"
 ROW = "row"
 INPUT_FILE = "input_file"
+BATCH = "batch"
+EVIDENCE = "evidence"
 EMBEDDING = "embedding"
 
 TRAIN, VALIDATION = "train", "validation"
 EXACT, NEAR = "exact", "near"
+CONTENT, SKETCH, SHINGLES = "content_hash", "signature", "shingles"  # what `evidence` may be
 
 RANKED_SAMPLE_TABLE = "ranked_sample"
 SAMPLE_TABLE = "_sample"
@@ -49,8 +52,8 @@ FEATURES = (
     f"{BANDS} array<bigint>, {SIGNATURE} binary"
 )
 DUPLICATES = (
-    f"{DOC_ID} string, {KEPT_DOC_ID} string, {KIND} string, {SIMILARITY} float, {COMPONENT_ID} string, "
-    f"{COMPONENT_SIZE} bigint"
+    f"{DOC_ID} string, {KEPT_DOC_ID} string, {KIND} string, {SIMILARITY} float, {EVIDENCE} string, "
+    f"{COMPONENT_ID} string, {COMPONENT_SIZE} bigint"
 )
 INVALID_UTF8, NOT_UTF8 = "invalid_utf8", "the text is not UTF-8"  # a reason that two places give, and its detail
 ROW_BYTES = 10_000  # of a row's JSON
@@ -70,5 +73,8 @@ def logit_column(scorer: str) -> str:
 
 
 def features_schema(scorers: list[str]) -> str:
-    """DDL of `features`: the fixed columns and one nullable float logit a scorer (null: no text)."""
+    """DDL of what the pass gives `features`: fixed columns and one nullable float logit a scorer (null: no text).
+
+    The table has two more: `input_file`, where the text was read, and `batch`, the number of the commit it came with.
+    """
     return ", ".join([FEATURES, *(f"{logit_column(scorer)} float" for scorer in scorers)])

@@ -1,5 +1,7 @@
 """Documents in: Parquet, Delta and JSON Lines, one shape for all, with a reason on every row that cannot be used."""
 
+from collections.abc import Sequence
+
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
@@ -10,6 +12,7 @@ from betr_spark.errors import DataError
 from betr_spark.schemas import DETAIL, DOC_ID, INPUT_FILE, INVALID_UTF8, NOT_UTF8, REASON, ROW, ROW_BYTES, SOURCE, TEXT
 
 _REASON = "_betr_spark_reason"  # while the input's own columns, of any name, are still there
+_FILE_PATH = "_metadata.file_path"
 _NEVER_TOO_OLD = "36500d"
 _JSON_BYTES = 20_000_000  # a longer string is no JSON to Spark's parser
 
@@ -21,14 +24,16 @@ def input_fingerprint(spark: SparkSession, source: InputConfig) -> str:
     return files.fingerprint(files.listing(spark, source.path))
 
 
-def read_documents(spark: SparkSession, source: InputConfig, *, leave_utf8: bool = False) -> DataFrame:
+def read_documents(
+    spark: SparkSession, source: InputConfig, *, leave_utf8: bool = False, only_files: Sequence[str] | None = None
+) -> DataFrame:
     """Read the corpus: doc_id, source, text, carried columns, reason, detail, row, input_file.
 
     `reason` is null on a row that can be used; otherwise it says why not (null_id, null_text, text_not_a_string,
     invalid_json, invalid_utf8, text_too_long), `row` holds the row as JSON, cut at 10 kB, and its text is null.
 
     With `leave_utf8`, whether a text is UTF-8 is left to the pass over it, which sees every byte anyway; then `input_file`
-    stands in every row.
+    stands in every row. With `only_files` (values of `input_file`; not for Delta) no other file's rows are read.
     """
     if source.format == "delta":
         rows = tables.read(spark, source.path)
@@ -36,6 +41,8 @@ def read_documents(spark: SparkSession, source: InputConfig, *, leave_utf8: bool
         rows = spark.read.option("mergeSchema", "true").parquet(source.path)
     else:
         rows = spark.read.text(source.path)
+    if only_files is not None:
+        rows = rows.where(F.col(_FILE_PATH).isin(*only_files))
     return _with_reasons(rows, source, leave_utf8=leave_utf8)
 
 
@@ -108,7 +115,7 @@ def _with_reasons(rows: DataFrame, source: InputConfig, *, leave_utf8: bool = Fa
     ]
     reason = F.coalesce(*[F.when(wrong, F.lit(name)) for wrong, name, _ in reasons])
     detail = F.coalesce(*[F.when(wrong, why) for wrong, _, why in reasons])
-    file = F.lit(source.path) if source.format == "delta" else F.col("_metadata.file_path")
+    file = F.lit(source.path) if source.format == "delta" else F.col(_FILE_PATH)
     bad = F.col(_REASON).isNotNull()
     strings = {field.name for field in rows.schema if isinstance(field.dataType, T.StringType)}
     carried = []

@@ -1,89 +1,206 @@
-"""Stage `dedup`: exact copies, LSH candidates, verification, components, survivors; table `duplicates`."""
+"""Stage `dedup`: exact copies, LSH candidates, verification, components, survivors; table `duplicates`.
+
+Documents that an earlier run with the same rule kept are published: they stay, and what is new is held against them. Their
+texts are not read again, but for pairs whose signatures leave it open whether they are similar.
+"""
 
 import contextlib
-from collections.abc import Iterator
+import itertools
+import logging
+from collections.abc import Callable, Iterator
+from typing import NamedTuple
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from betr_spark import files, schemas, tables
-from betr_spark.config import Config
-from betr_spark.dedup.candidates import BETTER, WORSE, candidate_pairs, with_similarity
-from betr_spark.dedup.components import connected_components
-from betr_spark.dedup.exact import COPIES, REPRESENTATIVE, with_representative
-from betr_spark.dedup.survivors import duplicates, removed_near
+from betr_spark.config import LONGEST, Config
+from betr_spark.dedup import guards
+from betr_spark.dedup.candidates import BETTER, EQUAL, PUBLISHED, WORSE, Thresholds, candidate_pairs
+from betr_spark.dedup.components import NODE, ROOT, connected_components
+from betr_spark.dedup.exact import COPIES, MERIT, NEW, PLACE, REMOVED, REPRESENTATIVE, with_place, with_representative
+from betr_spark.dedup.survivors import KEPT, duplicates, removed_near, with_sizes
+from betr_spark.dedup.verification import shingles_of, similar_by_shingles, similar_by_signature
+from betr_spark.features.stage import newest_batch
 from betr_spark.schemas import (
     BANDS,
+    BATCH,
     CONTENT_HASH,
     DOC_ID,
+    EVIDENCE,
     EXACT,
+    INPUT_FILE,
+    KEPT_DOC_ID,
     KIND,
-    LOGIT,
+    N_BYTES,
     NEAR,
     SIGNATURE,
     SIMILARITY,
+    SOURCE,
     logit_column,
 )
 from betr_spark.tables import Clock, StageKey, StageRun
 
 _SCRATCH_FOLDER = "_scratch/dedup"
+_COMPONENTS = "_components"
+_logger = logging.getLogger(__name__)
+Materialise = Callable[[DataFrame], DataFrame]
 
 
 def key(spark: SparkSession, config: Config) -> StageKey:
-    """Key of `duplicates`: the rule, the order of survivors, and the features."""
-    settings = {"dedup": config.dedup, "survivor": config.survivor_scorer(), "minhash": config.minhash}
+    """Key of `duplicates`: the rule, the guards, and the features."""
     features = tables.input_version(spark, config.table(schemas.FEATURES_TABLE))
-    return StageKey.of("dedup", settings, features=features)
+    return StageKey.of("dedup", {"dedup": config.dedup, "rule": _rule(config)}, features=features)
+
+
+def _rule(config: Config) -> str:
+    """Key of what decides, without guards and history: an earlier run's documents stay under the same rule alone."""
+    settings = {"similarity": config.dedup.similarity, "survivor": config.survivor(), "minhash": config.minhash}
+    return StageKey.of("dedup", settings).key
+
+
+class _History(NamedTuple):
+    """What an earlier run left: batches of `features` up to `batch` were decided; `components` is its table's path."""
+
+    batch: int
+    components: str
+
+
+class _Found(NamedTuple):
+    rows: DataFrame
+    components: DataFrame
+    metrics: dict[str, int]
 
 
 def run(spark: SparkSession, config: Config) -> list[StageRun]:
-    """Find duplicates among all documents of `features`."""
+    """Find duplicates among the documents of `features`, what is new against what is published."""
     wanted = key(spark, config)
     path = config.table(schemas.DUPLICATES_TABLE)
     if done := tables.finished(spark, config.output, path, wanted):
         return [done]
     clock = Clock(wanted)
-    features = tables.read(spark, config.table(schemas.FEATURES_TABLE))
-    logit = F.col(logit_column(config.survivor_scorer())).alias(LOGIT)
-    with _scratch(spark, config.table(_SCRATCH_FOLDER)):
-        documents = _materialise(
-            with_representative(features.select(DOC_ID, CONTENT_HASH, logit)).select(
-                DOC_ID, REPRESENTATIVE, COPIES, LOGIT
-            )
-        )
-        representatives = documents.where(F.col(DOC_ID) == F.col(REPRESENTATIVE)).select(DOC_ID, LOGIT)
-        sketched = features.where(F.col(SIGNATURE).isNotNull()).select(DOC_ID, BANDS, SIGNATURE)
-        sketched = sketched.join(representatives, on=DOC_ID, how="inner")
-        pairs = candidate_pairs(sketched.select(DOC_ID, BANDS, LOGIT))
-        verified = _materialise(with_similarity(pairs, sketched.select(DOC_ID, SIGNATURE), left=BETTER, right=WORSE))
-        edges = verified.where(F.col(SIMILARITY) >= F.lit(config.dedup.similarity).cast("float"))
-        near = removed_near(edges, representatives, materialise=_materialise)
-        components = connected_components(edges.select(BETTER, WORSE), materialise=_materialise)
-        found = _materialise(duplicates(documents, near.rows, components))
-        kinds = {row[KIND]: row["count"] for row in found.groupBy(KIND).count().collect()}  # two rows
-        n_documents = documents.count()
+    checkpoint, batch = newest_batch(spark, config)
+    history = _history(spark, config, checkpoint)
+    with _scratch(spark, config.table(_SCRATCH_FOLDER)) as materialise:
+        documents = materialise(_documents(spark, config, history))
+        found = _find(spark, config, history, documents, materialise)
+        rows = materialise(found.rows)
+        kinds = {row[KIND]: row["count"] for row in rows.groupBy(KIND).count().collect()}  # two rows
+        worst = guards.check(rows, documents, config)
         done = clock.done(
-            rows_in=n_documents,
+            rows_in=documents.count(),
             rows_out=sum(kinds.values()),
             dropped={kind: kinds.get(kind, 0) for kind in (EXACT, NEAR)},
-            metrics={"candidates": verified.count(), "verified": edges.count(), "rounds": near.rounds},
+            metrics={**found.metrics, **worst},
         )
-        tables.overwrite(found, path, user_metadata=done.to_json())
+        # The components first, in a folder of their own: without the commit of `duplicates` nobody looks at them.
+        tables.overwrite(found.components, config.table(f"{_COMPONENTS}/{wanted.key[:16]}"), user_metadata="")
+        tables.overwrite(rows, path, user_metadata=done.to_json(checkpoint=checkpoint, batch=batch, rule=_rule(config)))
     tables.record(spark, config.output, done)
+    for old in files.children(spark, config.table(_COMPONENTS)):
+        if old != wanted.key[:16]:
+            files.delete(spark, config.table(f"{_COMPONENTS}/{old}"))
     return [done]
 
 
-def _materialise(frame: DataFrame) -> DataFrame:
-    """Compute a frame, store it in the scratch folder, and go on from what is stored."""
-    return frame.checkpoint(eager=True)
+def _history(spark: SparkSession, config: Config, checkpoint: str) -> _History | None:
+    """Find what an earlier run published; None where all is to be decided anew."""
+    newest = tables.newest_commit(spark, config.table(schemas.DUPLICATES_TABLE))
+    if newest is None or config.dedup.history == "replace":
+        return None
+    about = tables.as_object(newest.user_metadata)
+    components = config.table(f"{_COMPONENTS}/{about.get('key', '')[:16]}")
+    if about.get("rule") != _rule(config):
+        why = "another rule"
+    elif about.get("checkpoint") != checkpoint:
+        why = "the features were made anew"
+    elif not tables.exists(spark, components):
+        why = "the components of the last run are gone"
+    else:
+        return _History(int(about["batch"]), components)
+    _logger.info("dedup: %s, so no document is published yet and all are decided anew", why)
+    return None
+
+
+def _placed(features: DataFrame, config: Config, *columns: str) -> DataFrame:
+    survivor = config.survivor()
+    merit = F.col(N_BYTES) if survivor == LONGEST else F.col(logit_column(survivor))
+    return with_place(features.select(DOC_ID, merit.alias(MERIT), *columns))
+
+
+def _documents(spark: SparkSession, config: Config, history: _History | None) -> DataFrame:
+    """Every document: doc_id, source, input_file, place, new, removed (earlier), representative, copies."""
+    features = tables.read(spark, config.table(schemas.FEATURES_TABLE))
+    documents = _placed(features, config, SOURCE, INPUT_FILE, BATCH, CONTENT_HASH)
+    if history is None:
+        documents = documents.withColumns({NEW: F.lit(True), REMOVED: F.lit(False)})
+    else:
+        removed = tables.read(spark, config.table(schemas.DUPLICATES_TABLE)).select(DOC_ID, F.lit(True).alias(REMOVED))
+        documents = documents.withColumn(NEW, F.col(BATCH) > history.batch).join(removed, on=DOC_ID, how="left")
+        documents = documents.withColumn(REMOVED, F.coalesce(REMOVED, F.lit(False)))
+    return with_representative(documents).select(
+        DOC_ID, SOURCE, INPUT_FILE, PLACE, NEW, REMOVED, REPRESENTATIVE, COPIES
+    )
+
+
+def _find(
+    spark: SparkSession, config: Config, history: _History | None, documents: DataFrame, materialise: Materialise
+) -> _Found:
+    features = tables.read(spark, config.table(schemas.FEATURES_TABLE)).where(F.col(SIGNATURE).isNotNull())
+    compared = documents.where((F.col(PLACE) == F.col(REPRESENTATIVE)) & (F.col(NEW) | ~F.col(REMOVED)))
+    banded = _placed(features, config, BANDS).join(
+        compared.select(PLACE, (~F.col(NEW)).alias(PUBLISHED)), on=PLACE, how="inner"
+    )
+    signatures = _placed(features, config, SIGNATURE).select(PLACE, SIGNATURE)
+    thresholds = Thresholds.of(config.dedup.similarity, bands=config.minhash.bands, rows=config.minhash.rows)
+    pairs = materialise(
+        candidate_pairs(banded.select(PLACE, PUBLISHED, BANDS), signatures, thresholds, materialise=materialise)
+    )
+    edges = similar_by_signature(pairs, thresholds)
+    unsure = pairs.where(F.col(EQUAL) < thresholds.sure)
+    ends = unsure.select(F.col(BETTER).alias(PLACE)).unionByName(unsure.select(F.col(WORSE).alias(PLACE))).distinct()
+    wanted = materialise(documents.join(ends, on=PLACE, how="left_semi").select(DOC_ID, PLACE, INPUT_FILE, NEW))
+    texts = {bool(row[NEW]): int(row["count"]) for row in wanted.groupBy(NEW).count().collect()}  # two rows
+    if texts:
+        sets = shingles_of(wanted, config, materialise=materialise)
+        edges = edges.unionByName(similar_by_shingles(unsure, sets, similarity=config.dedup.similarity))
+    edges = materialise(edges)
+    links = edges.select(F.col(BETTER).alias(NODE), F.col(WORSE).alias(ROOT))
+    earlier = None
+    if history is not None:
+        links = links.unionByName(tables.read(spark, history.components).select(NODE, ROOT))
+        earlier = _decided(spark, config, documents)
+    components = with_sizes(connected_components(links, materialise=materialise), documents)
+    near = removed_near(edges, components)
+    rows = duplicates(documents, near if earlier is None else near.unionByName(earlier), components)
+    metrics = {"candidates": pairs.count(), "verified": edges.count()}
+    return _Found(
+        rows, components, {**metrics, "texts_new": texts.get(True, 0), "texts_published": texts.get(False, 0)}
+    )
+
+
+def _decided(spark: SparkSession, config: Config, documents: DataFrame) -> DataFrame:
+    """Near-duplicates that an earlier run removed, as `removed_near` gives them."""
+    near = tables.read(spark, config.table(schemas.DUPLICATES_TABLE)).where(F.col(KIND) == NEAR)
+    places = documents.select(DOC_ID, PLACE, REPRESENTATIVE)
+    own = places.where(F.col(PLACE) == F.col(REPRESENTATIVE)).select(DOC_ID, PLACE)
+    kept = places.select(F.col(DOC_ID).alias(KEPT_DOC_ID), F.col(PLACE).alias(KEPT))
+    joined = near.join(own, on=DOC_ID, how="inner").join(kept, on=KEPT_DOC_ID, how="inner")
+    return joined.select(PLACE, KEPT, SIMILARITY, EVIDENCE)
 
 
 @contextlib.contextmanager
-def _scratch(spark: SparkSession, folder: str) -> Iterator[None]:
-    """Reliable checkpoints in a folder that is emptied before and after."""
+def _scratch(spark: SparkSession, folder: str) -> Iterator[Materialise]:
+    """Give a function that stores a frame and goes on from what is stored, in a folder that is emptied before and after."""
     files.delete(spark, folder)
-    spark.sparkContext.setCheckpointDir(folder)
+    number = itertools.count()
+
+    def materialise(frame: DataFrame) -> DataFrame:
+        path = f"{folder}/{next(number)}"
+        frame.write.parquet(path)
+        return spark.read.schema(frame.schema).parquet(path)
+
     try:
-        yield
+        yield materialise
     finally:
         files.delete(spark, folder)

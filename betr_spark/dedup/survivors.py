@@ -1,110 +1,110 @@
-"""Which documents stay. The rule: a document is removed if and only if it is similar to a better one that stays."""
+"""Which documents stay.
 
-from collections.abc import Callable
-from typing import NamedTuple
+The rule: documents are looked at in ranking order, those that an earlier run kept first. A document is removed if and only if
+it is similar to one that stays. So every removed document is similar to the one that is kept for it; of a chain A~B~C with A
+unlike C, B alone goes; and no two documents that were found similar both stay, unless an earlier run kept both.
+"""
 
+from collections.abc import Iterator
+
+import pyarrow as pa
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from betr_spark.dedup.candidates import BETTER, WORSE
+from betr_spark.dedup.candidates import BETTER, BETTER_PUBLISHED, WORSE
 from betr_spark.dedup.components import NODE, ROOT
-from betr_spark.dedup.exact import COPIES, REPRESENTATIVE, ranking_order
+from betr_spark.dedup.exact import COPIES, PLACE, REPRESENTATIVE
 from betr_spark.schemas import (
     COMPONENT_ID,
     COMPONENT_SIZE,
+    CONTENT,
     DOC_ID,
+    EVIDENCE,
     EXACT,
     KEPT_DOC_ID,
     KIND,
-    LOGIT,
     NEAR,
     SIMILARITY,
 )
 
-_POSITION = "position"
+KEPT = "kept"
 
 
-class Removed(NamedTuple):
-    """Near-duplicates among the representatives, and how many rounds it took to decide."""
+def removed_near(edges: DataFrame, components: DataFrame) -> DataFrame:
+    """Apply the rule to each component, its documents one after the other, in one pass.
 
-    rows: DataFrame
-    rounds: int
-
-
-def removed_near(edges: DataFrame, logits: DataFrame, *, materialise: Callable[[DataFrame], DataFrame]) -> Removed:
-    """Decide each document of the similarity graph, best first, so a chain A~B~C with A unlike C loses B alone.
-
-    Each round keeps the documents that no undecided better one is similar to, and removes what is similar to them; the
-    end is that of going through the documents one by one in ranking order. A removed document goes to the best of its
-    kept neighbours.
+    A removed document goes to the first of its neighbours that stay: a published one, or the best. Memory grows with the
+    documents removed of one component, on the executor that has it.
 
     Args:
-        edges: better, worse, similarity; verified pairs, once each.
-        logits: doc_id, logit of every document in `edges`.
-        materialise: computes a frame and cuts its lineage.
+        edges: better, better_published, worse, similarity, evidence; verified pairs, once each.
+        components: node, root; of every node of `edges`.
 
     Returns:
-        doc_id, kept_doc_id, similarity of the pair; and the number of rounds.
+        place, kept (a place), similarity, evidence.
     """
-    left = materialise(edges.select(BETTER, WORSE, SIMILARITY))
-    removed, rounds = None, 0
-    while left.take(1):
-        rounds += 1
-        kept = left.select(BETTER).distinct().join(left.select(F.col(WORSE).alias(BETTER)), on=BETTER, how="left_anti")
-        hit = left.join(kept, on=BETTER, how="left_semi")
-        found = materialise(_to_best_neighbour(hit, logits))
-        removed = found if removed is None else removed.unionByName(found)
-        gone = found.select(DOC_ID)
-        left = materialise(
-            left.join(kept, on=BETTER, how="left_anti")
-            .join(gone.withColumnRenamed(DOC_ID, BETTER), on=BETTER, how="left_anti")
-            .join(gone.withColumnRenamed(DOC_ID, WORSE), on=WORSE, how="left_anti")
-        )
-    if removed is None:
-        removed = _to_best_neighbour(left, logits)
-    return Removed(removed, rounds)
+    rooted = edges.join(components.select(F.col(NODE).alias(WORSE), ROOT), on=WORSE, how="inner")
+    order: list[str | Column] = [ROOT, WORSE, F.desc(BETTER_PUBLISHED), BETTER]
+    columns = f"{PLACE} binary, {KEPT} binary, {SIMILARITY} float, {EVIDENCE} string"
+    rows = rooted.select(ROOT, BETTER, BETTER_PUBLISHED, WORSE, SIMILARITY, EVIDENCE)
+    return rows.repartition(ROOT).sortWithinPartitions(*order).mapInArrow(_decide, columns)
 
 
-def _to_best_neighbour(hit: DataFrame, logits: DataFrame) -> DataFrame:
-    scored = hit.join(logits.select(F.col(DOC_ID).alias(BETTER), LOGIT), on=BETTER, how="inner")
-    order = Window.partitionBy(WORSE).orderBy(*ranking_order_of(BETTER))
-    best = scored.withColumn(_POSITION, F.row_number().over(order)).where(F.col(_POSITION) == 1)
-    return best.select(F.col(WORSE).alias(DOC_ID), F.col(BETTER).alias(KEPT_DOC_ID), SIMILARITY)
+def _decide(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    root: bytes | None = None
+    removed: set[bytes] = set()
+    for batch in batches:
+        names = (ROOT, BETTER, BETTER_PUBLISHED, WORSE)
+        chosen = []
+        for i, (own, better, stays, worse) in enumerate(
+            zip(*(batch.column(n).to_pylist() for n in names), strict=True)
+        ):
+            if own != root:
+                root, removed = own, set()
+            if worse not in removed and (stays or better not in removed):
+                removed.add(worse)
+                chosen.append(i)
+        rows = batch.select([WORSE, BETTER, SIMILARITY, EVIDENCE]).take(pa.array(chosen, pa.int64()))
+        yield rows.rename_columns([PLACE, KEPT, SIMILARITY, EVIDENCE])
 
 
-def ranking_order_of(column: str) -> list[Column]:
-    """Ranking order where the ids stand in another column than doc_id."""
-    return [F.desc_nulls_last(LOGIT), F.xxhash64(column).asc(), F.col(column).asc()]
+def with_sizes(components: DataFrame, documents: DataFrame) -> DataFrame:
+    """Add `component_size`, the number of documents of a component, exact copies and kept ones included.
+
+    Args:
+        components: node, root.
+        documents: place, representative, copies; one row a document.
+    """
+    representatives = documents.where(F.col(PLACE) == F.col(REPRESENTATIVE)).select(F.col(PLACE).alias(NODE), COPIES)
+    size = F.sum(COPIES).over(Window.partitionBy(ROOT)).alias(COMPONENT_SIZE)
+    return components.join(representatives, on=NODE, how="inner").select(NODE, ROOT, size)
 
 
 def duplicates(documents: DataFrame, near: DataFrame, components: DataFrame) -> DataFrame:
     """Join exact and near removals into the rows of the `duplicates` table.
 
-    An exact copy goes where its representative goes. `component_id` is the best document of the component, and
-    `component_size` counts all its documents, exact copies and the kept ones included.
+    An exact copy goes where its representative goes. `component_id` is the best document of the component, in ranking order.
 
     Args:
-        documents: doc_id, representative, copies, logit; one row a document.
-        near: doc_id (a representative), kept_doc_id, similarity.
-        components: node (a representative), root.
+        documents: doc_id, place, representative, copies; one row a document.
+        near: place (of a representative), kept (a place), similarity, evidence.
+        components: node (a representative), root, component_size.
     """
-    representatives = documents.where(F.col(DOC_ID) == F.col(REPRESENTATIVE))
-    members = components.join(representatives, on=F.col(NODE) == F.col(DOC_ID), how="inner")
-    order = Window.partitionBy(ROOT).orderBy(*ranking_order())
-    named = members.select(
-        F.col(NODE).alias(REPRESENTATIVE),
-        F.first(DOC_ID).over(order).alias(COMPONENT_ID),
-        F.sum(COPIES).over(Window.partitionBy(ROOT)).alias(COMPONENT_SIZE),
-    )
-    moved = near.withColumnRenamed(DOC_ID, REPRESENTATIVE).select(REPRESENTATIVE, KEPT_DOC_ID, SIMILARITY)
+    moved = near.withColumnRenamed(PLACE, REPRESENTATIVE).select(REPRESENTATIVE, KEPT, SIMILARITY, EVIDENCE)
+    named = components.withColumnRenamed(NODE, REPRESENTATIVE)
     joined = documents.join(moved, on=REPRESENTATIVE, how="left").join(named, on=REPRESENTATIVE, how="left")
-    kept = F.coalesce(F.col(KEPT_DOC_ID), F.col(REPRESENTATIVE))
-    is_copy = F.col(DOC_ID) != F.col(REPRESENTATIVE)
-    return joined.where(kept != F.col(DOC_ID)).select(
+    kept = F.coalesce(F.col(KEPT), F.col(REPRESENTATIVE))
+    is_exact = F.col(KEPT).isNull()
+    removed = joined.where(kept != F.col(PLACE)).select(
         DOC_ID,
-        kept.alias(KEPT_DOC_ID),
-        F.when(is_copy & (kept == F.col(REPRESENTATIVE)), EXACT).otherwise(NEAR).alias(KIND),
-        F.coalesce(F.col(SIMILARITY), F.lit(1.0)).cast("float").alias(SIMILARITY),
-        F.coalesce(F.col(COMPONENT_ID), F.col(REPRESENTATIVE)).alias(COMPONENT_ID),
-        F.coalesce(F.col(COMPONENT_SIZE), F.col(COPIES)).alias(COMPONENT_SIZE),
+        kept.alias(KEPT),
+        F.when(is_exact, EXACT).otherwise(NEAR).alias(KIND),
+        F.when(is_exact, F.lit(1.0)).otherwise(F.col(SIMILARITY)).cast("float").alias(SIMILARITY),
+        F.when(is_exact, CONTENT).otherwise(F.col(EVIDENCE)).alias(EVIDENCE),
+        F.coalesce(ROOT, REPRESENTATIVE).alias(ROOT),
+        F.coalesce(COMPONENT_SIZE, COPIES).alias(COMPONENT_SIZE),
     )
+    for place, name in ((KEPT, KEPT_DOC_ID), (ROOT, COMPONENT_ID)):
+        names = documents.select(F.col(PLACE).alias(place), F.col(DOC_ID).alias(name))
+        removed = removed.join(names, on=place, how="inner")
+    return removed.select(DOC_ID, KEPT_DOC_ID, KIND, SIMILARITY, EVIDENCE, COMPONENT_ID, COMPONENT_SIZE)

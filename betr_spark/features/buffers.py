@@ -1,4 +1,4 @@
-"""Arrow string columns as plain buffers, without a copy of the text."""
+"""Arrow string and binary columns as plain buffers and back, without a Python object a row."""
 
 import numpy as np
 import pyarrow as pa
@@ -25,3 +25,25 @@ def string_buffers(array: pa.Array) -> tuple[NDArray[np.uint8], NDArray[np.int64
     kind = np.int64 if large else np.int32
     taken = np.frombuffer(offsets, kind)[array.offset : array.offset + len(array) + 1]
     return np.empty(0, np.uint8) if data is None else np.frombuffer(data, np.uint8), taken.astype(np.int64)
+
+
+def binary_rows(array: pa.Array, width: int) -> NDArray[np.uint8]:
+    """Give a binary column of rows of equal length, without nulls, as uint8 [n, width]."""
+    data, offsets = string_buffers(array)
+    return data[offsets[0] : offsets[-1]].reshape(len(array), width)
+
+
+def binary_column(rows: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None) -> pa.Array:
+    """Give uint8 [n, width] as a binary column, null where not `valid`."""
+    count, width = rows.shape
+    offsets = pa.py_buffer(
+        np.arange(0, (count + 1) * width, width, dtype=np.int32) if width else np.zeros(count + 1, np.int32)
+    )
+    mask = None if valid is None else pa.py_buffer(np.packbits(valid, bitorder="little"))
+    return pa.Array.from_buffers(pa.binary(), count, [mask, offsets, pa.py_buffer(np.ascontiguousarray(rows))])
+
+
+def binary_pieces(values: NDArray[np.uint8], offsets: NDArray[np.int64]) -> pa.Array:
+    """Give consecutive pieces of one buffer of less than 2 GiB as a binary column; offsets in bytes, int64 [n + 1], from 0."""
+    bounds = offsets.astype(np.int32)
+    return pa.Array.from_buffers(pa.binary(), len(offsets) - 1, [None, pa.py_buffer(bounds), pa.py_buffer(values)])

@@ -6,23 +6,13 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from betr_spark.corpus.bits import byte_mask, last_block, lowest_one, set_bit
 from betr_spark.corpus.jit import jit
-from betr_spark.corpus.kernel import behind_eight, end_of_slice, first_eight, heads_of, token_runs
-from betr_spark.corpus.utf8 import code_point, is_unspaced
+from betr_spark.corpus.kernel import end_of_slice
 from betr_spark.features.hashing import mix
+from betr_spark.features.shingles import BYTES_AT_ONCE, STEP, document_shingles
 
-_BYTES_AT_ONCE = 1 << 17
-# Letters, digits and all that is not ASCII; and the first bytes of characters of three and four bytes.
-_of_words = byte_mask((0x30, 0x39), (0x41, 0x5A), (0x61, 0x7A), (0x80, 0xFF))
-_of_three_or_more = byte_mask((0xE0, 0xFF))
-_1 = np.uint64(1)
-_STEP = np.uint64(0x9E3779B97F4A7C15)
 _ALL_32 = np.uint32(0xFFFFFFFF)
 _32, _LOW_32 = np.uint64(32), np.uint64(0xFFFFFFFF)
-_LOW_BITS, _TOP_BITS = np.uint64(0x7F7F7F7F7F7F7F7F), np.uint64(0x8080808080808080)
-_FROM_A = np.uint64(0x01010101_01010101 * (0x80 - ord("A")))
-_ABOVE_Z = np.uint64(0x01010101_01010101 * (0x80 - ord("Z") - 1))
 
 
 class MinHashes(NamedTuple):
@@ -83,78 +73,12 @@ def _fill(
     n_shingles = np.zeros(len(offsets) - 1, np.int32)
     a = 0
     while a < len(offsets) - 1:
-        b = end_of_slice(offsets, a, _BYTES_AT_ONCE)
+        b = end_of_slice(offsets, a, BYTES_AT_ONCE)
         part = offsets[a : b + 1]
-        marks, breaks = _marks(data, part)
-        first, starts, lengths = token_runs(marks, breaks, part, 0)
-        shingles = _shingles(data, part[0], starts, lengths, ngram, seed)
+        first, shingles = document_shingles(data, part, ngram, seed)
         _sketch(first, shingles, ngram, signatures[a:b], n_shingles[a:b])
         a = b
     return n_shingles
-
-
-@jit
-def _marks(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """A bit a byte: 1 for each byte of a token; 1 where a character stands alone, and behind it."""
-    own, last = data[offsets[0] : offsets[-1]], last_block(data[offsets[0] : offsets[-1]])
-    full = len(own) // 64
-    marks, breaks, leads = np.zeros(full + 1, np.uint64), np.zeros(full + 1, np.uint64), np.zeros(full + 1, np.uint64)
-    for block in range(full):
-        marks[block], leads[block] = _of_words(own, 64 * block), _of_three_or_more(own, 64 * block)
-    marks[full], leads[full] = _of_words(last, 0), _of_three_or_more(last, 0)
-    document = 0
-    for block in range(full + 1):
-        while leads[block] != 0:
-            i = 64 * block + lowest_one(leads[block])
-            leads[block] &= leads[block] - _1
-            while offsets[document + 1] - offsets[0] <= i:
-                document += 1
-            character, length = code_point(own, i, offsets[document + 1] - offsets[0])
-            if is_unspaced(character):
-                set_bit(breaks, i)
-                set_bit(breaks, i + length)
-    return marks, breaks
-
-
-@jit
-def _lower(eight: np.uint64) -> np.uint64:
-    """ASCII letters among eight bytes to lower case."""
-    low = eight & _LOW_BITS
-    upper = ((low + _FROM_A) ^ (low + _ABOVE_Z)) & ~eight & _TOP_BITS
-    return eight | (upper >> np.uint64(2))
-
-
-@jit
-def _shingles(
-    data: NDArray[np.uint8], base: int, starts: NDArray[np.int32], lengths: NDArray[np.int32], ngram: int, seed: int
-) -> NDArray[np.uint64]:
-    """Hash of the `ngram` tokens from each token on, as if in one document, uint64 [n_tokens]."""
-    n_tokens, hashes = len(starts), heads_of(data, base, starts, lengths)
-    for t in range(n_tokens):
-        hashes[t] = mix(_lower(hashes[t]))
-    long, tail_starts, tail_lengths = behind_eight(starts, lengths)
-    tails = heads_of(data, base, tail_starts, tail_lengths)
-    for i in range(len(long)):
-        value = mix((hashes[long[i]] + _STEP) ^ _lower(tails[i]))
-        for at in range(8, tail_lengths[i], 8):
-            left = min(tail_lengths[i] - at, 8)
-            value = mix((value + _STEP) ^ _lower(first_eight(data, base + tail_starts[i] + at, left)))
-        hashes[long[i]] = value
-    # The sum of hash[s + k] * factor^k, from that of the token before: factor is odd, so it has an inverse modulo 2^64.
-    shingles, inverse, highest, value = np.empty(n_tokens, np.uint64), _STEP, np.uint64(1), np.uint64(0)
-    for _ in range(5):
-        inverse *= np.uint64(2) - _STEP * inverse
-    for k in range(min(ngram, n_tokens)):
-        value += hashes[k] * highest
-        highest *= _STEP
-    highest *= inverse
-    key = mix(np.uint64(seed) * _STEP + np.uint64(1))
-    for s in range(n_tokens):
-        shingles[s] = mix(value ^ key)
-        value = (value - hashes[s]) * inverse
-        if s + ngram < n_tokens:
-            value += hashes[s + ngram] * highest
-    return shingles
 
 
 @jit
@@ -199,7 +123,7 @@ def _sketch(
                     place = ((shingle & _LOW_32) * n_high) >> _32
                     least[place] = min(least[place], np.uint32(shingle >> _32))
             else:
-                key = mix(_STEP * np.uint64(r))
+                key = mix(STEP * np.uint64(r))
                 for shingle in own:
                     value = mix(shingle ^ key)
                     place = ((value >> _32) * n_high) >> _32 if r < n_places else np.uint64(r - n_places)
@@ -221,6 +145,6 @@ def _band_keys(signatures: NDArray[np.uint32], bands: int, rows: int) -> NDArray
         for band in range(bands):
             value = mix(np.uint64(band + 1))
             for row in range(rows):
-                value = mix(value ^ np.uint64(signatures[document, band * rows + row])) + _STEP
+                value = mix(value ^ np.uint64(signatures[document, band * rows + row])) + STEP
             keys[document, band] = np.int64(mix(value))
     return keys

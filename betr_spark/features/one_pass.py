@@ -9,7 +9,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from betr_spark.corpus.utf8 import valid_utf8
-from betr_spark.features.buffers import string_buffers
+from betr_spark.features.buffers import binary_column, string_buffers
 from betr_spark.features.hashing import content_hashes
 from betr_spark.features.minhash import MinHasher
 from betr_spark.schemas import (
@@ -35,7 +35,7 @@ from betr_spark.scorer.kernel import score
 from betr_spark.scorer.table import Bank
 
 Batches = Iterator[pa.RecordBatch]
-_PASSED_ON = (DOC_ID, SOURCE, REASON, DETAIL, ROW)
+_PASSED_ON = (DOC_ID, SOURCE, REASON, DETAIL, ROW, INPUT_FILE)
 
 
 def one_pass(
@@ -43,7 +43,8 @@ def one_pass(
 ) -> Callable[[Batches], Batches]:
     """Build the function for mapInArrow.
 
-    It takes doc_id, source, text, reason, detail, row, input_file, and gives the columns of `features` and the last four.
+    It takes doc_id, source, text, reason, detail, row, input_file, and gives the columns of `features` but `batch`, and the
+    last four.
     A row with a reason has null text; a text that is not UTF-8 is given its reason here. The features of such rows mean
     nothing, and the caller keeps them out of `features`.
 
@@ -83,9 +84,9 @@ def features_of(
         N_BYTES: pa.array(np.diff(offsets).astype(np.int32)),
         N_WORDS: words,
         N_TOKENS: words,
-        CONTENT_HASH: _binary(content_hashes(data, offsets)),
+        CONTENT_HASH: binary_column(content_hashes(data, offsets)),
         BANDS: _lists(sketch.band_keys, has_shingles),
-        SIGNATURE: _binary(np.ascontiguousarray(sketch.signatures).view(np.uint8), has_shingles),
+        SIGNATURE: binary_column(np.ascontiguousarray(sketch.signatures).view(np.uint8), has_shingles),
     }
     no_text = n_words == 0
     for index, name in enumerate(scorers):
@@ -101,34 +102,21 @@ def output_columns(scorers: Sequence[str]) -> list[str]:
 
 
 def _quarantine(batch: pa.RecordBatch, data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> dict[str, pa.Array]:
-    """Columns that change by what only the pass sees: which texts are not UTF-8. `input_file` stays where there is a reason."""
-    reason, valid = batch.column(REASON), valid_utf8(data, offsets)
-    changed: dict[str, pa.Array] = {}
-    if not valid.all():
-        wrong = pa.array(~valid)
-        rows: list[str | None] = [None] * len(valid)
-        for i in np.flatnonzero(~valid):  # few
-            start = data[offsets[i] : offsets[i + 1]][:ROW_BYTES].tobytes()
-            row = {name: batch.column(name)[i].as_py() for name in (DOC_ID, SOURCE)}
-            rows[i] = json.dumps({**row, TEXT: start.decode(errors="replace")}, ensure_ascii=False)[:ROW_BYTES]
-        reason = pc.if_else(wrong, INVALID_UTF8, reason)
-        changed = {
-            REASON: reason,
-            DETAIL: pc.if_else(wrong, NOT_UTF8, batch.column(DETAIL)),
-            ROW: pc.if_else(wrong, pa.array(rows, pa.string()), batch.column(ROW)),
-        }
-    file = pc.if_else(pc.is_null(reason), pa.scalar(None, batch.column(INPUT_FILE).type), batch.column(INPUT_FILE))
-    return {**changed, INPUT_FILE: file}
-
-
-def _binary(rows: NDArray[np.uint8], valid: NDArray[np.bool_] | None = None) -> pa.Array:
-    """Rows of equal length as a binary column, null where not `valid`; no Python object a row."""
-    count, width = rows.shape
-    offsets = pa.py_buffer(
-        np.arange(0, (count + 1) * width, width, dtype=np.int32) if width else np.zeros(count + 1, np.int32)
-    )
-    mask = None if valid is None else pa.py_buffer(np.packbits(valid, bitorder="little"))
-    return pa.Array.from_buffers(pa.binary(), count, [mask, offsets, pa.py_buffer(np.ascontiguousarray(rows))])
+    """Columns that change by what only the pass sees: which texts are not UTF-8."""
+    valid = valid_utf8(data, offsets)
+    if valid.all():
+        return {}
+    wrong = pa.array(~valid)
+    rows: list[str | None] = [None] * len(valid)
+    for i in np.flatnonzero(~valid):  # few
+        start = data[offsets[i] : offsets[i + 1]][:ROW_BYTES].tobytes()
+        row = {name: batch.column(name)[i].as_py() for name in (DOC_ID, SOURCE)}
+        rows[i] = json.dumps({**row, TEXT: start.decode(errors="replace")}, ensure_ascii=False)[:ROW_BYTES]
+    return {
+        REASON: pc.if_else(wrong, INVALID_UTF8, batch.column(REASON)),
+        DETAIL: pc.if_else(wrong, NOT_UTF8, batch.column(DETAIL)),
+        ROW: pc.if_else(wrong, pa.array(rows, pa.string()), batch.column(ROW)),
+    }
 
 
 def _lists(rows: NDArray[np.int64], present: NDArray[np.bool_]) -> pa.Array:

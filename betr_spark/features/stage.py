@@ -23,7 +23,7 @@ from betr_spark.corpus.text import PREPARATION
 from betr_spark.errors import BetrSparkError, DataError
 from betr_spark.features.minhash import MinHasher
 from betr_spark.features.one_pass import one_pass
-from betr_spark.schemas import DETAIL, DOC_ID, INPUT_FILE, REASON, ROW, SOURCE, TEXT
+from betr_spark.schemas import BATCH, DETAIL, DOC_ID, INPUT_FILE, REASON, ROW, SOURCE, TEXT
 from betr_spark.scorer import artifact
 from betr_spark.scorer.table import Bank, stack
 from betr_spark.tables import Clock, StageKey, StageRun
@@ -146,7 +146,8 @@ class _BatchWriter:
     def _write(self, computed: DataFrame, batch: int) -> None:
         spark, config = computed.sparkSession, self._config
         path = config.table(schemas.FEATURES_TABLE)
-        good = computed.where(F.col(REASON).isNull()).drop(REASON, DETAIL, ROW, INPUT_FILE)
+        good = computed.where(F.col(REASON).isNull()).drop(REASON, DETAIL, ROW)
+        good = good.withColumn(BATCH, F.lit(batch).cast("bigint"))
         bad = computed.where(F.col(REASON).isNotNull()).select(REASON, DETAIL, ROW, INPUT_FILE)
         before = _progress(spark, path, self._checkpoint) if batch else {"rows_in": 0, "copies": 0, "batch": -1}
         if before["batch"] >= batch:  # committed before the process died: only what follows it is left to do
@@ -158,7 +159,7 @@ class _BatchWriter:
         known = tables.read(spark, path).select(DOC_ID) if batch else None
         if config.input.id is None:
             good = good.groupBy(DOC_ID).agg(
-                F.min_by(F.struct(*good.columns), F.coalesce(SOURCE, F.lit(""))).alias("row")
+                F.min_by(F.struct(*good.columns), F.struct(F.coalesce(SOURCE, F.lit("")), INPUT_FILE)).alias("row")
             )
             good = good.select("row.*")
             good = good if known is None else good.join(known, on=DOC_ID, how="left_anti")
@@ -223,6 +224,13 @@ def _checkpoint(spark: SparkSession, config: Config, settings_key: str, why: str
     metadata = tables.to_json({"settings_key": settings_key, "checkpoint": name})
     tables.overwrite(current, path, user_metadata=metadata)
     return str(name)
+
+
+def newest_batch(spark: SparkSession, config: Config) -> tuple[str, int]:
+    """Checkpoint and number of the newest batch in `features`: rows of an earlier run are those of batches up to its."""
+    newest = tables.newest_commit(spark, config.table(schemas.FEATURES_TABLE))
+    found = tables.as_object(newest.user_metadata) if newest else {}
+    return str(found.get("checkpoint", "")), int(found.get("batch", -1))
 
 
 def _started(spark: SparkSession, config: Config, checkpoint: str) -> bool:

@@ -9,9 +9,8 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from betr_spark.config import KeepConfig
-from betr_spark.ordering import ORDER_HASH, ORDER_KEY, WEIGHT, before, longest_prefix
+from betr_spark.ordering import ORDER_HASH, ORDER_KEY, WEIGHT, before, descending_key, longest_prefix
 from betr_spark.schemas import DOC_ID, LOGIT, N_TOKENS
-from betr_spark.selection.order_key import descending_key
 
 _MANTISSA = 2.0**53
 

@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 
 from betr_spark import ordering
 from betr_spark.config import KeepConfig
-from betr_spark.ordering import with_rank
+from betr_spark.ordering import descending_key, with_rank
 from betr_spark.schemas import DOC_ID, RANK
 from betr_spark.selection.budget import fraction_of, with_order, within_budget
-from betr_spark.selection.order_key import descending_key
 
 SCHEMA = "doc_id string, logit float, n_tokens int"
 

@@ -1,0 +1,176 @@
+"""Corpora with planted near-duplicates of every kind, and the truth about them by brute force, in plain Python.
+
+    python benchmarks/planted.py OUT.parquet [--groups 200] [--identical 20000] [--with DOCUMENTS.parquet]
+
+writes id, source, text; `source` names the kind. Everything follows from the seed.
+"""
+
+import argparse
+import math
+import random
+import re
+from collections import Counter, defaultdict
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+Row = dict[str, Any]
+EDITS = (0.01, 0.02, 0.05, 0.10, 0.20, 0.40)
+TRUNCATIONS = (0.95, 0.85, 0.7)
+_THAI_LAO_MYANMAR_KHMER = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
+_UNSPACED = _THAI_LAO_MYANMAR_KHMER + "\u3005\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
+_TOKEN = re.compile(f"[{_UNSPACED}]|(?:[0-9A-Za-z]|(?![{_UNSPACED}])[^\x00-\x7f])+")
+
+
+class Words:
+    """Made-up words, drawn with Zipf's frequencies."""
+
+    def __init__(self, pick: random.Random, n: int = 8000, syllables: Sequence[str] = ()) -> None:
+        """Make the vocabulary."""
+        parts = syllables or [a + b for a in "bdfgklmnprstvz" for b in ("a", "e", "i", "o", "u", "ar", "en", "is")]
+        self._pick = pick
+        self._words = list(dict.fromkeys("".join(pick.choices(parts, k=pick.randint(1, 4))) for _ in range(n)))
+        self._weights = list(_running(1 / (10 + i) for i in range(len(self._words))))
+
+    def text(self, n: int) -> list[str]:
+        """Draw n words."""
+        return self._pick.choices(self._words, cum_weights=self._weights, k=n)
+
+    def edited(self, words: Sequence[str], share: float) -> list[str]:
+        """Replace a share of the words, each place drawn."""
+        new = list(words)
+        for place in self._pick.sample(range(len(words)), max(1, round(share * len(words)))):
+            new[place] = self.text(1)[0]
+        return new
+
+
+def _running(values: Iterator[float]) -> Iterator[float]:
+    total = 0.0
+    for value in values:
+        total += value
+        yield total
+
+
+def planted(*, groups: int = 200, identical: int = 20_000, seed: int = 0) -> list[Row]:
+    """Make a corpus: `groups` originals of each kind with their variants, in random order.
+
+    Kinds: exact, edit-SHARE, truncated, boilerplate, template (50 to 65 % of the shingles shared), identical, short (1 to 6
+    words), chain, copies (one source, 95 % copies), cyrillic, cjk (no spaces), cjk-edit.
+    """
+    pick = random.Random(seed)  # noqa: S311 - it is to be repeatable
+    words = Words(pick)
+    cyrillic = Words(pick, 3000, [a + b for a in "бвгдклмнпрст" for b in "аеиоуя"])
+    found: list[Row] = []
+
+    def add(kind: str, group: int, text: str) -> None:
+        found.append({"id": f"{kind}-{group}-{len(found)}", "source": kind, "text": text})
+
+    notice = " ".join(words.text(60))
+    for group in range(groups):
+        base = words.text(pick.choice((60, 150, 400, 1000)))
+        add("exact", group, " ".join(base))
+        for _ in range(pick.randint(1, 3)):
+            add("exact", group, " ".join(base))
+        for share in EDITS:
+            base = words.text(pick.choice((80, 200, 500)))
+            for text in (base, words.edited(base, share), words.edited(base, share)):
+                add(f"edit-{share:g}", group, " ".join(text))
+        base = words.text(pick.choice((100, 300, 900)))
+        for share in (1.0, *TRUNCATIONS):
+            add("truncated", group, " ".join(base[: int(share * len(base))]))
+        base = words.text(pick.choice((150, 400, 900)))
+        add("boilerplate", group, " ".join(base))
+        add("boilerplate", group, " ".join(base) + " " + notice)
+        base = cyrillic.text(200)
+        for text in (base, cyrillic.edited(base, 0.02), cyrillic.text(200)):
+            add("cyrillic", group, " ".join(text))
+        signs = [chr(pick.randint(0x4E00, 0x5E00)) for _ in range(300)]
+        other = list(signs)
+        other[pick.randrange(300)] = "\u9f8d"
+        for line in (signs, other, [chr(pick.randint(0x4E00, 0x5E00)) for _ in range(300)]):
+            add("cjk", group, "".join(line))
+    for family in range(max(1, groups // 20)):
+        frame = words.text(200)
+        for _ in range(40):  # a run of own words in a common frame: 200 of 200 + n shared on each side
+            own = words.text(pick.randint(55, 95))
+            add("template", family, " ".join([*frame[:100], *own, *frame[100:]]))
+    for group in range(max(1, groups // 20)):
+        text = words.text(300)
+        for _ in range(12):  # every step replaces another run of 20 words: neighbours are similar, ends are not
+            add("chain", group, " ".join(text))
+            start = 20 * len(found) % 280
+            text = [*text[:start], *words.text(20), *text[start + 20 :]]
+    page = " ".join(words.text(120))
+    for _ in range(identical):
+        add("identical", 0, page)
+    for n_words in range(1, 7):
+        for group in range(groups):
+            add("short", group, " ".join([f"{words.text(1)[0]}{group}", *words.text(n_words - 1)]))
+    originals = [" ".join(words.text(150)) for _ in range(max(1, groups // 4))]
+    for group, text in enumerate(originals):
+        for _ in range(20):
+            add("copies", group, text)
+    pick.shuffle(found)
+    return found
+
+
+def shingle_set(text: str, ngram: int = 5) -> frozenset[tuple[str, ...]]:
+    """The distinct shingles of a text: `ngram` consecutive tokens, ASCII letters lower-cased (method 4b)."""
+    lowered = "".join(chr(ord(c) + 32) if "A" <= c <= "Z" else c for c in text)
+    tokens = _TOKEN.findall(lowered)
+    return frozenset(zip(*(tokens[i:] for i in range(ngram)), strict=False))
+
+
+def similar_pairs(texts: Sequence[str], least: float, *, ngram: int = 5) -> dict[tuple[int, int], float]:
+    """All pairs of texts whose Jaccard similarity is at least `least`, by an exact prefix filter.
+
+    Two sets can be so similar only if they share one of their rarest |s| - ceil(least |s|) + 1 elements.
+
+    Returns:
+        (i, j) with i < j, and the similarity.
+    """
+    ids: dict[tuple[str, ...], int] = {}
+    sets = [{ids.setdefault(s, len(ids)) for s in shingle_set(text, ngram)} for text in texts]
+    del ids
+    counts = Counter(shingle for one in sets for shingle in one)
+    index: defaultdict[int, list[int]] = defaultdict(list)
+    found: dict[tuple[int, int], float] = {}
+    for number, one in enumerate(sets):
+        prefix = sorted(one, key=lambda s: (counts[s], s))[: len(one) - math.ceil(least * len(one)) + 1]
+        for other in {place for shingle in prefix for place in index[shingle]}:
+            small, large = sorted((len(one), len(sets[other])))
+            if small < least * large:
+                continue
+            common = len(one & sets[other])
+            similarity = common / (len(one) + len(sets[other]) - common)
+            if similarity >= least:
+                found[other, number] = similarity
+        for shingle in prefix:
+            if counts[shingle] > 1:
+                index[shingle].append(number)
+    return found
+
+
+def main() -> None:
+    """Write a corpus."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("output")
+    parser.add_argument("--groups", type=int, default=200)
+    parser.add_argument("--identical", type=int, default=20_000)
+    parser.add_argument("--with", dest="others", help="a Parquet file of id, domain and text that comes along")
+    arguments = parser.parse_args()
+    rows = planted(groups=arguments.groups, identical=arguments.identical)
+    if arguments.others:
+        table = pq.read_table(arguments.others, columns=["id", "domain", "text"]).rename_columns(
+            ["id", "source", "text"]
+        )
+        rows += table.to_pylist()
+    random.Random(1).shuffle(rows)  # noqa: S311
+    pq.write_table(pa.Table.from_pylist(rows), arguments.output, row_group_size=5000)
+    print(f"{len(rows)} documents: {dict(Counter(row['source'] for row in rows))}")
+
+
+if __name__ == "__main__":
+    main()

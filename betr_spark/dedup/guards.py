@@ -1,0 +1,92 @@
+"""Guards against a source or a component that collapses: nothing is written, and a report says what to look at."""
+
+from collections.abc import Iterator
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from betr_spark.config import Config
+from betr_spark.dedup.exact import PLACE
+from betr_spark.dedup.verification import texts_of
+from betr_spark.errors import DataError
+from betr_spark.schemas import (
+    COMPONENT_ID,
+    COMPONENT_SIZE,
+    DOC_ID,
+    INPUT_FILE,
+    KEPT_DOC_ID,
+    KIND,
+    SIMILARITY,
+    SOURCE,
+    TEXT,
+)
+
+_SHOWN = 5  # sources, components
+_PAIRS_SHOWN = 3  # of each
+_TEXT_SHOWN = 100
+
+
+def check(rows: DataFrame, documents: DataFrame, config: Config) -> dict[str, float]:
+    """Hold what would be removed against `dedup.max_source_loss` and `dedup.max_component`.
+
+    Args:
+        rows: of `duplicates`.
+        documents: doc_id, source, input_file, place; one row a document.
+        config: for the guards and, for sample texts, the input.
+
+    Returns:
+        Figures for `runs`: largest_component, largest_source_loss (a fraction).
+
+    Raises:
+        DataError: a guard is exceeded; one line a source or component, each followed by lines of sample pairs.
+    """
+    settings = config.dedup
+    removed = rows.select(DOC_ID, F.lit(1).alias("removed"))
+    source = F.coalesce(SOURCE, F.lit("(none)"))
+    losses = (
+        documents.join(removed, on=DOC_ID, how="left")
+        .groupBy(source.alias(SOURCE))
+        .agg(F.count("removed").alias("removed"), F.count("*").alias("n"))
+        .withColumn("loss", F.col("removed") / F.col("n"))
+    )
+    sources = losses.orderBy(F.desc("loss"), F.desc("n"), SOURCE).limit(_SHOWN).collect()
+    size = F.max(COMPONENT_SIZE).alias("n")
+    components = rows.groupBy(COMPONENT_ID).agg(size).orderBy(F.desc("n"), COMPONENT_ID).limit(_SHOWN).collect()
+    lines: list[str] = []
+    for row in sources:
+        if settings.max_source_loss is not None and row["loss"] > settings.max_source_loss:
+            lines.append(
+                f"dedup: source '{row[SOURCE]}' would lose {row['removed']} of {row['n']} documents ({row['loss']:.1%}); "
+                f"dedup.max_source_loss is {settings.max_source_loss:g}"
+            )
+            own = documents.where(source == row[SOURCE]).select(DOC_ID)
+            lines += _samples(rows.join(own, on=DOC_ID, how="left_semi"), documents, config)
+    for row in components:
+        if settings.max_component is not None and row["n"] > settings.max_component:
+            lines.append(
+                f"dedup: the component of document '{row[COMPONENT_ID]}' has {row['n']} documents; "
+                f"dedup.max_component is {settings.max_component}"
+            )
+            lines += _samples(rows.where(F.col(COMPONENT_ID) == row[COMPONENT_ID]), documents, config)
+    if lines:
+        over = "nothing was written; where this is as it should be, raise the limit by --set"
+        raise DataError("\n".join([*lines, f"dedup: {over}"]))
+    return {
+        "largest_component": float(components[0]["n"]) if components else 0.0,
+        "largest_source_loss": float(sources[0]["loss"]) if sources else 0.0,
+    }
+
+
+def _samples(rows: DataFrame, documents: DataFrame, config: Config) -> Iterator[str]:
+    """Show pairs of a removed and its kept document, the least similar first."""
+    order: list[Column] = [F.col(SIMILARITY), F.col(DOC_ID)]
+    pairs = rows.orderBy(*order).limit(_PAIRS_SHOWN).collect()
+    ids = sorted({row[name] for row in pairs for name in (DOC_ID, KEPT_DOC_ID)})
+    wanted = documents.where(F.col(DOC_ID).isin(ids)).select(DOC_ID, PLACE, INPUT_FILE)
+    text = F.substring(TEXT, 1, 4 * _TEXT_SHOWN).alias(TEXT)
+    found = {row[DOC_ID]: row[TEXT] for row in texts_of(wanted, config).select(DOC_ID, text).collect()}
+    for row in pairs:
+        yield f"  {row[KIND]}, similarity {row[SIMILARITY]:.3f}:"
+        for what, name in (("removed", DOC_ID), ("kept", KEPT_DOC_ID)):
+            start = " ".join(found.get(row[name], "").split())[:_TEXT_SHOWN]
+            yield f"    {what} '{row[name]}': {start}"

@@ -1,0 +1,105 @@
+"""Verification of candidates: by signature where that is sure, elsewhere by true Jaccard similarity of their shingles."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from betr_spark.config import Config, MinHashConfig
+from betr_spark.corpus.documents import read_documents
+from betr_spark.dedup.candidates import BETTER, BETTER_PUBLISHED, EQUAL, WORSE, Thresholds
+from betr_spark.dedup.exact import PLACE
+from betr_spark.errors import DataError
+from betr_spark.features.buffers import binary_pieces, string_buffers
+from betr_spark.features.shingles import jaccard, shingle_sets
+from betr_spark.schemas import DOC_ID, EVIDENCE, INPUT_FILE, REASON, SHINGLES, SIMILARITY, SKETCH, TEXT
+
+_MOST_FILES = 10_000  # to be read alone; with more of them the whole input is
+_MOST_BROADCAST = 200_000  # documents
+_LEFT, _RIGHT = "left_shingles", "right_shingles"
+_EDGE = f"{BETTER} binary, {BETTER_PUBLISHED} boolean, {WORSE} binary"
+
+
+def similar_by_signature(pairs: DataFrame, thresholds: Thresholds) -> DataFrame:
+    """Keep pairs with at least `thresholds.sure` equal values; `equal` becomes `similarity` (estimated), with `evidence`."""
+    similarity = (F.col(EQUAL) / F.lit(thresholds.n_values)).cast("float").alias(SIMILARITY)
+    sure = pairs.where(F.col(EQUAL) >= thresholds.sure)
+    return sure.select(BETTER, BETTER_PUBLISHED, WORSE, similarity, F.lit(SKETCH).alias(EVIDENCE))
+
+
+def similar_by_shingles(unsure: DataFrame, sets: DataFrame, *, similarity: float) -> DataFrame:
+    """Keep pairs whose true Jaccard similarity is at least `similarity`; with `similarity` and `evidence`.
+
+    Args:
+        unsure: better, better_published, worse.
+        sets: place, shingles; of every document in `unsure`.
+        similarity: the threshold.
+    """
+    pairs = unsure.select(BETTER, BETTER_PUBLISHED, WORSE)
+    for side, column in ((BETTER, _LEFT), (WORSE, _RIGHT)):
+        pairs = pairs.join(sets.select(F.col(PLACE).alias(side), F.col(SHINGLES).alias(column)), on=side, how="inner")
+    compared = pairs.mapInArrow(partial(_with_jaccard, least=similarity), f"{_EDGE}, {SIMILARITY} float")
+    return compared.withColumn(EVIDENCE, F.lit(SHINGLES))
+
+
+def texts_of(wanted: DataFrame, config: Config) -> DataFrame:
+    """Read the texts of some documents: doc_id, text, place. Only files that hold one of them are read, where files are known.
+
+    Args:
+        wanted: doc_id, place, input_file; few, compared with the corpus.
+        config: for input.
+    """
+    found = wanted.select(INPUT_FILE).distinct().limit(_MOST_FILES + 1).collect()  # bounded
+    named = config.input.format != "delta" and len(found) <= _MOST_FILES
+    files = [row[INPUT_FILE] for row in found] if named else None
+    documents = read_documents(wanted.sparkSession, config.input, only_files=files)
+    texts = documents.where(F.col(REASON).isNull()).select(DOC_ID, TEXT)
+    names = wanted.select(DOC_ID, PLACE)
+    few = names.limit(_MOST_BROADCAST + 1).count() <= _MOST_BROADCAST
+    return texts.join(F.broadcast(names) if few else names, on=DOC_ID, how="inner")
+
+
+def shingles_of(wanted: DataFrame, config: Config, *, materialise: Callable[[DataFrame], DataFrame]) -> DataFrame:
+    """Shingle the texts of some documents: place, shingles (uint64 hashes, ascending and distinct, as binary).
+
+    Args:
+        wanted: as for `texts_of`.
+        config: for input and minhash.
+        materialise: computes a frame and cuts its lineage.
+
+    Raises:
+        DataError: a text is not there any more; names the document.
+    """
+    texts = texts_of(wanted, config).select(PLACE, TEXT)
+    sets = texts.mapInArrow(partial(_shingled, minhash=config.minhash), f"{PLACE} binary, {SHINGLES} binary")
+    if config.input.id is None:  # each copy of a text gives the same
+        sets = sets.dropDuplicates([PLACE])
+    sets = materialise(sets)
+    lost = wanted.join(sets, on=PLACE, how="left_anti").select(DOC_ID).limit(1).collect()
+    if lost:
+        raise DataError(f"input.path: {config.input.path}: the text of document '{lost[0][DOC_ID]}' is gone")
+    return sets
+
+
+def _shingled(batches: Iterator[pa.RecordBatch], *, minhash: MinHashConfig) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        hashes, bounds = shingle_sets(*string_buffers(batch.column(TEXT)), ngram=minhash.ngram, seed=minhash.seed)
+        pieces = binary_pieces(hashes.view(np.uint8), bounds * 8)
+        yield pa.RecordBatch.from_arrays([batch.column(PLACE), pieces], [PLACE, SHINGLES])
+
+
+def _with_jaccard(batches: Iterator[pa.RecordBatch], *, least: float) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        found = jaccard(*_hashes(batch.column(_LEFT)), *_hashes(batch.column(_RIGHT)))
+        kept = batch.select([BETTER, BETTER_PUBLISHED, WORSE])
+        yield kept.append_column(SIMILARITY, pa.array(found, pa.float32())).filter(pa.array(found >= least))
+
+
+def _hashes(sets: pa.Array) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    data, offsets = string_buffers(sets)
+    start, end = int(offsets[0]), int(offsets[-1])
+    return np.frombuffer(data[start:end].tobytes(), np.uint64), (offsets - start) // 8
