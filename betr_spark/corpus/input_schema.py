@@ -37,7 +37,7 @@ def input_schema(spark: SparkSession, source: InputConfig) -> T.StructType:
             rows = spark.read.option("mergeSchema", "true").parquet(source.path)
         else:
             rows = spark.read.text(source.path)
-        empty = not rows.take(1)
+        empty = not rows.select(F.lit(1)).take(1)  # no column is read
     except AnalysisException as error:
         raise DataError(f"input.path: {source.path}: {_first_line(error)}") from None
     except (PySparkException, Py4JJavaError) as error:

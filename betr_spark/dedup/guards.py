@@ -41,13 +41,13 @@ def check(rows: DataFrame, documents: DataFrame, config: Config) -> dict[str, fl
         DataError: a guard is exceeded; one line a source or component, each followed by lines of sample pairs.
     """
     settings = config.dedup
-    removed = rows.select(DOC_ID, F.lit(1).alias("removed"))
+    removed = rows.select(DOC_ID, F.lit(1).alias("goes"))
     source = F.coalesce(SOURCE, F.lit("(none)"))
     losses = (
         documents.join(removed, on=DOC_ID, how="left")
         .groupBy(source.alias(SOURCE))
-        .agg(F.count("removed").alias("removed"), F.count("*").alias("n"))
-        .withColumn("loss", F.col("removed") / F.col("n"))
+        .agg(F.count("goes").alias("goes"), F.count("*").alias("n"))
+        .withColumn("loss", F.col("goes") / F.col("n"))
     )
     sources = losses.orderBy(F.desc("loss"), F.desc("n"), SOURCE).limit(_SHOWN).collect()
     size = F.max(COMPONENT_SIZE).alias("n")
@@ -56,7 +56,7 @@ def check(rows: DataFrame, documents: DataFrame, config: Config) -> dict[str, fl
     for row in sources:
         if settings.max_source_loss is not None and row["loss"] > settings.max_source_loss:
             lines.append(
-                f"dedup: source '{row[SOURCE]}' would lose {row['removed']} of {row['n']} documents ({row['loss']:.1%}); "
+                f"dedup: source '{row[SOURCE]}' would lose {row['goes']} of {row['n']} documents ({row['loss']:.1%}); "
                 f"dedup.max_source_loss is {settings.max_source_loss:g}"
             )
             own = documents.where(source == row[SOURCE]).select(DOC_ID)

@@ -1,0 +1,205 @@
+"""Deduplication against brute force over all pairs, and the same table whatever the layout or the interruption.
+
+    python benchmarks/dedup_truth.py [--documents FILE.parquet] [--groups 100] [--identical 20000] [--vary]
+
+Takes documents (id, domain, text; the corpus beside the checkout by default) and plants near-duplicates of every kind among
+them (planted.py). Prints precision of what was removed against the rule, recall of similar pairs by similarity, with 95 %
+intervals, and what is left of each kind. `--vary` runs again with 1, 7 and 64 partitions, shuffled input, one core, and
+killed -9 as each intermediate result appears, and compares `duplicates` byte for byte.
+"""
+
+import argparse
+import hashlib
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import yaml
+from deltalake import DeltaTable
+from planted import Row, planted, shingle_set, similar_pairs
+
+SIMILARITY = 0.75
+BANDS = ((0.75, 0.85), (0.85, 1.01))
+CORPUS = Path(__file__).parents[2] / "shared/data/corpus/documents.parquet"
+
+
+def main() -> None:
+    """Measure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--documents", type=Path, default=CORPUS)
+    parser.add_argument("--groups", type=int, default=100)
+    parser.add_argument("--identical", type=int, default=20_000)
+    parser.add_argument("--vary", action="store_true")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="betr-spark-truth-") as folder:
+        rows = planted(groups=arguments.groups, identical=arguments.identical)
+        if arguments.documents.exists():
+            table = pq.read_table(arguments.documents, columns=["id", "domain", "text"])
+            rows += table.rename_columns(["id", "source", "text"]).to_pylist()
+        random.Random(1).shuffle(rows)  # noqa: S311 - it is to be repeatable
+        config = prepared(Path(folder) / "one", rows, n_files=1)
+        command(config, "features")
+        command(config, "dedup")
+        compared(rows, config)
+        if arguments.vary:
+            varied(config, rows)
+
+
+def prepared(folder: Path, rows: list[Row], *, n_files: int) -> Path:
+    """Write the documents, a scorer made by hand and a configuration; return the last one's path."""
+    from betr_spark.scorer import artifact  # noqa: PLC0415
+    from betr_spark.scorer.table import NgramTable  # noqa: PLC0415
+    from betr_spark.session import build_session  # noqa: PLC0415
+
+    (folder / "docs").mkdir(parents=True)
+    size = -(-len(rows) // n_files)
+    for part in range(n_files):
+        table = pa.Table.from_pylist(rows[part * size : (part + 1) * size])
+        pq.write_table(table, folder / f"docs/part-{part:02d}.parquet", row_group_size=5000)
+    settings = {
+        "input": {"path": str(folder / "docs"), "id": "id", "source": "source"},
+        "output": str(folder / "out"),
+        "targets": {"none": {"path": "none", "template": "{none}"}},
+        "dedup": {"similarity": SIMILARITY},
+    }
+    weights = np.random.default_rng(0).normal(size=100_003).astype(np.float32)
+    made = NgramTable.build(["none"], np.ones(1, np.float32), weights, word_ngrams=2)
+    spark = build_session()
+    artifact.save(spark, f"{folder}/out/scorers/betr", made, {"name": "betr"})
+    (folder / "conf.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
+    return folder / "conf.yaml"
+
+
+def command(config: Path, stage: str, *more: str, spark: str = "") -> None:
+    """Run one stage in a process of its own."""
+    subprocess.run(
+        [sys.executable, "-m", "betr_spark", stage, "--config", str(config), *more], check=True, env=environment(spark)
+    )
+
+
+def environment(spark: str) -> dict[str, str]:
+    """The environment of a stage, with arguments for Spark."""
+    return {**os.environ, **({"PYSPARK_SUBMIT_ARGS": f"{spark} pyspark-shell"} if spark else {})}
+
+
+def removed_of(config: Path) -> list[Row]:
+    """Rows of `duplicates`."""
+    rows: list[Row] = DeltaTable(str(config.parent / "out/duplicates")).to_pyarrow_table().to_pylist()
+    return rows
+
+
+def compared(rows: list[Row], config: Path) -> None:
+    """Print precision, recall and what is left."""
+    removed = {row["doc_id"]: row for row in removed_of(config)}
+    text = {row["id"]: row["text"] for row in rows}
+    distinct = list(dict.fromkeys(text.values()))
+    n_right = sum(
+        row["kept_doc_id"] not in removed
+        and (
+            text[doc] == text[row["kept_doc_id"]] or true_similarity(text[doc], text[row["kept_doc_id"]]) >= SIMILARITY
+        )
+        for doc, row in removed.items()
+    )
+    print(f"\n{len(rows)} documents, {len(distinct)} distinct texts, {len(removed)} removed")
+    print(f"removed, similar to a document that stays: {n_right} of {len(removed)} {interval(n_right, len(removed))}")
+    evidence = Counter(row["evidence"] for row in removed.values())
+    print("by evidence:", ", ".join(f"{name} {count}" for name, count in sorted(evidence.items())))
+    stays = {text[row["id"]] for row in rows if row["id"] not in removed}
+    start = time.perf_counter()
+    pairs = similar_pairs(distinct, SIMILARITY)
+    print(f"brute force: {len(pairs)} pairs of distinct texts in {time.perf_counter() - start:.0f} s")
+    for low, high in BANDS:
+        band = [pair for pair, similarity in pairs.items() if low <= similarity < high]
+        found = sum(not (distinct[i] in stays and distinct[j] in stays) for i, j in band)
+        print(f"pairs in [{low:.2f}, {min(high, 1):.2f}{')' if high < 1 else ']'}: not both kept {found} of {len(band)} "
+              f"{interval(found, len(band))}")  # fmt: skip
+    kinds = Counter(row["source"] for row in rows)
+    left = Counter(row["source"] for row in rows if row["id"] not in removed)
+    for kind in sorted(kinds):
+        print(f"  {kind:20} {kinds[kind]:6} documents, {left[kind]:6} stay")
+
+
+def true_similarity(one: str, other: str) -> float:
+    """Jaccard similarity of two texts' shingles."""
+    left, right = shingle_set(one), shingle_set(other)
+    return len(left & right) / max(1, len(left | right))
+
+
+def interval(n: int, of: int) -> str:
+    """Share and its 95 % interval (Wilson)."""
+    if not of:
+        return "(none)"
+    z, share = 1.96, n / of
+    middle, spread = share + z * z / (2 * of), z * np.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
+    low, high = ((middle + sign * spread) / (1 + z * z / of) for sign in (-1, 1))
+    return f"= {share:.4f} [{low:.4f}, {high:.4f}]"
+
+
+def digest(config: Path) -> str:
+    """Digest of `duplicates`, of every value in it, in an order of its own."""
+    rows = sorted(json.dumps(row, sort_keys=True) for row in removed_of(config))
+    return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16]
+
+
+def varied(config: Path, rows: list[Row]) -> None:
+    """Run again in other ways and compare."""
+    wanted = digest(config)
+    print(f"duplicates: {wanted}")
+    shuffled = list(rows)
+    random.Random(9).shuffle(shuffled)  # noqa: S311
+    other = prepared(config.parents[1] / "other", shuffled, n_files=13)
+    command(other, "features")
+    for name, spark in ways():
+        shutil.rmtree(other.parent / "out/duplicates", ignore_errors=True)
+        command(other, "dedup", spark=spark)
+        print(
+            f"  shuffled, 13 files, {name}: {'the same' if digest(other) == wanted else 'DIFFERENT ' + digest(other)}"
+        )
+    n_kills = 0
+    shutil.rmtree(other.parent / "out/duplicates", ignore_errors=True)
+    for step in range(100):
+        if not killed(other, other.parent / f"out/_scratch/dedup/{step}"):
+            break
+        n_kills += 1
+    command(other, "dedup")
+    same = "the same" if digest(other) == wanted else "DIFFERENT"
+    print(f"  killed -9 {n_kills} times, as each intermediate result appeared, then run: {same}")
+
+
+def ways() -> Iterator[tuple[str, str]]:
+    """Names and arguments for Spark."""
+    for partitions in (1, 7, 64):
+        off = "--conf spark.sql.adaptive.enabled=false" if partitions > 1 else ""
+        yield f"{partitions} partitions", f"--conf spark.sql.shuffle.partitions={partitions} {off}"
+    yield "one core", "--master local[1]"
+
+
+def killed(config: Path, appears: Path) -> bool:
+    """Start the stage and kill it with all its processes once a path is there; False if the stage ended first."""
+    arguments: list[Any] = [sys.executable, "-m", "betr_spark", "dedup", "--config", str(config)]
+    shutil.rmtree(config.parent / "out/_scratch", ignore_errors=True)
+    process = subprocess.Popen(arguments, start_new_session=True, stderr=subprocess.DEVNULL)
+    while process.poll() is None:
+        if appears.exists():
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+            return True
+        time.sleep(0.005)
+    return False
+
+
+if __name__ == "__main__":
+    main()

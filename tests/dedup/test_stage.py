@@ -1,0 +1,183 @@
+"""The stage on real tables: against brute force, for any partitioning, batch after batch, and its guards."""
+
+import os
+import random
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import write_parquet
+from planted import planted, shingle_set, similar_pairs
+
+from betr_spark.config import Config
+from betr_spark.dedup import stage
+from betr_spark.features import stage as features
+from betr_spark.scorer import artifact
+from betr_spark.scorer.table import NgramTable
+from betr_spark.tables import StageRun
+
+Row = dict[str, Any]
+SIMILARITY = 0.75
+
+
+def configured(spark: Any, folder: Path, **dedup: Any) -> Config:
+    config = Config.model_validate(
+        {
+            "input": {"path": str(folder / "docs"), "id": "id", "source": "source"},
+            "output": str(folder / "out"),
+            "targets": {"t": {"path": "none", "template": "{q}"}},
+            "minhash": {"bands": 32, "rows": 4},  # finds nearly all pairs of 0.75
+            "dedup": {"similarity": SIMILARITY, **dedup},
+        }
+    )
+    weights = np.random.default_rng(0).normal(size=997).astype(np.float32)
+    table = NgramTable.build(["none"], np.ones(1, np.float32), weights, word_ngrams=2)
+    artifact.save(spark, config.table("scorers/betr"), table, {"name": "betr"})
+    return config
+
+
+def run(spark: Any, config: Config) -> StageRun:
+    features.run(spark, config)
+    return stage.run(spark, config)[0]
+
+
+def duplicates(spark: Any, config: Config) -> dict[str, Row]:
+    rows = spark.read.format("delta").load(config.table("duplicates")).collect()
+    found = {row["doc_id"]: row.asDict() for row in rows}
+    assert len(found) == len(rows)
+    return found
+
+
+def in_ranking_order(spark: Any, config: Config) -> list[str]:
+    rows = (
+        spark.read.format("delta")
+        .load(config.table("features"))
+        .selectExpr("doc_id", "-logit_betr l", "xxhash64(doc_id) h")
+    )
+    return [row["doc_id"] for row in rows.where("l is not null").orderBy("l", "h").collect()]
+
+
+def by_the_rule(batches: list[list[Row]], order: list[str]) -> dict[str, str]:
+    """The documented rule, one document after the other: removed, and what is kept for it."""
+    rows = [row for batch in batches for row in batch]
+    number = {row["id"]: i for i, row in enumerate(rows)}
+    near = similar_pairs([row["text"] for row in rows], SIMILARITY)
+    place = {doc: i for i, doc in enumerate(order)}
+    kept: list[str] = []
+    removed: dict[str, str] = {}
+    for batch in batches:
+        representative: dict[str, str] = {}
+        published = list(kept)
+        known = {row["text"]: removed.get(row["id"], row["id"]) for row in rows if row["id"] in {*kept, *removed}}
+        for row in sorted(batch, key=lambda row: place[row["id"]]):
+            doc = row["id"]
+            if row["text"] in known:
+                removed[doc] = known[row["text"]]
+            elif row["text"] in representative:
+                first = representative[row["text"]]
+                removed[doc] = removed.get(first, first)
+            else:
+                representative[row["text"]] = doc
+                keepers = [o for o in kept if tuple(sorted((number[doc], number[o]))) in near]
+                stays = [o for o in keepers if o in published] or keepers
+                if stays:
+                    removed[doc] = min(stays, key=place.__getitem__)
+                else:
+                    kept.append(doc)
+    return removed
+
+
+@pytest.fixture(scope="module")
+def corpus() -> list[Row]:
+    rows = planted(groups=4, identical=200)
+    return [row for row in rows if len(row["text"].split()) <= 400 or row["source"] == "exact"]
+
+
+@pytest.fixture(scope="module")
+def whole(spark: Any, tmp_path_factory: pytest.TempPathFactory, corpus: list[Row]) -> Config:
+    folder = tmp_path_factory.mktemp("whole")
+    write_parquet(folder / "docs", corpus)
+    config = configured(spark, folder)
+    run(spark, config)
+    return config
+
+
+def test_what_is_removed_is_what_brute_force_and_the_rule_say(spark: Any, whole: Config, corpus: list[Row]) -> None:
+    found, order = duplicates(spark, whole), in_ranking_order(spark, whole)
+    assert {doc: row["kept_doc_id"] for doc, row in found.items()} == by_the_rule([corpus], order)
+    text = {row["id"]: row["text"] for row in corpus}
+    for doc, row in found.items():
+        one, other = shingle_set(text[doc]), shingle_set(text[row["kept_doc_id"]])
+        true = len(one & other) / max(1, len(one | other))
+        if row["evidence"] == "shingles":
+            assert row["similarity"] == np.float32(true) >= SIMILARITY
+        elif row["evidence"] == "signature":
+            assert true >= SIMILARITY
+            assert row["similarity"] == pytest.approx(true, abs=0.12)
+        else:
+            assert (row["kind"], text[doc]) == ("exact", text[row["kept_doc_id"]])
+    assert {row["evidence"] for row in found.values()} == {"shingles", "signature", "content_hash"}
+    kept = [row for row in corpus if row["id"] not in found]
+    assert sum(row["source"] == "identical" for row in kept) == 1
+    assert sum(row["source"] == "short" for row in kept) == sum(row["source"] == "short" for row in corpus)
+    assert sum(row["source"] == "template" for row in kept) == sum(row["source"] == "template" for row in corpus)
+
+
+def test_any_partitioning_gives_the_same_table(spark: Any, whole: Config, corpus: list[Row], tmp_path: Path) -> None:
+    rows = list(corpus)
+    random.Random(2).shuffle(rows)
+    write_parquet(tmp_path / "docs", rows, files=5)
+    before = spark.conf.get("spark.sql.shuffle.partitions")
+    spark.conf.set("spark.sql.shuffle.partitions", "7")
+    spark.conf.set("spark.sql.adaptive.enabled", "false")
+    try:
+        config = configured(spark, tmp_path)
+        run(spark, config)
+    finally:
+        spark.conf.set("spark.sql.shuffle.partitions", before)
+        spark.conf.unset("spark.sql.adaptive.enabled")
+    assert duplicates(spark, config) == duplicates(spark, whole)
+
+
+def make_unreadable(file: Path) -> None:
+    """Overwrite all but the footer; size and time stay, so that the file does not look changed."""
+    about, raw = file.stat(), file.read_bytes()
+    footer = 8 + int.from_bytes(raw[-8:-4], "little")
+    file.write_bytes(raw[:4] + b"x" * (len(raw) - footer - 4) + raw[-footer:])
+    os.utime(file, ns=(about.st_atime_ns, about.st_mtime_ns))
+
+
+def days(corpus: list[Row]) -> list[list[Row]]:
+    """Three batches. The third holds copies of the first two's documents, and what is like none of them."""
+    bases = [row for row in corpus if row["source"].startswith(("edit", "exact", "cjk", "chain", "truncated"))]
+    third = [{**row, "id": f"again-{row['id']}"} for row in bases[::9]] + [r for r in corpus if r["source"] == "short"]
+    return [bases[::2], bases[1::2], third]
+
+
+@pytest.fixture(scope="module")
+def incremental(
+    spark: Any, tmp_path_factory: pytest.TempPathFactory, corpus: list[Row]
+) -> tuple[Config, list[StageRun]]:
+    folder = tmp_path_factory.mktemp("days")
+    config, runs = configured(spark, folder), []
+    for number, batch in enumerate(days(corpus)):
+        if number == 2:
+            for file in (folder / "docs").glob("*.parquet"):
+                make_unreadable(file)
+        write_parquet(folder / "new", batch, files=2)
+        (folder / "docs").mkdir(exist_ok=True)
+        for file in (folder / "new").iterdir():
+            file.rename(folder / "docs" / f"day-{number}-{file.name}")
+        runs.append(run(spark, config))
+    return config, runs
+
+
+def test_three_batches_end_as_the_rule_says(spark: Any, incremental: Any, corpus: list[Row]) -> None:
+    config, runs = incremental
+    wanted = by_the_rule(days(corpus), in_ranking_order(spark, config))
+    assert {doc: row["kept_doc_id"] for doc, row in duplicates(spark, config).items()} == wanted
+    assert [done.rows_in for done in runs] == [sum(map(len, days(corpus)[: i + 1])) for i in range(3)]
+    assert runs[1].metrics["texts_published"] > 0
+    assert (runs[2].metrics["texts_published"], runs[2].metrics["texts_new"]) == (0, 0)
+    assert stage.run(spark, config)[0].skipped
