@@ -75,8 +75,8 @@ def planted(*, groups: int = 200, identical: int = 20_000, seed: int = 0) -> lis
             add("exact", group, " ".join(base))
         for share in EDITS:
             base = words.text(pick.choice((80, 200, 500)))
-            for text in (base, words.edited(base, share), words.edited(base, share)):
-                add(f"edit-{share:g}", group, " ".join(text))
+            for line in (base, words.edited(base, share), words.edited(base, share)):
+                add(f"edit-{share:g}", group, " ".join(line))
         base = words.text(pick.choice((100, 300, 900)))
         for share in (1.0, *TRUNCATIONS):
             add("truncated", group, " ".join(base[: int(share * len(base))]))
@@ -84,8 +84,8 @@ def planted(*, groups: int = 200, identical: int = 20_000, seed: int = 0) -> lis
         add("boilerplate", group, " ".join(base))
         add("boilerplate", group, " ".join(base) + " " + notice)
         base = cyrillic.text(200)
-        for text in (base, cyrillic.edited(base, 0.02), cyrillic.text(200)):
-            add("cyrillic", group, " ".join(text))
+        for line in (base, cyrillic.edited(base, 0.02), cyrillic.text(200)):
+            add("cyrillic", group, " ".join(line))
         signs = [chr(pick.randint(0x4E00, 0x5E00)) for _ in range(300)]
         other = list(signs)
         other[pick.randrange(300)] = "\u9f8d"
@@ -97,11 +97,11 @@ def planted(*, groups: int = 200, identical: int = 20_000, seed: int = 0) -> lis
             own = words.text(pick.randint(55, 95))
             add("template", family, " ".join([*frame[:100], *own, *frame[100:]]))
     for group in range(max(1, groups // 20)):
-        text = words.text(300)
+        link = words.text(300)
         for _ in range(12):  # every step replaces another run of 20 words: neighbours are similar, ends are not
-            add("chain", group, " ".join(text))
+            add("chain", group, " ".join(link))
             start = 20 * len(found) % 280
-            text = [*text[:start], *words.text(20), *text[start + 20 :]]
+            link = [*link[:start], *words.text(20), *link[start + 20 :]]
     page = " ".join(words.text(120))
     for _ in range(identical):
         add("identical", 0, page)
@@ -109,9 +109,9 @@ def planted(*, groups: int = 200, identical: int = 20_000, seed: int = 0) -> lis
         for group in range(groups):
             add("short", group, " ".join([f"{words.text(1)[0]}{group}", *words.text(n_words - 1)]))
     originals = [" ".join(words.text(150)) for _ in range(max(1, groups // 4))]
-    for group, text in enumerate(originals):
+    for group, original in enumerate(originals):
         for _ in range(20):
-            add("copies", group, text)
+            add("copies", group, original)
     pick.shuffle(found)
     return found
 

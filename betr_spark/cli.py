@@ -1,4 +1,4 @@
-"""The command line: `betr-spark run|rank|train|features|dedup|select|report|check|jars`. Exit 0 done, 2 mistake, 1 else."""
+"""The command line: `betr-spark run`, one command a stage, and others. Exit 0 done, 2 the user's mistake, 1 anything else."""
 
 import logging
 import sys
@@ -14,6 +14,8 @@ from betr_spark.errors import BetrSparkError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
+
+    from betr_spark.dedup.evaluation import Share
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -81,6 +83,42 @@ def features(config: ConfigOption, overrides: SetOption = None) -> None:
 def dedup(config: ConfigOption, overrides: SetOption = None) -> None:
     """Find exact and near duplicates and the copy that stays."""
     _stage("dedup", config, overrides)
+
+
+@app.command("dedup-eval")
+def dedup_eval(
+    config: ConfigOption,
+    overrides: SetOption = None,
+    documents: Annotated[int, typer.Option("--documents", min=1, help="How many are drawn.")] = 2000,
+    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+) -> None:
+    """Measure a finished deduplication by true similarity: precision and recall, from samples; reads the text once."""
+    settings = _load(config, overrides)
+    from betr_spark.dedup.evaluation import evaluate  # noqa: PLC0415
+
+    found = evaluate(_session(settings), settings, documents=documents, seed=seed)
+    least = f"{settings.dedup.similarity:g}"
+    typer.echo(
+        f"precision: removed near-duplicates with a true similarity of {least} to the kept one, by recorded similarity"
+    )
+    _shares(found.precision)
+    typer.echo(
+        f"recall: pairs with a true similarity of {least} of {found.n_sampled} of {found.n_documents} distinct documents "
+        "with any other, not both kept, by true similarity"
+    )
+    _shares(found.recall)
+    typer.echo(
+        f"{found.n_components} components looked at: {found.inside.n} of {found.inside.of} pairs inside are similar; "
+        f"of these both are kept in {found.both_kept.n}"
+    )
+
+
+def _shares(shares: "Sequence[Share]") -> None:
+    for share in shares:
+        low, high = share.interval()
+        band = f"[{share.low:.2f}, {'1.00]' if share.high > 1 else f'{share.high:.2f})'}"
+        figure = f"= {share.n / share.of:.4f}, 95 % in [{low:.4f}, {high:.4f}]" if share.of else "(none drawn)"
+        typer.echo(f"  {band:13} {share.n} of {share.of} {figure}")
 
 
 @app.command()

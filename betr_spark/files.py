@@ -1,6 +1,9 @@
-"""Small files on any Hadoop file system: the artifact, the targets, fingerprints of an input folder."""
+"""Files on any Hadoop file system: small ones, fingerprints of an input folder, intermediate results."""
 
+import itertools
 import uuid
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from py4j.protocol import Py4JJavaError
@@ -91,6 +94,23 @@ def children(spark: SparkSession, path: str) -> list[str]:
     """Names of what lies directly in a folder, sorted; empty where the folder is not there."""
     _, where, system = _open(spark, path)
     return sorted(str(s.getPath().getName()) for s in system.listStatus(where)) if system.exists(where) else []
+
+
+@contextmanager
+def scratch(spark: SparkSession, folder: str) -> Iterator[Callable[[DataFrame], DataFrame]]:
+    """Give a function that stores a frame and goes on from what is stored; the folder is emptied before and after."""
+    delete(spark, folder)
+    number = itertools.count()
+
+    def materialise(frame: DataFrame) -> DataFrame:
+        path = f"{folder}/{next(number)}"
+        frame.write.parquet(path)
+        return spark.read.schema(frame.schema).parquet(path)
+
+    try:
+        yield materialise
+    finally:
+        delete(spark, folder)
 
 
 def listing(spark: SparkSession, path: str) -> DataFrame:

@@ -8,6 +8,7 @@ from typing import NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from scipy.special import bdtr, bdtrc
@@ -21,7 +22,9 @@ BETTER, WORSE, EQUAL = "better", "worse", "equal"
 PUBLISHED, BETTER_PUBLISHED = "published", "better_published"
 _BUCKET = "bucket"
 _MEMBERS = f"{_BUCKET} bigint, {PUBLISHED} boolean, {PLACE} binary"
-_COMPARED = f"{_MEMBERS}, {BETTER} binary, {BETTER_PUBLISHED} boolean, {EQUAL} int"
+_LINKED = f"{_MEMBERS}, {BETTER} binary, {BETTER_PUBLISHED} boolean"
+_PAIRS = f"{BETTER} binary, {BETTER_PUBLISHED} boolean, {WORSE} binary, {EQUAL} int"
+_SIDES = {BETTER: "better_signature", WORSE: "worse_signature"}
 
 
 class Thresholds(NamedTuple):
@@ -59,8 +62,10 @@ def candidate_pairs(
 ) -> DataFrame:
     """Pair documents that share a bucket and have at least `thresholds.least` equal values.
 
-    A bucket of n documents costs at most 16 n comparisons a round, whatever its size, and none is skipped; see `Leaders`.
-    Pairs of two published documents are not looked for.
+    First every document is compared with the first one of its buckets, each pair once: that settles most buckets, and takes a
+    signature twice for each pair rather than once for each band. Where that leaves documents, the bucket is gone through by
+    `Leaders`, in rounds. So a bucket of n documents costs n - 1 comparisons and then at most 16 n a round, whatever its
+    size, and none is skipped. Pairs of two published documents are not looked for.
 
     Args:
         documents: place, published, bands; one row a document.
@@ -71,52 +76,87 @@ def candidate_pairs(
     Returns:
         better, better_published, worse, equal; each pair once. `better` is published, or comes before in the ranking.
     """
-    old, new = documents.where(PUBLISHED), documents.where(f"not {PUBLISHED}")
-    exploded = [rows.select(F.explode(BANDS).alias(_BUCKET), PUBLISHED, PLACE) for rows in (new, old)]
-    buckets = exploded[0].select(_BUCKET).distinct()
-    members = exploded[0].unionByName(exploded[1].join(buckets, on=_BUCKET, how="left_semi"))
-    found: DataFrame | None = None
+    new, old = (documents.where(which).select(F.explode(BANDS).alias(_BUCKET), PUBLISHED, PLACE)
+                for which in (f"not {PUBLISHED}", PUBLISHED))  # fmt: skip
+    members = new.unionByName(old.join(new.select(_BUCKET).distinct(), on=_BUCKET, how="left_semi"))
+    linked = materialise(_linked(members))
+    found = materialise(_with_equal(linked, signatures, thresholds))
+    follows = found.where(F.col(EQUAL) >= thresholds.enough).select(BETTER, F.col(WORSE).alias(PLACE))
+    left = linked.join(follows, on=[BETTER, PLACE], how="left_anti")
+    open_ = left.where((F.col(BETTER) != F.col(PLACE)) & ~F.col(PUBLISHED)).select(_BUCKET).distinct()
+    members = left.join(open_, on=_BUCKET, how="left_semi").select(_BUCKET, PUBLISHED, PLACE)
     for round_ in itertools.count():
-        shared = (
-            members.repartition(_BUCKET)
-            .sortWithinPartitions(_BUCKET, PUBLISHED)
-            .mapInArrow(_shared, _MEMBERS)
-            .join(signatures, on=PLACE, how="inner")
-        )
+        signed = members.join(signatures, on=PLACE, how="inner").select(_BUCKET, PUBLISHED, PLACE, SIGNATURE)
         compared = materialise(
-            shared.select(_BUCKET, PUBLISHED, PLACE, SIGNATURE)
-            .repartition(_BUCKET)
-            .sortWithinPartitions(_BUCKET, F.desc(PUBLISHED), PLACE)
-            .mapInArrow(partial(_compare, thresholds=thresholds, round_=round_), _COMPARED)
+            _by_bucket(signed).mapInArrow(
+                partial(_compare, thresholds=thresholds, round_=round_), f"{_LINKED}, {EQUAL} int"
+            )
         )
-        found = compared if found is None else found.unionByName(compared)
+        found = found.unionByName(
+            compared.where(F.col(BETTER).isNotNull()).select(BETTER, BETTER_PUBLISHED, F.col(PLACE).alias(WORSE), EQUAL)
+        )
         members = compared.where(F.col(BETTER).isNull()).select(_BUCKET, PUBLISHED, PLACE)
         if not members.take(1):
             break
-    assert found is not None
-    pairs = found.where(F.col(BETTER).isNotNull())
-    return pairs.select(BETTER, BETTER_PUBLISHED, F.col(PLACE).alias(WORSE), EQUAL).distinct()
+        members = _linked(members).select(_BUCKET, PUBLISHED, PLACE)
+    return found.distinct()
 
 
-def _shared(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Drop buckets of one document and those of published documents alone; rows come sorted by bucket, new ones first."""
+def _by_bucket(members: DataFrame) -> DataFrame:
+    return members.repartition(_BUCKET).sortWithinPartitions(_BUCKET, F.desc(PUBLISHED), PLACE)
+
+
+def _linked(members: DataFrame) -> DataFrame:
+    """Drop buckets of one document; add the first document of the bucket as `better` (to itself too)."""
+    return _by_bucket(members).mapInArrow(_link, _LINKED)
+
+
+def _link(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     held: pa.RecordBatch | None = None  # the only row so far of the last bucket
-    ended: tuple[int, bool] | None = None  # the last bucket, and whether its rows pass
+    first: pa.RecordBatch | None = None  # the first row of the last bucket, when it has more than one
     for batch in batches:
         rows = batch if held is None else pa.concat_batches([held, batch])
         if not rows.num_rows:
             continue
-        buckets, published = (rows.column(name).to_numpy(zero_copy_only=False) for name in (_BUCKET, PUBLISHED))
+        buckets = rows.column(_BUCKET).to_numpy()
+        goes_on = first is not None and first.column(_BUCKET)[0].as_py() == buckets[0]
+        if first is not None and goes_on:
+            rows, buckets = pa.concat_batches([first, rows]), np.concatenate([buckets[:1], buckets])
         starts = np.flatnonzero(np.concatenate([[True], buckets[1:] != buckets[:-1]]))
         sizes = np.diff(np.concatenate([starts, [len(buckets)]]))
-        passes = (sizes > 1) & ~published[starts]
-        goes_on = held is None and ended is not None and ended[0] == buckets[0]
-        if ended is not None and goes_on:
-            passes[0] = ended[1]
-        alone = sizes[-1] == 1 and not published[-1] and not (goes_on and len(starts) == 1)
-        held = rows.slice(len(buckets) - 1) if alone else None
-        ended = int(buckets[-1]), bool(passes[-1])
-        yield rows.filter(pa.array(np.repeat(passes, sizes)))
+        held = rows.slice(len(buckets) - 1) if sizes[-1] == 1 else None
+        first = None if sizes[-1] == 1 else rows.slice(starts[-1], 1)
+        passes = np.repeat(sizes > 1, sizes)
+        passes[0] &= not goes_on  # it was given with its own batch
+        leaders = rows.select([PLACE, PUBLISHED]).take(pa.array(np.repeat(starts, sizes)))
+        linked = pa.RecordBatch.from_arrays(
+            [*rows.columns, *leaders.columns], [*rows.schema.names, BETTER, BETTER_PUBLISHED]
+        )
+        yield linked.filter(pa.array(passes))
+
+
+def _with_equal(linked: DataFrame, signatures: DataFrame, thresholds: Thresholds) -> DataFrame:
+    """Compare each new document with the first ones of its buckets: pairs with at least `thresholds.least` equal values."""
+    pairs = linked.where((F.col(BETTER) != F.col(PLACE)) & ~F.col(PUBLISHED))
+    pairs = pairs.select(BETTER, BETTER_PUBLISHED, F.col(PLACE).alias(WORSE)).distinct()
+    for side, column in _SIDES.items():
+        pairs = pairs.join(
+            signatures.select(F.col(PLACE).alias(side), F.col(SIGNATURE).alias(column)), on=side, how="inner"
+        )
+    rows = pairs.select(BETTER, BETTER_PUBLISHED, WORSE, *_SIDES.values())
+    return rows.mapInArrow(partial(_count_equal, thresholds=thresholds), _PAIRS)
+
+
+def _count_equal(batches: Iterator[pa.RecordBatch], *, thresholds: Thresholds) -> Iterator[pa.RecordBatch]:
+    for batch in batches:
+        one, other = (_values(batch.column(name), thresholds.n_values) for name in _SIDES.values())
+        equal = np.count_nonzero(one == other, axis=1).astype(np.int32)
+        rows = batch.drop_columns(list(_SIDES.values())).append_column(EQUAL, pa.array(equal))
+        yield rows.filter(pa.array(equal >= thresholds.least))
+
+
+def _values(signatures: pa.Array, n_values: int) -> NDArray[np.uint32]:
+    return binary_rows(signatures, n_values * 4).view(np.uint32)
 
 
 def _compare(batches: Iterator[pa.RecordBatch], *, thresholds: Thresholds, round_: int) -> Iterator[pa.RecordBatch]:
@@ -124,7 +164,6 @@ def _compare(batches: Iterator[pa.RecordBatch], *, thresholds: Thresholds, round
     for batch in batches:
         if not batch.num_rows:
             continue
-        signatures = binary_rows(batch.column(SIGNATURE), thresholds.n_values * 4).view(np.uint32)
         if leaders is None:
             leaders = Leaders(
                 n_values=thresholds.n_values,
@@ -137,20 +176,19 @@ def _compare(batches: Iterator[pa.RecordBatch], *, thresholds: Thresholds, round
                 batch.column(_BUCKET).to_numpy(),
                 batch.column(PUBLISHED).to_numpy(zero_copy_only=False),
                 binary_rows(batch.column(PLACE), PLACE_BYTES),
-                signatures,
+                _values(batch.column(SIGNATURE), thresholds.n_values),
             )
         )
         pairs = batch.select([_BUCKET, PUBLISHED, PLACE]).take(pa.array(found.worse))
         left = batch.select([PUBLISHED, PLACE]).take(pa.array(found.left))
-        nothing = pa.nulls
         yield pa.RecordBatch.from_arrays(
             [
                 pa.concat_arrays([pairs.column(0), pa.array(found.left_buckets, pa.int64())]),
                 pa.concat_arrays([pairs.column(1), left.column(0)]),
                 pa.concat_arrays([pairs.column(2), left.column(1)]),
-                pa.concat_arrays([binary_column(found.better), nothing(left.num_rows, pa.binary())]),
-                pa.concat_arrays([pa.array(found.better_published), nothing(left.num_rows, pa.bool_())]),
-                pa.concat_arrays([pa.array(found.equal, pa.int32()), nothing(left.num_rows, pa.int32())]),
+                pa.concat_arrays([binary_column(found.better), pa.nulls(left.num_rows, pa.binary())]),
+                pa.concat_arrays([pa.array(found.better_published), pa.nulls(left.num_rows, pa.bool_())]),
+                pa.concat_arrays([pa.array(found.equal, pa.int32()), pa.nulls(left.num_rows, pa.int32())]),
             ],
             [_BUCKET, PUBLISHED, PLACE, BETTER, BETTER_PUBLISHED, EQUAL],
         )

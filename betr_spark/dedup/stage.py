@@ -4,10 +4,8 @@ Documents that an earlier run with the same rule kept are published: they stay, 
 texts are not read again, but for pairs whose signatures leave it open whether they are similar.
 """
 
-import contextlib
-import itertools
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import NamedTuple
 
 from pyspark.sql import DataFrame, SparkSession
@@ -81,7 +79,7 @@ def run(spark: SparkSession, config: Config) -> list[StageRun]:
     clock = Clock(wanted)
     checkpoint, batch = newest_batch(spark, config)
     history = _history(spark, config, checkpoint)
-    with _scratch(spark, config.table(_SCRATCH_FOLDER)) as materialise:
+    with files.scratch(spark, config.table(_SCRATCH_FOLDER)) as materialise:
         documents = materialise(_documents(spark, config, history))
         found = _find(spark, config, history, documents, materialise)
         rows = materialise(found.rows)
@@ -187,20 +185,3 @@ def _decided(spark: SparkSession, config: Config, documents: DataFrame) -> DataF
     kept = places.select(F.col(DOC_ID).alias(KEPT_DOC_ID), F.col(PLACE).alias(KEPT))
     joined = near.join(own, on=DOC_ID, how="inner").join(kept, on=KEPT_DOC_ID, how="inner")
     return joined.select(PLACE, KEPT, SIMILARITY, EVIDENCE)
-
-
-@contextlib.contextmanager
-def _scratch(spark: SparkSession, folder: str) -> Iterator[Materialise]:
-    """Give a function that stores a frame and goes on from what is stored, in a folder that is emptied before and after."""
-    files.delete(spark, folder)
-    number = itertools.count()
-
-    def materialise(frame: DataFrame) -> DataFrame:
-        path = f"{folder}/{next(number)}"
-        frame.write.parquet(path)
-        return spark.read.schema(frame.schema).parquet(path)
-
-    try:
-        yield materialise
-    finally:
-        files.delete(spark, folder)

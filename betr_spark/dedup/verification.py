@@ -47,7 +47,7 @@ def similar_by_shingles(unsure: DataFrame, sets: DataFrame, *, similarity: float
 
 
 def texts_of(wanted: DataFrame, config: Config) -> DataFrame:
-    """Read the texts of some documents: doc_id, text, place. Only files that hold one of them are read, where files are known.
+    """Read the texts of some documents: doc_id, text, place. Only files that hold one of them are read (Delta: the table).
 
     Args:
         wanted: doc_id, place, input_file; few, compared with the corpus.

@@ -194,9 +194,8 @@ def _checkpoint(spark: SparkSession, config: Config, settings_key: str, why: str
     names = ["file", "n_bytes", "modified"]
     if config.input.format == "delta":
         # One row, since Delta records no commit, nor its userMetadata, that changes nothing.
-        table_id = F.lit(tables.table_id(spark, config.input.path))
         current = spark.range(1).select(
-            table_id.alias("file"),
+            F.lit(tables.table_id(spark, config.input.path)).alias("file"),
             F.lit(0).cast("bigint").alias("n_bytes"),
             F.lit(0).cast("timestamp").alias("modified"),
         )

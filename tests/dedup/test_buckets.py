@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from betr_spark.dedup.buckets import MOST_LEADERS, Compared, Leaders, Members
-from betr_spark.dedup.candidates import Thresholds, _shared
+from betr_spark.dedup.candidates import Thresholds, _link
 
 N_VALUES = 12
 LEAST, ENOUGH = 4, 8
@@ -73,10 +73,10 @@ def test_comparing_equals_plain_python_for_any_cutting(
 
 
 @given(documents, st.data())
-def test_buckets_of_one_document_or_of_published_ones_alone_are_dropped(
+def test_each_document_is_linked_to_the_first_of_its_bucket_for_any_cutting(
     drawn: list[tuple[int, bool, int, int]], data: st.DataObject
 ) -> None:
-    rows = sorted((bucket, published, bytes([i])) for i, (bucket, published, _, _) in enumerate(drawn))
+    rows = [(bucket, published, bytes([i])) for i, (bucket, published, _, _) in enumerate(in_order(drawn))]
     columns = [list(column) for column in zip(*rows, strict=True)] or [[], [], []]
     types = (pa.int64(), pa.bool_(), pa.binary())
     table = pa.RecordBatch.from_arrays(
@@ -84,11 +84,10 @@ def test_buckets_of_one_document_or_of_published_ones_alone_are_dropped(
     )
     cuts = [0, *sorted(data.draw(st.lists(st.integers(0, len(rows)), max_size=6))), len(rows)]
     parts = [table.slice(a, b - a) for a, b in zip(cuts, cuts[1:], strict=False)]
-    found = [tuple(row.values()) for part in _shared(iter(parts)) for row in part.to_pylist()]
+    found = [tuple(row.values()) for part in _link(iter(parts)) for row in part.to_pylist()]
     sizes = {bucket: [row for row in rows if row[0] == bucket] for bucket, _, _ in rows}
-    assert found == [
-        row for row in rows if len(sizes[row[0]]) > 1 and not all(published for _, published, _ in sizes[row[0]])
-    ]
+    firsts = {bucket: members[0] for bucket, members in sizes.items()}
+    assert found == [(*row, firsts[row[0]][2], firsts[row[0]][1]) for row in rows if len(sizes[row[0]]) > 1]
 
 
 @pytest.mark.parametrize("similarity", [0.5, 0.75, 0.9])

@@ -10,8 +10,10 @@ import pytest
 from conftest import write_parquet
 from planted import planted, shingle_set, similar_pairs
 
-from betr_spark.config import Config
-from betr_spark.dedup import stage
+from betr_spark.config import Config, DedupConfig
+from betr_spark.dedup import guards, stage
+from betr_spark.dedup.evaluation import evaluate
+from betr_spark.errors import DataError
 from betr_spark.features import stage as features
 from betr_spark.scorer import artifact
 from betr_spark.scorer.table import NgramTable
@@ -124,12 +126,52 @@ def test_what_is_removed_is_what_brute_force_and_the_rule_say(spark: Any, whole:
     assert sum(row["source"] == "template" for row in kept) == sum(row["source"] == "template" for row in corpus)
 
 
+def test_guards_stop_before_anything_is_written_and_say_what_to_look_at(spark: Any, whole: Config) -> None:
+    before = duplicates(spark, whole)
+    changed = {"similarity": SIMILARITY, "max_source_loss": 0.9, "max_component": 100}
+    config = whole.model_copy(update={"dedup": DedupConfig.model_validate(changed)})
+    with pytest.raises(DataError) as error:
+        stage.run(spark, config)
+    lines = str(error.value).splitlines()
+    losses = [line for line in lines if "would lose" in line]
+    wanted = "dedup: source 'identical' would lose 199 of 200 documents (99.5%); dedup.max_source_loss is 0.9"
+    assert losses[0] == wanted
+    assert any(line.startswith("dedup: source 'copies' would lose 19 of 20 documents (95.0%)") for line in losses)
+    assert len([line for line in lines if "has 200 documents; dedup.max_component is 100" in line]) == 1
+    assert any(line.startswith("    kept 'identical-0-") for line in lines)
+    assert lines[-1] == "dedup: nothing was written; where this is as it should be, raise the limit by --set"
+    assert duplicates(spark, whole) == before
+
+
+def test_guards_let_pass_what_reaches_the_limit_and_no_more(spark: Any, whole: Config) -> None:
+    rows = spark.read.format("delta").load(whole.table("duplicates"))
+    documents = spark.read.format("delta").load(whole.table("features")).select("doc_id", "source", "input_file")
+    allowed = {"similarity": SIMILARITY, "max_source_loss": 199 / 200, "max_component": 200}
+    config = whole.model_copy(update={"dedup": DedupConfig.model_validate(allowed)})
+    found = guards.check(rows, documents.selectExpr("*", "cast(doc_id as binary) place"), config)
+    assert found == {"largest_component": 200, "largest_source_loss": 199 / 200}
+
+
+def test_evaluation_counts_what_was_missed_and_what_was_wrong(spark: Any, whole: Config, corpus: list[Row]) -> None:
+    found = evaluate(spark, whole, documents=10_000, seed=0)
+    texts = list(dict.fromkeys(row["text"] for row in corpus if shingle_set(row["text"])))
+    near = similar_pairs(texts, SIMILARITY)
+    assert found.n_documents == found.n_sampled == len(texts)
+    assert sum(share.of for share in found.recall) == 2 * len(near)  # seen from both ends
+    assert all(share.n == share.of for share in [*found.recall, *found.precision])
+    removed = [row for row in duplicates(spark, whole).values() if row["kind"] == "near"]
+    assert sum(share.of for share in found.precision) == len(removed)
+    assert found.n_components == len({row["component_id"] for row in removed})
+    assert found.inside.n >= len({row["doc_id"] for row in removed})
+    assert found.both_kept.n == 0
+
+
 def test_any_partitioning_gives_the_same_table(spark: Any, whole: Config, corpus: list[Row], tmp_path: Path) -> None:
     rows = list(corpus)
     random.Random(2).shuffle(rows)
-    write_parquet(tmp_path / "docs", rows, files=5)
+    write_parquet(tmp_path / "docs", rows, files=3)
     before = spark.conf.get("spark.sql.shuffle.partitions")
-    spark.conf.set("spark.sql.shuffle.partitions", "7")
+    spark.conf.set("spark.sql.shuffle.partitions", "3")
     spark.conf.set("spark.sql.adaptive.enabled", "false")
     try:
         config = configured(spark, tmp_path)
