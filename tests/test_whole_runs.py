@@ -23,8 +23,8 @@ from betr_spark.run import plan, run_all
 pytestmark = pytest.mark.whole
 TABLES = {
     "ranked_sample": "doc_id source best_rank best_cosine best_benchmark best_example label split",
-    "features": "doc_id source n_bytes n_words n_tokens content_hash bands signature logit_betr",
-    "duplicates": "doc_id kept_doc_id kind similarity component_id component_size",
+    "features": "doc_id source n_bytes n_words n_tokens content_hash bands signature logit_betr input_file batch",
+    "duplicates": "doc_id kept_doc_id kind similarity evidence component_id component_size",
     "quarantine": "reason detail row input_file",
     "selected/betr-30": "rank doc_id text source url score logit n_tokens",
     "selected/random-30": "rank doc_id text source url score logit n_tokens",
@@ -51,6 +51,7 @@ def tables(output: Path) -> dict[str, list[dict[str, Any]]]:
         rows = DeltaTable(str(output / name)).to_pyarrow_table().to_pylist()
         for row in rows:
             row.pop("input_file", None)
+            row.pop("batch", None)
         found[name] = sorted(rows, key=str)
     return found
 
@@ -142,8 +143,8 @@ def test_another_partitioning_gives_the_same_tables(
 ) -> None:
     rows = list(corpus)
     random.Random(1).shuffle(rows)
-    path = write_parquet(tmp_path / "docs", rows, files=7)
-    more = {"input": {"path": str(path), "id": "id", "source": "source", "columns": ["url"], "max_batch_bytes": 20_000}}
+    path = write_parquet(tmp_path / "docs", rows, files=5)
+    more = {"input": {"path": str(path), "id": "id", "source": "source", "columns": ["url"], "max_batch_bytes": 60_000}}
     config = write_config(tmp_path / "conf.yaml", settings(path, tmp_path / "out", encoder, targets, **more))
     run_all(spark, load_config(config))
     assert len(list((tmp_path / "out/_checkpoints/features").glob("*/commits/[0-9]*"))) > 1  # several batches
@@ -168,7 +169,7 @@ def test_killed_in_each_stage_and_run_again_ends_with_the_same_tables(undisturbe
     for done in ("_sample", "ranked_sample", "scorers"):  # the kills begin with features
         shutil.copytree(undisturbed / "out" / done, out / done)
     values = yaml.safe_load((undisturbed / "conf.yaml").read_text(encoding="utf-8"))
-    values["input"]["max_batch_bytes"] = 30_000
+    values["input"]["max_batch_bytes"] = 60_000
     config = write_config(tmp_path / "conf.yaml", {**values, "output": str(out)})
 
     kill_when(config, (out / "features/_delta_log/00000000000000000000.json").exists)  # between the batches

@@ -1,6 +1,7 @@
 """Guards against a source or a component that collapses: nothing is written, and a report says what to look at."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -13,9 +14,11 @@ from betr_spark.schemas import (
     COMPONENT_ID,
     COMPONENT_SIZE,
     DOC_ID,
+    EXACT,
     INPUT_FILE,
     KEPT_DOC_ID,
     KIND,
+    NEAR,
     SIMILARITY,
     SOURCE,
     TEXT,
@@ -26,30 +29,43 @@ _PAIRS_SHOWN = 3  # of each
 _TEXT_SHOWN = 100
 
 
-def check(rows: DataFrame, documents: DataFrame, config: Config) -> dict[str, float]:
+class Totals(NamedTuple):
+    """Documents, those removed by kind, documents of the largest component, and the largest fraction that a source loses."""
+
+    documents: int
+    exact: int
+    near: int
+    largest_component: int
+    largest_source_loss: float
+
+
+def check(rows: DataFrame, features: DataFrame, config: Config) -> Totals:
     """Hold what would be removed against `dedup.max_source_loss` and `dedup.max_component`.
 
     Args:
         rows: of `duplicates`.
-        documents: doc_id, source, input_file, place; one row a document.
+        features: doc_id, source, input_file; one row a document.
         config: for the guards and, for sample texts, the input.
-
-    Returns:
-        Figures for `runs`: largest_component, largest_source_loss (a fraction).
 
     Raises:
         DataError: a guard is exceeded; one line a source or component, each followed by lines of sample pairs.
     """
     settings = config.dedup
-    removed = rows.select(DOC_ID, F.lit(1).alias("goes"))
     source = F.coalesce(SOURCE, F.lit("(none)"))
     losses = (
-        documents.join(removed, on=DOC_ID, how="left")
-        .groupBy(source.alias(SOURCE))
-        .agg(F.count("goes").alias("goes"), F.count("*").alias("n"))
+        features.select(DOC_ID, source.alias(SOURCE))
+        .join(rows.select(DOC_ID, KIND), on=DOC_ID, how="left")
+        .groupBy(SOURCE)
+        .agg(F.count("*").alias("n"), *[F.count_if(F.col(KIND) == kind).alias(kind) for kind in (EXACT, NEAR)])
+        .withColumn("goes", F.col(EXACT) + F.col(NEAR))
         .withColumn("loss", F.col("goes") / F.col("n"))
+        .persist()  # one row a source, read twice
     )
-    sources = losses.orderBy(F.desc("loss"), F.desc("n"), SOURCE).limit(_SHOWN).collect()
+    try:
+        sums = losses.agg(*[F.sum(name) for name in ("n", EXACT, NEAR)]).first() or (0, 0, 0)
+        sources = losses.orderBy(F.desc("loss"), F.desc("n"), SOURCE).limit(_SHOWN).collect()
+    finally:
+        losses.unpersist()
     size = F.max(COMPONENT_SIZE).alias("n")
     components = rows.groupBy(COMPONENT_ID).agg(size).orderBy(F.desc("n"), COMPONENT_ID).limit(_SHOWN).collect()
     lines: list[str] = []
@@ -59,30 +75,29 @@ def check(rows: DataFrame, documents: DataFrame, config: Config) -> dict[str, fl
                 f"dedup: source '{row[SOURCE]}' would lose {row['goes']} of {row['n']} documents ({row['loss']:.1%}); "
                 f"dedup.max_source_loss is {settings.max_source_loss:g}"
             )
-            own = documents.where(source == row[SOURCE]).select(DOC_ID)
-            lines += _samples(rows.join(own, on=DOC_ID, how="left_semi"), documents, config)
+            own = features.where(source == row[SOURCE]).select(DOC_ID)
+            lines += _samples(rows.join(own, on=DOC_ID, how="left_semi"), features, config)
     for row in components:
         if settings.max_component is not None and row["n"] > settings.max_component:
             lines.append(
                 f"dedup: the component of document '{row[COMPONENT_ID]}' has {row['n']} documents; "
                 f"dedup.max_component is {settings.max_component}"
             )
-            lines += _samples(rows.where(F.col(COMPONENT_ID) == row[COMPONENT_ID]), documents, config)
+            lines += _samples(rows.where(F.col(COMPONENT_ID) == row[COMPONENT_ID]), features, config)
     if lines:
         over = "nothing was written; where this is as it should be, raise the limit by --set"
         raise DataError("\n".join([*lines, f"dedup: {over}"]))
-    return {
-        "largest_component": float(components[0]["n"]) if components else 0.0,
-        "largest_source_loss": float(sources[0]["loss"]) if sources else 0.0,
-    }
+    n, exact, near = (int(value or 0) for value in sums)
+    largest = int(components[0]["n"]) if components else 0
+    return Totals(n, exact, near, largest, float(sources[0]["loss"]) if sources else 0.0)
 
 
-def _samples(rows: DataFrame, documents: DataFrame, config: Config) -> Iterator[str]:
+def _samples(rows: DataFrame, features: DataFrame, config: Config) -> Iterator[str]:
     """Show pairs of a removed and its kept document, the least similar first."""
     order: list[Column] = [F.col(SIMILARITY), F.col(DOC_ID)]
     pairs = rows.orderBy(*order).limit(_PAIRS_SHOWN).collect()
     ids = sorted({row[name] for row in pairs for name in (DOC_ID, KEPT_DOC_ID)})
-    wanted = documents.where(F.col(DOC_ID).isin(ids)).select(DOC_ID, PLACE, INPUT_FILE)
+    wanted = features.where(F.col(DOC_ID).isin(ids)).select(DOC_ID, F.col(DOC_ID).alias(PLACE), INPUT_FILE)
     text = F.substring(TEXT, 1, 4 * _TEXT_SHOWN).alias(TEXT)
     found = {row[DOC_ID]: row[TEXT] for row in texts_of(wanted, config).select(DOC_ID, text).collect()}
     for row in pairs:

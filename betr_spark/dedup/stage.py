@@ -34,7 +34,6 @@ from betr_spark.schemas import (
     NEAR,
     SIGNATURE,
     SIMILARITY,
-    SOURCE,
     logit_column,
 )
 from betr_spark.tables import Clock, StageKey, StageRun
@@ -58,7 +57,7 @@ def _rule(config: Config) -> str:
 
 
 class _History(NamedTuple):
-    """What an earlier run left: batches of `features` up to `batch` were decided; `components` is its table's path."""
+    """What an earlier run left: batches of `features` up to `batch` were decided; `components` is a folder of Parquet."""
 
     batch: int
     components: str
@@ -83,16 +82,19 @@ def run(spark: SparkSession, config: Config) -> list[StageRun]:
         documents = materialise(_documents(spark, config, history))
         found = _find(spark, config, history, documents, materialise)
         rows = materialise(found.rows)
-        kinds = {row[KIND]: row["count"] for row in rows.groupBy(KIND).count().collect()}  # two rows
-        worst = guards.check(rows, documents, config)
+        totals = guards.check(rows, tables.read(spark, config.table(schemas.FEATURES_TABLE)), config)
         done = clock.done(
-            rows_in=documents.count(),
-            rows_out=sum(kinds.values()),
-            dropped={kind: kinds.get(kind, 0) for kind in (EXACT, NEAR)},
-            metrics={**found.metrics, **worst},
+            rows_in=totals.documents,
+            rows_out=totals.exact + totals.near,
+            dropped={EXACT: totals.exact, NEAR: totals.near},
+            metrics={
+                **found.metrics,
+                "largest_component": totals.largest_component,
+                "largest_source_loss": totals.largest_source_loss,
+            },
         )
         # The components first, in a folder of their own: without the commit of `duplicates` nobody looks at them.
-        tables.overwrite(found.components, config.table(f"{_COMPONENTS}/{wanted.key[:16]}"), user_metadata="")
+        found.components.write.mode("overwrite").parquet(config.table(f"{_COMPONENTS}/{wanted.key[:16]}"))
         tables.overwrite(rows, path, user_metadata=done.to_json(checkpoint=checkpoint, batch=batch, rule=_rule(config)))
     tables.record(spark, config.output, done)
     for old in files.children(spark, config.table(_COMPONENTS)):
@@ -112,7 +114,7 @@ def _history(spark: SparkSession, config: Config, checkpoint: str) -> _History |
         why = "another rule"
     elif about.get("checkpoint") != checkpoint:
         why = "the features were made anew"
-    elif not tables.exists(spark, components):
+    elif not files.exists(spark, f"{components}/_SUCCESS"):
         why = "the components of the last run are gone"
     else:
         return _History(int(about["batch"]), components)
@@ -127,18 +129,16 @@ def _placed(features: DataFrame, config: Config, *columns: str) -> DataFrame:
 
 
 def _documents(spark: SparkSession, config: Config, history: _History | None) -> DataFrame:
-    """Every document: doc_id, source, input_file, place, new, removed (earlier), representative, copies."""
+    """Every document: doc_id, place, new, removed (earlier), representative, copies."""
     features = tables.read(spark, config.table(schemas.FEATURES_TABLE))
-    documents = _placed(features, config, SOURCE, INPUT_FILE, BATCH, CONTENT_HASH)
+    documents = _placed(features, config, BATCH, CONTENT_HASH)
     if history is None:
         documents = documents.withColumns({NEW: F.lit(True), REMOVED: F.lit(False)})
     else:
         removed = tables.read(spark, config.table(schemas.DUPLICATES_TABLE)).select(DOC_ID, F.lit(True).alias(REMOVED))
         documents = documents.withColumn(NEW, F.col(BATCH) > history.batch).join(removed, on=DOC_ID, how="left")
         documents = documents.withColumn(REMOVED, F.coalesce(REMOVED, F.lit(False)))
-    return with_representative(documents).select(
-        DOC_ID, SOURCE, INPUT_FILE, PLACE, NEW, REMOVED, REPRESENTATIVE, COPIES
-    )
+    return with_representative(documents).select(DOC_ID, PLACE, NEW, REMOVED, REPRESENTATIVE, COPIES)
 
 
 def _find(
@@ -156,25 +156,32 @@ def _find(
     )
     edges = similar_by_signature(pairs, thresholds)
     unsure = pairs.where(F.col(EQUAL) < thresholds.sure)
-    ends = unsure.select(F.col(BETTER).alias(PLACE)).unionByName(unsure.select(F.col(WORSE).alias(PLACE))).distinct()
-    wanted = materialise(documents.join(ends, on=PLACE, how="left_semi").select(DOC_ID, PLACE, INPUT_FILE, NEW))
-    texts = {bool(row[NEW]): int(row["count"]) for row in wanted.groupBy(NEW).count().collect()}  # two rows
-    if texts:
+    n_pairs, n_unsure = pairs.agg(F.count("*"), F.count_if(F.col(EQUAL) < thresholds.sure)).first() or (0, 0)
+    texts = {}
+    if n_unsure:
+        ends = (
+            unsure.select(F.col(BETTER).alias(PLACE)).unionByName(unsure.select(F.col(WORSE).alias(PLACE))).distinct()
+        )
+        wanted = documents.join(ends, on=PLACE, how="left_semi").select(DOC_ID, PLACE, NEW)
+        wanted = materialise(wanted.join(features.select(DOC_ID, INPUT_FILE), on=DOC_ID, how="inner"))
+        texts = {bool(row[NEW]): int(row["count"]) for row in wanted.groupBy(NEW).count().collect()}  # two rows
         sets = shingles_of(wanted, config, materialise=materialise)
-        edges = edges.unionByName(similar_by_shingles(unsure, sets, similarity=config.dedup.similarity))
-    edges = materialise(edges)
+        edges = materialise(edges.unionByName(similar_by_shingles(unsure, sets, similarity=config.dedup.similarity)))
     links = edges.select(F.col(BETTER).alias(NODE), F.col(WORSE).alias(ROOT))
     earlier = None
     if history is not None:
-        links = links.unionByName(tables.read(spark, history.components).select(NODE, ROOT))
+        links = links.unionByName(spark.read.schema(f"{NODE} binary, {ROOT} binary").parquet(history.components))
         earlier = _decided(spark, config, documents)
     components = with_sizes(connected_components(links, materialise=materialise), documents)
     near = removed_near(edges, components)
     rows = duplicates(documents, near if earlier is None else near.unionByName(earlier), components)
-    metrics = {"candidates": pairs.count(), "verified": edges.count()}
-    return _Found(
-        rows, components, {**metrics, "texts_new": texts.get(True, 0), "texts_published": texts.get(False, 0)}
-    )
+    metrics = {
+        "candidates": n_pairs,
+        "unsure": n_unsure,
+        "texts_new": texts.get(True, 0),
+        "texts_published": texts.get(False, 0),
+    }
+    return _Found(rows, components, metrics)
 
 
 def _decided(spark: SparkSession, config: Config, documents: DataFrame) -> DataFrame:

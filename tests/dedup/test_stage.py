@@ -145,11 +145,13 @@ def test_guards_stop_before_anything_is_written_and_say_what_to_look_at(spark: A
 
 def test_guards_let_pass_what_reaches_the_limit_and_no_more(spark: Any, whole: Config) -> None:
     rows = spark.read.format("delta").load(whole.table("duplicates"))
-    documents = spark.read.format("delta").load(whole.table("features")).select("doc_id", "source", "input_file")
+    documents = spark.read.format("delta").load(whole.table("features"))
     allowed = {"similarity": SIMILARITY, "max_source_loss": 199 / 200, "max_component": 200}
     config = whole.model_copy(update={"dedup": DedupConfig.model_validate(allowed)})
-    found = guards.check(rows, documents.selectExpr("*", "cast(doc_id as binary) place"), config)
-    assert found == {"largest_component": 200, "largest_source_loss": 199 / 200}
+    found = guards.check(rows, documents, config)
+    assert found[0] == documents.count()
+    assert found[1:3] == tuple(rows.where(f"kind = '{kind}'").count() for kind in ("exact", "near"))
+    assert found[3:] == (200, 199 / 200)
 
 
 def test_evaluation_counts_what_was_missed_and_what_was_wrong(spark: Any, whole: Config, corpus: list[Row]) -> None:
