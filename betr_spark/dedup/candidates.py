@@ -80,6 +80,8 @@ def candidate_pairs(
                 for which in (f"not {PUBLISHED}", PUBLISHED))  # fmt: skip
     members = new.unionByName(old.join(new.select(_BUCKET).distinct(), on=_BUCKET, how="left_semi"))
     linked = materialise(_linked(members))
+    if not linked.take(1):
+        return members.sparkSession.createDataFrame([], _PAIRS)
     found = materialise(_with_equal(linked, signatures, thresholds))
     follows = found.where(F.col(EQUAL) >= thresholds.enough).select(BETTER, F.col(WORSE).alias(PLACE))
     left = linked.join(follows, on=[BETTER, PLACE], how="left_anti")

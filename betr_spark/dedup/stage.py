@@ -19,6 +19,7 @@ from betr_spark.dedup.components import NODE, ROOT, connected_components
 from betr_spark.dedup.exact import COPIES, MERIT, NEW, PLACE, REMOVED, REPRESENTATIVE, with_place, with_representative
 from betr_spark.dedup.survivors import KEPT, duplicates, removed_near, with_sizes
 from betr_spark.dedup.verification import shingles_of, similar_by_shingles, similar_by_signature
+from betr_spark.errors import DataError
 from betr_spark.features.stage import newest_batch
 from betr_spark.schemas import (
     BANDS,
@@ -76,13 +77,18 @@ def run(spark: SparkSession, config: Config) -> list[StageRun]:
     if done := tables.finished(spark, config.output, path, wanted):
         return [done]
     clock = Clock(wanted)
+    features = tables.read(spark, config.table(schemas.FEATURES_TABLE))
+    if lacking := [name for name in (_merit(config), INPUT_FILE, BATCH) if name not in features.columns]:
+        raise DataError(
+            f"{config.table(schemas.FEATURES_TABLE)}: no column '{lacking[0]}'; `betr-spark features` makes it"
+        )
     checkpoint, batch = newest_batch(spark, config)
     history = _history(spark, config, checkpoint)
     with files.scratch(spark, config.table(_SCRATCH_FOLDER)) as materialise:
-        documents = materialise(_documents(spark, config, history))
-        found = _find(spark, config, history, documents, materialise)
+        documents = materialise(_documents(spark, config, features, history))
+        found = _find(spark, config, features, history, documents, materialise)
         rows = materialise(found.rows)
-        totals = guards.check(rows, tables.read(spark, config.table(schemas.FEATURES_TABLE)), config)
+        totals = guards.check(rows, features, config)
         done = clock.done(
             rows_in=totals.documents,
             rows_out=totals.exact + totals.near,
@@ -122,15 +128,17 @@ def _history(spark: SparkSession, config: Config, checkpoint: str) -> _History |
     return None
 
 
-def _placed(features: DataFrame, config: Config, *columns: str) -> DataFrame:
+def _merit(config: Config) -> str:
     survivor = config.survivor()
-    merit = F.col(N_BYTES) if survivor == LONGEST else F.col(logit_column(survivor))
-    return with_place(features.select(DOC_ID, merit.alias(MERIT), *columns))
+    return N_BYTES if survivor == LONGEST else logit_column(survivor)
 
 
-def _documents(spark: SparkSession, config: Config, history: _History | None) -> DataFrame:
+def _placed(features: DataFrame, config: Config, *columns: str) -> DataFrame:
+    return with_place(features.select(DOC_ID, F.col(_merit(config)).alias(MERIT), *columns))
+
+
+def _documents(spark: SparkSession, config: Config, features: DataFrame, history: _History | None) -> DataFrame:
     """Every document: doc_id, place, new, removed (earlier), representative, copies."""
-    features = tables.read(spark, config.table(schemas.FEATURES_TABLE))
     documents = _placed(features, config, BATCH, CONTENT_HASH)
     if history is None:
         documents = documents.withColumns({NEW: F.lit(True), REMOVED: F.lit(False)})
@@ -142,14 +150,19 @@ def _documents(spark: SparkSession, config: Config, history: _History | None) ->
 
 
 def _find(
-    spark: SparkSession, config: Config, history: _History | None, documents: DataFrame, materialise: Materialise
+    spark: SparkSession,
+    config: Config,
+    features: DataFrame,
+    history: _History | None,
+    documents: DataFrame,
+    materialise: Materialise,
 ) -> _Found:
-    features = tables.read(spark, config.table(schemas.FEATURES_TABLE)).where(F.col(SIGNATURE).isNotNull())
+    sketched = features.where(F.col(SIGNATURE).isNotNull())
     compared = documents.where((F.col(PLACE) == F.col(REPRESENTATIVE)) & (F.col(NEW) | ~F.col(REMOVED)))
-    banded = _placed(features, config, BANDS).join(
+    banded = _placed(sketched, config, BANDS).join(
         compared.select(PLACE, (~F.col(NEW)).alias(PUBLISHED)), on=PLACE, how="inner"
     )
-    signatures = _placed(features, config, SIGNATURE).select(PLACE, SIGNATURE)
+    signatures = _placed(sketched, config, SIGNATURE).select(PLACE, SIGNATURE)
     thresholds = Thresholds.of(config.dedup.similarity, bands=config.minhash.bands, rows=config.minhash.rows)
     pairs = materialise(
         candidate_pairs(banded.select(PLACE, PUBLISHED, BANDS), signatures, thresholds, materialise=materialise)
@@ -163,7 +176,7 @@ def _find(
             unsure.select(F.col(BETTER).alias(PLACE)).unionByName(unsure.select(F.col(WORSE).alias(PLACE))).distinct()
         )
         wanted = documents.join(ends, on=PLACE, how="left_semi").select(DOC_ID, PLACE, NEW)
-        wanted = materialise(wanted.join(features.select(DOC_ID, INPUT_FILE), on=DOC_ID, how="inner"))
+        wanted = materialise(wanted.join(sketched.select(DOC_ID, INPUT_FILE), on=DOC_ID, how="inner"))
         texts = {bool(row[NEW]): int(row["count"]) for row in wanted.groupBy(NEW).count().collect()}  # two rows
         sets = shingles_of(wanted, config, materialise=materialise)
         edges = materialise(edges.unionByName(similar_by_shingles(unsure, sets, similarity=config.dedup.similarity)))

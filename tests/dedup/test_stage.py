@@ -1,7 +1,6 @@
-"""The stage on real tables: against brute force, for any partitioning, batch after batch, and its guards."""
+"""The stage on real tables: against brute force, batch after batch, and its guards."""
 
 import os
-import random
 from pathlib import Path
 from typing import Any
 
@@ -154,6 +153,12 @@ def test_guards_let_pass_what_reaches_the_limit_and_no_more(spark: Any, whole: C
     assert found[3:] == (200, 199 / 200)
 
 
+def test_features_without_the_survivor_s_scores_are_named(spark: Any, whole: Config) -> None:
+    values = {**whole.model_dump(), "scorers": {"betr": {}, "other": {}}, "dedup": {"survivor": "other"}}
+    with pytest.raises(DataError, match=r"features: no column 'logit_other'; `betr-spark features` makes it"):
+        stage.run(spark, Config.model_validate(values))
+
+
 def test_evaluation_counts_what_was_missed_and_what_was_wrong(spark: Any, whole: Config, corpus: list[Row]) -> None:
     found = evaluate(spark, whole, documents=10_000, seed=0)
     texts = list(dict.fromkeys(row["text"] for row in corpus if shingle_set(row["text"])))
@@ -166,22 +171,6 @@ def test_evaluation_counts_what_was_missed_and_what_was_wrong(spark: Any, whole:
     assert found.n_components == len({row["component_id"] for row in removed})
     assert found.inside.n >= len({row["doc_id"] for row in removed})
     assert found.both_kept.n == 0
-
-
-def test_any_partitioning_gives_the_same_table(spark: Any, whole: Config, corpus: list[Row], tmp_path: Path) -> None:
-    rows = list(corpus)
-    random.Random(2).shuffle(rows)
-    write_parquet(tmp_path / "docs", rows, files=3)
-    before = spark.conf.get("spark.sql.shuffle.partitions")
-    spark.conf.set("spark.sql.shuffle.partitions", "3")
-    spark.conf.set("spark.sql.adaptive.enabled", "false")
-    try:
-        config = configured(spark, tmp_path)
-        run(spark, config)
-    finally:
-        spark.conf.set("spark.sql.shuffle.partitions", before)
-        spark.conf.unset("spark.sql.adaptive.enabled")
-    assert duplicates(spark, config) == duplicates(spark, whole)
 
 
 def make_unreadable(file: Path) -> None:

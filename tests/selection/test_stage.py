@@ -1,5 +1,6 @@
 """Dedup and selection behind features, on a scorer made by hand: odd names, hashed ids, lost text, budgets at the ends."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -8,10 +9,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from betr_spark import tables
 from betr_spark.config import Config
 from betr_spark.dedup import stage as dedup
 from betr_spark.features import stage as features
 from betr_spark.report.figures import selection_figures
+from betr_spark.schemas import DUPLICATES
 from betr_spark.scorer import artifact
 from betr_spark.scorer.table import NgramTable
 from betr_spark.selection import stage as selection
@@ -41,9 +44,13 @@ def write(folder: Path, texts: list[str]) -> Path:
     return path
 
 
-def select(spark: Any, config: Config) -> list[Any]:
+def without_duplicates(spark: Any, config: Config) -> None:
+    tables.overwrite(spark.createDataFrame([], DUPLICATES), config.table("duplicates"), user_metadata="")
+
+
+def select(spark: Any, config: Config, deduplicate: Callable[[Any, Config], object] = without_duplicates) -> list[Any]:
     features.run(spark, config)
-    dedup.run(spark, config)
+    deduplicate(spark, config)
     selection.run(spark, config)
     found: list[Any] = spark.read.format("delta").load(config.table("selected/s")).orderBy("rank").collect()
     return found
@@ -68,9 +75,9 @@ def test_a_document_of_many_copies_is_one_of_them(spark: Any, tmp_path: Path) ->
 def test_all_documents_equal_leave_one_and_ends_of_the_budget_hold(spark: Any, tmp_path: Path) -> None:
     write(tmp_path, ["good good good good good good"] * 40)
     config = configured(spark, tmp_path, {"token_fraction": 1.0}, id="id")
-    assert len(select(spark, config)) == 1
+    assert len(select(spark, config, dedup.run)) == 1
     nothing = configured(spark, tmp_path, {"tokens": 5}, id="id")
-    assert select(spark, nothing) == []
+    assert select(spark, nothing, dedup.run) == []
     figures = selection_figures(spark, nothing, "s")
     assert (figures.n_documents, figures.best) == (0, [])
 
@@ -79,7 +86,7 @@ def test_a_text_that_is_gone_stops_the_selection_and_is_named(spark: Any, tmp_pa
     path = write(tmp_path, ["poor", "good", "fair"])
     config = configured(spark, tmp_path, {"documents": 3}, id="id")
     features.run(spark, config)
-    dedup.run(spark, config)
+    without_duplicates(spark, config)
     table = pq.read_table(path)
     pq.write_table(table.slice(1), path)
     with pytest.raises(Exception, match="USER_RAISED_EXCEPTION") as caught:
