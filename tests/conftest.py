@@ -104,6 +104,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     session = build_session("betr-spark tests")
     session.conf.set("spark.sql.shuffle.partitions", "2")
     session.conf.set("spark.databricks.delta.snapshotPartitions", "1")
+    session.conf.set("spark.sql.sources.parallelPartitionDiscovery.parallelism", "2")  # VACUUM's tasks, or 10,000
     session.conf.set("spark.sql.codegen.wholeStage", "false")  # compiling takes longer than so few rows;
     session.conf.set("spark.sql.codegen.factoryMode", "NO_CODEGEN")  # processes that tests start do compile
     os.chdir(here)
