@@ -31,6 +31,8 @@ import yaml
 from deltalake import DeltaTable
 from planted import Row, planted, shingle_set, similar_pairs
 
+from betr_spark.dedup.evaluation import Share
+
 SIMILARITY = 0.75
 BANDS = ((0.75, 0.85), (0.85, 1.01))
 CORPUS = Path(__file__).parents[2] / "shared/data/corpus/documents.parquet"
@@ -139,13 +141,9 @@ def true_similarity(one: str, other: str) -> float:
 
 
 def interval(n: int, of: int) -> str:
-    """Share and its 95 % interval (Wilson)."""
-    if not of:
-        return "(none)"
-    z, share = 1.96, n / of
-    middle, spread = share + z * z / (2 * of), z * np.sqrt(share * (1 - share) / of + z * z / (4 * of * of))
-    low, high = ((middle + sign * spread) / (1 + z * z / of) for sign in (-1, 1))
-    return f"= {share:.4f} [{low:.4f}, {high:.4f}]"
+    """Share and its 95 % interval."""
+    low, high = Share(0, 1, n, of).interval()
+    return f"= {n / of:.4f} [{low:.4f}, {high:.4f}]" if of else "(none)"
 
 
 def digest(config: Path) -> str:

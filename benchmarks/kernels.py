@@ -32,7 +32,7 @@ from rensa import RMinHash
 from betr_spark.corpus.text import prepare
 from betr_spark.features.buffers import string_buffers
 from betr_spark.features.hashing import content_hashes
-from betr_spark.features.minhash import MinHasher, estimated_similarity
+from betr_spark.features.minhash import MinHasher, equal_values
 from betr_spark.scorer.fold import fold
 from betr_spark.scorer.kernel import score
 from betr_spark.scorer.table import NgramTable, map_banks, stack, write_banks
@@ -198,7 +198,7 @@ def accuracy(column: pa.Array) -> list[Row]:
         errors = []
         for seed in range(20):
             sketch = MinHasher(HASHER.ngram, HASHER.bands, HASHER.rows, seed)(data, offsets).signatures
-            errors.append(estimated_similarity(sketch[0::2], sketch[1::2]) - similar)
+            errors.append(equal_values(sketch[0::2], sketch[1::2]) / sketch.shape[1] - similar)
         every = np.stack(errors)
         theory = np.sqrt((similar * (1 - similar)).mean() / HASHER.n_permutations)
         rmse = np.sqrt((every**2).mean())

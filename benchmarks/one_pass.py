@@ -29,7 +29,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from kernels import DOCUMENTS, HASHER, SLOW_DOCUMENTS, Row, machine, median_ratio, pss, rows, table_of, texts_of, train
 from pyspark.sql import DataFrame, SparkSession
-from results import write_section
 
 from betr_spark.config import InputConfig
 from betr_spark.corpus.documents import read_documents
@@ -270,7 +269,7 @@ def main() -> None:
     text = "\n\n".join([text, *parts]) + "\n"
     print(text)
     if arguments.output:
-        write_section(arguments.output, text)
+        arguments.output.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ from scipy.special import bdtr, bdtrc
 from betr_spark.dedup.buckets import PLACE_BYTES, Leaders, Members
 from betr_spark.dedup.exact import PLACE
 from betr_spark.features.buffers import binary_column, binary_rows
+from betr_spark.features.minhash import equal_values
 from betr_spark.schemas import BANDS, SIGNATURE
 
 BETTER, WORSE, EQUAL = "better", "worse", "equal"
@@ -152,7 +153,7 @@ def _with_equal(linked: DataFrame, signatures: DataFrame, thresholds: Thresholds
 def _count_equal(batches: Iterator[pa.RecordBatch], *, thresholds: Thresholds) -> Iterator[pa.RecordBatch]:
     for batch in batches:
         one, other = (_values(batch.column(name), thresholds.n_values) for name in _SIDES.values())
-        equal = np.count_nonzero(one == other, axis=1).astype(np.int32)
+        equal = equal_values(one, other)
         rows = batch.drop_columns(list(_SIDES.values())).append_column(EQUAL, pa.array(equal))
         yield rows.filter(pa.array(equal >= thresholds.least))
 

@@ -59,9 +59,9 @@ class MinHasher:
         return MinHashes(signatures, _band_keys(signatures, self.bands, self.rows), n_shingles)
 
 
-def estimated_similarity(left: NDArray[np.uint32], right: NDArray[np.uint32]) -> NDArray[np.float32]:
-    """Estimate Jaccard similarity: the share of equal positions of two signatures; [n, P] each, float32 [n]."""
-    equal: NDArray[np.float32] = np.mean(left == right, axis=1, dtype=np.float32)
+def equal_values(left: NDArray[np.uint32], right: NDArray[np.uint32]) -> NDArray[np.int32]:
+    """Count the equal positions of signatures, [n, P] each, int32 [n]; their share of P estimates the Jaccard similarity."""
+    equal: NDArray[np.int32] = np.count_nonzero(left == right, axis=1).astype(np.int32)
     return equal
 
 

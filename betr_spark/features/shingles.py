@@ -20,8 +20,9 @@ _FROM_A = np.uint64(0x01010101_01010101 * (0x80 - ord("A")))
 _ABOVE_Z = np.uint64(0x01010101_01010101 * (0x80 - ord("Z") - 1))
 
 
+@jit
 def shingle_sets(
-    data: NDArray[np.uint8], offsets: NDArray[np.int64], *, ngram: int, seed: int
+    data: NDArray[np.uint8], offsets: NDArray[np.int64], ngram: int, seed: int
 ) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     """Give the distinct shingles of each document.
 
@@ -34,28 +35,9 @@ def shingle_sets(
     Returns:
         Hashes, uint64, each document's ascending and distinct; and where each document's begin, int64 [n + 1].
     """
-    return _sets(data, offsets, ngram, seed)
-
-
-def jaccard(
-    left: NDArray[np.uint64],
-    left_offsets: NDArray[np.int64],
-    right: NDArray[np.uint64],
-    right_offsets: NDArray[np.int64],
-) -> NDArray[np.float64]:
-    """Jaccard similarity of n pairs of sets, as `shingle_sets` gives them; 0 where both are empty. float64 [n]."""
-    return _jaccard(left, left_offsets, right, right_offsets)
-
-
-@jit
-def _sets(
-    data: NDArray[np.uint8], offsets: NDArray[np.int64], ngram: int, seed: int
-) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
     n = len(offsets) - 1
     bounds = np.zeros(n + 1, np.int64)
-    hashes = np.empty(
-        offsets[n] - offsets[0], np.uint64
-    )  # as many as bytes, in bytes that are not UTF-8; seldom touched
+    hashes = np.empty(offsets[n] - offsets[0], np.uint64)  # as many as bytes, where they are not UTF-8; seldom touched
     a = 0
     while a < n:
         b = end_of_slice(offsets, a, BYTES_AT_ONCE)
@@ -73,12 +55,13 @@ def _sets(
 
 
 @jit
-def _jaccard(
+def jaccard(
     left: NDArray[np.uint64],
     left_offsets: NDArray[np.int64],
     right: NDArray[np.uint64],
     right_offsets: NDArray[np.int64],
 ) -> NDArray[np.float64]:
+    """Jaccard similarity of n pairs of sets, as `shingle_sets` gives them; 0 where both are empty. float64 [n]."""
     n = len(left_offsets) - 1
     similarity = np.zeros(n, np.float64)
     for pair in range(n):

@@ -214,3 +214,18 @@ def test_three_batches_end_as_the_rule_says(spark: Any, incremental: Any, corpus
     assert runs[1].metrics["texts_published"] > 0
     assert (runs[2].metrics["texts_published"], runs[2].metrics["texts_new"]) == (0, 0)
     assert stage.run(spark, config)[0].skipped
+
+
+def test_replace_forgets_what_is_published_and_so_does_another_rule(spark: Any, incremental: Any) -> None:
+    config, _ = incremental
+    checkpoint, batch = features.newest_batch(spark, config)
+
+    def published(checkpoint: str, **changed: Any) -> Any:
+        settings = DedupConfig.model_validate({"similarity": SIMILARITY, **changed})
+        return stage._history(spark, config.model_copy(update={"dedup": settings}), checkpoint)
+
+    assert published(checkpoint).batch == batch == 2
+    assert published(checkpoint, max_component=9).batch == 2  # a guard is no part of the rule
+    assert published(checkpoint, history="replace") is None
+    assert published(checkpoint, similarity=0.8) is None
+    assert published("another") is None

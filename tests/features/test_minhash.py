@@ -9,10 +9,14 @@ from datasketch import MinHash
 from hypothesis import given
 from hypothesis import strategies as st
 
-from betr_spark.features.minhash import MinHasher, MinHashes, _band_keys, estimated_similarity
+from betr_spark.features.minhash import MinHasher, MinHashes, _band_keys, equal_values
 
 HASHER = MinHasher(ngram=5, bands=14, rows=8, seed=1)
 UNSPACED = ("CJK UNIFIED", "CJK COMPATIBILITY IDEOGRAPH", "HIRAGANA", "KATAKANA", "THAI", "LAO ", "KHMER", "MYANMAR")
+
+
+def estimated_similarity(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    return equal_values(left, right) / left.shape[1]
 
 
 def tokens(text: str) -> list[str]:
