@@ -4,7 +4,7 @@
 
 Makes a `features` table of made-up signatures for each size and times the stage on it, each in a process of its own. Of the
 documents 5 % share one bucket and are otherwise unlike, 10 % are exact copies (groups of 3), 25 % are near-duplicates
-(similarity about 0.99, so that no text is wanted) in groups of 2, 10 and 200, the others are alone. Prints time, time a
+(similarity about 0.996, so that no text is wanted) in groups of 2, 10 and 200, the others are alone. Prints time, time a
 million documents, what was found, and what Spark's tasks sent to the driver.
 """
 
@@ -56,7 +56,7 @@ def features(ids: NDArray[np.int64], n: int) -> pa.RecordBatch:
         base = mixed(mixed(group)[:, None] + positions[None, :] * np.uint64(0xD6E8FEB86659FD93))
         other = mixed(own[:, None] ^ (positions[None, :] * np.uint64(0xA24BAED4963EE407) + np.uint64(1)))
     near = (share >= 0.15) & (share < 0.40)
-    changed = near[:, None] & ((other >> np.uint64(40)) % np.uint64(1000) < 5)
+    changed = near[:, None] & ((other >> np.uint64(40)) % np.uint64(1000) < 2)
     signatures = np.where(changed, other, base).astype(np.uint32)
     signatures[share < 0.05, :ROWS] = np.arange(ROWS)  # one bucket
     exact = (share >= 0.05) & (share < 0.15)

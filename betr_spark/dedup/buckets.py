@@ -1,4 +1,4 @@
-"""Comparison of signatures within LSH buckets, in one pass over documents sorted by bucket and ranking."""
+"""Members of LSH buckets: packed into parts, and linked to the first of their bucket."""
 
 from typing import NamedTuple
 
@@ -6,114 +6,157 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betr_spark.corpus.jit import jit
-from betr_spark.features.hashing import mix
 
 PLACE_BYTES = 16
-MOST_LEADERS = 16
-_VALUES_A_ROUND = 4  # of the signature, that split what is left of a bucket
+
+# A document in a bucket, 33 bytes: `content` is the start of its content hash, `high` and `low` are its place.
+MEMBER = np.dtype([("bucket", "<i8"), ("content", "<u8"), ("high", "<u8"), ("low", "<u8"), ("state", "u1")])
+PUBLISHED, GONE, NEW = 0, 1, 2  # states: an earlier run kept or removed it, or it is new
 
 
-class Members(NamedTuple):
-    """Documents in buckets: `buckets` int64 [n], `published` bool [n], `places` uint8 [n, 16], `signatures` uint32 [n, P]."""
+class Parts(NamedTuple):
+    """Parts one after the other: `parts` int32 [k], ascending, `rows` MEMBER [n], and `bounds` int64 [k + 1] of the parts."""
+
+    parts: NDArray[np.int32]
+    rows: NDArray[np.void]
+    bounds: NDArray[np.int64]
+
+
+class Linked(NamedTuple):
+    """Documents in buckets of several, one after the other, with the first document of their bucket.
+
+    `buckets` int64 [m], `published` bool [m], `places` uint8 [m, 16], `first` uint8 [m, 16], `first_published` bool [m].
+    """
 
     buckets: NDArray[np.int64]
     published: NDArray[np.bool_]
     places: NDArray[np.uint8]
-    signatures: NDArray[np.uint32]
+    first: NDArray[np.uint8]
+    first_published: NDArray[np.bool_]
 
 
-class Compared(NamedTuple):
-    """What comparing a batch of n documents gives.
+def parted(
+    buckets: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    contents: NDArray[np.uint8],
+    places: NDArray[np.uint8],
+    states: NDArray[np.uint8],
+    *,
+    n_parts: int,
+) -> Parts:
+    """Pack documents, a row for each of their buckets, and part them so that a bucket lies in one part.
 
-    Pairs: `better` uint8 [m, 16] (places), `better_published` bool [m], `worse` int32 [m] (rows of the batch), `equal` int32
-    [m] (equal values of the signatures). Documents left for another round: `left` int32 [k] (rows), `left_buckets` int64 [k].
+    Args:
+        buckets: int64 [m], those of the first document, of the second, and so on.
+        sizes: int64 [n], how many each document has; m together.
+        contents: uint8 [n, 16], content hashes.
+        places: uint8 [n, 16].
+        states: uint8 [n].
+        n_parts: of the whole corpus.
     """
+    documents = np.empty(len(sizes), MEMBER)
+    documents["content"] = _halves(contents)[:, 0]
+    documents["high"], documents["low"] = _halves(places).T
+    documents["state"] = states
+    part = ((buckets.view(np.uint64) >> np.uint64(32)) % np.uint64(n_parts)).astype(np.int64)
+    counts = np.bincount(part, minlength=n_parts)
+    parts = np.flatnonzero(counts)
+    ends = np.cumsum(counts)
+    rows = np.empty(len(buckets), MEMBER)
+    _scatter(buckets, sizes, documents, part, ends - counts, rows)
+    return Parts(parts.astype(np.int32), rows, np.append(0, ends[parts]))
 
-    better: NDArray[np.uint8]
-    better_published: NDArray[np.bool_]
-    worse: NDArray[np.int32]
-    equal: NDArray[np.int32]
-    left: NDArray[np.int32]
-    left_buckets: NDArray[np.int64]
 
-
-class Leaders:
-    """Goes through buckets and compares each document with the bucket's leaders: work linear in the bucket.
-
-    A document that none of the leaders is similar to becomes a leader itself. Beyond `MOST_LEADERS` it is left for the next
-    round, in a smaller bucket of those that agree in some more values of the signature: documents unlike each other part,
-    similar ones seldom, and equal signatures never, so that rounds end. No bucket is skipped, whatever its size.
-
-    A published document is not compared with published ones.
-    """
-
-    def __init__(self, *, n_values: int, least_equal: int, enough_equal: int, round_: int) -> None:
-        """Begin before the first bucket.
-
-        Args:
-            n_values: values of a signature, P.
-            least_equal: equal values of a pair that is given back.
-            enough_equal: equal values from which on a document follows the leader and is none itself.
-            round_: from 0; chooses the values that split what is left.
-        """
-        self._thresholds = (least_equal, enough_equal, round_ * _VALUES_A_ROUND)
-        self._n = np.zeros(1, np.int64)  # leaders of the bucket at hand, which is that of all rows below
-        self._leaders = Members(
-            np.zeros(MOST_LEADERS, np.int64), np.zeros(MOST_LEADERS, np.bool_),
-            np.zeros((MOST_LEADERS, PLACE_BYTES), np.uint8), np.zeros((MOST_LEADERS, n_values), np.uint32),
-        )  # fmt: skip
-
-    def compare(self, members: Members) -> Compared:
-        """Compare the next documents of a stream sorted by bucket, published first, place."""
-        return Compared(*_compare(members, self._leaders, self._n, *self._thresholds))
+def _halves(rows: NDArray[np.uint8]) -> NDArray[np.uint64]:
+    return np.ascontiguousarray(rows).view(">u8").reshape(-1, 2)
 
 
 @jit
-def _compare(
-    members: Members,
-    leaders: Members,
-    n_leaders: NDArray[np.int64],
-    least_equal: int,
-    enough_equal: int,
-    first_value: int,
-) -> tuple[
-    NDArray[np.uint8], NDArray[np.bool_], NDArray[np.int32], NDArray[np.int32], NDArray[np.int32], NDArray[np.int64]
-]:
-    n, n_values, most = len(members.buckets), members.signatures.shape[1], len(leaders.buckets)
-    better, better_published = np.empty((n * most, PLACE_BYTES), np.uint8), np.empty(n * most, np.bool_)
-    worse, equal = np.empty(n * most, np.int32), np.empty(n * most, np.int32)
-    left, left_buckets = np.empty(n, np.int32), np.empty(n, np.int64)
-    n_pairs, n_left = 0, 0
-    for i in range(n):
-        bucket, published, own = members.buckets[i], members.published[i], members.signatures[i]
-        if bucket != leaders.buckets[0]:
-            leaders.buckets[:], n_leaders[0] = bucket, 0
-        follows = False
-        for leader in range(n_leaders[0]):
-            if published and leaders.published[leader]:
-                continue
-            count = np.int32(0)
-            for value in range(n_values):
-                count += np.int32(own[value] == leaders.signatures[leader, value])
-            if count >= least_equal:
-                better[n_pairs], better_published[n_pairs] = leaders.places[leader], leaders.published[leader]
-                worse[n_pairs], equal[n_pairs] = i, count
-                n_pairs += 1
-            if count >= enough_equal:
-                follows = True
-        if follows:
-            continue
-        if n_leaders[0] < most:
-            leaders.published[n_leaders[0]] = published
-            leaders.places[n_leaders[0]], leaders.signatures[n_leaders[0]] = members.places[i], own
-            n_leaders[0] += 1
+def _scatter(
+    buckets: NDArray[np.int64],
+    sizes: NDArray[np.int64],
+    documents: NDArray[np.void],
+    part: NDArray[np.int64],
+    next_of: NDArray[np.int64],
+    rows: NDArray[np.void],
+) -> None:
+    taken = 0
+    for document in range(len(documents)):
+        for _ in range(sizes[document]):
+            target = next_of[part[taken]]
+            rows[target] = documents[document]
+            rows[target]["bucket"] = buckets[taken]
+            next_of[part[taken]] += 1
+            taken += 1
+
+
+def with_first(rows: NDArray[np.void]) -> Linked:
+    """Link the documents of each bucket to its first: published ones come before new ones, then places decide.
+
+    Of documents of equal content the one that `exact.copies_of` chooses takes part, unless it is gone. Left out are buckets of
+    one document, and of published ones alone.
+
+    Args:
+        rows: MEMBER [n], whole buckets in any order.
+    """
+    order = np.argsort(rows["bucket"])
+    buckets = rows["bucket"][order]
+    again = np.concatenate([[False], buckets[1:] == buckets[:-1], [False]])[: len(rows) + 1]
+    shared = rows[order[again[:-1] | again[1:]]]
+    chosen, best = _with_first(shared)
+    members, first = shared[chosen], shared[best]
+    return Linked(
+        members["bucket"].copy(),
+        members["state"] == PUBLISHED,
+        _places(members),
+        _places(first),
+        first["state"] == PUBLISHED,
+    )
+
+
+def _places(rows: NDArray[np.void]) -> NDArray[np.uint8]:
+    return np.stack([rows["high"], rows["low"]], axis=1).astype(">u8").view(np.uint8).reshape(-1, PLACE_BYTES)
+
+
+@jit
+def _with_first(rows: NDArray[np.void]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    members, first = np.empty(len(rows), np.int64), np.empty(len(rows), np.int64)
+    n, start = 0, 0
+    while start < len(rows):
+        end = start + 1
+        while end < len(rows) and rows[end]["bucket"] == rows[start]["bucket"]:
+            end += 1
+        if end - start == 2:
+            swapped = rows[start + 1]["content"] < rows[start]["content"]
+            same = np.array([start + 1, start] if swapped else [start, start + 1], np.int64)
         else:
-            key = mix(np.uint64(bucket) + np.uint64(1))
-            for step in range(_VALUES_A_ROUND):
-                key = mix(key ^ np.uint64(own[(first_value + step) % n_values]))
-            left[n_left], left_buckets[n_left] = i, np.int64(key)
-            n_left += 1
-    return (
-        better[:n_pairs].copy(), better_published[:n_pairs].copy(), worse[:n_pairs].copy(), equal[:n_pairs].copy(),
-        left[:n_left].copy(), left_buckets[:n_left].copy(),
-    )  # fmt: skip
+            same = start + np.argsort(rows[start:end]["content"])
+        begin, has_new, best, at = n, False, np.int64(-1), 0
+        while at < len(same):
+            chosen = same[at]
+            at += 1
+            while at < len(same) and rows[same[at]]["content"] == rows[same[at - 1]]["content"]:
+                if _before(rows[same[at]], rows[chosen]):
+                    chosen = same[at]
+                at += 1
+            if rows[chosen]["state"] != GONE:
+                members[n] = chosen
+                n += 1
+                has_new |= rows[chosen]["state"] == NEW
+                if best < 0 or _before(rows[chosen], rows[best]):
+                    best = chosen
+        if has_new and n - begin > 1:
+            first[begin:n] = best
+        else:
+            n = begin
+        start = end
+    return members[:n].copy(), first[:n].copy()
+
+
+@jit
+def _before(one: np.void, other: np.void) -> bool:
+    if one["state"] != other["state"]:
+        return bool(one["state"] < other["state"])
+    if one["high"] != other["high"]:
+        return bool(one["high"] < other["high"])
+    return bool(one["low"] < other["low"])

@@ -3,7 +3,7 @@
 import itertools
 import math
 from collections.abc import Callable, Iterator
-from functools import partial
+from functools import partial, reduce
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -13,17 +13,19 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from scipy.special import bdtr, bdtrc
 
-from betr_spark.dedup.buckets import PLACE_BYTES, Leaders, Members
-from betr_spark.dedup.exact import PLACE
-from betr_spark.features.buffers import binary_column, binary_rows
+from betr_spark.dedup import buckets
+from betr_spark.dedup.buckets import MEMBER, PLACE_BYTES, parted, with_first
+from betr_spark.dedup.exact import NEW, PLACE, REMOVED, add_place, with_hashes
+from betr_spark.dedup.leaders import Leaders, Members
+from betr_spark.features.buffers import binary_column, binary_pieces, binary_rows, string_buffers
 from betr_spark.features.minhash import equal_values
-from betr_spark.schemas import BANDS, SIGNATURE
+from betr_spark.schemas import BANDS, CONTENT_HASH, SIGNATURE
 
 BETTER, WORSE, EQUAL = "better", "worse", "equal"
 PUBLISHED, BETTER_PUBLISHED = "published", "better_published"
-_BUCKET = "bucket"
-_MEMBERS = f"{_BUCKET} bigint, {PUBLISHED} boolean, {PLACE} binary"
-_LINKED = f"{_MEMBERS}, {BETTER} binary, {BETTER_PUBLISHED} boolean"
+_BUCKET, _PART, _ROWS = "bucket", "part", "rows"
+_ROWS_A_BATCH = 2**16
+_LINKED = f"{_BUCKET} bigint, {PUBLISHED} boolean, {PLACE} binary, {BETTER} binary, {BETTER_PUBLISHED} boolean"
 _PAIRS = f"{BETTER} binary, {BETTER_PUBLISHED} boolean, {WORSE} binary, {EQUAL} int"
 _SIDES = {BETTER: "better_signature", WORSE: "worse_signature"}
 
@@ -54,9 +56,59 @@ class Thresholds(NamedTuple):
         return cls(n_values, least, enough, int(np.min(sure, initial=n_values + 1)))
 
 
+def linked_documents(documents: DataFrame, *, n_parts: int) -> DataFrame:
+    """Bring documents that share a bucket together and name the first of them.
+
+    Args:
+        documents: as `exact.with_place` wants them, with content_hash, bands, new and removed; one row a document.
+        n_parts: into which the buckets are parted; one task sorts a part in memory, 50 bytes a document and band.
+
+    Returns:
+        bucket, published, place, better, better_published (the first one; it is in a row of its own, too), for representatives
+        of exact copies that are new or published, in buckets of at least two of which one is new.
+    """
+    packed = with_hashes(documents).mapInArrow(partial(_pack, n_parts=n_parts), f"{_PART} int, {_ROWS} binary")
+    return packed.repartitionById(n_parts, F.col(_PART)).select(_ROWS).mapInArrow(_link, _LINKED)
+
+
+def _pack(batches: Iterator[pa.RecordBatch], *, n_parts: int) -> Iterator[pa.RecordBatch]:
+    for batch in add_place(batches):
+        new, removed = (batch.column(name).to_numpy(zero_copy_only=False) for name in (NEW, REMOVED))
+        bands = batch.column(BANDS)
+        found = parted(
+            bands.flatten().to_numpy(),
+            bands.value_lengths().to_numpy().astype(np.int64),
+            binary_rows(batch.column(CONTENT_HASH), PLACE_BYTES),
+            binary_rows(batch.column(PLACE), PLACE_BYTES),
+            np.where(new, buckets.NEW, np.where(removed, buckets.GONE, buckets.PUBLISHED)).astype(np.uint8),
+            n_parts=n_parts,
+        )
+        rows = binary_pieces(found.rows.view(np.uint8), found.bounds * MEMBER.itemsize)
+        yield pa.RecordBatch.from_arrays([pa.array(found.parts), rows], [_PART, _ROWS])
+
+
+def _link(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    pieces = [np.empty(0, MEMBER)]
+    for batch in batches:
+        data, offsets = string_buffers(batch.column(_ROWS))
+        pieces.append(data[offsets[0] : offsets[-1]].view(MEMBER))
+    found = with_first(np.concatenate(pieces))
+    names = [_BUCKET, PUBLISHED, PLACE, BETTER, BETTER_PUBLISHED]
+    for start in range(0, len(found.buckets), _ROWS_A_BATCH):
+        some = slice(start, start + _ROWS_A_BATCH)
+        arrays = [
+            pa.array(found.buckets[some]),
+            pa.array(found.published[some]),
+            binary_column(found.places[some]),
+            binary_column(found.first[some]),
+            pa.array(found.first_published[some]),
+        ]
+        yield pa.RecordBatch.from_arrays(arrays, names)
+
+
 def candidate_pairs(
-    documents: DataFrame,
-    signatures: DataFrame,
+    linked: DataFrame,
+    signatures: Callable[[DataFrame], DataFrame],
     thresholds: Thresholds,
     *,
     materialise: Callable[[DataFrame], DataFrame],
@@ -69,82 +121,53 @@ def candidate_pairs(
     size, and none is skipped. Pairs of two published documents are not looked for.
 
     Args:
-        documents: place, published, bands; one row a document.
-        signatures: place, signature; of these documents, and maybe of others.
+        linked: as `linked_documents` gives it; read several times.
+        signatures: gives place, signature for a frame of places.
         thresholds: of equal values.
         materialise: computes a frame and cuts its lineage.
 
     Returns:
         better, better_published, worse, equal; each pair once. `better` is published, or comes before in the ranking.
     """
-    new, old = (documents.where(which).select(F.explode(BANDS).alias(_BUCKET), PUBLISHED, PLACE)
-                for which in (f"not {PUBLISHED}", PUBLISHED))  # fmt: skip
-    members = new.unionByName(old.join(new.select(_BUCKET).distinct(), on=_BUCKET, how="left_semi"))
-    linked = materialise(_linked(members))
-    if not linked.take(1):
-        return members.sparkSession.createDataFrame([], _PAIRS)
-    found = materialise(_with_equal(linked, signatures, thresholds))
-    follows = found.where(F.col(EQUAL) >= thresholds.enough).select(BETTER, F.col(WORSE).alias(PLACE))
-    left = linked.join(follows, on=[BETTER, PLACE], how="left_anti")
-    open_ = left.where((F.col(BETTER) != F.col(PLACE)) & ~F.col(PUBLISHED)).select(_BUCKET).distinct()
-    members = left.join(open_, on=_BUCKET, how="left_semi").select(_BUCKET, PUBLISHED, PLACE)
+    rows = linked.where((F.col(BETTER) != F.col(PLACE)) & ~F.col(PUBLISHED))
+    pairs = materialise(rows.select(BETTER, BETTER_PUBLISHED, F.col(PLACE).alias(WORSE)).distinct())
+    if not pairs.take(1):
+        return linked.sparkSession.createDataFrame([], _PAIRS)
+    published = linked.where(PUBLISHED)
+    places = [
+        pairs.select(F.col(BETTER).alias(PLACE)),
+        pairs.select(F.col(WORSE).alias(PLACE)),
+        published.select(PLACE),
+    ]
+    signed = materialise(signatures(reduce(DataFrame.unionByName, places).distinct()))
+    compared = materialise(_with_equal(pairs, signed, thresholds))
+    found = compared.where(F.col(EQUAL) >= thresholds.least)
+    strays = compared.where(F.col(EQUAL) < thresholds.enough).select(BETTER, F.col(WORSE).alias(PLACE))
+    left = materialise(rows.join(strays.hint("shuffle_hash"), on=[BETTER, PLACE], how="left_semi"))
+    first = left.where(~F.col(BETTER_PUBLISHED)).select(_BUCKET, PUBLISHED, F.col(BETTER).alias(PLACE)).distinct()
+    published = published.join(left.select(_BUCKET).distinct(), on=_BUCKET, how="left_semi")
+    members = reduce(
+        DataFrame.unionByName, [frame.select(_BUCKET, PUBLISHED, PLACE) for frame in (left, first, published)]
+    )
     for round_ in itertools.count():
-        signed = members.join(signatures, on=PLACE, how="inner").select(_BUCKET, PUBLISHED, PLACE, SIGNATURE)
-        compared = materialise(
-            _by_bucket(signed).mapInArrow(
-                partial(_compare, thresholds=thresholds, round_=round_), f"{_LINKED}, {EQUAL} int"
-            )
-        )
-        found = found.unionByName(
-            compared.where(F.col(BETTER).isNotNull()).select(BETTER, BETTER_PUBLISHED, F.col(PLACE).alias(WORSE), EQUAL)
-        )
+        rows = members.join(signed, on=PLACE, how="inner").select(_BUCKET, PUBLISHED, PLACE, SIGNATURE)
+        rows = rows.repartition(_BUCKET).sortWithinPartitions(_BUCKET, F.desc(PUBLISHED), PLACE)
+        compare = partial(_compare, thresholds=thresholds, round_=round_)
+        compared = materialise(rows.mapInArrow(compare, f"{_LINKED}, {EQUAL} int"))
+        more = compared.where(F.col(BETTER).isNotNull())
+        found = found.unionByName(more.select(BETTER, BETTER_PUBLISHED, F.col(PLACE).alias(WORSE), EQUAL))
         members = compared.where(F.col(BETTER).isNull()).select(_BUCKET, PUBLISHED, PLACE)
         if not members.take(1):
             break
-        members = _linked(members).select(_BUCKET, PUBLISHED, PLACE)
     return found.distinct()
 
 
-def _by_bucket(members: DataFrame) -> DataFrame:
-    return members.repartition(_BUCKET).sortWithinPartitions(_BUCKET, F.desc(PUBLISHED), PLACE)
-
-
-def _linked(members: DataFrame) -> DataFrame:
-    """Drop buckets of one document; add the first document of the bucket as `better` (to itself too)."""
-    return _by_bucket(members).mapInArrow(_link, _LINKED)
-
-
-def _link(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    held: pa.RecordBatch | None = None  # the only row so far of the last bucket
-    first: pa.RecordBatch | None = None  # the first row of the last bucket, when it has more than one
-    for batch in batches:
-        rows = batch if held is None else pa.concat_batches([held, batch])
-        if not rows.num_rows:
-            continue
-        buckets = rows.column(_BUCKET).to_numpy()
-        goes_on = first is not None and first.column(_BUCKET)[0].as_py() == buckets[0]
-        if first is not None and goes_on:
-            rows, buckets = pa.concat_batches([first, rows]), np.concatenate([buckets[:1], buckets])
-        starts = np.flatnonzero(np.concatenate([[True], buckets[1:] != buckets[:-1]]))
-        sizes = np.diff(np.concatenate([starts, [len(buckets)]]))
-        held = rows.slice(len(buckets) - 1) if sizes[-1] == 1 else None
-        first = None if sizes[-1] == 1 else rows.slice(starts[-1], 1)
-        passes = np.repeat(sizes > 1, sizes)
-        passes[0] &= not goes_on  # it was given with its own batch
-        leaders = rows.select([PLACE, PUBLISHED]).take(pa.array(np.repeat(starts, sizes)))
-        linked = pa.RecordBatch.from_arrays(
-            [*rows.columns, *leaders.columns], [*rows.schema.names, BETTER, BETTER_PUBLISHED]
-        )
-        yield linked.filter(pa.array(passes))
-
-
-def _with_equal(linked: DataFrame, signatures: DataFrame, thresholds: Thresholds) -> DataFrame:
-    """Compare each new document with the first ones of its buckets: pairs with at least `thresholds.least` equal values."""
-    pairs = linked.where((F.col(BETTER) != F.col(PLACE)) & ~F.col(PUBLISHED))
-    pairs = pairs.select(BETTER, BETTER_PUBLISHED, F.col(PLACE).alias(WORSE)).distinct()
+def _with_equal(pairs: DataFrame, signed: DataFrame, thresholds: Thresholds) -> DataFrame:
+    """Count equal values of each pair."""
+    pairs = pairs.hint("shuffle_hash")
     for side, column in _SIDES.items():
         pairs = pairs.join(
-            signatures.select(F.col(PLACE).alias(side), F.col(SIGNATURE).alias(column)), on=side, how="inner"
+            signed.select(F.col(PLACE).alias(side), F.col(SIGNATURE).alias(column)), on=side, how="inner"
         )
     rows = pairs.select(BETTER, BETTER_PUBLISHED, WORSE, *_SIDES.values())
     return rows.mapInArrow(partial(_count_equal, thresholds=thresholds), _PAIRS)
@@ -154,8 +177,7 @@ def _count_equal(batches: Iterator[pa.RecordBatch], *, thresholds: Thresholds) -
     for batch in batches:
         one, other = (_values(batch.column(name), thresholds.n_values) for name in _SIDES.values())
         equal = equal_values(one, other)
-        rows = batch.drop_columns(list(_SIDES.values())).append_column(EQUAL, pa.array(equal))
-        yield rows.filter(pa.array(equal >= thresholds.least))
+        yield batch.drop_columns(list(_SIDES.values())).append_column(EQUAL, pa.array(equal))
 
 
 def _values(signatures: pa.Array, n_values: int) -> NDArray[np.uint32]:

@@ -17,7 +17,7 @@ from betr_spark.dedup.buckets import PLACE_BYTES
 from betr_spark.features.buffers import binary_column, binary_rows
 
 NODE, ROOT = "node", "root"
-MOST_EDGES_ON_DRIVER = 500_000  # 16 MB of names
+MOST_EDGES_ON_DRIVER = 2_000_000  # 64 MB of names
 
 
 def connected_components(

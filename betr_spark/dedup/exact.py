@@ -29,12 +29,17 @@ def with_place(documents: DataFrame) -> DataFrame:
     Args:
         documents: doc_id; merit, a logit (float; null comes last) or a size in bytes (int, not null); other columns are kept.
     """
-    rows = documents.withColumn(_HASH, unsigned(F.xxhash64(DOC_ID))).withColumn(_TIE, F.xxhash64(F.lit(1), DOC_ID))
     kept = [f"`{field.name}` {field.dataType.simpleString()}" for field in documents.schema if field.name != MERIT]
-    return rows.mapInArrow(_add_place, ", ".join([*kept, f"{PLACE} binary"]))
+    return with_hashes(documents).mapInArrow(add_place, ", ".join([*kept, f"{PLACE} binary"]))
 
 
-def _add_place(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+def with_hashes(documents: DataFrame) -> DataFrame:
+    """Add what `add_place` wants of a document's doc_id."""
+    return documents.withColumn(_HASH, unsigned(F.xxhash64(DOC_ID))).withColumn(_TIE, F.xxhash64(F.lit(1), DOC_ID))
+
+
+def add_place(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    """Do in Arrow what `with_place` does, on documents `with_hashes`."""
     for batch in batches:
         hashes = [batch.column(name).to_numpy(zero_copy_only=False).view(np.uint64) for name in (_HASH, _TIE)]
         rows = places(batch.column(MERIT), *hashes)
@@ -53,15 +58,19 @@ def places(merit: pa.Array, hash64: NDArray[np.uint64], tie: NDArray[np.uint64])
     return rows
 
 
-def with_representative(documents: DataFrame) -> DataFrame:
-    """Add `representative` (a place) and `copies` (how many documents are equal, this one included).
+def copies_of(documents: DataFrame) -> DataFrame:
+    """Find documents of equal content: place, representative (a place), copies (how many are equal, this one included).
 
-    Among documents of equal content the representative is the best that is kept from an earlier run; without one, the best
-    removed in an earlier run, where all its copies go; without one, the best.
+    The representative is the best that is kept from an earlier run; without one, the best removed in an earlier run, where
+    all its copies go; without one, the best.
 
     Args:
         documents: content_hash, place, new (not seen by an earlier run), removed (in an earlier run); one row a document.
+
+    Returns:
+        One row a document that is not alone.
     """
     same = Window.partitionBy(CONTENT_HASH)
     first = F.min(F.struct(NEW, REMOVED, PLACE)).over(same)
-    return documents.withColumn(REPRESENTATIVE, first[PLACE]).withColumn(COPIES, F.count("*").over(same))
+    found = documents.select(PLACE, first[PLACE].alias(REPRESENTATIVE), F.count("*").over(same).alias(COPIES))
+    return found.where(F.col(COPIES) > 1)

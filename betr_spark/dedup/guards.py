@@ -43,7 +43,7 @@ def check(rows: DataFrame, features: DataFrame, config: Config) -> Totals:
     """Hold what would be removed against `dedup.max_source_loss` and `dedup.max_component`.
 
     Args:
-        rows: of `duplicates`.
+        rows: of `duplicates`, with `source`.
         features: doc_id, source, input_file; one row a document.
         config: for the guards and, for sample texts, the input.
 
@@ -51,12 +51,14 @@ def check(rows: DataFrame, features: DataFrame, config: Config) -> Totals:
         DataError: a guard is exceeded; one line a source or component, each followed by lines of sample pairs.
     """
     settings = config.dedup
-    source = F.coalesce(SOURCE, F.lit("(none)"))
+    source = F.coalesce(SOURCE, F.lit("(none)")).alias(SOURCE)
+    kinds = [F.count_if(F.col(KIND) == kind).alias(kind) for kind in (EXACT, NEAR)]
+    removed = rows.groupBy(source).agg(*kinds)
     losses = (
-        features.select(DOC_ID, source.alias(SOURCE))
-        .join(rows.select(DOC_ID, KIND), on=DOC_ID, how="left")
-        .groupBy(SOURCE)
-        .agg(F.count("*").alias("n"), *[F.count_if(F.col(KIND) == kind).alias(kind) for kind in (EXACT, NEAR)])
+        features.groupBy(source)
+        .agg(F.count("*").alias("n"))
+        .join(removed, on=SOURCE, how="left")
+        .fillna(0, [EXACT, NEAR])
         .withColumn("goes", F.col(EXACT) + F.col(NEAR))
         .withColumn("loss", F.col("goes") / F.col("n"))
         .persist()  # one row a source, read twice
@@ -75,8 +77,7 @@ def check(rows: DataFrame, features: DataFrame, config: Config) -> Totals:
                 f"dedup: source '{row[SOURCE]}' would lose {row['goes']} of {row['n']} documents ({row['loss']:.1%}); "
                 f"dedup.max_source_loss is {settings.max_source_loss:g}"
             )
-            own = features.where(source == row[SOURCE]).select(DOC_ID)
-            lines += _samples(rows.join(own, on=DOC_ID, how="left_semi"), features, config)
+            lines += _samples(rows.where(source == row[SOURCE]), features, config)
     for row in components:
         if settings.max_component is not None and row["n"] > settings.max_component:
             lines.append(

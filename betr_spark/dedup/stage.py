@@ -5,6 +5,7 @@ texts are not read again, but for pairs whose signatures leave it open whether t
 """
 
 import logging
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -14,9 +15,9 @@ from pyspark.sql import functions as F
 from betr_spark import files, schemas, tables
 from betr_spark.config import LONGEST, Config
 from betr_spark.dedup import guards
-from betr_spark.dedup.candidates import BETTER, EQUAL, PUBLISHED, WORSE, Thresholds, candidate_pairs
+from betr_spark.dedup.candidates import BETTER, EQUAL, WORSE, Thresholds, candidate_pairs, linked_documents
 from betr_spark.dedup.components import NODE, ROOT, connected_components
-from betr_spark.dedup.exact import COPIES, MERIT, NEW, PLACE, REMOVED, REPRESENTATIVE, with_place, with_representative
+from betr_spark.dedup.exact import MERIT, NEW, PLACE, REMOVED, REPRESENTATIVE, copies_of, with_place
 from betr_spark.dedup.survivors import KEPT, duplicates, removed_near, with_sizes
 from betr_spark.dedup.verification import shingles_of, similar_by_shingles, similar_by_signature
 from betr_spark.errors import DataError
@@ -35,12 +36,14 @@ from betr_spark.schemas import (
     NEAR,
     SIGNATURE,
     SIMILARITY,
+    SOURCE,
     logit_column,
 )
 from betr_spark.tables import Clock, StageKey, StageRun
 
 _SCRATCH_FOLDER = "_scratch/dedup"
 _COMPONENTS = "_components"
+_ROWS_A_PART = 2**23  # documents times bands; 420 MB while a part is sorted
 _logger = logging.getLogger(__name__)
 Materialise = Callable[[DataFrame], DataFrame]
 
@@ -85,7 +88,7 @@ def run(spark: SparkSession, config: Config) -> list[StageRun]:
     checkpoint, batch = newest_batch(spark, config)
     history = _history(spark, config, checkpoint)
     with files.scratch(spark, config.table(_SCRATCH_FOLDER)) as materialise:
-        documents = materialise(_documents(spark, config, features, history))
+        documents = materialise(with_place(_documents(spark, config, features, history, SOURCE)))
         found = _find(spark, config, features, history, documents, materialise)
         rows = materialise(found.rows)
         totals = guards.check(rows, features, config)
@@ -101,7 +104,9 @@ def run(spark: SparkSession, config: Config) -> list[StageRun]:
         )
         # The components first, in a folder of their own: without the commit of `duplicates` nobody looks at them.
         found.components.write.mode("overwrite").parquet(config.table(f"{_COMPONENTS}/{wanted.key[:16]}"))
-        tables.overwrite(rows, path, user_metadata=done.to_json(checkpoint=checkpoint, batch=batch, rule=_rule(config)))
+        tables.overwrite(
+            rows.drop(SOURCE), path, user_metadata=done.to_json(checkpoint=checkpoint, batch=batch, rule=_rule(config))
+        )
     tables.record(spark, config.output, done)
     for old in files.children(spark, config.table(_COMPONENTS)):
         if old != wanted.key[:16]:
@@ -133,20 +138,16 @@ def _merit(config: Config) -> str:
     return N_BYTES if survivor == LONGEST else logit_column(survivor)
 
 
-def _placed(features: DataFrame, config: Config, *columns: str) -> DataFrame:
-    return with_place(features.select(DOC_ID, F.col(_merit(config)).alias(MERIT), *columns))
-
-
-def _documents(spark: SparkSession, config: Config, features: DataFrame, history: _History | None) -> DataFrame:
-    """Every document: doc_id, place, new, removed (earlier), representative, copies."""
-    documents = _placed(features, config, BATCH, CONTENT_HASH)
+def _documents(
+    spark: SparkSession, config: Config, features: DataFrame, history: _History | None, *columns: str
+) -> DataFrame:
+    """Every document, as `with_place` wants it: doc_id, merit, content_hash, columns, new, removed (earlier)."""
+    wanted = features.select(DOC_ID, F.col(_merit(config)).alias(MERIT), CONTENT_HASH, BATCH, *columns)
     if history is None:
-        documents = documents.withColumns({NEW: F.lit(True), REMOVED: F.lit(False)})
-    else:
-        removed = tables.read(spark, config.table(schemas.DUPLICATES_TABLE)).select(DOC_ID, F.lit(True).alias(REMOVED))
-        documents = documents.withColumn(NEW, F.col(BATCH) > history.batch).join(removed, on=DOC_ID, how="left")
-        documents = documents.withColumn(REMOVED, F.coalesce(REMOVED, F.lit(False)))
-    return with_representative(documents).select(DOC_ID, PLACE, NEW, REMOVED, REPRESENTATIVE, COPIES)
+        return wanted.drop(BATCH).withColumns({NEW: F.lit(True), REMOVED: F.lit(False)})
+    removed = tables.read(spark, config.table(schemas.DUPLICATES_TABLE)).select(DOC_ID, F.lit(True).alias(REMOVED))
+    wanted = wanted.withColumn(NEW, F.col(BATCH) > history.batch).drop(BATCH)
+    return wanted.join(removed, on=DOC_ID, how="left").fillna(value=False, subset=[REMOVED])
 
 
 def _find(
@@ -157,16 +158,19 @@ def _find(
     documents: DataFrame,
     materialise: Materialise,
 ) -> _Found:
-    sketched = features.where(F.col(SIGNATURE).isNotNull())
-    compared = documents.where((F.col(PLACE) == F.col(REPRESENTATIVE)) & (F.col(NEW) | ~F.col(REMOVED)))
-    banded = _placed(sketched, config, BANDS).join(
-        compared.select(PLACE, (~F.col(NEW)).alias(PUBLISHED)), on=PLACE, how="inner"
-    )
-    signatures = _placed(sketched, config, SIGNATURE).select(PLACE, SIGNATURE)
+    copies = materialise(copies_of(documents))
+
+    def signatures(places: DataFrame) -> DataFrame:
+        named = documents.select(DOC_ID, PLACE).join(places.hint("shuffle_hash"), on=PLACE, how="left_semi")
+        signed = features.select(DOC_ID, SIGNATURE).join(named.hint("shuffle_hash"), on=DOC_ID, how="inner")
+        return signed.select(PLACE, SIGNATURE)
+
     thresholds = Thresholds.of(config.dedup.similarity, bands=config.minhash.bands, rows=config.minhash.rows)
-    pairs = materialise(
-        candidate_pairs(banded.select(PLACE, PUBLISHED, BANDS), signatures, thresholds, materialise=materialise)
-    )
+    members = documents.count() * config.minhash.bands
+    n_parts = max(spark.sparkContext.defaultParallelism, math.ceil(members / _ROWS_A_PART))
+    banded = _documents(spark, config, features.where(F.size(BANDS) > 0), history, BANDS)
+    linked = materialise(linked_documents(banded, n_parts=n_parts))
+    pairs = materialise(candidate_pairs(linked, signatures, thresholds, materialise=materialise))
     edges = similar_by_signature(pairs, thresholds)
     unsure = pairs.where(F.col(EQUAL) < thresholds.sure)
     n_pairs, n_unsure = pairs.agg(F.count("*"), F.count_if(F.col(EQUAL) < thresholds.sure)).first() or (0, 0)
@@ -176,7 +180,7 @@ def _find(
             unsure.select(F.col(BETTER).alias(PLACE)).unionByName(unsure.select(F.col(WORSE).alias(PLACE))).distinct()
         )
         wanted = documents.join(ends, on=PLACE, how="left_semi").select(DOC_ID, PLACE, NEW)
-        wanted = materialise(wanted.join(sketched.select(DOC_ID, INPUT_FILE), on=DOC_ID, how="inner"))
+        wanted = materialise(wanted.join(features.select(DOC_ID, INPUT_FILE), on=DOC_ID, how="inner"))
         texts = {bool(row[NEW]): int(row["count"]) for row in wanted.groupBy(NEW).count().collect()}  # two rows
         sets = shingles_of(wanted, config, materialise=materialise)
         edges = materialise(edges.unionByName(similar_by_shingles(unsure, sets, similarity=config.dedup.similarity)))
@@ -184,10 +188,11 @@ def _find(
     earlier = None
     if history is not None:
         links = links.unionByName(spark.read.schema(f"{NODE} binary, {ROOT} binary").parquet(history.components))
-        earlier = _decided(spark, config, documents)
-    components = with_sizes(connected_components(links, materialise=materialise), documents)
+        earlier = _decided(spark, config, documents, copies)
+    components = materialise(with_sizes(connected_components(links, materialise=materialise), copies))
     near = removed_near(edges, components)
-    rows = duplicates(documents, near if earlier is None else near.unionByName(earlier), components)
+    near = near if earlier is None else near.unionByName(earlier)
+    rows = duplicates(documents, copies, near, components, materialise=materialise)
     metrics = {
         "candidates": n_pairs,
         "unsure": n_unsure,
@@ -197,11 +202,11 @@ def _find(
     return _Found(rows, components, metrics)
 
 
-def _decided(spark: SparkSession, config: Config, documents: DataFrame) -> DataFrame:
+def _decided(spark: SparkSession, config: Config, documents: DataFrame, copies: DataFrame) -> DataFrame:
     """Near-duplicates that an earlier run removed, as `removed_near` gives them."""
     near = tables.read(spark, config.table(schemas.DUPLICATES_TABLE)).where(F.col(KIND) == NEAR)
-    places = documents.select(DOC_ID, PLACE, REPRESENTATIVE)
-    own = places.where(F.col(PLACE) == F.col(REPRESENTATIVE)).select(DOC_ID, PLACE)
-    kept = places.select(F.col(DOC_ID).alias(KEPT_DOC_ID), F.col(PLACE).alias(KEPT))
+    others = copies.where(F.col(PLACE) != F.col(REPRESENTATIVE))
+    own = documents.select(DOC_ID, PLACE).join(others, on=PLACE, how="left_anti")
+    kept = documents.select(F.col(DOC_ID).alias(KEPT_DOC_ID), F.col(PLACE).alias(KEPT))
     joined = near.join(own, on=DOC_ID, how="inner").join(kept, on=KEPT_DOC_ID, how="inner")
     return joined.select(PLACE, KEPT, SIMILARITY, EVIDENCE)

@@ -5,7 +5,7 @@ it is similar to one that stays. So every removed document is similar to the one
 unlike C, B alone goes; and no two documents that were found similar both stay, unless an earlier run kept both.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame, Window
@@ -25,6 +25,7 @@ from betr_spark.schemas import (
     KIND,
     NEAR,
     SIMILARITY,
+    SOURCE,
 )
 
 KEPT = "kept"
@@ -68,35 +69,44 @@ def _decide(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         yield rows.rename_columns([PLACE, KEPT, SIMILARITY, EVIDENCE])
 
 
-def with_sizes(components: DataFrame, documents: DataFrame) -> DataFrame:
+def with_sizes(components: DataFrame, copies: DataFrame) -> DataFrame:
     """Add `component_size`, the number of documents of a component, exact copies and kept ones included.
 
     Args:
         components: node, root.
-        documents: place, representative, copies; one row a document.
+        copies: as `exact.copies_of` gives it.
     """
-    representatives = documents.where(F.col(PLACE) == F.col(REPRESENTATIVE)).select(F.col(PLACE).alias(NODE), COPIES)
-    size = F.sum(COPIES).over(Window.partitionBy(ROOT)).alias(COMPONENT_SIZE)
-    return components.join(representatives, on=NODE, how="inner").select(NODE, ROOT, size)
+    own = copies.where(F.col(PLACE) == F.col(REPRESENTATIVE)).select(F.col(PLACE).alias(NODE), COPIES)
+    size = F.sum(F.coalesce(COPIES, F.lit(1))).over(Window.partitionBy(ROOT)).alias(COMPONENT_SIZE)
+    return components.join(own, on=NODE, how="left").select(NODE, ROOT, size)
 
 
-def duplicates(documents: DataFrame, near: DataFrame, components: DataFrame) -> DataFrame:
-    """Join exact and near removals into the rows of the `duplicates` table.
+def duplicates(
+    documents: DataFrame,
+    copies: DataFrame,
+    near: DataFrame,
+    components: DataFrame,
+    *,
+    materialise: Callable[[DataFrame], DataFrame],
+) -> DataFrame:
+    """Join exact and near removals into the rows of the `duplicates` table, with their source.
 
     An exact copy goes where its representative goes. `component_id` is the best document of the component, in ranking order.
 
     Args:
-        documents: doc_id, place, representative, copies; one row a document.
+        documents: doc_id, source, place; one row a document.
+        copies: as `exact.copies_of` gives it.
         near: place (of a representative), kept (a place), similarity, evidence.
-        components: node (a representative), root, component_size.
+        components: node (a representative), root, component_size; of every place in `near`.
+        materialise: computes a frame and cuts its lineage.
     """
-    moved = near.withColumnRenamed(PLACE, REPRESENTATIVE).select(REPRESENTATIVE, KEPT, SIMILARITY, EVIDENCE)
-    named = components.withColumnRenamed(NODE, REPRESENTATIVE)
-    joined = documents.join(moved, on=REPRESENTATIVE, how="left").join(named, on=REPRESENTATIVE, how="left")
-    kept = F.coalesce(F.col(KEPT), F.col(REPRESENTATIVE))
+    moved = components.join(near.withColumnRenamed(PLACE, NODE), on=NODE, how="left")
+    joined = moved.withColumnRenamed(NODE, REPRESENTATIVE).join(copies, on=REPRESENTATIVE, how="full")
+    place = F.coalesce(PLACE, REPRESENTATIVE)
+    kept = F.coalesce(KEPT, REPRESENTATIVE)
     is_exact = F.col(KEPT).isNull()
-    removed = joined.where(kept != F.col(PLACE)).select(
-        DOC_ID,
+    removed = joined.where(kept != place).select(
+        place.alias(PLACE),
         kept.alias(KEPT),
         F.when(is_exact, EXACT).otherwise(NEAR).alias(KIND),
         F.when(is_exact, F.lit(1.0)).otherwise(F.col(SIMILARITY)).cast("float").alias(SIMILARITY),
@@ -104,7 +114,11 @@ def duplicates(documents: DataFrame, near: DataFrame, components: DataFrame) -> 
         F.coalesce(ROOT, REPRESENTATIVE).alias(ROOT),
         F.coalesce(COMPONENT_SIZE, COPIES).alias(COMPONENT_SIZE),
     )
-    for place, name in ((KEPT, KEPT_DOC_ID), (ROOT, COMPONENT_ID)):
-        names = documents.select(F.col(PLACE).alias(place), F.col(DOC_ID).alias(name))
-        removed = removed.join(names, on=place, how="inner")
-    return removed.select(DOC_ID, KEPT_DOC_ID, KIND, SIMILARITY, EVIDENCE, COMPONENT_ID, COMPONENT_SIZE)
+    removed = materialise(removed)
+    places = removed.select(F.explode(F.array(PLACE, KEPT, ROOT)).alias(PLACE)).distinct()
+    named = documents.select(PLACE, DOC_ID, SOURCE).join(places.hint("shuffle_hash"), on=PLACE, how="left_semi")
+    named = materialise(named)
+    rows = removed.join(named, on=PLACE, how="inner")
+    for of, name in ((KEPT, KEPT_DOC_ID), (ROOT, COMPONENT_ID)):
+        rows = rows.join(named.select(F.col(PLACE).alias(of), F.col(DOC_ID).alias(name)), on=of, how="inner")
+    return rows.select(DOC_ID, SOURCE, KEPT_DOC_ID, KIND, SIMILARITY, EVIDENCE, COMPONENT_ID, COMPONENT_SIZE)

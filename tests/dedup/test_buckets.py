@@ -3,13 +3,14 @@
 import math
 
 import numpy as np
-import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
-from betr_spark.dedup.buckets import MOST_LEADERS, Compared, Leaders, Members
-from betr_spark.dedup.candidates import Thresholds, _link
+from betr_spark.dedup.buckets import GONE, MEMBER, NEW, PUBLISHED, parted, with_first
+from betr_spark.dedup.candidates import Thresholds
+from betr_spark.dedup.leaders import MOST_LEADERS, Compared, Leaders, Members
 
 N_VALUES = 12
 LEAST, ENOUGH = 4, 8
@@ -72,22 +73,64 @@ def test_comparing_equals_plain_python_for_any_cutting(
             assert (keys[i] == keys[j]) == together
 
 
-@given(documents, st.data())
-def test_each_document_is_linked_to_the_first_of_its_bucket_for_any_cutting(
-    drawn: list[tuple[int, bool, int, int]], data: st.DataObject
+@given(
+    st.lists(
+        st.tuples(
+            st.lists(st.integers(-2, 2), unique=True, max_size=3),
+            st.integers(0, 2),
+            st.integers(0, 9),
+            st.integers(0, 2**70),
+        ),
+        max_size=60,
+        unique_by=lambda row: row[3],
+    ),
+    st.integers(1, 4),
+    st.integers(1, 20),
+)
+def test_documents_are_linked_to_the_first_of_their_bucket_for_any_parts_and_batches(
+    drawn: list[tuple[list[int], int, int, int]], n_parts: int, n_batch: int
 ) -> None:
-    rows = [(bucket, published, bytes([i])) for i, (bucket, published, _, _) in enumerate(in_order(drawn))]
-    columns = [list(column) for column in zip(*rows, strict=True)] or [[], [], []]
-    types = (pa.int64(), pa.bool_(), pa.binary())
-    table = pa.RecordBatch.from_arrays(
-        [pa.array(column, kind) for column, kind in zip(columns, types, strict=True)], ["bucket", "published", "place"]
-    )
-    cuts = [0, *sorted(data.draw(st.lists(st.integers(0, len(rows)), max_size=6))), len(rows)]
-    parts = [table.slice(a, b - a) for a, b in zip(cuts, cuts[1:], strict=False)]
-    found = [tuple(row.values()) for part in _link(iter(parts)) for row in part.to_pylist()]
-    sizes = {bucket: [row for row in rows if row[0] == bucket] for bucket, _, _ in rows}
-    firsts = {bucket: members[0] for bucket, members in sizes.items()}
-    assert found == [(*row, firsts[row[0]][2], firsts[row[0]][1]) for row in rows if len(sizes[row[0]]) > 1]
+    """Equal content is represented by one, and not at all where that is gone; no bucket of one or of published ones alone."""
+    by_content = {content: keys for keys, _, content, _ in drawn}  # equal content has equal bands
+    rows = [([key << 32 for key in by_content[content]], state, content, place) for _, state, content, place in drawn]
+    parts: dict[int, list[NDArray[np.void]]] = {}
+    for start in range(0, len(rows), n_batch):
+        some = rows[start : start + n_batch]
+        wide = [
+            np.frombuffer(b"".join(value.to_bytes(16, "big") for value in values), np.uint8).reshape(-1, 16)
+            for values in ([row[2] << 64 for row in some], [row[3] for row in some])
+        ]
+        keys = np.array([key for row in some for key in row[0]], np.int64)
+        sizes, states = np.array([len(row[0]) for row in some], np.int64), np.array([row[1] for row in some], np.uint8)
+        found = parted(keys, sizes, *wide, states, n_parts=n_parts)
+        for part, a, b in zip(found.parts.tolist(), found.bounds, found.bounds[1:], strict=False):
+            parts.setdefault(part, []).append(found.rows[a:b])
+    seen = []
+    for pieces in parts.values():
+        linked = with_first(np.concatenate(pieces))
+        places, first = (
+            [int.from_bytes(row.tobytes(), "big") for row in side] for side in (linked.places, linked.first)
+        )
+        seen += zip(
+            linked.buckets.tolist(),
+            linked.published.tolist(),
+            places,
+            first,
+            linked.first_published.tolist(),
+            strict=True,
+        )
+    wanted = []
+    for key in {key for row in rows for key in row[0]}:
+        chosen: dict[int, tuple[int, int]] = {}
+        for keys_, state, content, place in sorted(rows, key=lambda row: (row[1], row[3])):
+            if key in keys_:
+                chosen.setdefault(content, (state, place))
+        members = sorted(member for member in chosen.values() if member[0] != GONE)
+        if len(members) > 1 and members[-1][0] == NEW:
+            lead = members[0]
+            wanted += [(key, s == PUBLISHED, p, lead[1], lead[0] == PUBLISHED) for s, p in members]
+    assert sorted(seen) == sorted(wanted)
+    assert len(with_first(np.empty(0, MEMBER)).buckets) == 0
 
 
 @pytest.mark.parametrize("similarity", [0.5, 0.75, 0.9])

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pytest
 from scipy.sparse import coo_array, csgraph
 
-from betr_spark.dedup.candidates import Thresholds, candidate_pairs
+from betr_spark.dedup.candidates import Thresholds, candidate_pairs, linked_documents
 from betr_spark.dedup.components import NODE, ROOT, connected_components
-from betr_spark.dedup.exact import places, with_place, with_representative
+from betr_spark.dedup.exact import copies_of, places, with_place
 from betr_spark.dedup.survivors import duplicates, removed_near, with_sizes
 
 
@@ -124,17 +124,26 @@ def test_a_chain_loses_every_other_document_and_no_more(spark: Any) -> None:
     assert decided(spark, [(i, i + 1, False) for i in range(6)]) == {1: 0, 3: 2, 5: 4}
 
 
-def banded(spark: Any, signatures: dict[int, list[int]], buckets: dict[int, list[int]], published: set[int]) -> Any:
-    rows = [(place(i), i in published, buckets[i]) for i in signatures]
-    documents = spark.createDataFrame(rows, "place binary, published boolean, bands array<bigint>")
-    packed = [(place(i), bytearray(np.array(s, np.uint32).tobytes())) for i, s in signatures.items()]
-    return documents, spark.createDataFrame(packed, "place binary, signature binary")
-
-
-def pairs_of(spark: Any, frames: Any, thresholds: Thresholds) -> dict[tuple[int, int], int]:
-    found = candidate_pairs(*frames, thresholds, materialise=materialise).collect()
+def pairs_of(
+    spark: Any, signatures: dict[int, list[int]], buckets: dict[int, list[int]], published: set[int]
+) -> dict[tuple[int, int], int]:
+    rows = [
+        (str(i), -i, bytearray(str(i).ljust(16), "ascii"), i not in published, False, buckets[i]) for i in signatures
+    ]
+    names = "doc_id string, merit float, content_hash binary, new boolean, removed boolean, bands array<bigint>"
+    documents = spark.createDataFrame([(row[0], float(row[1]), *row[2:]) for row in rows], names)
+    named = {int(row["doc_id"]): row["place"] for row in with_place(documents.select("doc_id", "merit")).collect()}
+    number_of = {bytes(place): i for i, place in named.items()}
+    packed = [(named[i], bytearray(np.array(s, np.uint32).tobytes())) for i, s in signatures.items()]
+    signed = spark.createDataFrame(packed, "place binary, signature binary")
+    found = candidate_pairs(
+        linked_documents(documents, n_parts=3),
+        lambda places: signed.join(places, on="place", how="left_semi"),
+        Thresholds(16, 8, 12, 17),
+        materialise=materialise,
+    ).collect()
     assert len({(bytes(row["better"]), bytes(row["worse"])) for row in found}) == len(found)
-    return {(number(row["better"]), number(row["worse"])): row["equal"] for row in found}
+    return {(number_of[bytes(row["better"])], number_of[bytes(row["worse"])]): row["equal"] for row in found}
 
 
 def test_a_bucket_of_unlike_documents_still_finds_its_similar_pairs(spark: Any) -> None:
@@ -145,9 +154,7 @@ def test_a_bucket_of_unlike_documents_still_finds_its_similar_pairs(spark: Any) 
         values = [pick.randrange(10**6) for _ in range(16)]
         signatures[2 * family] = values
         signatures[2 * family + 1] = [*values[:15], 7]
-    found = pairs_of(
-        spark, banded(spark, signatures, {document: [5] for document in signatures}, set()), Thresholds(16, 8, 12, 17)
-    )
+    found = pairs_of(spark, signatures, {document: [5] for document in signatures}, set())
     inside = {(2 * f, 2 * f + 1): 15 for f in range(200)}
     assert set(found.items()) <= set(inside.items())
     assert len(found) >= 195  # one whose last values are looked at may part
@@ -156,14 +163,13 @@ def test_a_bucket_of_unlike_documents_still_finds_its_similar_pairs(spark: Any) 
 def test_published_documents_are_compared_with_new_ones_alone_and_come_first(spark: Any) -> None:
     signatures = {i: [1] * 16 for i in range(6)}
     buckets = {i: [3] for i in range(6)}
-    found = pairs_of(spark, banded(spark, signatures, buckets, {2, 4}), Thresholds(16, 8, 12, 17))
+    found = pairs_of(spark, signatures, buckets, {2, 4})
     assert set(found) == {(2, i) for i in (0, 1, 3, 5)}
-    assert pairs_of(spark, banded(spark, signatures, buckets, set(range(6))), Thresholds(16, 8, 12, 17)) == {}
+    assert pairs_of(spark, signatures, buckets, set(range(6))) == {}
 
 
 def test_documents_without_a_band_have_no_pairs(spark: Any) -> None:
-    frames = banded(spark, {0: [1] * 16, 1: [1] * 16}, {0: [], 1: []}, set())
-    assert pairs_of(spark, frames, Thresholds(16, 8, 12, 17)) == {}
+    assert pairs_of(spark, {0: [1] * 16, 1: [1] * 16}, {0: [], 1: []}, set()) == {}
 
 
 def test_exact_copies_follow_their_representative(spark: Any) -> None:
@@ -177,23 +183,13 @@ def test_exact_copies_follow_their_representative(spark: Any) -> None:
         ("h", b"4", 8, False, True),
         ("i", b"4", 4, True, False),
     ]
-    documents = with_representative(
-        spark.createDataFrame(
-            [(d, bytearray(c), place(p), new, removed) for d, c, p, new, removed in rows],
-            "doc_id string, content_hash binary, place binary, new boolean, removed boolean",
-        )
+    documents = spark.createDataFrame(
+        [(d, f"site {d}", bytearray(c), place(p), new, removed) for d, c, p, new, removed in rows],
+        "doc_id string, source string, content_hash binary, place binary, new boolean, removed boolean",
     )
-    found = {row["doc_id"]: (number(row["representative"]), row["copies"]) for row in documents.collect()}
-    assert found == {
-        "a": (2, 2),
-        "b": (2, 2),
-        "x": (3, 1),
-        "e": (9, 2),
-        "f": (9, 2),
-        "g": (7, 3),
-        "h": (7, 3),
-        "i": (7, 3),
-    }
+    copies = copies_of(documents)
+    found = {number(row["place"]): (number(row["representative"]), row["copies"]) for row in copies.collect()}
+    assert found == {5: (2, 2), 2: (2, 2), 9: (9, 2), 1: (9, 2), 7: (7, 3), 8: (7, 3), 4: (7, 3)}
     near = spark.createDataFrame(
         [(place(3), place(2), 0.8, "shingles"), (place(7), place(9), 0.95, "signature")],
         "place binary, kept binary, similarity float, evidence string",
@@ -201,8 +197,10 @@ def test_exact_copies_follow_their_representative(spark: Any) -> None:
     components = spark.createDataFrame(
         [(place(n), place(r)) for n, r in ((2, 2), (3, 2), (7, 7), (9, 7))], "node binary, root binary"
     )
-    rows_found = duplicates(documents, near, with_sizes(components, documents)).collect()
-    by_id = {row["doc_id"]: tuple(row)[1:] for row in rows_found}
+    components = with_sizes(components, copies)
+    rows_found = duplicates(documents, copies, near, components, materialise=materialise).collect()
+    assert all(row["source"] == f"site {row['doc_id']}" for row in rows_found)
+    by_id = {row["doc_id"]: tuple(row)[2:] for row in rows_found}
     near_b, near_e = pytest.approx(0.8), pytest.approx(0.95)
     assert by_id == {
         "a": ("b", "exact", 1.0, "content_hash", "b", 3),
