@@ -144,7 +144,9 @@ def test_guards_stop_before_anything_is_written_and_say_what_to_look_at(spark: A
 
 def test_guards_let_pass_what_reaches_the_limit_and_no_more(spark: Any, whole: Config) -> None:
     documents = spark.read.format("delta").load(whole.table("features"))
-    rows = spark.read.format("delta").load(whole.table("duplicates")).join(documents.select("doc_id", "source"), "doc_id")
+    rows = (
+        spark.read.format("delta").load(whole.table("duplicates")).join(documents.select("doc_id", "source"), "doc_id")
+    )
     allowed = {"similarity": SIMILARITY, "max_source_loss": 199 / 200, "max_component": 200}
     config = whole.model_copy(update={"dedup": DedupConfig.model_validate(allowed)})
     found = guards.check(rows, documents, config)
