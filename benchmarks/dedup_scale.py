@@ -5,12 +5,13 @@
 Makes a `features` table of made-up signatures for each size and times the stage on it, each in a process of its own. Of the
 documents 5 % share one bucket and are otherwise unlike, 10 % are exact copies (groups of 3), 25 % are near-duplicates
 (similarity about 0.996, so that no text is wanted) in groups of 2, 10 and 200, the others are alone. Prints time, time a
-million documents, what was found, and what Spark's tasks sent to the driver.
+million documents, what was found, what Spark's tasks sent to the driver, and the peak memory of the driver's Python.
 """
 
 import argparse
 import json
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -104,7 +105,8 @@ def one(n: int, folder: str) -> None:
     done = stage.run(spark, config)[0]
     seconds = time.perf_counter() - start
     spark.stop()
-    print(json.dumps({"n": n, "seconds": seconds, "dropped": dict(done.dropped), **done.metrics}))
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # of the driver's Python, MiB
+    print(json.dumps({"n": n, "seconds": seconds, "dropped": dict(done.dropped), "peak": peak, **done.metrics}))
 
 
 def main() -> None:
@@ -128,7 +130,7 @@ def main() -> None:
         print(
             f"{n:>10} documents: {row['seconds']:7.1f} s, {row['seconds'] / n * 1e6:6.1f} s a million, "
             f"{row['dropped']}, sent to the driver {row['sent'] / 2**20:.1f} MiB, most by one job "
-            f"{row['most'] / 2**20:.1f} MiB",
+            f"{row['most'] / 2**20:.1f} MiB, the driver's Python {row['peak']:.0f} MiB at most",
             flush=True,
         )
     for small, large in zip(found, found[1:], strict=False):

@@ -33,9 +33,10 @@ from betr_spark.corpus.text import prepare
 from betr_spark.features.buffers import string_buffers
 from betr_spark.features.hashing import content_hashes
 from betr_spark.features.minhash import MinHasher, equal_values
+from betr_spark.scorer.bank_file import map_banks, write_banks
 from betr_spark.scorer.fold import fold
 from betr_spark.scorer.kernel import score
-from betr_spark.scorer.table import NgramTable, map_banks, stack, write_banks
+from betr_spark.scorer.table import NgramTable, stack
 from betr_spark.scorer.train import NEGATIVE, PAPER, POSITIVE
 
 DOCUMENTS = Path(__file__).parents[1].parent / "shared/data/corpus/documents.parquet"

@@ -7,10 +7,11 @@ from pyspark.sql import SparkSession
 from betr_spark.config import Config
 from betr_spark.corpus.input_schema import input_schema
 from betr_spark.errors import BetrSparkError
-from betr_spark.files import check_writable, read_bytes
+from betr_spark.files import check_writable
 from betr_spark.ranking.encoder import check_model
 from betr_spark.session import build_session
-from betr_spark.targets.examples import examples_of, template_fields
+from betr_spark.targets.examples import renderer
+from betr_spark.targets.reading import examples_and_items, read_benchmark
 
 
 def problems(config: Config, spark: SparkSession | None = None) -> list[str]:
@@ -32,14 +33,11 @@ def problems(config: Config, spark: SparkSession | None = None) -> list[str]:
             spark = build_session()
         except BetrSparkError as error:
             for name, target in config.targets.items():
-                try:
-                    template_fields(target.template)
-                except ValueError as wrong:
-                    found.append(f"config.targets.{name}.template: {wrong}")
+                look(lambda name=name, target=target: renderer(name, target))  # type: ignore[misc]
             return [*found, str(error)]
     session = spark
     for name, target in config.targets.items():
-        look(lambda name=name, target=target: examples_of(name, target, read_bytes(session, target.path)))  # type: ignore[misc]
+        look(lambda name=name, target=target: examples_and_items(name, target, read_benchmark(session, target)))  # type: ignore[misc]
     look(lambda: input_schema(session, config.input))
     look(lambda: check_writable(session, config.output))
     return found

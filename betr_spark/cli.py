@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -14,8 +14,6 @@ from betr_spark.errors import BetrSparkError
 
 if TYPE_CHECKING:
     from pyspark.sql import SparkSession
-
-    from betr_spark.dedup.evaluation import Share
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -59,6 +57,8 @@ def _stage(name: str, config: Path, overrides: list[str] | None, **options: bool
 
     for done in STAGES[name](_session(settings), settings, **options):
         typer.echo(_line(done))
+        if name == "train":
+            typer.echo(_figures(done.metrics))
 
 
 @app.command()
@@ -101,24 +101,18 @@ def dedup_eval(
     typer.echo(
         f"precision: removed near-duplicates with a true similarity of {least} to the kept one, by recorded similarity"
     )
-    _shares(found.precision)
+    for share in found.precision:
+        typer.echo(f"  {share}")
     typer.echo(
         f"recall: pairs with a true similarity of {least} of {found.n_sampled} of {found.n_documents} distinct documents "
         "with any other, not both kept, by true similarity"
     )
-    _shares(found.recall)
+    for share in found.recall:
+        typer.echo(f"  {share}")
     typer.echo(
         f"{found.n_components} components looked at: {found.inside.n} of {found.inside.of} pairs inside are similar; "
         f"of these both are kept in {found.both_kept.n}"
     )
-
-
-def _shares(shares: "Sequence[Share]") -> None:
-    for share in shares:
-        low, high = share.interval()
-        band = f"[{share.low:.2f}, {'1.00]' if share.high > 1 else f'{share.high:.2f})'}"
-        figure = f"= {share.n / share.of:.4f}, 95 % in [{low:.4f}, {high:.4f}]" if share.of else "(none drawn)"
-        typer.echo(f"  {band:13} {share.n} of {share.of} {figure}")
 
 
 @app.command()
@@ -150,6 +144,24 @@ def report(config: ConfigOption, overrides: SetOption = None) -> None:
         for place, logit, source, doc_id, text in figures.best:
             typer.echo(f"  {place:3}. logit {logit:.2f} {source} {doc_id}: {text}")
         typer.echo(f"  table: {settings.table(f'selected/{name}')}")
+
+
+@app.command()
+def compare(
+    config: ConfigOption,
+    overrides: SetOption = None,
+    percent: Annotated[float, typer.Option("--percent", min=0.01, max=100.0, help="What counts as top.")] = 10.0,
+) -> None:
+    """Set the scorers of a finished run side by side: rank correlation, and overlap of their top documents."""
+    settings = _load(config, overrides)
+    from betr_spark.report.compare import compare as compared  # noqa: PLC0415
+    from betr_spark.session import build_session  # noqa: PLC0415
+
+    pairs, count = compared(build_session(), settings, percent=percent)
+    typer.echo(f"{count} documents of the corpus; top {percent:g} %")
+    typer.echo(f"{'':42} {'Spearman':>9} {'overlap':>8}")
+    for pair in pairs:
+        typer.echo(f"{pair.one[:20]:20} {pair.other[:20]:20}  {pair.spearman:9.3f} {pair.overlap:8.1%}")
 
 
 @app.command()
@@ -218,6 +230,10 @@ def _line(done: object) -> str:
     dropped = ", ".join(f"{count} {reason}" for reason, count in sorted(done.dropped.items()) if count)
     state = "skipped, up to date" if done.skipped else f"{done.seconds:.1f} s"
     return f"{done.stage}: {counts}{f' ({dropped})' if dropped else ''}; {state}"
+
+
+def _figures(metrics: Mapping[str, float]) -> str:
+    return "  " + ", ".join(f"{name} {value:.3f}".removesuffix(".000") for name, value in metrics.items())
 
 
 def _stop_at(found: Sequence[str]) -> None:

@@ -4,24 +4,27 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError, model_validator
+from pydantic import Field, StringConstraints, ValidationError, model_validator
 
+from betr_spark.config_scorers import (
+    BetrScorer,
+    ExpressionScorer,
+    FittedScorer,
+    Model,
+    ScorerConfig,
+    Seed,
+    TargetConfig,
+)
 from betr_spark.errors import ConfigError, validation_problems
 from betr_spark.schemas import QUARANTINE_COLUMNS, SELECTED_COLUMNS
 
 RANDOM_SCORER, LONGEST = "random", "longest"
 ScorerName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 SelectionName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-Auto = Literal["auto"]
 NOT_IN_DELTA = frozenset(" ,;{}()\n\t=")  # no column's name may hold these
-Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 
-class _Model(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
-
-
-class InputConfig(_Model):
+class InputConfig(Model):
     """Where the documents are and which columns say what. Without `id`, the id is a 128-bit hash of the text."""
 
     path: str = Field(min_length=1)
@@ -44,53 +47,45 @@ class InputConfig(_Model):
         return self
 
 
-class TargetConfig(_Model):
-    """One benchmark's TRAIN examples. `template` names the file's fields; `examples` caps their number."""
-
-    path: str = Field(min_length=1)
-    template: str = Field(min_length=1)
-    format: Literal["parquet", "json"] | None = None
-    examples: int | None = Field(default=None, ge=1)
-
-
-class SampleConfig(_Model):
+class SampleConfig(Model):
     """How many documents are embedded and ranked."""
 
     documents: int = Field(default=10_000, ge=1, lt=2**31)
     seed: Seed = 0
 
 
-class EncoderConfig(_Model):
-    """A sentence-transformers model by name or path; `minilm` is the one that is installed with the package."""
+class EncoderConfig(Model):
+    """A sentence-transformers model by name or path; `minilm` is the one that is installed with the package.
+
+    Prompts are put before documents and examples. `device: auto` is a GPU where there is one. `backend` other than torch wants
+    sentence-transformers' extras, and the model in that form.
+    """
 
     model: str = "minilm"
     max_tokens: int = Field(default=256, ge=8, le=2**20)
     batch_size: int = Field(default=64, ge=1, le=2**16)
+    document_prompt: str = ""
+    example_prompt: str = ""
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    dtype: Literal["float32", "float16", "bfloat16"] = "float32"
+    backend: Literal["torch", "onnx", "openvino"] = "torch"
+    trust_remote_code: bool = False
 
 
-class LabelsConfig(_Model):
-    """Which part of the ranked sample is positive."""
+class LabelsConfig(Model):
+    """How the sample is ranked, and which part of it is positive.
 
-    positive_fraction: float = Field(default=0.10, gt=0.0, lt=1.0)
-    aggregate: Literal["best_rank"] = "best_rank"
-
-
-class ScorerConfig(_Model):
-    """A scorer. `betr`: fastText trained on the ranked sample; `random`: uniform scores from a hash of (seed, doc_id).
-
-    `auto` chooses lr and epochs by the number of training documents (method 3); `dim`, `lr`, `epochs` and `threads`
-    mean nothing to `random`. More than one thread makes fastText's training irreproducible.
+    `granularity` is what ranks the documents: each example, `clusters` k-means centroids a benchmark, one mean vector a
+    benchmark, or one of all. `aggregate` is what a document's ranks come to. The paper's choices are the defaults.
     """
 
-    kind: Literal["betr", "random"] = "betr"
-    dim: int = Field(default=128, ge=8, le=2**12)  # less trains on uninitialised memory: scorer/train.py
-    lr: Annotated[float, Field(gt=0.0)] | Auto = "auto"
-    epochs: Annotated[int, Field(ge=1, le=10_000)] | Auto = "auto"
-    threads: int = Field(default=1, ge=1, le=2**10)
-    seed: Seed = 0
+    positive_fraction: float = Field(default=0.10, gt=0.0, lt=1.0)
+    aggregate: Literal["best_rank", "mean_log_rank", "mean_reciprocal_rank"] = "best_rank"
+    granularity: Literal["example", "kmeans", "benchmark", "global"] = "example"
+    clusters: int = Field(default=10, ge=1, le=100_000)
 
 
-class MinHashConfig(_Model):
+class MinHashConfig(Model):
     """Shingle length in tokens and the sketch; P(candidate | J) = 1 - (1 - J^rows)^bands."""
 
     ngram: int = Field(default=5, ge=1, le=1_000)
@@ -99,7 +94,7 @@ class MinHashConfig(_Model):
     seed: Seed = 1
 
 
-class DedupConfig(_Model):
+class DedupConfig(Model):
     """Near-duplicates: least Jaccard similarity to the kept document, and which one is kept.
 
     `survivor` is a trained scorer, whose best document stays (the first one by default), or `longest`. Documents that an
@@ -114,7 +109,7 @@ class DedupConfig(_Model):
     max_component: int | None = Field(default=None, ge=1)
 
 
-class KeepConfig(_Model):
+class KeepConfig(Model):
     """Exactly one of these. Fractions are of the survivors' tokens, `tokens` in units of n_tokens."""
 
     token_fraction: float | None = Field(default=None, gt=0.0, le=1.0)
@@ -131,14 +126,18 @@ class KeepConfig(_Model):
         return self
 
 
-class SelectionConfig(_Model):
+class SelectionConfig(Model):
     """One ranked table of kept documents."""
 
     scorer: ScorerName
     keep: KeepConfig
 
 
-class Config(_Model):
+def _default_scorers() -> dict[str, ScorerConfig]:
+    return {"betr": BetrScorer()}
+
+
+class Config(Model):
     """A whole run. Only `input.path`, `output` and `targets` are required."""
 
     input: InputConfig
@@ -147,12 +146,12 @@ class Config(_Model):
     sample: SampleConfig = SampleConfig()
     encoder: EncoderConfig = EncoderConfig()
     labels: LabelsConfig = LabelsConfig()
-    scorers: dict[ScorerName, ScorerConfig] = {"betr": ScorerConfig()}
+    scorers: dict[ScorerName, ScorerConfig] = Field(default_factory=_default_scorers)
     minhash: MinHashConfig = MinHashConfig()
     dedup: DedupConfig = DedupConfig()
-    selections: dict[SelectionName, SelectionConfig] = {
-        "betr-10": SelectionConfig(scorer="betr", keep=KeepConfig(token_fraction=0.10))
-    }
+    selections: dict[SelectionName, SelectionConfig] = Field(
+        default_factory=lambda: {"betr-10": SelectionConfig(scorer="betr", keep=KeepConfig(token_fraction=0.10))}
+    )
 
     @model_validator(mode="after")
     def _names_agree(self) -> Self:
@@ -162,21 +161,30 @@ class Config(_Model):
                 f"scorers.{RANDOM_SCORER}: this name is kept for the control; give the scorer another name"
             )
         if not self.trained_scorers():
-            raise ValueError("scorers: at least one of kind 'betr' is wanted")
+            raise ValueError("scorers: at least one is wanted that is no column and not random, as of kind 'betr'")
         known = [*self.scorers, RANDOM_SCORER]
         for name, selection in self.selections.items():
             if selection.scorer not in known:
                 raise ValueError(f"selections.{name}.scorer: '{selection.scorer}' is not one of {', '.join(known)}")
         if LONGEST in self.scorers:
             raise ValueError(f"scorers.{LONGEST}: this name is kept for dedup.survivor; give the scorer another name")
-        if self.dedup.survivor not in (None, LONGEST, *self.trained_scorers()):
-            wanted = ", ".join([*self.trained_scorers(), LONGEST])
-            raise ValueError(f"dedup.survivor: '{self.dedup.survivor}' is not one of {wanted}")
+        if self.dedup.survivor not in (None, LONGEST, *self.scored()):
+            raise ValueError(
+                f"dedup.survivor: '{self.dedup.survivor}' is not one of {', '.join([*self.scored(), LONGEST])}"
+            )
         return self
 
-    def trained_scorers(self) -> dict[str, ScorerConfig]:
-        """Scorers that have an artifact and a logit column in `features`, in the order of the file."""
-        return {name: scorer for name, scorer in self.scorers.items() if scorer.kind == "betr"}
+    def trained_scorers(self) -> dict[str, FittedScorer]:
+        """Scorers that have an artifact, in the order of the file."""
+        return {name: scorer for name, scorer in self.scorers.items() if isinstance(scorer, FittedScorer)}
+
+    def expressions(self) -> dict[str, str]:
+        """Columns of the input that are scorers, by the scorer's name."""
+        return {name: one.column for name, one in self.scorers.items() if isinstance(one, ExpressionScorer)}
+
+    def scored(self) -> list[str]:
+        """Scorers that have a logit column in `features`."""
+        return [*self.trained_scorers(), *self.expressions()]
 
     def survivor(self) -> str:
         """What decides which duplicate stays: a trained scorer's name (the first one's by default), or `longest`."""

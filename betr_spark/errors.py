@@ -3,9 +3,18 @@
 import difflib
 import typing
 from collections.abc import Iterator
-from typing import Any
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ValidationError
+
+_NOT_KEYS = {
+    "float",
+    "int",
+    "constrained-float",
+    "constrained-int",
+    "literal['auto']",
+    "[key]",
+}  # parts of pydantic's paths
 
 
 class BetrSparkError(Exception):
@@ -40,13 +49,19 @@ class SetupError(BetrSparkError, RuntimeError):
 def validation_problems(error: ValidationError, root: type[BaseModel]) -> Iterator[str]:
     """Yield one line for each problem: key from `root` down, what was found, what was wanted."""
     for problem in error.errors():
-        location = [str(part) for part in problem["loc"] if part not in {"float", "int", "literal['auto']", "[key]"}]
-        key = ".".join(["config", *location])
+        location = [str(part) for part in problem["loc"] if part not in _NOT_KEYS]
+        kinds = (
+            {2} if location[:1] == ["scorers"] and problem["type"] != "union_tag_invalid" else set()
+        )  # scorers.NAME.KIND
+        key = ".".join(["config", *(part for i, part in enumerate(location) if i not in kinds)])
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             message = "unknown key" + _suggestion(location, root)
         elif problem["type"] == "missing":
             message = "missing"
+        elif problem["type"] == "union_tag_invalid":
+            key, context = f"{key}.kind", problem["ctx"]
+            message = f"'{context['tag']}' is not one of {context['expected_tags'].replace(chr(39), '')}"
         elif problem["type"] != "value_error":
             message = f"{message}, found {problem['input']!r:.80}"
         yield f"{key}: {message}"
@@ -66,4 +81,7 @@ def _submodel(model: Any, key: str) -> Any:
     """Return the model behind a field; a key of a dict field stands for itself."""
     if isinstance(model, type) and issubclass(model, BaseModel):
         return model.model_fields[key].annotation if key in model.model_fields else None
+    if typing.get_origin(model) is Annotated:  # a union of models by kind
+        members = [typing.get_args(member) for member in typing.get_args(typing.get_args(model)[0])]
+        return next((member for member, tag in members if tag.tag == key), None)
     return typing.get_args(model)[-1] if typing.get_origin(model) is dict else None

@@ -4,6 +4,7 @@ import itertools
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from py4j.protocol import Py4JJavaError
@@ -48,6 +49,18 @@ def read_bytes(spark: SparkSession, path: str) -> bytes:
         return bytes(jvm.org.apache.commons.io.IOUtils.toByteArray(stream))
     finally:
         stream.close()
+
+
+def fetch(spark: SparkSession, path: str, target: Path) -> None:
+    """Copy a file of any size to the driver's disk.
+
+    Raises:
+        DataError: if it is not there or is a folder.
+    """
+    if not is_file(spark, path):
+        raise DataError(f"{path}: no such file")
+    jvm, where, system = _open(spark, path)
+    system.copyToLocalFile(False, where, jvm.org.apache.hadoop.fs.Path(target.as_uri()), True)
 
 
 def write_bytes(spark: SparkSession, path: str, content: bytes) -> None:

@@ -13,6 +13,7 @@ BEST_RANK = "best_rank"
 BEST_COSINE = "best_cosine"
 BEST_BENCHMARK = "best_benchmark"
 BEST_EXAMPLE = "best_example"
+TEACHER_SCORE = "teacher_score"
 LABEL = "label"
 SPLIT = "split"
 KEPT_DOC_ID = "kept_doc_id"
@@ -29,23 +30,23 @@ ROW = "row"
 INPUT_FILE = "input_file"
 BATCH = "batch"
 EVIDENCE = "evidence"
-EMBEDDING = "embedding"
+EMBEDDING, ENCODER = "embedding", "encoder"
 
 TRAIN, VALIDATION = "train", "validation"
 EXACT, NEAR = "exact", "near"
 CONTENT, SKETCH, SHINGLES = "content_hash", "signature", "shingles"  # what `evidence` may be
 
 RANKED_SAMPLE_TABLE = "ranked_sample"
-SAMPLE_TABLE = "_sample"
+SAMPLE_TABLE, EMBEDDINGS_TABLE = "_sample", "_embeddings"
 FEATURES_TABLE = "features"
 DUPLICATES_TABLE = "duplicates"
 QUARANTINE_TABLE = "quarantine"
 RUNS_TABLE = "runs"
 
-SAMPLE = f"{DOC_ID} string, {SOURCE} string, {TEXT} string, {EMBEDDING} binary"
+EMBEDDINGS = f"{DOC_ID} string, {ENCODER} string, {EMBEDDING} binary"
 RANKED_SAMPLE = (
     f"{DOC_ID} string, {SOURCE} string, {BEST_RANK} int, {BEST_COSINE} float, {BEST_BENCHMARK} string, "
-    f"{BEST_EXAMPLE} int, {LABEL} int, {SPLIT} string"
+    f"{BEST_EXAMPLE} int, {TEACHER_SCORE} double, {LABEL} int, {SPLIT} string"
 )
 FEATURES = (
     f"{DOC_ID} string, {SOURCE} string, {N_BYTES} int, {N_WORDS} int, {N_TOKENS} int, {CONTENT_HASH} binary, "

@@ -1,6 +1,6 @@
 """Documents in: Parquet, Delta and JSON Lines, one shape for all, with a reason on every row that cannot be used."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -46,20 +46,24 @@ def read_documents(
     return _with_reasons(rows, source, leave_utf8=leave_utf8)
 
 
-def stream_documents(spark: SparkSession, source: InputConfig, schema: T.StructType) -> DataFrame:
+def stream_documents(
+    spark: SparkSession, source: InputConfig, schema: T.StructType, *, numbers: Mapping[str, str] | None = None
+) -> DataFrame:
     """Follow the corpus as a stream of the same shape as `read_documents`: new files (or Delta appends) only.
+
+    `numbers` are columns to add, as float: the name that each gets, and the input's column.
 
     Whether a text is UTF-8 is left to the pass over it.
     """
     if source.format == "delta":
         rows = tables.input_stream(spark, source.path, max_bytes=source.max_batch_bytes)
-        return _with_reasons(rows, source, leave_utf8=True)
+        return _with_reasons(rows, source, leave_utf8=True, numbers=numbers)
     kind = "text" if source.format == "json" else source.format
     reader = spark.readStream.format(kind).schema(schema).option("maxBytesPerTrigger", str(source.max_batch_bytes))
     reader = reader.option("maxFileAge", _NEVER_TOO_OLD)  # or Spark passes over a new file with an old time, for good
     # A streaming source takes folders and globs; a pattern that fits one file alone makes a file a glob.
     path = f"{source.path[:-1]}[{source.path[-1]}]" if files.is_file(spark, source.path) else source.path
-    return _with_reasons(reader.load(path), source, leave_utf8=True)
+    return _with_reasons(reader.load(path), source, leave_utf8=True, numbers=numbers)
 
 
 def read_ids(spark: SparkSession, source: InputConfig) -> DataFrame:
@@ -75,7 +79,9 @@ def check_unique(ids: DataFrame, where: str) -> None:
         raise DataError(f"{where}: duplicate ids, for example {examples}; ids must be unique")
 
 
-def _with_reasons(rows: DataFrame, source: InputConfig, *, leave_utf8: bool = False) -> DataFrame:
+def _with_reasons(
+    rows: DataFrame, source: InputConfig, *, leave_utf8: bool = False, numbers: Mapping[str, str] | None = None
+) -> DataFrame:
     if source.format == "json":
         parsed = rows.where(F.trim("value") != "").withColumn("json", F.expr("try_parse_json(value)"))
         found, text_type = (
@@ -123,11 +129,13 @@ def _with_reasons(rows: DataFrame, source: InputConfig, *, leave_utf8: bool = Fa
         value = found(_name(name, source))
         carried.append((F.make_valid_utf8(value) if name in strings else value).alias(name))
     origin = F.lit(None).cast("string") if source.source is None else found(_name(source.source, source)).cast("string")
+    added = [found(_name(column, source)).try_cast("float").alias(name) for name, column in (numbers or {}).items()]
     return parsed.withColumn(_REASON, reason).select(
         doc_id.alias(DOC_ID),
         F.make_valid_utf8(origin).alias(SOURCE),
         F.when(~bad, text).alias(TEXT),
         *carried,
+        *added,
         F.col(_REASON).alias(REASON),
         F.when(bad, detail).alias(DETAIL),
         F.when(bad, F.substring(F.make_valid_utf8(as_json), 1, ROW_BYTES)).alias(ROW),

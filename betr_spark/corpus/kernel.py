@@ -16,6 +16,8 @@ from numpy.typing import NDArray
 from betr_spark.corpus.bits import ALL_64, count_ones, lowest_one, set_bit
 from betr_spark.corpus.jit import jit
 
+_M1, _M2 = np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)
+
 _1, _16, _63 = np.uint64(1), np.uint64(16), np.uint64(63)
 
 
@@ -151,3 +153,11 @@ def behind_eight(
         tail_starts[i] = starts[np.uint32(long[i])] + np.int32(8)
         tail_lengths[i] = lengths[np.uint32(long[i])] - np.int32(8)
     return long[:n_long], tail_starts, tail_lengths
+
+
+@jit
+def mix(x: np.uint64) -> np.uint64:
+    """Spread every input bit over all 64 output bits (Murmur's finaliser)."""
+    x = np.uint64((x ^ (x >> np.uint64(33))) * _M1)
+    x = np.uint64((x ^ (x >> np.uint64(33))) * _M2)
+    return x ^ (x >> np.uint64(33))

@@ -47,6 +47,13 @@ class Share(NamedTuple):
     n: int
     of: int
 
+    def __str__(self) -> str:
+        """Give the band, the counts and the interval."""
+        low, high = self.interval()
+        band = f"[{self.low:.2f}, {'1.00]' if self.high > 1 else f'{self.high:.2f})'}"
+        figure = f"= {self.n / self.of:.4f}, 95 % in [{low:.4f}, {high:.4f}]" if self.of else "(none drawn)"
+        return f"{band:13} {self.n} of {self.of} {figure}"
+
     def interval(self) -> tuple[float, float]:
         """95 % interval of the share (Wilson); (0, 1) without pairs."""
         if not self.of:

@@ -6,8 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betr_spark.corpus.jit import jit
+from betr_spark.corpus.kernel import mix
 from betr_spark.dedup.buckets import PLACE_BYTES
-from betr_spark.features.hashing import mix
 
 MOST_LEADERS = 16
 _VALUES_A_ROUND = 4  # of the signature, that split what is left of a bucket

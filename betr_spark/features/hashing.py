@@ -4,12 +4,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betr_spark.corpus.jit import jit
-from betr_spark.corpus.kernel import first_eight
+from betr_spark.corpus.kernel import first_eight, mix
 
 _C1 = np.uint64(0x87C37B91114253D5)
 _C2 = np.uint64(0x4CF5AD432745937F)
 _N1, _N2 = np.uint64(0x52DCE729), np.uint64(0x38495AB5)
-_M1, _M2 = np.uint64(0xFF51AFD7ED558CCD), np.uint64(0xC4CEB9FE1A85EC53)
 _5 = np.uint64(5)
 
 
@@ -17,14 +16,6 @@ _5 = np.uint64(5)
 def rotate_left(x: np.uint64, bits: int) -> np.uint64:
     """Rotate 64 bits."""
     return np.uint64(x << np.uint64(bits)) | np.uint64(x >> np.uint64(64 - bits))
-
-
-@jit
-def mix(x: np.uint64) -> np.uint64:
-    """Spread every input bit over all 64 output bits (Murmur's finaliser)."""
-    x = np.uint64((x ^ (x >> np.uint64(33))) * _M1)
-    x = np.uint64((x ^ (x >> np.uint64(33))) * _M2)
-    return x ^ (x >> np.uint64(33))
 
 
 @jit

@@ -7,8 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betr_spark.corpus.jit import jit
-from betr_spark.corpus.kernel import end_of_slice
-from betr_spark.features.hashing import mix
+from betr_spark.corpus.kernel import end_of_slice, mix
 from betr_spark.features.shingles import BYTES_AT_ONCE, STEP, document_shingles
 
 _ALL_32 = np.uint32(0xFFFFFFFF)

@@ -32,14 +32,14 @@ from betr_spark.schemas import (
     logit_column,
 )
 from betr_spark.scorer.kernel import score
-from betr_spark.scorer.table import Bank
+from betr_spark.scorer.table import Banks
 
 Batches = Iterator[pa.RecordBatch]
 _PASSED_ON = (DOC_ID, SOURCE, REASON, DETAIL, ROW, INPUT_FILE)
 
 
 def one_pass(
-    hasher: MinHasher, scorers: Sequence[str], banks: Callable[[], Sequence[Bank]]
+    hasher: MinHasher, scorers: Sequence[str], banks: Callable[[], Banks], *, numbers: Sequence[str] = ()
 ) -> Callable[[Batches], Batches]:
     """Build the function for mapInArrow.
 
@@ -52,18 +52,19 @@ def one_pass(
         hasher: the sketch.
         scorers: names, for the logit columns.
         banks: gives, in a worker, what `scorer.table.stack` makes of the scorers' tables in the order of `scorers`.
+        numbers: names of scorers whose logit column is in the batch already.
     """
 
     def run(batches: Batches) -> Batches:
         mapped = banks()
         for batch in batches:
-            yield features_of(batch, hasher=hasher, scorers=scorers, banks=mapped)
+            yield features_of(batch, hasher=hasher, scorers=scorers, banks=mapped, numbers=numbers)
 
     return run
 
 
 def features_of(
-    batch: pa.RecordBatch, *, hasher: MinHasher, scorers: Sequence[str], banks: Sequence[Bank]
+    batch: pa.RecordBatch, *, hasher: MinHasher, scorers: Sequence[str], banks: Banks, numbers: Sequence[str] = ()
 ) -> pa.RecordBatch:
     """Compute the features of one batch; see `one_pass` for the columns. A document without a word has null logits.
 
@@ -91,7 +92,10 @@ def features_of(
     no_text = n_words == 0
     for index, name in enumerate(scorers):
         columns[logit_column(name)] = pa.array(logits[:, index], pa.float32(), mask=no_text)
-    names = output_columns(scorers)
+    for name in map(logit_column, numbers):
+        finite = pc.fill_null(pc.is_finite(batch.column(name)), False)
+        columns[name] = pc.if_else(pc.and_(finite, pa.array(~no_text)), batch.column(name), None)
+    names = output_columns([*scorers, *numbers])
     return pa.RecordBatch.from_arrays([columns[name] for name in names], names)
 
 

@@ -5,9 +5,8 @@ from numpy.typing import NDArray
 
 from betr_spark.corpus.bits import byte_mask, last_block, lowest_one, set_bit
 from betr_spark.corpus.jit import jit
-from betr_spark.corpus.kernel import behind_eight, end_of_slice, first_eight, heads_of, token_runs
+from betr_spark.corpus.kernel import behind_eight, end_of_slice, first_eight, heads_of, mix, token_runs
 from betr_spark.corpus.utf8 import code_point, is_unspaced
-from betr_spark.features.hashing import mix
 
 BYTES_AT_ONCE = 1 << 17
 # Letters, digits and all that is not ASCII; and the first bytes of characters of three and four bytes.

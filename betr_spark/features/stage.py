@@ -25,7 +25,7 @@ from betr_spark.features.minhash import MinHasher
 from betr_spark.features.one_pass import one_pass
 from betr_spark.schemas import BATCH, DETAIL, DOC_ID, INPUT_FILE, REASON, ROW, SOURCE, TEXT
 from betr_spark.scorer import artifact
-from betr_spark.scorer.table import Bank, stack
+from betr_spark.scorer.table import Banks, stack
 from betr_spark.tables import Clock, StageKey, StageRun
 
 _CHECKPOINTS = "_checkpoints/features"
@@ -41,7 +41,7 @@ _logger = logging.getLogger(__name__)
 def _settings_key(spark: SparkSession, config: Config) -> StageKey:
     """Key of all but the input's version: what a batch's rows depend on besides its documents."""
     mapping = config.input.model_dump(exclude={"columns", "max_batch_bytes"})
-    scorers = {}
+    scorers = {name: f"column {column}" for name, column in config.expressions().items()}
     for name in config.trained_scorers():
         about = artifact.describe(spark, config.table(f"scorers/{name}"))
         scorers[name] = about["sha256"] if about else "none"
@@ -66,9 +66,8 @@ def run(spark: SparkSession, config: Config) -> list[StageRun]:
         return [found]
     clock = Clock(wanted)
     schema = input_schema(spark, config.input)
-    names = list(config.trained_scorers())
-    folded = [artifact.load(spark, config.table(f"scorers/{name}"), name).table for name in names]
-    transform = _transform(config, names, artifact.ship(spark, stack(folded)))
+    folded = [artifact.load(spark, config.table(f"scorers/{name}"), name).table for name in config.trained_scorers()]
+    transform = _transform(config, artifact.ship(spark, stack(folded)))
     settings_key = _settings_key(spark, config).key
     checkpoint = _checkpoint(spark, config, settings_key)
     try:
@@ -98,9 +97,10 @@ def _follow(
 ) -> int:
     """Take in all that the checkpoint has not seen; return its rows."""
     writer = _BatchWriter(config, checkpoint, transform)
+    numbers = {schemas.logit_column(name): column for name, column in config.expressions().items()}
     query = (
-        stream_documents(spark, config.input, schema)
-        .select(DOC_ID, SOURCE, TEXT, REASON, DETAIL, ROW, INPUT_FILE)
+        stream_documents(spark, config.input, schema, numbers=numbers)
+        .select(DOC_ID, SOURCE, TEXT, REASON, DETAIL, ROW, INPUT_FILE, *numbers)
         .writeStream.foreachBatch(writer)
         .option("checkpointLocation", config.table(f"{_CHECKPOINTS}/{checkpoint}"))
         .trigger(availableNow=True)
@@ -117,10 +117,10 @@ def _follow(
     return writer.rows_new
 
 
-def _transform(config: Config, names: list[str], banks: Callable[[], list[Bank]]) -> Callable[[DataFrame], DataFrame]:
+def _transform(config: Config, banks: Callable[[], Banks]) -> Callable[[DataFrame], DataFrame]:
     sketch = MinHasher(**config.minhash.model_dump())
-    schema = f"{schemas.features_schema(names)}, {schemas.QUARANTINE}"
-    run_pass = one_pass(sketch, names, banks)
+    schema = f"{schemas.features_schema(config.scored())}, {schemas.QUARANTINE}"
+    run_pass = one_pass(sketch, list(config.trained_scorers()), banks, numbers=list(config.expressions()))
     return lambda documents: documents.mapInArrow(run_pass, schema)
 
 

@@ -12,6 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from betr_spark.corpus.jit import jit
+
 GRID = 2.0**24
 _EXACT_CELLS = 2**25  # up to 256 MB of cosines every document is ranked exactly
 _LEAST_DEPTH = 100
@@ -19,11 +21,15 @@ _CELLS_AT_ONCE = 2**23
 
 
 class BestRanks(NamedTuple):
-    """For each document: its best rank (1 = nearest), and cosine and index of the example that gave it."""
+    """For each document: its best rank (1 = nearest), cosine and index of the example that gave it, and the teacher's score.
+
+    The score, the higher the better, is 1 / rank, or the mean over all examples of log2(1 / r) or of 1 / r.
+    """
 
     rank: NDArray[np.int32]
     cosine: NDArray[np.float32]
     example: NDArray[np.int32]
+    score: NDArray[np.float64]
 
 
 def on_grid(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -44,21 +50,55 @@ def depth(*, n_documents: int, n_examples: int, positive_fraction: float) -> int
     return min(n_documents, max(needed, _LEAST_DEPTH, _EXACT_CELLS // n_examples))
 
 
-def top_cosines(examples: NDArray[np.float32], documents: NDArray[np.float32], *, depth: int) -> NDArray[np.float64]:
-    """First pass over one block: the highest cosines of each example.
+class TopCosines:
+    """First pass: the highest cosines of each example, block after block, in memory of [M, 1.25 R + 1024] float64."""
 
-    Args:
-        examples: [M, d] on the grid.
-        documents: [n, d] on the grid.
-        depth: R.
+    def __init__(self, examples: NDArray[np.float32], *, depth: int) -> None:
+        """Begin without a document.
 
-    Returns:
-        [M, min(R, n)] descending.
-    """
-    best = np.empty((len(examples), 0))
-    for block in _blocks(documents, len(examples)):
-        best = merge_top([best, _cosines(examples, block)], depth=depth)
-    return best
+        Args:
+            examples: [M, d] on the grid.
+            depth: R.
+        """
+        self._examples, self._depth = examples, depth
+        self._found = np.empty((len(examples), depth + depth // 4 + 1024))
+        self._counts = np.zeros(len(examples), np.int64)
+        self._least = np.full(len(examples), -np.inf)
+
+    def add(self, documents: NDArray[np.float32]) -> None:
+        """Look at a block of documents, [n, d] on the grid."""
+        for block in _blocks(documents, len(self._examples)):
+            _keep_highest(_cosines(self._examples, block), self._found, self._counts, self._least, self._depth)
+
+    def lists(self) -> NDArray[np.float64]:
+        """The highest cosines so far, [M, min(R, n)] descending."""
+        n = int(min(self._counts.min(initial=self._depth), self._depth))
+        rows = [np.sort(found[:count])[::-1][:n] for found, count in zip(self._found, self._counts, strict=True)]
+        return np.stack(rows) if rows else np.empty((0, n))
+
+
+@jit
+def _keep_highest(
+    cosines: NDArray[np.float64],
+    found: NDArray[np.float64],
+    counts: NDArray[np.int64],
+    least: NDArray[np.float64],
+    depth: int,
+) -> None:
+    """Add what is above the R-th highest so far; a full row is cut back to its R highest."""
+    for example in range(len(cosines)):
+        count, bound = counts[example], least[example]
+        for cosine in cosines[example]:
+            if cosine > bound:
+                if count == found.shape[1]:
+                    found[example] = np.partition(found[example], count - depth)[::-1]
+                    count = depth
+                    bound = found[example, :depth].min()
+                    if cosine <= bound:
+                        continue
+                found[example, count] = cosine
+                count += 1
+        counts[example], least[example] = count, bound
 
 
 def merge_top(parts: list[NDArray[np.float64]], *, depth: int) -> NDArray[np.float64]:
@@ -69,7 +109,13 @@ def merge_top(parts: list[NDArray[np.float64]], *, depth: int) -> NDArray[np.flo
     return np.ascontiguousarray(np.sort(joined, axis=1)[:, ::-1])
 
 
-def best_ranks(examples: NDArray[np.float32], documents: NDArray[np.float32], *, top: NDArray[np.float64]) -> BestRanks:
+def best_ranks(
+    examples: NDArray[np.float32],
+    documents: NDArray[np.float32],
+    *,
+    top: NDArray[np.float64],
+    aggregate: str = "best_rank",
+) -> BestRanks:
     """Second pass over one block: rank = 1 + number of the example's top cosines that are higher.
 
     The best example is that of the lowest rank, then the highest cosine, then the lowest index.
@@ -78,26 +124,57 @@ def best_ranks(examples: NDArray[np.float32], documents: NDArray[np.float32], *,
         examples: [M, d] on the grid.
         documents: [n, d] on the grid.
         top: [M, R] descending, of the whole sample.
+        aggregate: best_rank, mean_log_rank or mean_reciprocal_rank; in a mean, ranks beyond R count as R + 1.
     """
-    found = [_block_ranks(examples, block, top) for block in _blocks(documents, len(examples))]
-    if not found:
-        return BestRanks(np.empty(0, np.int32), np.empty(0, np.float32), np.empty(0, np.int32))
-    return BestRanks(*(np.concatenate(column) for column in zip(*found, strict=True)))
+    n, ranks = len(documents), np.arange(1, top.shape[1] + 2, dtype=np.float64)
+    values = {"mean_log_rank": -np.log2(ranks), "mean_reciprocal_rank": 1 / ranks}.get(aggregate, np.empty(0))
+    lowest = np.full(n, top.shape[1] + 1, np.int32)
+    found = BestRanks(lowest, np.empty(n, np.float32), np.zeros(n, np.int32), np.zeros(n))
+    at = 0
+    for block in _blocks(documents, len(examples)):
+        own = slice(at, at + len(block))
+        cosine = np.full(len(block), -np.inf)
+        cosines = _cosines(examples, block)
+        _lowest_rank(cosines, top, found.rank[own], cosine, found.example[own], values, found.score[own])
+        found.cosine[own] = cosine
+        at += len(block)
+    return found._replace(score=found.score / len(examples) if len(values) else 1 / lowest)
 
 
-def _block_ranks(examples: NDArray[np.float32], block: NDArray[np.float32], top: NDArray[np.float64]) -> BestRanks:
-    cosines = _cosines(examples, block)
-    ascending = top[:, ::-1]
-    rank = np.full(len(block), np.iinfo(np.int32).max, np.int32)
-    cosine = np.full(len(block), -np.inf)
-    example = np.zeros(len(block), np.int32)
-    for index in range(len(examples)):
-        higher = top.shape[1] - np.searchsorted(ascending[index], cosines[index], side="right")
-        better = (higher + 1 < rank) | ((higher + 1 == rank) & (cosines[index] > cosine))
-        rank[better] = higher[better] + 1
-        cosine[better] = cosines[index][better]
-        example[better] = index
-    return BestRanks(rank, cosine.astype(np.float32), example)
+@jit
+def _lowest_rank(
+    cosines: NDArray[np.float64],
+    top: NDArray[np.float64],
+    rank: NDArray[np.int32],
+    cosine: NDArray[np.float64],
+    example: NDArray[np.int32],
+    values: NDArray[np.float64],
+    score: NDArray[np.float64],
+) -> None:
+    """Lower `rank`, which holds R + 1, with its cosine and example; add up the value of each rank where there are values."""
+    depth, adds = top.shape[1], len(values) > 0
+    for index in range(len(cosines)):
+        least = top[index, depth - 1]
+        for document in range(len(rank)):
+            own = cosines[index, document]
+            if own < least:  # rank R + 1: counts while the document has no better
+                if rank[document] > depth and own > cosine[document]:
+                    cosine[document], example[document] = own, index
+                if adds:
+                    score[document] += values[depth]
+                continue
+            low = 0
+            high = depth if adds else min(depth, rank[document])  # more higher ones than that would be a worse rank
+            while low < high:
+                middle = (low + high) // 2
+                if top[index, middle] > own:
+                    low = middle + 1
+                else:
+                    high = middle
+            if adds:
+                score[document] += values[low]
+            if low + 1 < rank[document] or (low + 1 == rank[document] and own > cosine[document]):
+                rank[document], cosine[document], example[document] = low + 1, own, index
 
 
 def _cosines(examples: NDArray[np.float32], documents: NDArray[np.float32]) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from betr_spark.config import EncoderConfig
 from betr_spark.errors import SetupError
 from betr_spark.ranking.best_rank import on_grid
 
@@ -55,30 +56,41 @@ def check_model(model: str) -> None:
     raise SetupError(f"encoder.model: {model}: no such folder, and not to be had from the Hugging Face hub ({reason})")
 
 
-def embed(texts: list[str], *, model: str, max_tokens: int, batch_size: int) -> NDArray[np.float32]:
-    """Embed texts, truncated at `max_tokens`.
+def embed(texts: list[str], *, settings: EncoderConfig, prompt: str) -> NDArray[np.float32]:
+    """Embed texts, truncated at `max_tokens`, in batches of like length.
 
-    Runs on one thread: the last bits of a vector depend on the number of threads and on the texts that share a batch,
-    so callers who want the same bits again pass the same list again.
+    Runs on one thread of the CPU, or on the GPU: the last bits of a vector depend on the number of threads and on the texts
+    that share a batch, so callers who want the same bits again pass the same list again.
 
     Returns:
         [len(texts), d] float32, unit rows on the grid of best_rank.
     """
-    encoder = _load(model, max_tokens)
-    vectors = encoder.encode(texts, batch_size=batch_size, convert_to_numpy=True, show_progress_bar=False)
+    vectors = _load(settings).encode(
+        texts, batch_size=settings.batch_size, prompt=prompt or None, convert_to_numpy=True, show_progress_bar=False
+    )
     return on_grid(np.asarray(vectors, dtype=np.float32))
 
 
 @lru_cache(maxsize=1)
-def _load(model: str, max_tokens: int) -> "SentenceTransformer":
+def _load(settings: EncoderConfig) -> "SentenceTransformer":
     import torch  # noqa: PLC0415 - heavy; only workers that embed pay for it
     from sentence_transformers import SentenceTransformer  # noqa: PLC0415
     from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415
 
     disable_progress_bar()  # type: ignore[no-untyped-call] # of loading the weights, in every worker
     torch.set_num_threads(1)
-    encoder = SentenceTransformer(model_path(model), device="cpu")
+    device = settings.device
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    options = {"torch_dtype": getattr(torch, settings.dtype)} if settings.dtype != "float32" else {}
+    try:
+        encoder = SentenceTransformer(
+            model_path(settings.model), device=device, backend=settings.backend,
+            trust_remote_code=settings.trust_remote_code, model_kwargs=options,
+        )  # fmt: skip
+    except ImportError as error:
+        raise SetupError(f"encoder.backend: {settings.backend}: {' '.join(str(error).split())[:200]}") from None
     longest = encoder.max_seq_length
     if longest != math.inf:  # a static table of token vectors has no length to limit
-        encoder.max_seq_length = min(max_tokens, longest or max_tokens)
+        encoder.max_seq_length = min(settings.max_tokens, longest or settings.max_tokens)
     return encoder

@@ -1,34 +1,45 @@
 """Labels: the best of the ranked sample against as many of the rest, and a validation split held out (method 3)."""
 
 import math
+from collections.abc import Sequence
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from betr_spark.schemas import BEST_COSINE, BEST_RANK, DOC_ID, LABEL, SPLIT, TRAIN, VALIDATION
+from betr_spark.schemas import BEST_COSINE, DOC_ID, LABEL, SPLIT, TEACHER_SCORE, TRAIN, VALIDATION
 
 _VALIDATION_ONE_IN = 5
 _MIXED = "betr label"  # another hash than that of the sample, whose seed is a number
 
 
-def with_labels(ranked: DataFrame, *, n_documents: int, positive_fraction: float) -> DataFrame:
+def teacher_order() -> list[Column]:
+    """Order of the ranked sample: the teacher's score, then the highest cosine, then a hash of the id."""
+    return [F.desc(TEACHER_SCORE), F.desc(BEST_COSINE), F.xxhash64(DOC_ID), F.col(DOC_ID)]
+
+
+def with_labels(ranked: DataFrame, order: Sequence[Column], *, n_documents: int, positive_fraction: float) -> DataFrame:
     """Add `label` and `split`.
 
-    Positive (1) are the first ceil(f N) by best rank, then highest cosine, then a hash of the id; negative (0) as many of
-    the others, chosen by a hash; the rest is null. A fifth of each class, by another hash, is the validation split.
+    Positive (1) are the first ceil(f N) in the order; negative (0) as many of the others, chosen by a hash; the rest is
+    null. A fifth of each class, by another hash, is the validation split.
 
     Args:
-        ranked: doc_id, best_rank, best_cosine; one row a document.
+        ranked: doc_id and what the order wants; one row a document.
+        order: of the documents, the best first, without ties.
         n_documents: number of those rows, N.
         positive_fraction: f.
     """
     n_positive = min(n_documents, math.ceil(positive_fraction * n_documents))
     n_negative = min(n_positive, n_documents - n_positive)
-    order = [F.asc(BEST_RANK), F.desc(BEST_COSINE), F.xxhash64(DOC_ID), F.col(DOC_ID)]
     positives = ranked.orderBy(*order).limit(n_positive).select(DOC_ID, F.lit(1).alias(LABEL))
     others = ranked.join(positives, on=DOC_ID, how="left_anti")
     negatives = others.orderBy(F.xxhash64(F.lit(_MIXED), DOC_ID), DOC_ID).limit(n_negative)
     labels = positives.unionByName(negatives.select(DOC_ID, F.lit(0).alias(LABEL)))
+    return with_split(ranked.join(labels, on=DOC_ID, how="left"))
+
+
+def with_split(labelled: DataFrame) -> DataFrame:
+    """Add `split` to documents with a label."""
     held_out = F.pmod(F.xxhash64(DOC_ID, F.lit(_MIXED)), F.lit(_VALIDATION_ONE_IN)) == 0
     split = F.when(F.col(LABEL).isNotNull(), F.when(held_out, VALIDATION).otherwise(TRAIN))
-    return ranked.join(labels, on=DOC_ID, how="left").withColumn(SPLIT, split)
+    return labelled.withColumn(SPLIT, split)

@@ -1,8 +1,6 @@
-"""Stage `rank`: sample, embed, best rank, labels; tables `_sample` (texts and vectors) and `ranked_sample`."""
+"""Stage `rank`: sample, embed, best rank, labels; tables `_sample` (texts), `_embeddings` and `ranked_sample`."""
 
-import hashlib
 import logging
-import math
 from collections.abc import Iterator, Mapping
 
 import numpy as np
@@ -11,41 +9,38 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from betr_spark import files, schemas, tables
+from betr_spark import schemas, tables
 from betr_spark.config import Config, EncoderConfig
 from betr_spark.corpus.documents import check_unique, read_documents, read_ids
 from betr_spark.corpus.input_schema import input_schema
 from betr_spark.corpus.sampling import sample
 from betr_spark.errors import DataError
 from betr_spark.ranking import best_rank
-from betr_spark.ranking.encoder import check_model, embed
-from betr_spark.ranking.labels import with_labels
+from betr_spark.ranking.embeddings import embedded, embeddings_of
+from betr_spark.ranking.encoder import check_model
+from betr_spark.ranking.granularity import Rankers, rankers
+from betr_spark.ranking.labels import teacher_order, with_labels
 from betr_spark.schemas import DOC_ID, EMBEDDING, REASON, SOURCE, TEXT
 from betr_spark.tables import Clock, StageKey, StageRun
-from betr_spark.targets.examples import Example, balanced, examples_of
+from betr_spark.targets.examples import Example
+from betr_spark.targets.reading import Benchmark, read_benchmark, targets_of
 
-_TEXTS_A_GROUP = 256
 _logger = logging.getLogger(__name__)
 
 
-def load_examples(config: Config, contents: Mapping[str, bytes]) -> list[Example]:
-    """Parse and balance the examples of all benchmarks; raises as `targets.examples` does."""
-    found = {name: examples_of(name, target, contents[name]) for name, target in config.targets.items()}
-    return balanced(found, {name: target.examples for name, target in config.targets.items()})
-
-
-def read_targets(spark: SparkSession, config: Config) -> dict[str, bytes]:
+def read_targets(spark: SparkSession, config: Config) -> dict[str, Benchmark]:
     """Read the files of all benchmarks."""
-    return {name: files.read_bytes(spark, target.path) for name, target in config.targets.items()}
+    return {name: read_benchmark(spark, target) for name, target in config.targets.items()}
 
 
-def keys(config: Config, contents: Mapping[str, bytes]) -> tuple[StageKey, StageKey]:
+def keys(config: Config, contents: Mapping[str, Benchmark]) -> tuple[StageKey, StageKey]:
     """Keys of `_sample` and of `ranked_sample`; neither holds the input's version: a grown input does not resample."""
     mapping = config.input.model_dump(include={"path", "format", "id", "text", "source", "max_text_bytes"})
-    settings = {"input": mapping, "sample": config.sample, "encoder": config.encoder}
-    targets = {name: target.model_dump() for name, target in config.targets.items()}
-    digests = {f"targets.{name}": hashlib.sha256(content).hexdigest() for name, content in contents.items()}
-    rank = StageKey.of("rank", {**settings, "targets": targets, "labels": config.labels}, **digests)
+    settings = {"input": mapping, "sample": config.sample}
+    targets = {name: target.model_dump(exclude={"test"}) for name, target in config.targets.items()}
+    digests = {f"targets.{name}": content.digest() for name, content in contents.items()}
+    settings_of_rank = {**settings, "encoder": config.encoder.model_dump(exclude={"device"})}
+    rank = StageKey.of("rank", {**settings_of_rank, "targets": targets, "labels": config.labels}, **digests)
     return StageKey.of("sample", settings), rank
 
 
@@ -64,22 +59,31 @@ def run(spark: SparkSession, config: Config, *, again: bool = False) -> list[Sta
     if done and tables.exists(spark, sample_path):  # training needs the texts of the sample
         return [done]
     clock = Clock(rank_key)
-    examples = load_examples(config, contents)
+    examples = targets_of(config.targets, contents)
     check_model(config.encoder.model)
     made = tables.newest_commit(spark, sample_path)
     drawn = StageRun.from_json(made.user_metadata) if made else None
     if again or drawn is None or drawn.key != sample_key.key:
         drawn = _draw_sample(spark, config, sample_key)
     sampled = tables.read(spark, sample_path)
+    sampled = sampled.select(DOC_ID, SOURCE).join(
+        embeddings_of(sampled, drawn.rows_out, config), on=DOC_ID, how="inner"
+    )
     vectors = _embed_examples(spark, examples, config.encoder)
+    ranking = rankers(
+        [example.benchmark for example in examples], [example.row for example in examples], vectors,
+        granularity=config.labels.granularity, clusters=config.labels.clusters,
+    )  # fmt: skip
     depth = best_rank.depth(
-        n_documents=drawn.rows_out, n_examples=len(examples), positive_fraction=config.labels.positive_fraction
+        n_documents=drawn.rows_out, n_examples=len(ranking.rows), positive_fraction=config.labels.positive_fraction
     )
     ratio = drawn.rows_out / len(examples)
     if ratio < 100:
         _logger.warning("rank: %.1f documents of the sample for each example, below 100: many ties in best rank", ratio)
-    ranked = _ranked(sampled, examples, vectors, depth)
-    ranked = with_labels(ranked, n_documents=drawn.rows_out, positive_fraction=config.labels.positive_fraction)
+    ranked = _ranked(sampled, ranking, depth, config.labels.aggregate)
+    ranked = with_labels(
+        ranked, teacher_order(), n_documents=drawn.rows_out, positive_fraction=config.labels.positive_fraction
+    )
     done = clock.done(
         rows_in=drawn.rows_in,
         rows_out=drawn.rows_out,
@@ -110,40 +114,25 @@ def _draw_sample(spark: SparkSession, config: Config, key: StageKey) -> StageRun
         usable = drawn.documents.where(F.trim(TEXT) != "")
         if config.input.id is None:
             usable = usable.groupBy(DOC_ID).agg(F.min(SOURCE).alias(SOURCE), F.first(TEXT).alias(TEXT))
-        embedded = _embedded(usable, drawn.n_ids, config.encoder).persist()  # counted, then written
+        usable = usable.persist()  # counted, then written
         try:
-            n_usable = embedded.count()
+            n_usable = usable.count()
             if n_usable == 0:
                 raise DataError(f"input.path: {config.input.path}: no document with text in a sample of {drawn.n_ids}")
             done = clock.done(rows_in=n_corpus, rows_out=n_usable, dropped={"without_text": drawn.n_ids - n_usable})
-            tables.overwrite(embedded, config.table(schemas.SAMPLE_TABLE), user_metadata=done.to_json())
+            tables.overwrite(usable, config.table(schemas.SAMPLE_TABLE), user_metadata=done.to_json())
         finally:
-            embedded.unpersist()
+            usable.unpersist()
     finally:
         ids.unpersist()
     return done
 
 
-def _embedded(documents: DataFrame, n_documents: int, encoder: EncoderConfig) -> DataFrame:
-    """Add the vectors. Texts that share a call are decided by their ids alone, so vectors repeat to the last bit."""
-    settings = encoder.model_dump()
-
-    def embed_group(group: pa.Table) -> pa.Table:
-        group = group.sort_by(DOC_ID)
-        vectors = embed(group.column(TEXT).to_pylist(), **settings)
-        packed = pa.array([row.tobytes() for row in vectors], pa.binary())
-        return group.drop_columns(["group"]).append_column(EMBEDDING, packed)
-
-    groups = max(1, math.ceil(n_documents / _TEXTS_A_GROUP))
-    group = F.pmod(F.xxhash64(DOC_ID, F.lit("group")), F.lit(groups))
-    return documents.withColumn("group", group).groupBy("group").applyInArrow(embed_group, schemas.SAMPLE)
-
-
 def _embed_examples(spark: SparkSession, examples: list[Example], encoder: EncoderConfig) -> NDArray[np.float32]:
-    rows = [(f"{index:09d}", None, example.text) for index, example in enumerate(examples)]
-    frame = spark.createDataFrame(rows, f"{DOC_ID} string, {SOURCE} string, {TEXT} string")
-    embedded = _embedded(frame, len(rows), encoder).select(DOC_ID, EMBEDDING).collect()  # one row an example
-    return np.stack([np.frombuffer(row[EMBEDDING], np.float32) for row in sorted(embedded)])
+    rows = [(f"{index:09d}", example.text) for index, example in enumerate(examples)]
+    frame = spark.createDataFrame(rows, f"{DOC_ID} string, {TEXT} string")
+    found = embedded(frame, len(rows), encoder, prompt=encoder.example_prompt).collect()  # one row an example
+    return np.stack([np.frombuffer(row[EMBEDDING], np.float32) for row in sorted(found)])
 
 
 def _vectors(batch: pa.RecordBatch) -> NDArray[np.float32]:
@@ -151,17 +140,17 @@ def _vectors(batch: pa.RecordBatch) -> NDArray[np.float32]:
     return np.frombuffer(b"".join(column), np.float32).reshape(len(column), -1)
 
 
-def _ranked(sampled: DataFrame, examples: list[Example], vectors: NDArray[np.float32], depth: int) -> DataFrame:
+def _ranked(sampled: DataFrame, ranking: Rankers, depth: int, aggregate: str) -> DataFrame:
     """Rank the sample in two passes over its vectors; what is held is [M, R] cosines."""
     context = sampled.sparkSession.sparkContext
-    shared = context.broadcast(vectors)
+    shared = context.broadcast(ranking.vectors)
 
     def first_pass(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        top = np.empty((len(shared.value), 0))
+        highest = best_rank.TopCosines(shared.value, depth=depth)
         for batch in batches:
             if batch.num_rows:
-                block = best_rank.top_cosines(shared.value, _vectors(batch), depth=depth)
-                top = best_rank.merge_top([top, block], depth=depth)
+                highest.add(_vectors(batch))
+        top = highest.lists()
         if top.shape[1]:
             packed = pa.array([row.tobytes() for row in top], pa.binary())
             yield pa.RecordBatch.from_arrays(
@@ -177,18 +166,18 @@ def _ranked(sampled: DataFrame, examples: list[Example], vectors: NDArray[np.flo
     lists = sampled.select(EMBEDDING).mapInArrow(first_pass, schema).groupBy("example").applyInArrow(merge, schema)
     rows = sorted(lists.collect())  # one row an example, R cosines each
     shared_top = context.broadcast(np.stack([np.frombuffer(row["top"], np.float64) for row in rows]))
-    benchmarks = pa.array([example.benchmark for example in examples])
-    places = pa.array([example.row for example in examples], pa.int32())
+    benchmarks = pa.array(ranking.benchmarks)
+    places = pa.array(ranking.rows, pa.int32())
 
     def second_pass(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             if batch.num_rows:
-                found = best_rank.best_ranks(shared.value, _vectors(batch), top=shared_top.value)
+                found = best_rank.best_ranks(shared.value, _vectors(batch), top=shared_top.value, aggregate=aggregate)
                 taken = [benchmarks.take(pa.array(found.example)), places.take(pa.array(found.example))]
-                ranks = [pa.array(found.rank), pa.array(found.cosine), *taken]
+                ranks = [pa.array(found.rank), pa.array(found.cosine), *taken, pa.array(found.score)]
                 yield pa.RecordBatch.from_arrays([batch.column(DOC_ID), batch.column(SOURCE), *ranks], names)
 
-    wanted = _columns(schemas.RANKED_SAMPLE)[:6]
+    wanted = _columns(schemas.RANKED_SAMPLE)[:7]
     names = [name for name, _ in wanted]
     ddl = ", ".join(f"{name} {kind}" for name, kind in wanted)
     return sampled.select(DOC_ID, SOURCE, EMBEDDING).mapInArrow(second_pass, ddl)

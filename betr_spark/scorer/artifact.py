@@ -8,7 +8,7 @@ import hashlib
 import io
 import json
 import tempfile
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,18 +18,19 @@ from pyspark.sql import SparkSession
 
 from betr_spark import files
 from betr_spark.errors import ArtifactError
-from betr_spark.scorer.table import Bank, NgramTable, map_banks, write_banks
+from betr_spark.scorer.bank_file import map_banks, write_banks
+from betr_spark.scorer.table import Banks, Table, table_of
 
 
 class Scorer(NamedTuple):
     """A folded model and what scorer.json says of it (`sha256`, `key`, hyper-parameters, metrics)."""
 
     name: str
-    table: NgramTable
+    table: Table
     about: Mapping[str, Any]
 
 
-def sha256(table: NgramTable) -> str:
+def sha256(table: Table) -> str:
     """Digest of a table's arrays: names, types, shapes and bytes, hex."""
     digest = hashlib.sha256()
     for name, array in sorted(table.arrays().items()):
@@ -38,7 +39,7 @@ def sha256(table: NgramTable) -> str:
     return digest.hexdigest()
 
 
-def save(spark: SparkSession, folder: str, table: NgramTable, about: Mapping[str, Any]) -> dict[str, Any]:
+def save(spark: SparkSession, folder: str, table: Table, about: Mapping[str, Any]) -> dict[str, Any]:
     """Write an artifact; scorer.json last, so that it never speaks of arrays that are not there.
 
     Returns:
@@ -80,7 +81,7 @@ def load(spark: SparkSession, folder: str, name: str) -> Scorer:
         raise ArtifactError(f"{folder}: no trained scorer '{name}'; `betr-spark train` makes it")
     try:
         with np.load(io.BytesIO(files.read_bytes(spark, f"{folder}/{about['arrays']}")), allow_pickle=False) as arrays:
-            table = NgramTable.from_arrays({key: arrays[key] for key in arrays.files})
+            table = table_of({key: arrays[key] for key in arrays.files})
     except (ValueError, KeyError, OSError) as error:
         raise ArtifactError(
             f"{folder}/{about['arrays']}: damaged ({error}); `betr-spark train --again` mends it"
@@ -98,7 +99,7 @@ def _shipped() -> "tempfile.TemporaryDirectory[str]":
     return tempfile.TemporaryDirectory(prefix="betr-spark-")
 
 
-def ship(spark: SparkSession, banks: Sequence[Bank]) -> Callable[[], list[Bank]]:
+def ship(spark: SparkSession, banks: Banks) -> Callable[[], Banks]:
     """Send banks to every executor once; what is returned maps them, in a Python worker, into memory that workers share."""
     folder = Path(_shipped().name)
     places = write_banks(banks, folder)

@@ -1,4 +1,9 @@
-"""Fold a two-label fastText model into one weight a feature: logit = mean of w, w = input @ (o_pos - o_neg) (method 4)."""
+"""Fold a fastText model into one weight a feature: logit = mean of w (method 4).
+
+For a softmax over two labels w = input @ (o_pos - o_neg); where each label has a sigmoid of its own (one-vs-all, negative
+sampling), w = input @ o_pos, whatever the number of labels; there fastText's own probability is up to 0.008 too low, since it
+looks the sigmoid up in a table of 512 steps.
+"""
 
 from typing import Any
 
@@ -9,13 +14,14 @@ from betr_spark.errors import ArtifactError
 from betr_spark.scorer.table import MOST_BUCKETS, NgramTable
 
 _ROWS_AT_ONCE = 65_536
+_SIGMOIDS = ("ova", "ns")
 
 
 def fold(model: Any, *, positive: str) -> NgramTable:
     """Fold exactly; the model itself is not needed afterwards.
 
     Args:
-        model: a fasttext supervised model with two labels, softmax loss, and no character n-grams.
+        model: a fasttext supervised model without character n-grams; with softmax of two labels.
         positive: the label whose probability is sigmoid(logit).
 
     Raises:
@@ -24,10 +30,16 @@ def fold(model: Any, *, positive: str) -> NgramTable:
     arguments = model.f.getArgs()
     labels, _ = model.f.getLabels("strict")
     found = None
-    if len(labels) != 2 or positive not in labels:
-        found = f"labels {', '.join(labels)}; two are wanted, '{positive}' one of them"
-    elif arguments.loss.name != "softmax":
-        found = f"loss {arguments.loss.name}; softmax is wanted"
+    loss = arguments.loss.name
+    if positive not in labels:
+        shown = ", ".join(labels[:5]) + (f" and {len(labels) - 5} more" if len(labels) > 5 else "")
+        found = f"no label '{positive}'; it has {shown}"
+    elif loss == "hs":
+        found = "hierarchical softmax; softmax of two labels, or one-vs-all, is wanted"
+    elif loss not in ("softmax", *_SIGMOIDS):
+        found = f"loss {loss}; softmax or one-vs-all is wanted"
+    elif loss == "softmax" and len(labels) != 2:
+        found = f"softmax of {len(labels)} labels ({', '.join(labels[:5])}); two are wanted, or one-vs-all"
     elif model.f.isQuant():
         found = "quantised; full float32 matrices are wanted"
     elif arguments.maxn > 0:
@@ -38,7 +50,8 @@ def fold(model: Any, *, positive: str) -> NgramTable:
         raise ArtifactError(f"fastText model: does not fold: {found}")
     outputs = np.asarray(model.f.getOutputMatrix()).astype(np.float64)
     place = labels.index(positive)
-    weights = _times(np.asarray(model.f.getInputMatrix()), outputs[place] - outputs[1 - place])
+    direction = outputs[place] if loss in _SIGMOIDS else outputs[place] - outputs[1 - place]
+    weights = _times(np.asarray(model.f.getInputMatrix()), direction)
     words, _ = model.f.getVocab("surrogateescape")
     return NgramTable.build(
         words, weights[: len(words)].copy(), weights[len(words) :].copy(), word_ngrams=int(arguments.wordNgrams)

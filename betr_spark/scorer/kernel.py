@@ -3,7 +3,6 @@
 Gives what fastText gives for `corpus.text.prepare(text)` and a newline. Sums are float64 in the document's order.
 """
 
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -14,15 +13,16 @@ from numpy.typing import NDArray
 
 from betr_spark.corpus.jit import jit
 from betr_spark.corpus.kernel import end_of_slice, prefetch
+from betr_spark.scorer.log_ratio import LogRatios, log_ratio_scores
 from betr_spark.scorer.lookup import AHEAD, look_up, most_tokens
-from betr_spark.scorer.table import Bank
+from betr_spark.scorer.table import Banks
 from betr_spark.scorer.tokens import tokenise
 
 _BYTES_AT_ONCE = 1 << 21  # so that the weights, which push everything else out of the cache, seldom come between
 
 
 def score(
-    data: NDArray[np.uint8], offsets: NDArray[np.int64], banks: Sequence[Bank]
+    data: NDArray[np.uint8], offsets: NDArray[np.int64], banks: Banks
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """Count words and score documents.
 
@@ -32,8 +32,8 @@ def score(
         banks: what `table.stack` made of K tables.
 
     Returns:
-        Words of each document, int32 [n], and logits, float32 [n, K], NaN for a document without a word. A document
-        whose words are no feature of a model (unknown words, and a model of single words without `</s>`) has logit 0.
+        Words of each document, int32 [n], and logits, float32 [n, K], NaN (log-ratios: 0) for a document without a word. A
+        document whose words are no feature of a model (unknown words, and a model of single words without `</s>`) has logit 0.
     """
     n, n_columns = len(offsets) - 1, sum(len(bank.columns) for bank in banks)
     n_words, logits = np.empty(n, np.int32), np.empty((n, n_columns), np.float32)
@@ -42,7 +42,11 @@ def score(
     while a < n:
         b = end_of_slice(offsets, a, _BYTES_AT_ONCE)
         part = offsets[a : b + 1]
+        first = None
         for bank in banks:
+            if isinstance(bank, LogRatios):
+                logits[a:b, bank.columns] = log_ratio_scores(data, part, bank)
+                continue
             shape = bank.word_ngrams - 1, most_tokens(part)
             if (
                 shape[0] > buckets.shape[0] or shape[1] > buckets.shape[1]
@@ -52,7 +56,7 @@ def score(
             first = look_up(data, part, bank.vocabulary, max(1, len(bank.bucket_weights)), words, grams)
             weights = bank.word_weights, bank.word_counts, bank.bucket_weights
             logits[a:b, bank.columns] = _means(first, words, grams, *weights)
-        if not banks:
+        if first is None:
             first, _ = tokenise(data, part)
         n_words[a:b] = np.maximum(np.diff(first) - 1, 0)
         a = b

@@ -1,30 +1,47 @@
-"""Stage `train`: a fastText scorer on the labels of `ranked_sample`, folded, with its figures, under `scorers/NAME`."""
+"""Stage `train`: every scorer that has an artifact, folded, with its figures, under `scorers/NAME`."""
 
+import logging
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from betr_spark import schemas, tables
-from betr_spark.config import Config, ScorerConfig
+from betr_spark.config import Config
+from betr_spark.config_scorers import DsirScorer, FastTextScorer, FittedScorer
 from betr_spark.corpus.text import PREPARATION
-from betr_spark.schemas import BEST_COSINE, BEST_RANK, DOC_ID, LABEL, LOGIT, SPLIT, TEXT, TRAIN, VALIDATION
-from betr_spark.scorer import artifact
-from betr_spark.scorer.table import NgramTable
+from betr_spark.schemas import (
+    BEST_BENCHMARK,
+    BEST_COSINE,
+    DOC_ID,
+    LABEL,
+    LOGIT,
+    N_BYTES,
+    SOURCE,
+    SPLIT,
+    TEACHER_SCORE,
+    TEXT,
+    TRAIN,
+    VALIDATION,
+)
+from betr_spark.scorer import artifact, material
+from betr_spark.scorer.evaluation import Sampled, agreement, details, warnings
+from betr_spark.scorer.table import NgramTable, Table
 from betr_spark.scorer.train import Labelled, Trained, score_texts, train
 from betr_spark.tables import Clock, StageKey, StageRun
 
-KEEP_RATE = 0.10
+_MOST_EVALUATED = 200_000  # documents of the sample
+_logger = logging.getLogger(__name__)
 
 
 def key(spark: SparkSession, config: Config, name: str) -> StageKey:
-    """Key of one scorer: its settings, the text preparation and the ranked sample."""
-    settings = {"scorer": config.scorers[name], "preparation": PREPARATION}
+    """Key of one scorer: its settings, the text preparation, the ranked sample, and what else it is made of."""
+    scorer = config.trained_scorers()[name]
+    settings = {"scorer": scorer, "preparation": PREPARATION}
     ranked = tables.input_version(spark, config.table(schemas.RANKED_SAMPLE_TABLE))
-    return StageKey.of(f"train/{name}", settings, ranked_sample=ranked)
+    return StageKey.of(f"train/{name}", settings, ranked_sample=ranked, **material.versions(spark, scorer))
 
 
 def trained(spark: SparkSession, config: Config, name: str) -> StageRun | None:
@@ -52,57 +69,59 @@ def run(spark: SparkSession, config: Config, *, again: bool = False) -> list[Sta
     return runs
 
 
-def _train(spark: SparkSession, config: Config, name: str, scorer: ScorerConfig, wanted: StageKey) -> StageRun:
+def _train(spark: SparkSession, config: Config, name: str, scorer: FittedScorer, wanted: StageKey) -> StageRun:
     clock = Clock(wanted)
     ranked = tables.read(spark, config.table(schemas.RANKED_SAMPLE_TABLE))
     texts = tables.read(spark, config.table(schemas.SAMPLE_TABLE)).select(DOC_ID, TEXT)
-    labelled = (
-        ranked.where(F.col(LABEL).isNotNull())
-        .join(texts, on=DOC_ID, how="inner")
-        .orderBy(F.xxhash64(DOC_ID), DOC_ID)
-        .select(TEXT, LABEL, SPLIT)
-    )
-    held_out = labelled.where(F.col(SPLIT) == VALIDATION).collect()  # a fifth of the labels of the sample
-    validation = Labelled([row[TEXT] for row in held_out], np.array([row[LABEL] for row in held_out], np.int8))
-    rows = ((row[TEXT], row[LABEL]) for row in labelled.where(F.col(SPLIT) == TRAIN).toLocalIterator())
-    fitted = train(scorer, rows, validation, name=name)
-    metrics = {**fitted.metrics, **_agreement(ranked, texts, fitted.table)}
-    done = clock.done(
-        rows_in=ranked.count(), rows_out=int(metrics["n_training"] + metrics["n_validation"]), metrics=metrics
-    )
-    artifact.save(spark, folder(config, name), fitted.table, _about(name, fitted, metrics, done))
+    unseen = ranked
+    if isinstance(scorer, FastTextScorer):
+        made = Trained(material.folded_model(spark, scorer, name), {"label": scorer.label}, {})
+    elif isinstance(scorer, DsirScorer):
+        fitted = material.fitted_ratio(spark, config, scorer, texts)
+        made = Trained(fitted, {"normalize": scorer.normalize, "buckets": scorer.buckets}, {})
+    else:
+        labelled = material.labelled(spark, config, name, ranked, texts).orderBy(F.xxhash64(DOC_ID), DOC_ID)
+        held_out = labelled.where(F.col(SPLIT) == VALIDATION).select(TEXT, LABEL).collect()  # a fifth of the labels
+        validation = Labelled([row[TEXT] for row in held_out], np.array([row[LABEL] for row in held_out], np.int8))
+        training = labelled.where(F.col(SPLIT) == TRAIN)
+        rows = ((row[TEXT], row[LABEL]) for row in training.select(TEXT, LABEL).toLocalIterator())
+        made = train(scorer, rows, validation, name=name)
+        unseen = ranked.join(training.select(DOC_ID), on=DOC_ID, how="left_anti")
+    sampled = _sampled(unseen, texts, made.table)
+    metrics = {**made.metrics, **agreement(sampled)}
+    for warning in warnings(metrics):
+        _logger.warning("scorers.%s: %s", name, warning)
+    count = int(metrics.get("n_training", 0) + metrics.get("n_validation", 0))
+    done = clock.done(rows_in=ranked.count(), rows_out=count, metrics=metrics)
+    about = {
+        "name": name, "kind": scorer.kind, "preparation": PREPARATION, "settings": made.settings, "metrics": metrics,
+        "word_ngrams": made.table.word_ngrams if isinstance(made.table, NgramTable) else 2,
+        "evaluation": details(sampled), "run": done.to_json(),
+    }  # fmt: skip
+    artifact.save(spark, folder(config, name), made.table, about)
     tables.record(spark, config.output, done)
     return done
 
 
-def _about(name: str, fitted: Trained, metrics: dict[str, float], done: StageRun) -> dict[str, Any]:
-    return {
-        "name": name, "kind": "betr", "preparation": PREPARATION, "word_ngrams": fitted.table.word_ngrams,
-        "settings": fitted.settings, "metrics": metrics, "run": done.to_json(),
-    }  # fmt: skip
-
-
-def _agreement(ranked: DataFrame, texts: DataFrame, table: NgramTable) -> dict[str, float]:
-    """Compare with the teacher's order on what was not trained on: Spearman, and recall of its top tenth."""
-    context = ranked.sparkSession.sparkContext
-    shared = context.broadcast(table)
+def _sampled(unseen: DataFrame, texts: DataFrame, table: Table) -> Sampled:
+    """Score documents of the sample, at most 200,000 of them, chosen by a hash."""
+    shared = unseen.sparkSession.sparkContext.broadcast(table)
 
     def with_logit(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             logits = pa.array(score_texts(batch.column(TEXT).to_pylist(), shared.value), pa.float32())
             yield batch.drop_columns([TEXT]).append_column(LOGIT, logits)
 
-    unseen = ranked.where((F.col(SPLIT) != TRAIN) | F.col(SPLIT).isNull()).select(DOC_ID, BEST_RANK, BEST_COSINE)
-    rows = unseen.join(texts, on=DOC_ID, how="inner").select(BEST_RANK, BEST_COSINE, TEXT)
-    schema = f"{BEST_RANK} int, {BEST_COSINE} float, {LOGIT} float"
-    scored = rows.mapInArrow(with_logit, schema).toArrow()  # three numbers a document of the sample
-    rank, cosine, logit = (column.to_numpy() for column in scored.columns)
-    if len(rank) < 2:
-        return {}
-    teacher = np.argsort(np.lexsort((-cosine, rank)))
-    student = np.argsort(np.argsort(-np.nan_to_num(logit, nan=-np.inf), kind="stable"))
-    top = max(1, round(KEEP_RATE * len(rank)))
-    return {
-        "spearman": float(np.corrcoef(teacher, student)[0, 1]),
-        "recall_at_10_percent": float(np.mean(student[teacher < top] < top)),
-    }
+    order = [F.xxhash64(F.lit("evaluation"), DOC_ID), F.col(DOC_ID)]
+    rows = unseen.orderBy(*order).limit(_MOST_EVALUATED).join(texts, on=DOC_ID, how="inner")
+    source = F.coalesce(SOURCE, F.lit("(none)")).alias(SOURCE)
+    label = F.coalesce(LABEL, F.lit(-1)).cast("tinyint").alias(LABEL)
+    size = F.octet_length(TEXT).cast("bigint").alias(N_BYTES)
+    columns: list[str | Column] = [DOC_ID, TEACHER_SCORE, BEST_COSINE, label, size, BEST_BENCHMARK, source, TEXT]
+    schema = (
+        f"{DOC_ID} string, {TEACHER_SCORE} double, {BEST_COSINE} float, {LABEL} tinyint, {N_BYTES} bigint, "
+        f"{BEST_BENCHMARK} string, {SOURCE} string, {LOGIT} float"
+    )
+    found = rows.select(*columns).mapInArrow(with_logit, schema).toArrow().sort_by(DOC_ID)
+    numbers = (found.column(n).to_numpy() for n in (TEACHER_SCORE, BEST_COSINE, LOGIT, LABEL, N_BYTES))
+    return Sampled(*numbers, *(found.column(name).to_pylist() for name in (BEST_BENCHMARK, SOURCE)))

@@ -1,11 +1,8 @@
 """Folded binary fastText models: one float32 a word and a bucket (method 4); one alone, and several side by side."""
 
 import dataclasses
-import hashlib
 import itertools
-import mmap
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -14,12 +11,12 @@ from numpy.typing import NDArray
 from betr_spark.corpus.jit import jit
 from betr_spark.corpus.kernel import first_eight
 from betr_spark.errors import ArtifactError
+from betr_spark.scorer.log_ratio import LogRatios, LogRatioTable, side_by_side
 
 FNV_START, FNV_PRIME = np.uint32(2166136261), np.uint32(16777619)
 END_OF_LINE = "</s>"
 LONGEST = 255  # bytes of a word, as the quick comparison of lengths knows them
 MOST_BUCKETS = 1 << 28  # what the kernel's remainder is exact for; they would take 1 GB
-_ALIGNMENT = 64  # a row of eight or sixteen weights lies in one line of the cache
 _SLOTS_PER_WORD = 2
 
 
@@ -137,15 +134,31 @@ class Bank(NamedTuple):
     word_ngrams: int
 
 
-def stack(tables: Sequence[NgramTable]) -> list[Bank]:
+Table = NgramTable | LogRatioTable
+Banks = Sequence[Bank | LogRatios]
+
+
+def table_of(arrays: Mapping[str, Any]) -> Table:
+    """Make a table of either kind from its `arrays`.
+
+    Raises:
+        KeyError: an array is missing.
+    """
+    return LogRatioTable.from_arrays(arrays) if "log_ratios" in arrays else NgramTable.from_arrays(arrays)
+
+
+def stack(tables: Sequence[Table]) -> list[Bank | LogRatios]:
     """Put the tables that share bucket count and n-gram length side by side.
 
     A model's logits do not depend on its neighbours in a bank.
     """
-    alike: dict[tuple[int, int], list[int]] = {}
+    alike: dict[tuple[int, int], list[tuple[int, NgramTable]]] = {}
     for column, table in enumerate(tables):
-        alike.setdefault((len(table.bucket_weights), table.word_ngrams), []).append(column)
-    return [_bank([tables[c] for c in columns], columns) for columns in alike.values()]
+        if isinstance(table, NgramTable):
+            alike.setdefault((len(table.bucket_weights), table.word_ngrams), []).append((column, table))
+    banks = [_bank([table for _, table in same], [column for column, _ in same]) for same in alike.values()]
+    ratios = {column: table for column, table in enumerate(tables) if isinstance(table, LogRatioTable)}
+    return [*banks, *side_by_side(list(ratios.values()), list(ratios))]
 
 
 def _bank(tables: Sequence[NgramTable], columns: Sequence[int]) -> Bank:
@@ -166,48 +179,6 @@ def _bank(tables: Sequence[NgramTable], columns: Sequence[int]) -> Bank:
     buckets = np.stack([table.bucket_weights for table in tables], axis=1)
     vocabulary = Vocabulary(words, offsets, *index)
     return Bank(np.asarray(columns, np.int64), vocabulary, weights, counts, buckets, tables[0].word_ngrams)
-
-
-class BankFile(NamedTuple):
-    """Banks in a file that processes of a machine map into their memory and so share; its name tells its content.
-
-    arrays: of each bank, the type, the shape and the place in the file of `columns`, of the vocabulary's arrays, and of the
-    weights. word_ngrams: of each bank.
-    """
-
-    name: str
-    arrays: list[list[tuple[str, tuple[int, ...], int]]]
-    word_ngrams: list[int]
-
-
-def write_banks(banks: Sequence[Bank], folder: Path) -> BankFile:
-    """Write banks to a file in a folder, unless it is there."""
-    content = bytearray()
-    arrays: list[list[tuple[str, tuple[int, ...], int]]] = []
-    for bank in banks:
-        arrays.append([])
-        for array in (bank.columns, *bank.vocabulary, bank.word_weights, bank.word_counts, bank.bucket_weights):
-            content += bytes(-len(content) % _ALIGNMENT)
-            arrays[-1].append((array.dtype.str, array.shape, len(content)))
-            content += np.ascontiguousarray(array).data.cast("B") if array.size else b""
-    content += bytes(-len(content) % _ALIGNMENT or _ALIGNMENT)
-    file = folder / f"betr-spark-banks-{hashlib.sha256(content).hexdigest()[:32]}"
-    if not file.exists():
-        part = file.with_suffix(".part")
-        part.write_bytes(content)
-        part.rename(file)
-    return BankFile(file.name, arrays, [bank.word_ngrams for bank in banks])
-
-
-def map_banks(places: BankFile, file: Path) -> list[Bank]:
-    """Map the banks of a file that `write_banks` made."""
-    with file.open("rb") as opened:
-        memory = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
-    banks = []
-    for arrays, word_ngrams in zip(places.arrays, places.word_ngrams, strict=True):
-        found = [np.ndarray(shape, kind, memory, place) for kind, shape, place in arrays]
-        banks.append(Bank(found[0], Vocabulary(*found[1:7]), found[7], found[8], found[9], word_ngrams))
-    return banks
 
 
 @jit

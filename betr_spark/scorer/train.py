@@ -14,16 +14,17 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from betr_spark.config import ScorerConfig
+from betr_spark.config_scorers import ClassifierScorer, FastTextTraining
 from betr_spark.corpus.text import prepare
 from betr_spark.errors import ArtifactError, DataError
 from betr_spark.scorer.fold import fold
 from betr_spark.scorer.kernel import score
-from betr_spark.scorer.table import NgramTable, stack
+from betr_spark.scorer.table import Table, stack
 
 POSITIVE, NEGATIVE = "__label__1", "__label__0"
 PAPER: dict[str, int | str] = {"ws": 10, "minCount": 5, "wordNgrams": 2, "bucket": 2_000_000, "loss": "softmax"}
-PAPER_SETTINGS = (0.03, 5)
+DCLM: dict[str, int | str] = {**PAPER, "ws": 5, "minCount": 1}
+PAPER_SETTINGS, DCLM_SETTINGS = (0.03, 5), (0.1, 5)
 LARGE_SAMPLE = 500_000
 SMALL_SAMPLE_GRID = ((0.5, 25), (1.0, 50))
 LEAST_AUC, LEAST_SD = 0.6, 0.01
@@ -34,7 +35,7 @@ _logger = logging.getLogger(__name__)
 class Trained(NamedTuple):
     """A folded model, the settings it was trained with, and its figures on the validation split."""
 
-    table: NgramTable
+    table: Table
     settings: dict[str, float | int | str]
     metrics: dict[str, float]
 
@@ -46,9 +47,10 @@ class Labelled(NamedTuple):
     labels: NDArray[np.int8]
 
 
-def candidates(scorer: ScorerConfig, *, n_documents: int) -> list[tuple[float, int]]:
-    """Pairs (lr, epochs) to try: the configured ones; for `auto` the paper's from 500,000 documents on, else a grid."""
-    grid = [PAPER_SETTINGS] if n_documents >= LARGE_SAMPLE else list(SMALL_SAMPLE_GRID)
+def candidates(scorer: FastTextTraining, *, n_documents: int) -> list[tuple[float, int]]:
+    """Pairs (lr, epochs) to try: the configured ones; for `auto` the published ones from 500,000 documents on, else a grid."""
+    published = DCLM_SETTINGS if isinstance(scorer, ClassifierScorer) else PAPER_SETTINGS
+    grid = [published] if n_documents >= LARGE_SAMPLE else list(SMALL_SAMPLE_GRID)
     pairs = [
         (lr if scorer.lr == "auto" else scorer.lr, epochs if scorer.epochs == "auto" else scorer.epochs)
         for lr, epochs in grid
@@ -56,23 +58,24 @@ def candidates(scorer: ScorerConfig, *, n_documents: int) -> list[tuple[float, i
     return list(dict.fromkeys(pairs))
 
 
-def write_lines(path: Path, rows: Iterable[tuple[str, int]]) -> int:
-    """Write training lines of prepared text, skipping texts without a word; returns their number."""
-    count = 0
+def write_lines(path: Path, rows: Iterable[tuple[str, int]]) -> tuple[int, int]:
+    """Write training lines of prepared text, skipping texts without a word; returns their number, and of positives."""
+    count = positive = 0
     with path.open("w", encoding="utf-8", newline="\n") as file:
         for text, label in rows:
             prepared = prepare(text)
             if prepared.strip(" "):
                 file.write(f"{POSITIVE if label else NEGATIVE} {prepared}\n")
                 count += 1
-    return count
+                positive += bool(label)
+    return count, positive
 
 
-def train(scorer: ScorerConfig, rows: Iterable[tuple[str, int]], validation: Labelled, *, name: str) -> Trained:
+def train(scorer: FastTextTraining, rows: Iterable[tuple[str, int]], validation: Labelled, *, name: str) -> Trained:
     """Train, choosing by validation AUC among the candidates that trained (AUC >= 0.6 and sd of P >= 0.01).
 
     Args:
-        scorer: hyper-parameters.
+        scorer: hyper-parameters; a classifier has DCLM's, others the paper's.
         rows: (text, label) in an order that repeats; they go to a file, so only one is held at a time.
         validation: texts held out.
         name: of the scorer, for messages.
@@ -87,9 +90,9 @@ def train(scorer: ScorerConfig, rows: Iterable[tuple[str, int]], validation: Lab
         )
     with tempfile.TemporaryDirectory(prefix="betr-spark-train-") as folder:
         lines = Path(folder) / "train.txt"
-        n_documents = write_lines(lines, rows)
+        n_documents, n_positive = write_lines(lines, rows)
         tried = [
-            _train_once(scorer, lines, validation, lr=lr, epochs=epochs, n_documents=n_documents)
+            _train_once(scorer, lines, validation, lr=lr, epochs=epochs, n_documents=n_documents, n_positive=n_positive)
             for lr, epochs in candidates(scorer, n_documents=n_documents)
         ]
     for one in tried:
@@ -111,12 +114,17 @@ def train(scorer: ScorerConfig, rows: Iterable[tuple[str, int]], validation: Lab
     return best
 
 
-def score_texts(texts: Sequence[str], table: NgramTable) -> NDArray[np.float32]:
+def score_texts(texts: Sequence[str], table: Table) -> NDArray[np.float32]:
     """Logits of texts, NaN where there is no word; through the kernel that scores the corpus."""
+    words, logits = score(*as_buffers(texts), stack([table]))
+    return np.where(words > 0, logits[:, 0], np.float32(np.nan))
+
+
+def as_buffers(texts: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Give the bytes of texts, one after the other, and their offsets, int64 [n + 1]."""
     encoded = [text.encode("utf-8", "replace") for text in texts]
     offsets = np.concatenate([[0], np.cumsum([len(text) for text in encoded], dtype=np.int64)]).astype(np.int64)
-    data = np.frombuffer(b"".join(encoded), np.uint8)
-    return score(data, offsets, stack([table]))[1][:, 0]
+    return np.frombuffer(b"".join(encoded), np.uint8), offsets
 
 
 def area_under_curve(logits: NDArray[np.float32], labels: NDArray[np.int8]) -> float:
@@ -128,11 +136,20 @@ def area_under_curve(logits: NDArray[np.float32], labels: NDArray[np.int8]) -> f
 
 
 def _train_once(
-    scorer: ScorerConfig, lines: Path, validation: Labelled, *, lr: float, epochs: int, n_documents: int
+    scorer: FastTextTraining,
+    lines: Path,
+    validation: Labelled,
+    *,
+    lr: float,
+    epochs: int,
+    n_documents: int,
+    n_positive: int,
 ) -> Trained:
     import fasttext  # noqa: PLC0415 - the driver alone needs it
 
-    fixed = {**PAPER, "minCount": PAPER["minCount"] if n_documents >= _LEAST_MIN_COUNT_DOCUMENTS else 1}
+    fixed = dict(DCLM if isinstance(scorer, ClassifierScorer) else PAPER)
+    if n_documents < _LEAST_MIN_COUNT_DOCUMENTS:
+        fixed["minCount"] = 1
     model = fasttext.train_supervised(
         input=str(lines),
         lr=lr,
@@ -159,6 +176,7 @@ def _train_once(
         "validation_accuracy": float(accuracy),
         "validation_sd": float(probability.std()),
         "n_training": float(n_documents),
+        "n_positive": float(n_positive),
         "n_validation": float(len(validation.labels)),
     }
     return Trained(table, settings, metrics)

@@ -7,6 +7,7 @@ from pyspark.sql import functions as F
 
 from betr_spark import schemas, tables
 from betr_spark.config import Config, SelectionConfig
+from betr_spark.config_scorers import DsirScorer, RandomScorer
 from betr_spark.corpus.documents import quoted, read_documents
 from betr_spark.corpus.input_schema import input_schema
 from betr_spark.ordering import with_rank
@@ -22,7 +23,7 @@ from betr_spark.schemas import (
     SOURCE,
     TEXT,
 )
-from betr_spark.selection.budget import random_logit, score_of, with_order, within_budget
+from betr_spark.selection.budget import gumbel_noise, random_logit, score_of, with_order, within_budget
 from betr_spark.tables import Clock, StageKey, StageRun
 
 _FILE_BYTES = 256 * 2**20
@@ -51,11 +52,13 @@ def run(spark: SparkSession, config: Config) -> list[StageRun]:
 
 def scored_survivors(features: DataFrame, duplicates: DataFrame, config: Config, scorer: str) -> DataFrame:
     """Documents that were not removed and have text: doc_id, source, n_bytes, n_tokens, logit of `scorer`."""
-    if scorer in config.trained_scorers():
+    settings = config.scorers.get(scorer)
+    if scorer in config.scored():
         logit = F.col(schemas.logit_column(scorer))
+        if isinstance(settings, DsirScorer) and settings.noise:
+            logit = (logit + gumbel_noise(settings.seed)).cast("float")
     else:
-        control = config.scorers.get(scorer)
-        seed = control.seed if control else 0
+        seed = settings.seed if isinstance(settings, RandomScorer) else 0
         logit = F.when(F.col(N_WORDS) > 0, random_logit(seed))
     survivors = features.join(duplicates.select(DOC_ID), on=DOC_ID, how="left_anti")
     return survivors.select(DOC_ID, SOURCE, N_BYTES, N_TOKENS, logit.alias(LOGIT)).where(F.col(LOGIT).isNotNull())

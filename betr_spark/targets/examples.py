@@ -1,17 +1,22 @@
-"""Benchmark examples: rows of JSON Lines or Parquet through a template, an equal number for each benchmark."""
+"""Benchmark examples: rows of JSON Lines, Parquet or a saved dataset through a template, as many for each benchmark."""
 
 import hashlib
 import io
 import json
 import string
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import pyarrow as pa
+import pyarrow.ipc
 import pyarrow.parquet as pq
+from jinja2 import StrictUndefined, TemplateSyntaxError
+from jinja2.sandbox import SandboxedEnvironment
 
-from betr_spark.config import TargetConfig
+from betr_spark.config_scorers import TargetConfig
 from betr_spark.errors import ConfigError, DataError
+
+Content = bytes | list[bytes]  # of a file, or of the Arrow files of a dataset's folder
 
 
 class Example(NamedTuple):
@@ -39,41 +44,107 @@ def template_fields(template: str) -> list[str]:
     return fields
 
 
-def examples_of(benchmark: str, target: TargetConfig, content: bytes) -> list[Example]:
+def examples_of(benchmark: str, target: TargetConfig, content: Content) -> list[Example]:
     """Read all examples of one benchmark.
 
     Args:
         benchmark: its name, for messages.
         target: path, format and template.
-        content: the whole file.
+        content: the whole file, or the Arrow files of a saved dataset.
 
     Raises:
         ConfigError: the template is malformed.
         DataError: the file cannot be parsed, is empty, or a row lacks a field; names file, line and field.
     """
-    try:
-        fields = template_fields(target.template)
-    except ValueError as error:
-        raise ConfigError(f"config.targets.{benchmark}.template: {error}") from None
-    unit = "row" if _format(target) == "parquet" else "line"
+    render, fields = renderer(benchmark, target)
+    unit = "line" if _format(target, content) == "json" else "row"
     examples = []
     for index, row in _rows(target, content, fields):
         where = f"{target.path}: {unit} {index + 1}"
-        values = {}
-        for field in fields:
-            if field not in row:
-                raise DataError(f"{where}: no field '{field}' for targets.{benchmark}.template; found {', '.join(row)}")
-            values[field] = _as_text(row[field], f"{where}: field '{field}'")
-        text = "".join(
-            literal + (values[field] if field is not None else "")
-            for literal, field, _, _ in string.Formatter().parse(target.template)
-        )
+        text = render(row, where)
         if not text.strip():
-            raise DataError(f"{where}: the example is empty after targets.{benchmark}.template")
+            raise DataError(f"{where}: the example is empty after targets.{benchmark}.{_key(target)}")
         examples.append(Example(benchmark, index, text))
     if not examples:
         raise DataError(f"{target.path}: targets.{benchmark} has no examples, the file is empty")
     return examples
+
+
+def renderer(benchmark: str, target: TargetConfig) -> tuple[Callable[[Mapping[str, Any], str], str], list[str] | None]:
+    """Give what makes the text of a row, and the fields that it wants (None: any).
+
+    Raises:
+        ConfigError: the template is malformed.
+    """
+    try:
+        if target.jinja is not None:
+            return _jinja(target.jinja, benchmark), None
+        assert target.template is not None
+        fields = template_fields(target.template)
+    except ValueError as error:
+        raise ConfigError(f"config.targets.{benchmark}.{_key(target)}: {error}") from None
+    parts = [(literal, field) for literal, field, _, _ in string.Formatter().parse(target.template)]
+
+    def render(row: Mapping[str, Any], where: str) -> str:
+        for field in fields:
+            if field not in row:
+                raise DataError(f"{where}: no field '{field}' for targets.{benchmark}.template; found {', '.join(row)}")
+        values = {field: _as_text(row[field], f"{where}: field '{field}'") for field in fields}
+        return "".join(literal + (values[field] if field is not None else "") for literal, field in parts)
+
+    return render, fields
+
+
+def _jinja(template: str, benchmark: str) -> Callable[[Mapping[str, Any], str], str]:
+    environment = SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
+    try:
+        compiled = environment.from_string(template)
+    except TemplateSyntaxError as error:
+        raise ValueError(f"line {error.lineno}: {error.message}") from None
+
+    def render(row: Mapping[str, Any], where: str) -> str:
+        try:
+            return str(compiled.render(row))
+        except Exception as error:  # noqa: BLE001 - whatever an expression of the user's raises
+            raise DataError(f"{where}: targets.{benchmark}.jinja: {' '.join(str(error).split())[:200]}") from None
+
+    return render
+
+
+def _key(target: TargetConfig) -> str:
+    return "template" if target.jinja is None else "jinja"
+
+
+def distinct(examples: Mapping[str, list[Example]]) -> tuple[dict[str, list[Example]], dict[str, int]]:
+    """Leave out examples that say the same as an earlier one, of their benchmark or of another; white space and case aside.
+
+    Returns:
+        What is left, and how many each benchmark lost.
+    """
+    seen: set[str] = set()
+    left: dict[str, list[Example]] = {}
+    for name, found in examples.items():
+        left[name] = []
+        for example in found:
+            if (form := _normal(example.text)) not in seen:
+                seen.add(form)
+                left[name].append(example)
+    return left, {name: len(examples[name]) - len(left[name]) for name in examples}
+
+
+def check_not_in_test(benchmark: str, target: TargetConfig, train: Sequence[Example], test: Sequence[Example]) -> None:
+    """Raise DataError if a target says the same as an item of its own benchmark's test file."""
+    items = {_normal(item.text): item.row for item in test}
+    for example in train:
+        if (row := items.get(_normal(example.text))) is not None:
+            raise DataError(
+                f"{target.path}: example {example.row + 1} of targets.{benchmark} is item {row + 1} of its test file "
+                f"{target.test}; targets are TRAIN examples"
+            )
+
+
+def _normal(text: str) -> str:
+    return " ".join(text.lower().split())
 
 
 def balanced(examples: Mapping[str, list[Example]], caps: Mapping[str, int | None]) -> list[Example]:
@@ -93,20 +164,24 @@ def balanced(examples: Mapping[str, list[Example]], caps: Mapping[str, int | Non
     return chosen
 
 
-def _format(target: TargetConfig) -> str:
+def _format(target: TargetConfig, content: Content) -> str:
+    if isinstance(content, list):
+        return "dataset"
     return target.format or ("parquet" if target.path.endswith(".parquet") else "json")
 
 
-def _rows(target: TargetConfig, content: bytes, fields: Sequence[str]) -> Iterator[tuple[int, Mapping[str, Any]]]:
-    if _format(target) == "parquet":
+def _rows(
+    target: TargetConfig, content: Content, fields: Sequence[str] | None
+) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    if isinstance(content, list) or _format(target, content) != "json":
         try:
-            file = pq.ParquetFile(io.BytesIO(content))
-            found = file.schema_arrow.names
-            rows = file.read(columns=sorted(set(fields) & set(found))).to_pylist()
+            names, table = _table(content, fields)
+            rows = table.to_pylist()
         except (pa.ArrowException, OSError, ValueError, OverflowError) as error:
-            raise DataError(f"{target.path}: not a readable Parquet file ({str(error).splitlines()[0]})") from None
-        if missing := next((field for field in fields if field not in found), None):
-            raise DataError(f"{target.path}: no column '{missing}' for the template; found {', '.join(found)}")
+            kind = "saved dataset" if isinstance(content, list) else "Parquet file"
+            raise DataError(f"{target.path}: not a readable {kind} ({str(error).splitlines()[0]})") from None
+        if missing := next((field for field in fields or () if field not in names), None):
+            raise DataError(f"{target.path}: no column '{missing}' for the template; found {', '.join(names)}")
         yield from enumerate(rows)
         return
     for index, line in enumerate(content.split(b"\n")):
@@ -119,6 +194,20 @@ def _rows(target: TargetConfig, content: bytes, fields: Sequence[str]) -> Iterat
         if not isinstance(row, dict):
             raise DataError(f"{target.path}: line {index + 1}: a JSON object is wanted, found {type(row).__name__}")
         yield index, row
+
+
+def _table(content: Content, fields: Sequence[str] | None) -> tuple[list[str], pa.Table]:
+    """Names of all columns, and those that are wanted."""
+    if isinstance(content, bytes):
+        file = pq.ParquetFile(io.BytesIO(content))
+        names = file.schema_arrow.names
+        return names, file.read(columns=_wanted(names, fields))
+    table = pa.concat_tables([pa.ipc.open_stream(part).read_all() for part in content])
+    return table.column_names, table.select(_wanted(table.column_names, fields))
+
+
+def _wanted(names: Sequence[str], fields: Sequence[str] | None) -> list[str]:
+    return sorted(set(names) if fields is None else set(names) & set(fields))
 
 
 def _as_text(value: Any, where: str) -> str:

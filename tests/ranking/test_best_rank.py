@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from betr_spark.ranking import best_rank
-from betr_spark.ranking.best_rank import best_ranks, depth, merge_top, on_grid, top_cosines
+from betr_spark.ranking.best_rank import TopCosines, best_ranks, depth, merge_top, on_grid
 
 
 def brute_force(examples: np.ndarray, documents: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -15,6 +15,13 @@ def brute_force(examples: np.ndarray, documents: np.ndarray) -> tuple[np.ndarray
     for index, row in enumerate(cosines):
         ranks[index] = 1 + np.searchsorted(np.sort(-row), -row, side="left")
     return ranks, cosines
+
+
+def top_cosines(examples: np.ndarray, documents: np.ndarray, *, depth: int) -> np.ndarray:
+    """The lists of one block."""
+    highest = TopCosines(examples, depth=depth)
+    highest.add(documents)
+    return highest.lists()
 
 
 @pytest.fixture(scope="module")
@@ -38,7 +45,7 @@ def test_best_ranks_equal_brute_force(vectors: tuple[np.ndarray, np.ndarray], bl
     blocks = [documents[start : start + block] for start in range(0, 2000, block)]
     top = merge_top([top_cosines(examples, b, depth=2000) for b in blocks], depth=2000)
     found = [best_ranks(examples, b, top=top) for b in blocks]
-    rank, cosine, example = (np.concatenate(column) for column in zip(*found, strict=True))
+    rank, cosine, example, _ = (np.concatenate(column) for column in zip(*found, strict=True))
     best = ranks.min(axis=0)
     np.testing.assert_array_equal(rank, best)
     for document in range(0, 2000, 7):
@@ -61,6 +68,18 @@ def test_beyond_the_depth_the_rank_is_depth_plus_one(vectors: tuple[np.ndarray, 
     np.testing.assert_array_equal(found.cosine[outside], highest[outside])
 
 
+@pytest.mark.parametrize("aggregate", ["best_rank", "mean_log_rank", "mean_reciprocal_rank"])
+def test_scores_are_means_over_all_examples(vectors: tuple[np.ndarray, np.ndarray], aggregate: str) -> None:
+    examples, documents = vectors
+    ranks, _ = brute_force(examples, documents)
+    capped = np.minimum(ranks, 41)
+    means = {"mean_log_rank": -np.log2(capped), "mean_reciprocal_rank": 1 / capped}
+    wanted = means[aggregate].mean(axis=0) if aggregate in means else 1 / capped.min(axis=0)
+    found = best_ranks(examples, documents, top=top_cosines(examples, documents, depth=40), aggregate=aggregate)
+    np.testing.assert_allclose(found.score, wanted, rtol=1e-12)
+    np.testing.assert_array_equal(found.rank, capped.min(axis=0))
+
+
 def test_small_blocks_inside_a_pass_change_nothing(
     vectors: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -71,6 +90,17 @@ def test_small_blocks_inside_a_pass_change_nothing(
     np.testing.assert_array_equal(top_cosines(examples, documents, depth=50), whole)
     for a, b in zip(best_ranks(examples, documents, top=whole), one, strict=True):
         np.testing.assert_array_equal(a, b)
+
+
+def test_lists_fill_up_and_are_cut_back_in_any_order() -> None:
+    draw = np.random.default_rng(5)
+    examples, documents = (on_grid(draw.normal(size=(n, 4)).astype(np.float32)) for n in (3, 20_000))
+    wanted = np.sort(examples.astype(np.float64) @ documents.astype(np.float64).T, axis=1)[:, ::-1][:, :10]
+    rising = documents[
+        np.argsort(documents.astype(np.float64) @ examples[0].astype(np.float64))
+    ]  # each is let in, then cut
+    for order in (documents, rising, rising[::-1]):
+        np.testing.assert_array_equal(top_cosines(examples, order, depth=10), wanted)
 
 
 def test_the_grid_is_exact() -> None:

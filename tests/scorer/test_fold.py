@@ -83,7 +83,7 @@ def test_the_other_label_as_positive_turns_the_sign(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"loss": "ova"}, "loss ova; softmax is wanted"), ({"minn": 2, "maxn": 3}, "n-grams up to 3")],
+    [({"loss": "hs"}, "hierarchical softmax; softmax of two"), ({"minn": 2, "maxn": 3}, "n-grams up to 3")],
 )
 def test_a_model_that_does_not_fold_is_refused(tmp_path: Path, options: dict[str, Any], message: str) -> None:
     model = train(tmp_path, made_up(100, 5), **options)
@@ -106,13 +106,32 @@ def test_a_quantised_model_is_refused(tmp_path: Path) -> None:
 
 
 def test_a_model_of_other_labels_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ArtifactError, match="'__label__7' one of them"):
+    with pytest.raises(ArtifactError, match="no label '__label__7'; it has __label__"):
         fold(train(tmp_path, made_up(100, 5)), positive="__label__7")
     path = tmp_path / "three.txt"
     path.write_text("".join(f"__label__{i % 3} w{i} w{i + 1}\n" for i in range(60)), encoding="utf-8")
     three = fasttext.train_supervised(input=str(path), thread=1, verbose=0, epoch=1, wordNgrams=2, **LARGE_ENOUGH)
-    with pytest.raises(ArtifactError, match="two are wanted"):
+    with pytest.raises(ArtifactError, match="softmax of 3 labels .*; two are wanted"):
         fold(three, positive="__label__1")
+
+
+@pytest.mark.parametrize("loss", ["ova", "ns"])
+def test_each_label_of_many_with_a_sigmoid_of_its_own_folds(tmp_path: Path, loss: str) -> None:
+    path, texts = tmp_path / "many.txt", made_up(300, 9)
+    lines = [f"__label__{sum(word.startswith('w1') for word in text.split()) % 4} {prepare(text)}" for text in texts]
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
+    many = fasttext.train_supervised(
+        input=str(path), thread=1, verbose=0, epoch=20, lr=0.5, wordNgrams=2, loss=loss, **LARGE_ENOUGH
+    )
+    for label in many.get_labels():
+        own = np.array([{x: p for p, x in many.f.predict(prepare(t) + "\n", -1, 0.0, "strict")}[label] for t in texts])
+        logits = score_texts(texts, fold(many, positive=label)).astype(np.float64)
+        step = (
+            np.floor((logits + 8) * 32) / 32 - 8
+        )  # fastText looks its sigmoid up in a table of 512 steps from -8 to 8
+        looked_up = np.where(logits < -8, 0.0, np.where(logits > 8, 1.0, 1 / (1 + np.exp(-step))))
+        assert np.mean(np.abs(looked_up - own) <= 1e-4) > 0.99  # else the logit lies at a step's end
+        assert np.abs(1 / (1 + np.exp(-logits)) - own).max() < 1 / 32 / 4 + 1e-4
 
 
 def test_a_document_without_a_word_has_no_logit_and_no_words() -> None:

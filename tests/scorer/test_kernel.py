@@ -18,8 +18,9 @@ from hypothesis import strategies as st
 from betr_spark.corpus.text import prepare
 from betr_spark.errors import ArtifactError
 from betr_spark.scorer import kernel, lookup
+from betr_spark.scorer.bank_file import map_banks, write_banks
 from betr_spark.scorer.kernel import score
-from betr_spark.scorer.table import MOST_BUCKETS, NgramTable, fnv1a, map_banks, stack, write_banks
+from betr_spark.scorer.table import MOST_BUCKETS, NgramTable, fnv1a, stack
 
 WORDS = ["</s>", "a", "b", "é", "漢字", "s>", "label__1", "costarring", "liquid", "a" * 40]
 OTHERS = ["unknown", "__label__1", "</s>", "x</s>", "__label", "😀", "\u200b", "aa", "</s>x"]

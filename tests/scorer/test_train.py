@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from betr_spark.config import ScorerConfig
+from betr_spark.config_scorers import BetrScorer
 from betr_spark.errors import ArtifactError, DataError
 from betr_spark.scorer import artifact, train
 from betr_spark.scorer.table import NgramTable
 from betr_spark.scorer.train import Labelled, Trained, area_under_curve, candidates, write_lines
 
-SMALL = ScorerConfig(dim=16)
+SMALL = BetrScorer(dim=16)
 
 
 def rows(count: int, seed: int, *, signal: bool = True) -> list[tuple[str, int]]:
@@ -33,8 +33,8 @@ def held_out(seed: int, *, signal: bool = True) -> Labelled:
 def test_auto_takes_the_paper_s_values_for_large_samples_and_a_grid_below() -> None:
     assert candidates(SMALL, n_documents=500_000) == [(0.03, 5)]
     assert candidates(SMALL, n_documents=499_999) == [(0.5, 25), (1.0, 50)]
-    assert candidates(ScorerConfig(lr=0.1), n_documents=9) == [(0.1, 25), (0.1, 50)]
-    assert candidates(ScorerConfig(lr=0.1, epochs=3), n_documents=9) == [(0.1, 3)]
+    assert candidates(BetrScorer(lr=0.1), n_documents=9) == [(0.1, 25), (0.1, 50)]
+    assert candidates(BetrScorer(lr=0.1, epochs=3), n_documents=9) == [(0.1, 3)]
 
 
 def test_training_repeats_to_the_last_bit_and_tells_the_classes_apart() -> None:
@@ -46,7 +46,7 @@ def test_training_repeats_to_the_last_bit_and_tells_the_classes_apart() -> None:
 def test_labels_without_a_signal_stop_with_the_figures() -> None:
     noise = [(text, random.Random(text).randrange(2)) for text, _ in rows(60, 3, signal=False)]
     with pytest.raises(ArtifactError, match=r"scorers.s: did not train on 60 documents \(lr 1e-05 x 1 epochs: AUC"):
-        train.train(ScorerConfig(dim=16, lr=1e-5, epochs=1), iter(noise), held_out(4, signal=False), name="s")
+        train.train(BetrScorer(dim=16, lr=1e-5, epochs=1), iter(noise), held_out(4, signal=False), name="s")
 
 
 def test_a_candidate_that_trained_is_taken_though_another_has_the_higher_area(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -74,5 +74,5 @@ def test_area_under_the_curve_counts_ties_half() -> None:
 
 def test_lines_are_one_a_document_and_labels_in_the_text_do_not_count(tmp_path: Path) -> None:
     count = write_lines(tmp_path / "t", [("a\nb __label__0 </s>", 1), (" \u3000\n", 0), ("c", 0)])
-    assert count == 2
+    assert count == (2, 1)
     assert (tmp_path / "t").read_text(encoding="utf-8") == "__label__1 a b label__0 s>\n__label__0 c\n"

@@ -8,9 +8,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from betr_spark.config import TargetConfig
+from betr_spark.config_scorers import TargetConfig
 from betr_spark.errors import ConfigError, DataError
-from betr_spark.targets.examples import Example, balanced, examples_of
+from betr_spark.targets.examples import Example, balanced, check_not_in_test, distinct, examples_of
 
 
 def target(template: str = "{q}: {a}", path: str = "t.jsonl") -> TargetConfig:
@@ -98,3 +98,54 @@ def test_balance_is_equal_and_does_not_depend_on_the_order_of_the_file() -> None
     capped = balanced({"many": many, "few": few}, {"many": 3, "few": None})
     assert Counter(e.benchmark for e in capped) == {"many": 3, "few": 3}
     assert len({(e.benchmark, e.row) for e in chosen}) == 16
+
+
+JINJA = "{{ q }}{% if hint is defined and hint %} ({{ hint }}){% endif %}\n{{ choices.text[choices.label.index(key)] }}"
+
+
+def test_a_jinja_template_has_optional_fields_lists_and_choices() -> None:
+    choices = {"text": ["up", "down"], "label": ["A", "B"]}
+    content = lines({"q": "x", "choices": choices, "key": "B"}, {"q": "y", "hint": "h", "choices": choices, "key": "A"})
+    wanted = TargetConfig(path="t.jsonl", jinja=JINJA)
+    assert [example.text for example in examples_of("b", wanted, content)] == ["x\ndown", "y (h)\nup"]
+    with pytest.raises(DataError, match=r"t.jsonl: line 1: targets.b.jinja: 'key' is undefined"):
+        examples_of("b", wanted, lines({"q": "x", "choices": choices}))
+    with pytest.raises(DataError, match=r"t.jsonl: line 1: targets.b.jinja: .*'C' is not in list"):
+        examples_of("b", wanted, lines({"q": "x", "choices": choices, "key": "C"}))
+    with pytest.raises(ConfigError, match=r"config.targets.b.jinja: line 1: unexpected '}'"):
+        examples_of("b", TargetConfig(path="t", jinja="{{ q }"), content)
+
+
+def test_a_saved_dataset_is_read_from_its_arrow_files() -> None:
+    parts = []
+    for values in (["x", "y"], ["z"]):
+        table, packed = (
+            pa.table({"q": values, "a": [["1", "2"]] * len(values), "more": [{"k": 1}] * len(values)}),
+            io.BytesIO(),
+        )
+        with pa.ipc.new_stream(packed, table.schema) as writer:
+            writer.write_table(table)
+        parts.append(packed.getvalue())
+    assert [(e.row, e.text) for e in examples_of("b", target(), parts)] == [
+        (0, "x: 1\n2"),
+        (1, "y: 1\n2"),
+        (2, "z: 1\n2"),
+    ]
+    with pytest.raises(DataError, match="t.jsonl: not a readable saved dataset"):
+        examples_of("b", target(), [b"no arrow"])
+
+
+def test_repeated_examples_are_left_out_of_the_later_place() -> None:
+    texts = {"a": ["One  two", "three", "one TWO"], "b": ["four", "three "]}
+    found = {name: [Example(name, i, text) for i, text in enumerate(own)] for name, own in texts.items()}
+    left, repeated = distinct(found)
+    assert [(e.benchmark, e.row) for own in left.values() for e in own] == [("a", 0), ("a", 1), ("b", 0)]
+    assert repeated == {"a": 1, "b": 1}
+
+
+def test_an_example_of_the_test_file_is_named() -> None:
+    wanted = TargetConfig(path="train.jsonl", test="test.jsonl", template="{q}")
+    train, test = ([Example("b", i, text) for i, text in enumerate(own)] for own in (["x", "Y  y"], ["z", "y y"]))
+    with pytest.raises(DataError, match=r"train.jsonl: example 2 of targets.b is item 2 of its test file test.jsonl"):
+        check_not_in_test("b", wanted, train, test)
+    check_not_in_test("b", wanted, train[:1], test)

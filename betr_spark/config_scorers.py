@@ -1,0 +1,127 @@
+"""The part of the configuration that says what scorers are made of; config.py has the whole."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+
+Auto = Literal["auto"]
+Seed = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+class Model(BaseModel):
+    """A frozen part of the configuration; unknown keys are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class TargetConfig(Model):
+    """One benchmark's TRAIN examples: JSON Lines, Parquet, or a folder that Hugging Face `datasets` saved.
+
+    `template` names the file's fields; `jinja` in its place is a Jinja template, for optional fields, lists and choices.
+    `examples` caps their number. `test` is the benchmark's test file, which is never used as a target.
+    """
+
+    path: str = Field(min_length=1)
+    template: str | None = Field(default=None, min_length=1)
+    jinja: str | None = Field(default=None, min_length=1)
+    format: Literal["parquet", "json", "dataset"] | None = None
+    examples: int | None = Field(default=None, ge=1)
+    test: str | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _one_template(self) -> Self:
+        if (self.template is None) == (self.jinja is None):
+            raise ValueError(
+                f"exactly one of template, jinja is wanted; found {'none' if self.jinja is None else 'both'}"
+            )
+        return self
+
+
+class FastTextTraining(Model):
+    """How fastText is trained. `auto` chooses lr and epochs by the number of training documents (method 3).
+
+    More than one thread makes training irreproducible.
+    """
+
+    dim: int = Field(default=128, ge=8, le=2**12)  # less trains on uninitialised memory: scorer/train.py
+    lr: Annotated[float, Field(gt=0.0)] | Auto = "auto"
+    epochs: Annotated[int, Field(ge=1, le=10_000)] | Auto = "auto"
+    threads: int = Field(default=1, ge=1, le=2**10)
+    seed: Seed = 0
+
+
+class BetrScorer(FastTextTraining):
+    """FastText trained on the best of the ranked sample against the rest."""
+
+    kind: Literal["betr"] = "betr"
+
+
+class ClassifierScorer(FastTextTraining):
+    """FastText trained on given positives (or else the targets' examples) against the random sample, as DCLM does."""
+
+    kind: Literal["classifier"]
+    positives: TargetConfig | None = None
+    dim: int = Field(default=100, ge=8, le=2**12)
+
+
+class TeacherScorer(FastTextTraining):
+    """FastText trained on the documents of the sample that a table of scores puts first, against the rest: distillation."""
+
+    kind: Literal["teacher"]
+    path: str = Field(min_length=1)
+    format: Literal["parquet", "delta"] = "parquet"
+    id: str = "doc_id"
+    score: str = "score"
+    positive_fraction: float = Field(default=0.10, gt=0.0, lt=1.0)
+
+
+class DsirScorer(Model):
+    """Log-ratio of hashed uni- and bigrams between the examples and the sample: the sum, or the mean a feature.
+
+    With `noise`, selection adds Gumbel noise from a hash of (seed, doc_id): a draw without replacement by weight, as DSIR does.
+    """
+
+    kind: Literal["dsir"]
+    normalize: Literal["sum", "mean"] = "sum"
+    buckets: int = Field(default=10_000, ge=2, lt=2**24)
+    noise: bool = False
+    seed: Seed = 0
+
+
+class FastTextScorer(Model):
+    """A fastText model made elsewhere; the score is the probability of `label`."""
+
+    kind: Literal["fasttext"]
+    path: str = Field(min_length=1)
+    label: str = Field(min_length=1)
+
+
+class ExpressionScorer(Model):
+    """A numeric column of the input, the higher the better."""
+
+    kind: Literal["expression"]
+    column: str = Field(min_length=1)
+
+
+class RandomScorer(Model):
+    """Uniform scores from a hash of (seed, doc_id)."""
+
+    kind: Literal["random"]
+    seed: Seed = 0
+
+
+def _kind(value: Any) -> Any:
+    return value.get("kind", "betr") if isinstance(value, dict) else getattr(value, "kind", "betr")
+
+
+FittedScorer = BetrScorer | ClassifierScorer | TeacherScorer | DsirScorer | FastTextScorer
+ScorerConfig = Annotated[
+    Annotated[BetrScorer, Tag("betr")]
+    | Annotated[ClassifierScorer, Tag("classifier")]
+    | Annotated[TeacherScorer, Tag("teacher")]
+    | Annotated[DsirScorer, Tag("dsir")]
+    | Annotated[FastTextScorer, Tag("fasttext")]
+    | Annotated[ExpressionScorer, Tag("expression")]
+    | Annotated[RandomScorer, Tag("random")],
+    Discriminator(_kind),
+]

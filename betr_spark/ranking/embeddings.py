@@ -1,0 +1,94 @@
+"""Vectors of documents in the table `_embeddings`, by document, encoder and preparation: made once, used again, resumed.
+
+A task embeds one group of documents, and a commit holds a few tasks' groups for each core; so a run that is killed does no
+more than those again.
+"""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterator
+
+import pyarrow as pa
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from betr_spark import schemas, tables
+from betr_spark.config import Config, EncoderConfig
+from betr_spark.corpus.text import PREPARATION
+from betr_spark.ranking.encoder import embed
+from betr_spark.schemas import DOC_ID, EMBEDDING, ENCODER, TEXT
+
+_TEXTS_A_GROUP = 256
+_GROUPS_A_CORE = 4  # in one commit
+_GROUP = "group"
+
+
+def encoder_key(settings: EncoderConfig) -> str:
+    """Name of what documents are embedded by: the encoder's settings and the text preparation, 16 hex digits."""
+    own = settings.model_dump(exclude={"example_prompt", "device"})
+    return hashlib.sha256(json.dumps([own, PREPARATION], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def embedded(texts: DataFrame, n_texts: int, settings: EncoderConfig, *, prompt: str) -> DataFrame:
+    """Embed texts: doc_id, embedding. Texts that share a call are decided by their ids, so vectors repeat to the last bit.
+
+    Args:
+        texts: doc_id, text.
+        n_texts: about how many.
+        settings: of the encoder.
+        prompt: is put before each text.
+    """
+    n_groups = max(1, math.ceil(n_texts / _TEXTS_A_GROUP))
+    return _embedded_groups(_grouped(texts, n_groups), n_groups, settings, prompt)
+
+
+def embeddings_of(sampled: DataFrame, n_texts: int, config: Config) -> DataFrame:
+    """Give the vectors of documents, doc_id and embedding; those that `_embeddings` lacks are made and added to it.
+
+    Where an earlier sample gave a document its vector, that is used: it may differ in the last bit from one made with this
+    sample's other documents.
+
+    Args:
+        sampled: doc_id, text.
+        n_texts: how many.
+        config: for the encoder and the output.
+    """
+    spark, path, key = sampled.sparkSession, config.table(schemas.EMBEDDINGS_TABLE), encoder_key(config.encoder)
+    if not tables.exists(spark, path):
+        tables.append(spark.createDataFrame([], schemas.EMBEDDINGS), path, user_metadata="{}")
+    known = tables.read(spark, path).where(F.col(ENCODER) == key).select(DOC_ID)
+    n_groups = max(1, math.ceil(n_texts / _TEXTS_A_GROUP))
+    missing = _grouped(sampled.select(DOC_ID, TEXT), n_groups).join(known, on=DOC_ID, how="left_anti").persist()
+    try:
+        wanted = sorted(row[_GROUP] for row in missing.select(_GROUP).distinct().collect())  # one row in 256 documents
+        at_once = _GROUPS_A_CORE * spark.sparkContext.defaultParallelism
+        for start in range(0, len(wanted), at_once):
+            groups = wanted[start : start + at_once]
+            some = missing.where(F.col(_GROUP).between(groups[0], groups[-1]))
+            vectors = _embedded_groups(some, groups[-1] - groups[0] + 1, config.encoder, config.encoder.document_prompt)
+            rows = vectors.select(DOC_ID, F.lit(key).alias(ENCODER), EMBEDDING)
+            tables.append(rows, path, user_metadata=json.dumps({"encoder": key, "groups": [groups[0], groups[-1]]}))
+    finally:
+        missing.unpersist()
+    return tables.read(spark, path).where(F.col(ENCODER) == key).select(DOC_ID, EMBEDDING)
+
+
+def _grouped(texts: DataFrame, n_groups: int) -> DataFrame:
+    return texts.withColumn(_GROUP, F.pmod(F.xxhash64(DOC_ID, F.lit(_GROUP)), F.lit(n_groups)).cast("int"))
+
+
+def _embedded_groups(grouped: DataFrame, n_groups: int, settings: EncoderConfig, prompt: str) -> DataFrame:
+    """Embed one group a task; the groups are consecutive numbers."""
+
+    def embed_group(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        parts = [batch for batch in batches if batch.num_rows]
+        if not parts:
+            return
+        group = pa.Table.from_batches(parts).sort_by(DOC_ID).combine_chunks()
+        vectors = embed(group.column(TEXT).to_pylist(), settings=settings, prompt=prompt)
+        packed = pa.array([row.tobytes() for row in vectors], pa.binary())
+        yield from group.select([DOC_ID]).append_column(EMBEDDING, packed).to_batches()
+
+    rows = grouped.repartitionById(n_groups, F.col(_GROUP)).select(DOC_ID, TEXT)
+    return rows.mapInArrow(embed_group, f"{DOC_ID} string, {EMBEDDING} binary")

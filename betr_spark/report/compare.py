@@ -1,0 +1,56 @@
+"""Several scorers side by side: how far their orders agree."""
+
+import itertools
+from typing import NamedTuple
+
+import numpy as np
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from betr_spark import schemas, tables
+from betr_spark.config import Config
+from betr_spark.errors import ConfigError
+from betr_spark.schemas import DOC_ID, logit_column
+from betr_spark.scorer.evaluation import places, spearman
+
+_MOST_COMPARED = 200_000  # documents of the corpus
+
+
+class Agreement(NamedTuple):
+    """Two scorers: rank correlation, and the share of one's top documents that are in the other's."""
+
+    one: str
+    other: str
+    spearman: float
+    overlap: float
+
+
+def compare(spark: SparkSession, config: Config, *, percent: float) -> tuple[list[Agreement], int]:
+    """Compare every two scorers of `features` on documents that both score, at most 200,000, chosen by a hash.
+
+    Args:
+        spark: the session.
+        config: names the scorers.
+        percent: how much of the documents is the top, in (0, 100].
+
+    Returns:
+        The pairs in the order of the configuration, and the number of documents looked at.
+
+    Raises:
+        ConfigError: fewer than two scorers.
+    """
+    names = config.scored()
+    if len(names) < 2:
+        raise ConfigError(f"config.scorers: two to compare are wanted, found {', '.join(names) or 'none'}")
+    features = tables.read(spark, config.table(schemas.FEATURES_TABLE))
+    order = [F.xxhash64(F.lit("comparison"), DOC_ID), F.col(DOC_ID)]
+    rows = features.orderBy(*order).limit(_MOST_COMPARED).select(*map(logit_column, names)).toArrow()
+    logits = {name: rows.column(logit_column(name)).to_numpy().astype(np.float64) for name in names}
+    found = []
+    for one, other in itertools.combinations(names, 2):
+        both = ~np.isnan(logits[one]) & ~np.isnan(logits[other])
+        a, b = logits[one][both], logits[other][both]
+        top = round(len(a) * percent / 100)
+        overlap = float(np.mean(places(b)[places(a) < top] < top)) if top else 0.0
+        found.append(Agreement(one, other, spearman(a, b), overlap))
+    return found, rows.num_rows

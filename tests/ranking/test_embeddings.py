@@ -1,0 +1,82 @@
+"""Vectors of the sample: made once, resumed after a crash, used again by another sample; the same for any partitioning."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import settings
+
+from betr_spark import tables
+from betr_spark.config import Config
+from betr_spark.ranking import embeddings
+from betr_spark.ranking.embeddings import embedded, embeddings_of, encoder_key
+from betr_spark.ranking.encoder import embed
+
+
+@pytest.fixture
+def config(tmp_path: Path, encoder: Path, targets: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
+    monkeypatch.setattr(embeddings, "_TEXTS_A_GROUP", 10)
+    monkeypatch.setattr(embeddings, "_GROUPS_A_CORE", 2)
+    return Config.model_validate(settings(tmp_path / "docs", tmp_path / "out", encoder, targets))
+
+
+def sampled(spark: Any, corpus: list[dict[str, Any]], n: int, parts: int = 1) -> Any:
+    return spark.createDataFrame(
+        [(row["id"], row["text"]) for row in corpus[:n]], "doc_id string, text string"
+    ).repartition(parts)
+
+
+def vectors(frame: Any) -> dict[str, bytes]:
+    return {row["doc_id"]: bytes(row["embedding"]) for row in frame.select("doc_id", "embedding").collect()}
+
+
+def test_vectors_are_the_encoder_s_for_any_partitioning(
+    spark: Any, corpus: list[dict[str, Any]], config: Config
+) -> None:
+    found = [vectors(embedded(sampled(spark, corpus, 60, parts), 60, config.encoder, prompt="")) for parts in (1, 5)]
+    assert found[0] == found[1]
+    own = embed([row["text"] for row in corpus[:60]], settings=config.encoder, prompt="")
+    for row, vector in zip(corpus[:60], own, strict=True):
+        np.testing.assert_allclose(np.frombuffer(found[0][row["id"]], np.float32), vector, atol=1e-6)
+
+
+def test_a_killed_run_does_no_more_than_its_last_commit_again(
+    spark: Any, corpus: list[dict[str, Any]], config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    documents, path = sampled(spark, corpus, 200), config.table("_embeddings")
+    append, commits = tables.append, []
+
+    def dies_at_the_third(rows: Any, path: str, **options: Any) -> None:
+        if len(commits) == 3:
+            raise KeyboardInterrupt
+        commits.append(path)
+        append(rows, path, **options)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(tables, "append", dies_at_the_third)
+        with pytest.raises(KeyboardInterrupt):
+            embeddings_of(documents, 200, config)
+    before = vectors(tables.read(spark, path))
+    assert 40 <= len(before) < 160
+    found = vectors(embeddings_of(documents, 200, config))
+    assert set(found) == {row["id"] for row in corpus[:200]}
+    assert tables.read(spark, path).count() == 200  # none twice
+    assert before.items() <= found.items()
+    version = tables.input_version(spark, path)
+    assert vectors(embeddings_of(documents.repartition(3), 200, config)) == found
+    assert tables.input_version(spark, path) == version  # nothing left to do
+
+
+def test_another_encoder_has_vectors_of_its_own_and_a_larger_sample_uses_what_is_there(
+    spark: Any, corpus: list[dict[str, Any]], config: Config
+) -> None:
+    first = vectors(embeddings_of(sampled(spark, corpus, 50), 50, config))
+    larger = vectors(embeddings_of(sampled(spark, corpus, 80), 80, config))
+    assert first.items() <= larger.items()
+    assert len(larger) == 80
+    prompted = config.model_copy(update={"encoder": config.encoder.model_copy(update={"document_prompt": "the tide "})})
+    assert encoder_key(prompted.encoder) != encoder_key(config.encoder)
+    other = vectors(embeddings_of(sampled(spark, corpus, 50), 50, prompted))
+    assert len(other) == 50
+    assert all(other[doc] != first[doc] for doc in other)
