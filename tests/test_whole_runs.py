@@ -22,7 +22,7 @@ from betr_spark.run import plan, run_all
 
 pytestmark = pytest.mark.whole
 TABLES = {
-    "ranked_sample": "doc_id source best_rank best_cosine best_benchmark best_example label split",
+    "ranked_sample": "doc_id source best_rank best_cosine best_benchmark best_example teacher_score label split",
     "features": "doc_id source n_bytes n_words n_tokens content_hash bands signature logit_betr input_file batch",
     "duplicates": "doc_id kept_doc_id kind similarity evidence component_id component_size",
     "quarantine": "reason detail row input_file",
@@ -166,7 +166,7 @@ def kill_when(config: Path, seen: Callable[[], bool]) -> None:
 
 def test_killed_in_each_stage_and_run_again_ends_with_the_same_tables(undisturbed: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    for done in ("_sample", "ranked_sample", "scorers"):  # the kills begin with features
+    for done in ("_sample", "_embeddings", "ranked_sample", "scorers"):  # the kills begin with features
         shutil.copytree(undisturbed / "out" / done, out / done)
     values = yaml.safe_load((undisturbed / "conf.yaml").read_text(encoding="utf-8"))
     values["input"]["max_batch_bytes"] = 60_000

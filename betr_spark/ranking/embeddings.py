@@ -14,7 +14,8 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from betr_spark import schemas, tables
-from betr_spark.config import Config, EncoderConfig
+from betr_spark.config import Config
+from betr_spark.config_scorers import EncoderConfig
 from betr_spark.corpus.text import PREPARATION
 from betr_spark.ranking.encoder import embed
 from betr_spark.schemas import DOC_ID, EMBEDDING, ENCODER, TEXT

@@ -10,7 +10,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from betr_spark import schemas, tables
-from betr_spark.config import Config, EncoderConfig
+from betr_spark.config import Config
+from betr_spark.config_scorers import EncoderConfig
 from betr_spark.corpus.documents import check_unique, read_documents, read_ids
 from betr_spark.corpus.input_schema import input_schema
 from betr_spark.corpus.sampling import sample
