@@ -27,7 +27,8 @@ def problems(config: Config, spark: SparkSession | None = None) -> list[str]:
         except BetrSparkError as error:
             found.extend(str(error).splitlines())
 
-    look(lambda: check_model(config.encoder.model))
+    if config.trained_scorers():
+        look(lambda: check_model(config.encoder.model))
     if spark is None:
         try:
             spark = build_session()

@@ -55,7 +55,9 @@ def _stage(name: str, config: Path, overrides: list[str] | None, **options: bool
     settings = _load(config, overrides)
     from betr_spark.run import STAGES  # noqa: PLC0415
 
-    for done in STAGES[name](_session(settings), settings, **options):
+    spark = _session(settings)
+    logging.getLogger(__name__).info("%s: started", name)
+    for done in STAGES[name](spark, settings, **options):
         typer.echo(_line(done))
         if name == "train":
             typer.echo(_figures(done.metrics))

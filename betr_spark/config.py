@@ -102,21 +102,24 @@ def _default_scorers() -> dict[str, ScorerConfig]:
     return {"betr": BetrScorer()}
 
 
+def _default_selections(data: dict[str, Any]) -> dict[str, SelectionConfig]:
+    best = SelectionConfig(scorer="betr", keep=KeepConfig(token_fraction=0.10))
+    return {"betr-10": best} if "betr" in data.get("scorers", ()) else {}
+
+
 class Config(Model):
-    """A whole run. Only `input.path`, `output` and `targets` are required."""
+    """A whole run. Only `input.path`, `output` and, for scorers that are made here, `targets` are required."""
 
     input: InputConfig
     output: str = Field(min_length=1)
-    targets: dict[SelectionName, TargetConfig] = Field(min_length=1)
+    targets: dict[SelectionName, TargetConfig] = Field(default_factory=dict)
     sample: SampleConfig = SampleConfig()
     encoder: EncoderConfig = EncoderConfig()
     labels: LabelsConfig = LabelsConfig()
     scorers: dict[ScorerName, ScorerConfig] = Field(default_factory=_default_scorers)
     minhash: MinHashConfig = MinHashConfig()
     dedup: DedupConfig = DedupConfig()
-    selections: dict[SelectionName, SelectionConfig] = Field(
-        default_factory=lambda: {"betr-10": SelectionConfig(scorer="betr", keep=KeepConfig(token_fraction=0.10))}
-    )
+    selections: dict[SelectionName, SelectionConfig] = Field(default_factory=_default_selections)
 
     @model_validator(mode="after")
     def _names_agree(self) -> Self:
@@ -125,8 +128,9 @@ class Config(Model):
             raise ValueError(
                 f"scorers.{RANDOM_SCORER}: this name is kept for the control; give the scorer another name"
             )
-        if not self.trained_scorers():
-            raise ValueError("scorers: at least one is wanted that is no column and not random, as of kind 'betr'")
+        if self.trained_scorers() and not self.targets:
+            first = next(iter(self.trained_scorers()))
+            raise ValueError(f"targets: missing; scorers.{first} wants benchmarks ('scorers: {{}}' deduplicates alone)")
         known = [*self.scorers, RANDOM_SCORER]
         for name, selection in self.selections.items():
             if selection.scorer not in known:
@@ -152,8 +156,8 @@ class Config(Model):
         return [*self.trained_scorers(), *self.expressions()]
 
     def survivor(self) -> str:
-        """What decides which duplicate stays: a trained scorer's name (the first one's by default), or `longest`."""
-        return self.dedup.survivor or next(iter(self.trained_scorers()))
+        """What decides which duplicate stays: a scorer's name (the first one's by default), or `longest`."""
+        return self.dedup.survivor or next(iter(self.scored()), LONGEST)
 
     def table(self, name: str) -> str:
         """Path of a table, `selected/NAME` included, below the output."""

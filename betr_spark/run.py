@@ -67,7 +67,8 @@ def plan(spark: SparkSession, config: Config) -> list[Planned]:
 
 
 def _outputs(config: Config) -> Iterator[tuple[str, str, Callable[[SparkSession, Config], StageKey]]]:
-    yield "rank", config.table(schemas.RANKED_SAMPLE_TABLE), ranking.key
+    if config.trained_scorers():
+        yield "rank", config.table(schemas.RANKED_SAMPLE_TABLE), ranking.key
     for name in config.trained_scorers():
         yield f"train/{name}", scorer.folder(config, name), partial(scorer.key, name=name)
     yield "features", config.table(schemas.FEATURES_TABLE), features.key

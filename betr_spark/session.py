@@ -126,7 +126,7 @@ def spark_error_line(error: BaseException) -> str | None:
     if raised := re.search(r"\[USER_RAISED_EXCEPTION\] ([^\n]*?)(?: SQLSTATE|\n|$)", text):
         return raised[1]
     if not re.search(
-        r"FAILED_READ_FILE|CANNOT_READ_FILE_FOOTER|is not a Parquet file|Could not read footer|CANNOT_MERGE|"
+        r"PATH_NOT_FOUND|FAILED_READ_FILE|CANNOT_READ_FILE_FOOTER|is not a Parquet file|Could not read footer|CANNOT_MERGE|"
         r"DELTA_READ_TABLE|FILE_NOT_EXIST|CANNOT_READ_FILE|MALFORMED|not a gzip file|ZipException|ZstdIOException",
         text,
     ):

@@ -43,6 +43,11 @@ def test_all_problems_at_once_each_with_its_key(tmp_path: Path) -> None:
         ("output: out", "config.input: missing"),
         (GOOD + "targts: {}", "did you mean 'targets'"),
         (GOOD + "scorers: {random: {}}", "kept for the control"),
+        (GOOD + "scorers: {a: {kind: betr, dimm: 3}}", "config.scorers.a.dimm: unknown key; did you mean 'dim'?"),
+        (GOOD + "scorers: {a: {kind: hq}}", "config.scorers.a.kind: 'hq' is not one of betr, classifier, teacher"),
+        (GOOD + "scorers: {a: {kind: fasttext, path: m.bin}}", "config.scorers.a.label: missing"),
+        ("input: {path: a}\noutput: o", "targets: missing; scorers.betr wants benchmarks"),
+        ("input: {path: a}\noutput: o\ntargets: {t: {path: a}}", "config.targets.t: exactly one of template, jinja"),
         (GOOD + "selections: {a: {scorer: btr, keep: {documents: 1}}}", "'btr' is not one of betr, random"),
         (GOOD + "selections: {a: {scorer: betr, keep: {documents: 1, tokens: 2}}}", "found tokens, documents"),
         (GOOD + "selections: {../a: {scorer: betr, keep: {documents: 1}}}", "config.selections"),
@@ -99,3 +104,10 @@ def test_the_models_are_frozen(tmp_path: Path) -> None:
     config: Config = load_config(write(tmp_path, GOOD))
     with pytest.raises(ValueError, match="frozen"):
         config.output = "elsewhere"  # type: ignore[misc]
+
+
+def test_without_scorers_no_benchmark_is_wanted_and_the_longest_copy_stays(tmp_path: Path) -> None:
+    config = load_config(write(tmp_path, "input: {path: a}\noutput: o\nscorers: {}\n"))
+    assert (config.survivor(), config.targets, config.selections) == ("longest", {}, {})
+    column = load_config(write(tmp_path, "input: {path: a}\noutput: o\nscorers: {q: {kind: expression, column: c}}\n"))
+    assert (column.survivor(), column.scored()) == ("q", ["q"])

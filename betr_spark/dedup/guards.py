@@ -1,9 +1,10 @@
 """Guards against a source or a component that collapses: nothing is written, and a report says what to look at."""
 
+import json
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from betr_spark.config import Config
@@ -51,7 +52,7 @@ def check(rows: DataFrame, features: DataFrame, config: Config) -> Totals:
         DataError: a guard is exceeded; one line a source or component, each followed by lines of sample pairs.
     """
     settings = config.dedup
-    source = F.coalesce(SOURCE, F.lit("(none)")).alias(SOURCE)
+    source = F.to_json(F.struct(SOURCE)).alias(SOURCE)  # tells null from any name
     kinds = [F.count_if(F.col(KIND) == kind).alias(kind) for kind in (EXACT, NEAR)]
     removed = rows.groupBy(source).agg(*kinds)
     losses = (
@@ -74,7 +75,7 @@ def check(rows: DataFrame, features: DataFrame, config: Config) -> Totals:
     for row in sources:
         if settings.max_source_loss is not None and row["loss"] > settings.max_source_loss:
             lines.append(
-                f"dedup: source '{row[SOURCE]}' would lose {row['goes']} of {row['n']} documents ({row['loss']:.1%}); "
+                f"dedup: {_named(row[SOURCE])} would lose {row['goes']} of {row['n']} documents ({row['loss']:.1%}); "
                 f"dedup.max_source_loss is {settings.max_source_loss:g}"
             )
             lines += _samples(rows.where(source == row[SOURCE]), features, config)
@@ -93,10 +94,16 @@ def check(rows: DataFrame, features: DataFrame, config: Config) -> Totals:
     return Totals(n, exact, near, largest, float(sources[0]["loss"]) if sources else 0.0)
 
 
+def _named(source: str) -> str:
+    name = json.loads(source).get(SOURCE)
+    return "documents without a source" if name is None else f"source '{name}'"
+
+
 def _samples(rows: DataFrame, features: DataFrame, config: Config) -> Iterator[str]:
-    """Show pairs of a removed and its kept document, the least similar first."""
-    order: list[Column] = [F.col(SIMILARITY), F.col(DOC_ID)]
-    pairs = rows.orderBy(*order).limit(_PAIRS_SHOWN).collect()
+    """Show pairs of a removed and its kept document, the least similar one of each kept document, the least similar first."""
+    least = F.min(F.struct(SIMILARITY, DOC_ID, KIND)).alias("least")
+    pairs_of_each = rows.groupBy(KEPT_DOC_ID).agg(least).select(KEPT_DOC_ID, "least.*")
+    pairs = pairs_of_each.orderBy(SIMILARITY, DOC_ID).limit(_PAIRS_SHOWN).collect()
     ids = sorted({row[name] for row in pairs for name in (DOC_ID, KEPT_DOC_ID)})
     wanted = features.where(F.col(DOC_ID).isin(ids)).select(DOC_ID, F.col(DOC_ID).alias(PLACE), INPUT_FILE)
     text = F.substring(TEXT, 1, 4 * _TEXT_SHOWN).alias(TEXT)

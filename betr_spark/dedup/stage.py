@@ -21,7 +21,6 @@ from betr_spark.dedup.exact import MERIT, NEW, PLACE, REMOVED, REPRESENTATIVE, c
 from betr_spark.dedup.survivors import KEPT, duplicates, removed_near, with_sizes
 from betr_spark.dedup.verification import shingles_of, similar_by_shingles, similar_by_signature
 from betr_spark.errors import DataError
-from betr_spark.features.stage import newest_batch
 from betr_spark.schemas import (
     BANDS,
     BATCH,
@@ -78,6 +77,7 @@ def run(spark: SparkSession, config: Config) -> list[StageRun]:
     wanted = key(spark, config)
     path = config.table(schemas.DUPLICATES_TABLE)
     if done := tables.finished(spark, config.output, path, wanted):
+        _clear(spark, config, wanted)
         return [done]
     clock = Clock(wanted)
     features = tables.read(spark, config.table(schemas.FEATURES_TABLE))
@@ -85,7 +85,7 @@ def run(spark: SparkSession, config: Config) -> list[StageRun]:
         raise DataError(
             f"{config.table(schemas.FEATURES_TABLE)}: no column '{lacking[0]}'; `betr-spark features` makes it"
         )
-    checkpoint, batch = newest_batch(spark, config)
+    checkpoint, batch = _newest_batch(spark, config)
     history = _history(spark, config, checkpoint)
     with files.scratch(spark, config.table(_SCRATCH_FOLDER)) as materialise:
         documents = materialise(with_place(_documents(spark, config, features, history, SOURCE)))
@@ -108,10 +108,35 @@ def run(spark: SparkSession, config: Config) -> list[StageRun]:
             rows.drop(SOURCE), path, user_metadata=done.to_json(checkpoint=checkpoint, batch=batch, rule=_rule(config))
         )
     tables.record(spark, config.output, done)
-    for old in files.children(spark, config.table(_COMPONENTS)):
-        if old != wanted.key[:16]:
-            files.delete(spark, config.table(f"{_COMPONENTS}/{old}"))
+    _clear(spark, config, wanted)
     return [done]
+
+
+def _clear(spark: SparkSession, config: Config, done: StageKey) -> None:
+    """Remove what finished runs, and killed ones, left."""
+    files.delete(spark, config.table(_SCRATCH_FOLDER))
+    for old in files.children(spark, config.table(_COMPONENTS)):
+        if old != done.key[:16]:
+            files.delete(spark, config.table(f"{_COMPONENTS}/{old}"))
+
+
+def _newest_batch(spark: SparkSession, config: Config) -> tuple[str, int]:
+    """Checkpoint and number of the newest batch in `features`: rows of an earlier run are those of batches up to its.
+
+    Raises:
+        DataError: the features were made with other `minhash` settings.
+    """
+    path = config.table(schemas.FEATURES_TABLE)
+    newest = tables.newest_commit(spark, path)
+    found = tables.as_object(newest.user_metadata) if newest else {}
+    made, wanted = tables.as_object(found.get("config")).get("minhash"), config.minhash.model_dump(mode="json")
+    if made is not None and made != wanted:
+        name = next(name for name in wanted if made.get(name) != wanted[name])
+        raise DataError(
+            f"{path}: made with minhash.{name} {made.get(name)}, the configuration has {wanted[name]}; "
+            "`betr-spark features` makes it anew"
+        )
+    return str(found.get("checkpoint", "")), int(found.get("batch", -1))
 
 
 def _history(spark: SparkSession, config: Config, checkpoint: str) -> _History | None:
@@ -129,7 +154,7 @@ def _history(spark: SparkSession, config: Config, checkpoint: str) -> _History |
         why = "the components of the last run are gone"
     else:
         return _History(int(about["batch"]), components)
-    _logger.info("dedup: %s, so no document is published yet and all are decided anew", why)
+    _logger.warning("dedup: %s, so no document is published yet and all are decided anew", why)
     return None
 
 

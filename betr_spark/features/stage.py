@@ -7,6 +7,7 @@ a new checkpoint, whose first batch replaces the table.
 
 import logging
 import re
+import uuid
 from collections.abc import Callable
 from typing import Any
 
@@ -203,6 +204,11 @@ def _checkpoint(spark: SparkSession, config: Config, settings_key: str, why: str
         current = files.listing(spark, config.input.path)
     newest = tables.newest_commit(spark, path)
     last: dict[str, Any] = tables.as_object(newest.user_metadata) if newest else {}
+
+    def committed(checkpoint: str) -> bool:
+        found = (tables.as_object(commit.user_metadata) for commit in tables.commits(spark, features))
+        return any(about.get("checkpoint") == checkpoint for about in found)
+
     name = last.get("checkpoint")
     if why is not None:
         pass
@@ -210,14 +216,14 @@ def _checkpoint(spark: SparkSession, config: Config, settings_key: str, why: str
         why = "other settings, input path or scorer"
     elif tables.read(spark, path).join(current, on=names, how="left_anti").take(1):
         why = "an input file was changed or taken away"
-    elif _started(spark, config, name) and not any(
-        tables.as_object(commit.user_metadata).get("checkpoint") == name for commit in tables.commits(spark, features)
-    ):
+    elif _has(spark, config, name, "commits") and not committed(name):
         why = "the features table is not the one of the checkpoint"
+    elif committed(name) and not _has(spark, config, name, "offsets"):
+        why = "the checkpoint is gone"
     elif newest and not tables.exists(spark, config.table(schemas.QUARANTINE_TABLE)):
         why = "the table of quarantined rows is gone"
     if why is not None:
-        name = f"{settings_key[:16]}-{newest.version + 1 if newest else 0}"
+        name = f"{settings_key[:16]}-{uuid.uuid4().hex[:8]}"  # one that no commit of `features` has
         if newest:
             _logger.info("features: %s, the whole input is read again", why)
     metadata = tables.to_json({"settings_key": settings_key, "checkpoint": name})
@@ -225,15 +231,8 @@ def _checkpoint(spark: SparkSession, config: Config, settings_key: str, why: str
     return str(name)
 
 
-def newest_batch(spark: SparkSession, config: Config) -> tuple[str, int]:
-    """Checkpoint and number of the newest batch in `features`: rows of an earlier run are those of batches up to its."""
-    newest = tables.newest_commit(spark, config.table(schemas.FEATURES_TABLE))
-    found = tables.as_object(newest.user_metadata) if newest else {}
-    return str(found.get("checkpoint", "")), int(found.get("batch", -1))
-
-
-def _started(spark: SparkSession, config: Config, checkpoint: str) -> bool:
-    return bool(files.children(spark, config.table(f"{_CHECKPOINTS}/{checkpoint}/commits")))
+def _has(spark: SparkSession, config: Config, checkpoint: str, what: str) -> bool:
+    return bool(files.children(spark, config.table(f"{_CHECKPOINTS}/{checkpoint}/{what}")))
 
 
 def _summary(spark: SparkSession, config: Config, clock: Clock, progress: dict[str, int], rows_new: int) -> StageRun:

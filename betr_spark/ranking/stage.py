@@ -51,7 +51,12 @@ def key(spark: SparkSession, config: Config) -> StageKey:
 
 
 def run(spark: SparkSession, config: Config, *, again: bool = False) -> list[StageRun]:
-    """Rank the sample, unless the same ranking is there; `again` draws and ranks a new sample all the same."""
+    """Rank the sample, unless the same ranking is there; `again` draws and ranks a new sample all the same.
+
+    Without a scorer that is made of it there is nothing to rank.
+    """
+    if not config.trained_scorers():
+        return []
     contents = read_targets(spark, config)
     sample_key, rank_key = keys(config, contents)
     path = config.table(schemas.RANKED_SAMPLE_TABLE)

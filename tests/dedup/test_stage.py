@@ -161,6 +161,19 @@ def test_features_without_the_survivor_s_scores_are_named(spark: Any, whole: Con
         stage.run(spark, Config.model_validate(values))
 
 
+def test_features_of_another_sketch_are_refused_and_leftovers_cleared(spark: Any, whole: Config) -> None:
+    other = whole.model_copy(update={"minhash": whole.minhash.model_copy(update={"ngram": 2})})
+    with pytest.raises(
+        DataError, match=r"features: made with minhash.ngram 5, the configuration has 2; `betr-spark features`"
+    ):
+        stage.run(spark, other)
+    left = [Path(whole.table(name)) for name in ("_scratch/dedup/3", "_components/0123")]
+    for folder in left:
+        folder.mkdir(parents=True)
+    assert stage.run(spark, whole)[0].skipped
+    assert not any(folder.exists() for folder in left)
+
+
 def test_evaluation_counts_what_was_missed_and_what_was_wrong(spark: Any, whole: Config, corpus: list[Row]) -> None:
     found = evaluate(spark, whole, documents=10_000, seed=0)
     texts = list(dict.fromkeys(row["text"] for row in corpus if shingle_set(row["text"])))
@@ -220,7 +233,7 @@ def test_three_batches_end_as_the_rule_says(spark: Any, incremental: Any, corpus
 
 def test_replace_forgets_what_is_published_and_so_does_another_rule(spark: Any, incremental: Any) -> None:
     config, _ = incremental
-    checkpoint, batch = features.newest_batch(spark, config)
+    checkpoint, batch = stage._newest_batch(spark, config)
 
     def published(checkpoint: str, **changed: Any) -> Any:
         settings = DedupConfig.model_validate({"similarity": SIMILARITY, **changed})

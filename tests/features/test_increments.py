@@ -62,6 +62,20 @@ def test_copies_of_a_text_are_one_document_across_increments(spark: Any, tmp_pat
     assert run(spark, config).skipped
 
 
+@pytest.mark.parametrize("lost", ["_checkpoints", "both"])
+def test_no_document_is_lost_with_the_checkpoints(spark: Any, tmp_path: Path, lost: str) -> None:
+    config = configured(spark, tmp_path)
+    path = write_parquet(tmp_path / "docs", [document("one"), document("two")])
+    run(spark, config)
+    for name in ("_checkpoints", "_inputs") if lost == "both" else (lost,):
+        shutil.rmtree(tmp_path / "out" / name)
+    write_parquet(tmp_path / "more", [document("three")])
+    (tmp_path / "more/part-0.parquet").rename(path / "part-8.parquet")
+    done = run(spark, config)
+    assert (done.rows_in, done.rows_out) == (3, 3)
+    assert len(rows(spark, config)) == 3
+
+
 def test_a_duplicate_id_stops_the_increment_and_writes_nothing(spark: Any, tmp_path: Path) -> None:
     config = configured(spark, tmp_path, id="id")
     path = write_parquet(tmp_path / "docs", [document("one", doc_id="a"), document("two", doc_id="b")])
