@@ -11,13 +11,15 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import settings
+from scipy.stats import spearmanr
 
 from betr_spark.config import Config
 from betr_spark.corpus.text import prepare
 from betr_spark.dedup import stage as dedup
-from betr_spark.errors import ArtifactError, DataError, SchemaError
+from betr_spark.errors import ArtifactError, ConfigError, DataError, SchemaError
 from betr_spark.features import stage as features
 from betr_spark.ranking import stage as ranking
+from betr_spark.report.compare import compare
 from betr_spark.scorer import stage as scorers
 from betr_spark.scorer.train import as_buffers, score_texts
 from betr_spark.selection import stage as selection
@@ -169,6 +171,27 @@ def test_selections_take_the_best_and_noise_changes_them(spark: Any, whole: Conf
     noise = [row["logit"] - found[row["doc_id"]]["logit_ratio_mean"] for row in noisy]
     assert len(noisy) == 40
     assert np.std(noise) > 0.3
+
+
+def test_compare_sets_every_two_scorers_side_by_side(spark: Any, whole: Config) -> None:
+    pairs, count = compare(spark, whole, percent=10)
+    found = rows_of(spark, whole, "features")
+    assert count == len(found)
+    assert len(pairs) == 7 * 6 / 2
+    by_name = {(pair.one, pair.other): pair for pair in pairs}
+    for one, other in (("betr", "dclm"), ("ratio", "quality")):
+        both = [row for row in found.values() if None not in (row[f"logit_{one}"], row[f"logit_{other}"])]
+        a, b = ([row[f"logit_{name}"] for row in both] for name in (one, other))
+        assert by_name[one, other].spearman == pytest.approx(spearmanr(a, b).statistic)
+        top = round(len(both) / 10)
+        best = [set(np.argsort(-np.array(values), kind="stable")[:top].tolist()) for values in (a, b)]
+        assert by_name[one, other].overlap == pytest.approx(
+            len(best[0] & best[1]) / top, abs=2 / top
+        )  # ties at the cut
+    with pytest.raises(ConfigError, match="two to compare are wanted, found betr"):
+        compare(
+            spark, Config.model_validate({**whole.model_dump(), "scorers": {"betr": {}}, "selections": {}}), percent=10
+        )
 
 
 def test_scorers_that_cannot_be_made_are_named(spark: Any, whole: Config, tmp_path: Path) -> None:
