@@ -123,7 +123,7 @@ def main() -> None:
     for n in arguments.documents:
         folder = Path(tempfile.mkdtemp(prefix="betr-spark-scale-"))
         try:
-            found.append(measured(n, folder, arguments.spark))
+            found.append(measured(Path(__file__), n, folder, arguments.spark))
         finally:
             shutil.rmtree(folder, ignore_errors=True)
         row = found[-1]
@@ -138,14 +138,14 @@ def main() -> None:
         print(f"{times:.0f} times the documents: {large['seconds'] / small['seconds']:.2f} times the time")
 
 
-def measured(n: int, folder: Path, spark: str) -> dict[str, Any]:
-    """Run `one` in a process of its own, with an event log."""
+def measured(script: Path, n: int, folder: Path, spark: str) -> dict[str, Any]:
+    """Run a script's `one` in a process of its own, with an event log; adds bytes that tasks sent, in all and by one job."""
     events = folder / "events"
     events.mkdir()
     log = f"--conf spark.eventLog.enabled=true --conf spark.eventLog.dir={events.as_uri()}"
     log += " --conf spark.eventLog.rolling.enabled=false --conf spark.eventLog.compress=false"
     environment = {**os.environ, "PYSPARK_SUBMIT_ARGS": f"{log} {spark} pyspark-shell"}
-    arguments = [sys.executable, __file__, "--one", str(n), str(folder / "out")]
+    arguments = [sys.executable, str(script), "--one", str(n), str(folder / "out")]
     done = subprocess.run(arguments, env=environment, stdout=subprocess.PIPE, text=True, check=True)
     row: dict[str, Any] = json.loads(done.stdout.splitlines()[-1])
     sizes: dict[int, int] = {}

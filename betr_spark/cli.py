@@ -99,22 +99,7 @@ def dedup_eval(
     from betr_spark.dedup.evaluation import evaluate  # noqa: PLC0415
 
     found = evaluate(_session(settings), settings, documents=documents, seed=seed)
-    least = f"{settings.dedup.similarity:g}"
-    typer.echo(
-        f"precision: removed near-duplicates with a true similarity of {least} to the kept one, by recorded similarity"
-    )
-    for share in found.precision:
-        typer.echo(f"  {share}")
-    typer.echo(
-        f"recall: pairs with a true similarity of {least} of {found.n_sampled} of {found.n_documents} distinct documents "
-        "with any other, not both kept, by true similarity"
-    )
-    for share in found.recall:
-        typer.echo(f"  {share}")
-    typer.echo(
-        f"{found.n_components} components looked at: {found.inside.n} of {found.inside.of} pairs inside are similar; "
-        f"of these both are kept in {found.both_kept.n}"
-    )
+    typer.echo("\n".join(found.lines(settings.dedup.similarity)))
 
 
 @app.command()
@@ -136,16 +121,21 @@ def report(config: ConfigOption, overrides: SetOption = None) -> None:
         typer.echo(
             f"\n{name}: {figures.n_documents} documents, {figures.n_tokens} tokens, ranked by {selection.scorer}"
         )
-        typer.echo(f"  {'share of tokens, by source':32} {'corpus':>7} -> selected")
-        for share in figures.shares:
-            change = f"{share.after / share.before:6.2f} x" if share.before else ""
-            typer.echo(f"  {share.source[:32]:32} {share.before:7.2%} -> {share.after:7.2%} {change}")
-        if figures.n_sources > len(figures.shares):
-            typer.echo(f"  ... and {figures.n_sources - len(figures.shares)} more sources")
-        typer.echo("  best documents:")
-        for place, logit, source, doc_id, text in figures.best:
-            typer.echo(f"  {place:3}. logit {logit:.2f} {source} {doc_id}: {text}")
+        typer.echo("\n".join(figures.lines()))
         typer.echo(f"  table: {settings.table(f'selected/{name}')}")
+
+
+@app.command()
+def evaluate(config: ConfigOption, overrides: SetOption = None) -> None:
+    """Train small language models on what each selection's scorer puts first, and read the benchmarks' test items."""
+    settings = _load(config, overrides)
+    from betr_spark.evaluate import stage  # noqa: PLC0415
+    from betr_spark.evaluate.benefit import conclusions, table  # noqa: PLC0415
+
+    done, found = stage.run(_session(settings), settings)
+    typer.echo(_line(done))
+    typer.echo("\n".join([*table(found), "", *conclusions(found)]))
+    typer.echo(f"table: {settings.table('evaluations')}; plot: {settings.table(stage.PLOT)}")
 
 
 @app.command()

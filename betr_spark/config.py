@@ -1,11 +1,13 @@
 """The configuration: YAML into frozen typed models; unknown keys are errors, all problems are reported at once."""
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
 import yaml
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
+from betr_spark.config_evaluate import EvaluateConfig
 from betr_spark.config_scorers import (
     BetrScorer,
     EncoderConfig,
@@ -120,6 +122,7 @@ class Config(Model):
     minhash: MinHashConfig = MinHashConfig()
     dedup: DedupConfig = DedupConfig()
     selections: dict[SelectionName, SelectionConfig] = Field(default_factory=_default_selections)
+    evaluate: EvaluateConfig = EvaluateConfig()
 
     @model_validator(mode="after")
     def _names_agree(self) -> Self:
@@ -131,7 +134,8 @@ class Config(Model):
         if self.trained_scorers() and not self.targets:
             first = next(iter(self.trained_scorers()))
             raise ValueError(f"targets: missing; scorers.{first} wants benchmarks ('scorers: {{}}' deduplicates alone)")
-        known = [*self.scorers, RANDOM_SCORER]
+        self._heads_have_names()
+        known = [*dict.fromkeys([*self.scorers, *self.scored()]), RANDOM_SCORER]
         for name, selection in self.selections.items():
             if selection.scorer not in known:
                 raise ValueError(f"selections.{name}.scorer: '{selection.scorer}' is not one of {', '.join(known)}")
@@ -143,17 +147,41 @@ class Config(Model):
             )
         return self
 
+    def _heads_have_names(self) -> None:
+        taken = {*self.scorers, RANDOM_SCORER, LONGEST}
+        for scorer in self.scorers:
+            heads = self.heads(scorer)
+            if heads and self.labels.granularity == "global":
+                raise ValueError(f"scorers.{scorer}.per_benchmark: labels.granularity 'global' knows no benchmarks")
+            for benchmark, name in heads.items():
+                if name in taken:
+                    raise ValueError(
+                        f"scorers.{scorer}.per_benchmark: its head for {benchmark} and another have the name {name}"
+                    )
+                taken.add(name)
+
     def trained_scorers(self) -> dict[str, FittedScorer]:
         """Scorers that have an artifact, in the order of the file."""
         return {name: scorer for name, scorer in self.scorers.items() if isinstance(scorer, FittedScorer)}
+
+    def heads(self, scorer: str) -> dict[str, str]:
+        """Names of a scorer's heads, by benchmark; none unless it is `per_benchmark`."""
+        settings = self.scorers.get(scorer)
+        if not isinstance(settings, BetrScorer) or not settings.per_benchmark:
+            return {}
+        return {benchmark: f"{scorer}_{re.sub('[^a-z0-9_]', '_', benchmark.lower())}" for benchmark in self.targets}
+
+    def folded(self) -> list[str]:
+        """All that has an artifact: the trained scorers, each before its heads."""
+        return [name for scorer in self.trained_scorers() for name in (scorer, *self.heads(scorer).values())]
 
     def expressions(self) -> dict[str, str]:
         """Columns of the input that are scorers, by the scorer's name."""
         return {name: one.column for name, one in self.scorers.items() if isinstance(one, ExpressionScorer)}
 
     def scored(self) -> list[str]:
-        """Scorers that have a logit column in `features`."""
-        return [*self.trained_scorers(), *self.expressions()]
+        """Scorers, and heads of scorers, that have a logit column in `features`."""
+        return [*self.folded(), *self.expressions()]
 
     def survivor(self) -> str:
         """What decides which duplicate stays: a scorer's name (the first one's by default), or `longest`."""

@@ -48,7 +48,8 @@ class EncoderConfig(Model):
     """A sentence-transformers model by name or path; `minilm` is the one that is installed with the package.
 
     Prompts are put before documents and examples. `device: auto` is a GPU where there is one. `backend` other than torch wants
-    sentence-transformers' extras, and the model in that form.
+    sentence-transformers' extras, and the model in that form. A document longer than `max_tokens` is cut off, as in the paper,
+    or with `long_documents: best_chunk` cut into chunks (`most_chunks` at most), the best of which counts for each example.
     """
 
     model: str = "minilm"
@@ -60,6 +61,8 @@ class EncoderConfig(Model):
     dtype: Literal["float32", "float16", "bfloat16"] = "float32"
     backend: Literal["torch", "onnx", "openvino"] = "torch"
     trust_remote_code: bool = False
+    long_documents: Literal["truncate", "best_chunk"] = "truncate"
+    most_chunks: int = Field(default=16, ge=1, le=2**16)
 
 
 class LabelsConfig(Model):
@@ -89,9 +92,14 @@ class FastTextTraining(Model):
 
 
 class BetrScorer(FastTextTraining):
-    """FastText trained on the best of the ranked sample against the rest."""
+    """FastText trained on the best of the ranked sample against the rest.
+
+    With `per_benchmark` a second model has a head a benchmark, one against all: a logit each in `features`, and in a selection
+    the benchmark whose head has the highest.
+    """
 
     kind: Literal["betr"] = "betr"
+    per_benchmark: bool = False
 
 
 class ClassifierScorer(FastTextTraining):

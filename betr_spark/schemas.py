@@ -14,6 +14,7 @@ BEST_COSINE = "best_cosine"
 BEST_BENCHMARK = "best_benchmark"
 BEST_EXAMPLE = "best_example"
 TEACHER_SCORE = "teacher_score"
+BY_BENCHMARK = "by_benchmark"
 LABEL = "label"
 SPLIT = "split"
 KEPT_DOC_ID = "kept_doc_id"
@@ -42,11 +43,13 @@ FEATURES_TABLE = "features"
 DUPLICATES_TABLE = "duplicates"
 QUARANTINE_TABLE = "quarantine"
 RUNS_TABLE = "runs"
+EVALUATIONS_TABLE = "evaluations"
 
 EMBEDDINGS = f"{DOC_ID} string, {ENCODER} string, {EMBEDDING} binary"
 RANKED_SAMPLE = (
     f"{DOC_ID} string, {SOURCE} string, {BEST_RANK} int, {BEST_COSINE} float, {BEST_BENCHMARK} string, "
-    f"{BEST_EXAMPLE} int, {TEACHER_SCORE} double, {LABEL} int, {SPLIT} string"
+    f"{BEST_EXAMPLE} int, {TEACHER_SCORE} double, {BY_BENCHMARK} map<string,struct<{SCORE}:double,cosine:float>>, "
+    f"{LABEL} int, {SPLIT} string"
 )
 FEATURES = (
     f"{DOC_ID} string, {SOURCE} string, {N_BYTES} int, {N_WORDS} int, {N_TOKENS} int, {CONTENT_HASH} binary, "
@@ -60,11 +63,26 @@ INVALID_UTF8, NOT_UTF8 = "invalid_utf8", "the text is not UTF-8"  # a reason tha
 ROW_BYTES = 10_000  # of a row's JSON
 QUARANTINE = f"{REASON} string, {DETAIL} string, {ROW} string, {INPUT_FILE} string"
 QUARANTINE_COLUMNS = (REASON, DETAIL, ROW, INPUT_FILE)
-SELECTED_COLUMNS = (RANK, DOC_ID, TEXT, SOURCE, SCORE, LOGIT, N_TOKENS)
+SELECTED_COLUMNS = (
+    RANK,
+    DOC_ID,
+    TEXT,
+    SOURCE,
+    SCORE,
+    LOGIT,
+    N_TOKENS,
+    BEST_BENCHMARK,
+)  # the last with per_benchmark alone
 RUNS = (
     "run_id string, stage string, started_at timestamp, seconds double, rows_in bigint, rows_out bigint, "
     "dropped map<string,bigint>, metrics map<string,double>, key string, config string, package_version string, "
     "input_versions map<string,string>"
+)
+
+
+EVALUATIONS = (
+    "selection string, control boolean, budget double, n_tokens bigint, items string, kind string, n_items bigint, "
+    "bits_per_byte double, change double, low double, high double, spread double, verdict string"
 )
 
 

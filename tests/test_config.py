@@ -106,6 +106,20 @@ def test_the_models_are_frozen(tmp_path: Path) -> None:
         config.output = "elsewhere"  # type: ignore[misc]
 
 
+def test_heads_are_scorers_of_their_own_names(tmp_path: Path) -> None:
+    targets = "{web-q: {path: a, template: '{q}'}, b: {path: b, template: '{q}'}}"
+    text = f"input: {{path: d}}\noutput: o\ntargets: {targets}\nscorers: {{s: {{per_benchmark: true}}}}\n"
+    config = load_config(write(tmp_path, text + "selections: {w: {scorer: s_web_q, keep: {documents: 3}}}\n"))
+    assert config.heads("s") == {"web-q": "s_web_q", "b": "s_b"}
+    assert config.scored() == ["s", "s_web_q", "s_b"]
+    with pytest.raises(
+        ConfigError, match=r"scorers\.s\.per_benchmark: labels\.granularity 'global' knows no benchmarks"
+    ):
+        load_config(write(tmp_path, text + "labels: {granularity: global}\n"))
+    with pytest.raises(ConfigError, match=r"scorers\.s\.per_benchmark: its head for b and another have the name s_b"):
+        load_config(write(tmp_path, text.replace("scorers: {", "scorers: {s_b: {}, ")))
+
+
 def test_without_scorers_no_benchmark_is_wanted_and_the_longest_copy_stays(tmp_path: Path) -> None:
     config = load_config(write(tmp_path, "input: {path: a}\noutput: o\nscorers: {}\n"))
     assert (config.survivor(), config.targets, config.selections) == ("longest", {}, {})

@@ -81,6 +81,19 @@ class Evaluation(NamedTuple):
     inside: Share
     both_kept: Share
 
+    def lines(self, similarity: float) -> list[str]:
+        """The figures as text."""
+        least = f"a true similarity of {similarity:g}"
+        of = f"{self.n_sampled} of {self.n_documents} distinct documents"
+        inside = f"{self.inside.n} of {self.inside.of} pairs inside are similar"
+        return [
+            f"precision: removed near-duplicates with {least} to the kept one, by recorded similarity",
+            *(f"  {share}" for share in self.precision),
+            f"recall: pairs with {least} of {of} with any other, not both kept, by true similarity",
+            *(f"  {share}" for share in self.recall),
+            f"{self.n_components} components looked at: {inside}; of these both are kept in {self.both_kept.n}",
+        ]
+
 
 def evaluate(spark: SparkSession, config: Config, *, documents: int, seed: int) -> Evaluation:
     """Draw documents, removed documents and components; compute true similarities. Reads the text of the corpus once.

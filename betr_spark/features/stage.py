@@ -43,7 +43,7 @@ def _settings_key(spark: SparkSession, config: Config) -> StageKey:
     """Key of all but the input's version: what a batch's rows depend on besides its documents."""
     mapping = config.input.model_dump(exclude={"columns", "max_batch_bytes"})
     scorers = {name: f"column {column}" for name, column in config.expressions().items()}
-    for name in config.trained_scorers():
+    for name in config.folded():
         about = artifact.describe(spark, config.table(f"scorers/{name}"))
         scorers[name] = about["sha256"] if about else "none"
     settings = {"input": mapping, "minhash": config.minhash, "scorers": scorers, "preparation": PREPARATION}
@@ -67,7 +67,7 @@ def run(spark: SparkSession, config: Config) -> list[StageRun]:
         return [found]
     clock = Clock(wanted)
     schema = input_schema(spark, config.input)
-    folded = [artifact.load(spark, config.table(f"scorers/{name}"), name).table for name in config.trained_scorers()]
+    folded = [artifact.load(spark, config.table(f"scorers/{name}"), name).table for name in config.folded()]
     transform = _transform(config, artifact.ship(spark, stack(folded)))
     settings_key = _settings_key(spark, config).key
     checkpoint = _checkpoint(spark, config, settings_key)
@@ -121,7 +121,7 @@ def _follow(
 def _transform(config: Config, banks: Callable[[], Banks]) -> Callable[[DataFrame], DataFrame]:
     sketch = MinHasher(**config.minhash.model_dump())
     schema = f"{schemas.features_schema(config.scored())}, {schemas.QUARANTINE}"
-    run_pass = one_pass(sketch, list(config.trained_scorers()), banks, numbers=list(config.expressions()))
+    run_pass = one_pass(sketch, config.folded(), banks, numbers=list(config.expressions()))
     return lambda documents: documents.mapInArrow(run_pass, schema)
 
 

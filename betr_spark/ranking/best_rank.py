@@ -7,6 +7,7 @@ them) rounds differently with the shape of the block, which moves ranks at ties;
 """
 
 import math
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -23,13 +24,16 @@ _CELLS_AT_ONCE = 2**23
 class BestRanks(NamedTuple):
     """For each document: its best rank (1 = nearest), cosine and index of the example that gave it, and the teacher's score.
 
-    The score, the higher the better, is 1 / rank, or the mean over all examples of log2(1 / r) or of 1 / r.
+    The score, the higher the better, is 1 / rank, or the mean over all examples of log2(1 / r) or of 1 / r. The same for each
+    of G groups of examples: its scores, and the cosines that break their ties, [n, G].
     """
 
     rank: NDArray[np.int32]
     cosine: NDArray[np.float32]
     example: NDArray[np.int32]
     score: NDArray[np.float64]
+    group_scores: NDArray[np.float64]
+    group_cosines: NDArray[np.float32]
 
 
 def on_grid(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
@@ -65,10 +69,10 @@ class TopCosines:
         self._counts = np.zeros(len(examples), np.int64)
         self._least = np.full(len(examples), -np.inf)
 
-    def add(self, documents: NDArray[np.float32]) -> None:
-        """Look at a block of documents, [n, d] on the grid."""
-        for block in _blocks(documents, len(self._examples)):
-            _keep_highest(_cosines(self._examples, block), self._found, self._counts, self._least, self._depth)
+    def add(self, vectors: NDArray[np.float32], first: NDArray[np.int64] | None = None) -> None:
+        """Look at a block of documents: vectors and places as `best_ranks` has them."""
+        for _, cosines in _cosines(self._examples, vectors, first):
+            _keep_highest(cosines, self._found, self._counts, self._least, self._depth)
 
     def lists(self) -> NDArray[np.float64]:
         """The highest cosines so far, [M, min(R, n)] descending."""
@@ -111,10 +115,12 @@ def merge_top(parts: list[NDArray[np.float64]], *, depth: int) -> NDArray[np.flo
 
 def best_ranks(
     examples: NDArray[np.float32],
-    documents: NDArray[np.float32],
+    vectors: NDArray[np.float32],
+    first: NDArray[np.int64] | None = None,
     *,
     top: NDArray[np.float64],
     aggregate: str = "best_rank",
+    groups: Sequence[slice] = (slice(None),),
 ) -> BestRanks:
     """Second pass over one block: rank = 1 + number of the example's top cosines that are higher.
 
@@ -122,23 +128,35 @@ def best_ranks(
 
     Args:
         examples: [M, d] on the grid.
-        documents: [n, d] on the grid.
+        vectors: [v, d] on the grid, of n documents one after the other.
+        first: place of each document's first vector, and v, int64 [n + 1]; each has one vector where this is left out. The
+            cosine of a document is that of its best vector.
         top: [M, R] descending, of the whole sample.
         aggregate: best_rank, mean_log_rank or mean_reciprocal_rank; in a mean, ranks beyond R count as R + 1.
+        groups: examples that belong together, one group after the other, all of them.
     """
-    n, ranks = len(documents), np.arange(1, top.shape[1] + 2, dtype=np.float64)
+    n, ranks = len(vectors) if first is None else len(first) - 1, np.arange(1, top.shape[1] + 2, dtype=np.float64)
     values = {"mean_log_rank": -np.log2(ranks), "mean_reciprocal_rank": 1 / ranks}.get(aggregate, np.empty(0))
-    lowest = np.full(n, top.shape[1] + 1, np.int32)
-    found = BestRanks(lowest, np.empty(n, np.float32), np.zeros(n, np.int32), np.zeros(n))
-    at = 0
-    for block in _blocks(documents, len(examples)):
-        own = slice(at, at + len(block))
-        cosine = np.full(len(block), -np.inf)
-        cosines = _cosines(examples, block)
-        _lowest_rank(cosines, top, found.rank[own], cosine, found.example[own], values, found.score[own])
-        found.cosine[own] = cosine
-        at += len(block)
-    return found._replace(score=found.score / len(examples) if len(values) else 1 / lowest)
+    worst, shape = top.shape[1] + 1, (n, len(groups))
+    best = BestRanks(
+        np.full(n, worst, np.int32), np.empty(n, np.float32), np.zeros(n, np.int32), np.zeros(n), np.zeros(shape),
+        np.empty(shape, np.float32),
+    )  # fmt: skip
+    for own, cosines in _cosines(examples, vectors, first):
+        highest = np.full(cosines.shape[1], -np.inf)
+        for group, members in enumerate(groups):
+            start, count = members.indices(len(examples))[0], len(examples[members])
+            rank, example = np.full(cosines.shape[1], worst, np.int32), np.zeros(cosines.shape[1], np.int32)
+            cosine, total = np.full(cosines.shape[1], -np.inf), np.zeros(cosines.shape[1])
+            _lowest_rank(cosines[members], top[members], rank, cosine, example, values, total)
+            best.group_scores[own, group] = total / count if len(values) else 1 / rank
+            best.group_cosines[own, group] = cosine
+            better = (rank < best.rank[own]) | ((rank == best.rank[own]) & (cosine > highest))
+            best.rank[own][better], best.example[own][better] = rank[better], example[better] + start
+            highest[better] = cosine[better]
+            best.score[own] += total / len(examples)
+        best.cosine[own] = highest
+    return best if len(values) else best._replace(score=1 / best.rank)
 
 
 @jit
@@ -177,10 +195,19 @@ def _lowest_rank(
                 rank[document], cosine[document], example[document] = low + 1, own, index
 
 
-def _cosines(examples: NDArray[np.float32], documents: NDArray[np.float32]) -> NDArray[np.float64]:
-    return examples.astype(np.float64) @ documents.astype(np.float64).T
-
-
-def _blocks(documents: NDArray[np.float32], n_examples: int) -> list[NDArray[np.float32]]:
-    size = max(1, _CELLS_AT_ONCE // n_examples)
-    return [documents[start : start + size] for start in range(0, len(documents), size)]
+def _cosines(
+    examples: NDArray[np.float32], vectors: NDArray[np.float32], first: NDArray[np.int64] | None
+) -> Iterator[tuple[slice, NDArray[np.float64]]]:
+    """Some documents after the others, and their cosines with the examples, [M, documents]."""
+    wide = examples.astype(np.float64)
+    size, start = max(1, _CELLS_AT_ONCE // len(examples)), 0
+    n = len(vectors) if first is None else len(first) - 1
+    while start < n:
+        if first is None or n == len(vectors):
+            end = min(n, start + size)
+            yield slice(start, end), wide @ vectors[start:end].astype(np.float64).T
+        else:
+            end = min(n, max(start + 1, int(np.searchsorted(first, first[start] + size, side="right")) - 1))
+            products = wide @ vectors[first[start] : first[end]].astype(np.float64).T
+            yield slice(start, end), np.maximum.reduceat(products, first[start:end] - first[start], axis=1)
+        start = end

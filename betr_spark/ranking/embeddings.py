@@ -1,5 +1,7 @@
 """Vectors of documents in the table `_embeddings`, by document, encoder and preparation: made once, used again, resumed.
 
+An embedding is the float32 vectors of a document, one after the other: one, or with `long_documents: best_chunk` one a chunk.
+
 A task embeds one group of documents, and a commit holds a few tasks' groups for each core; so a run that is killed does no
 more than those again.
 """
@@ -9,7 +11,9 @@ import json
 import math
 from collections.abc import Iterator
 
+import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -29,6 +33,13 @@ def encoder_key(settings: EncoderConfig) -> str:
     """Name of what documents are embedded by: the encoder's settings and the text preparation, 16 hex digits."""
     own = settings.model_dump(exclude={"example_prompt", "device"})
     return hashlib.sha256(json.dumps([own, PREPARATION], sort_keys=True).encode()).hexdigest()[:16]
+
+
+def vectors_of(embeddings: pa.Array, width: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
+    """Undo the packing: all vectors, [v, width], and the place of each document's first, int64 [n + 1]."""
+    packed = embeddings.to_pylist()
+    first = np.concatenate([[0], np.cumsum([len(own) // (4 * width) for own in packed])]).astype(np.int64)
+    return np.frombuffer(b"".join(packed), np.float32).reshape(-1, width), first
 
 
 def embedded(texts: DataFrame, n_texts: int, settings: EncoderConfig, *, prompt: str) -> DataFrame:
@@ -88,7 +99,7 @@ def _embedded_groups(grouped: DataFrame, n_groups: int, settings: EncoderConfig,
             return
         group = pa.Table.from_batches(parts).sort_by(DOC_ID).combine_chunks()
         vectors = embed(group.column(TEXT).to_pylist(), settings=settings, prompt=prompt)
-        packed = pa.array([row.tobytes() for row in vectors], pa.binary())
+        packed = pa.array([own.tobytes() for own in vectors], pa.binary())
         yield from group.select([DOC_ID]).append_column(EMBEDDING, packed).to_batches()
 
     rows = grouped.repartitionById(n_groups, F.col(_GROUP)).select(DOC_ID, TEXT)

@@ -56,19 +56,43 @@ def check_model(model: str) -> None:
     raise SetupError(f"encoder.model: {model}: no such folder, and not to be had from the Hugging Face hub ({reason})")
 
 
-def embed(texts: list[str], *, settings: EncoderConfig, prompt: str) -> NDArray[np.float32]:
-    """Embed texts, truncated at `max_tokens`, in batches of like length.
+def embed(texts: list[str], *, settings: EncoderConfig, prompt: str) -> list[NDArray[np.float32]]:
+    """Embed texts, cut at `max_tokens` or into chunks of as many, in batches of like length.
 
     Runs on one thread of the CPU, or on the GPU: the last bits of a vector depend on the number of threads and on the texts
     that share a batch, so callers who want the same bits again pass the same list again.
 
     Returns:
-        [len(texts), d] float32, unit rows on the grid of best_rank.
+        For each text [1, d], or [its chunks, d], float32, unit rows on the grid of best_rank.
     """
-    vectors = _load(settings).encode(
-        texts, batch_size=settings.batch_size, prompt=prompt or None, convert_to_numpy=True, show_progress_bar=False
+    encoder = _load(settings)
+    pieces = [[text] for text in texts]
+    if settings.long_documents == "best_chunk":
+        pieces = [_chunks(encoder, text, prompt, settings.most_chunks) for text in texts]
+    vectors = encoder.encode(
+        [piece for own in pieces for piece in own], batch_size=settings.batch_size, prompt=prompt or None,
+        convert_to_numpy=True, show_progress_bar=False,
+    )  # fmt: skip
+    ends = np.cumsum([len(own) for own in pieces])
+    return np.split(on_grid(np.asarray(vectors, dtype=np.float32)), ends[:-1])
+
+
+def _chunks(encoder: "SentenceTransformer", text: str, prompt: str, most: int) -> list[str]:
+    """Cut a text where the encoder would cut it off, and its rest again, at most `most` times."""
+    tokenizer, longest = encoder.tokenizer, encoder.max_seq_length
+    if not getattr(tokenizer, "is_fast", False) or not longest:
+        raise SetupError("encoder.long_documents: best_chunk wants a model with a fast tokenizer and a longest input")
+    room = (
+        longest - tokenizer.num_special_tokens_to_add() - len(tokenizer(prompt, add_special_tokens=False)["input_ids"])
     )
-    return on_grid(np.asarray(vectors, dtype=np.float32))
+    if room < 1:
+        raise SetupError(f"encoder.document_prompt: takes all of {longest} tokens")
+    found = tokenizer(
+        text, add_special_tokens=False, return_offsets_mapping=True, truncation=True, max_length=most * room
+    )["offset_mapping"]
+    starts = [0, *(found[place][0] for place in range(room, len(found), room))]
+    ends = [*starts[1:], found[-1][1] if len(found) == most * room else len(text)]
+    return [text[start:end] for start, end in zip(starts, ends, strict=True)]
 
 
 @lru_cache(maxsize=1)

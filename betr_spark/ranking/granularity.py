@@ -19,6 +19,13 @@ class Rankers(NamedTuple):
     rows: list[int]
     vectors: NDArray[np.float32]
 
+    def groups(self) -> dict[str, slice]:
+        """Where the vectors of each benchmark lie."""
+        found: dict[str, slice] = {}
+        for place, name in enumerate(self.benchmarks):
+            found[name] = slice(found[name].start if name in found else place, place + 1)
+        return found
+
 
 def rankers(
     benchmarks: Sequence[str], rows: Sequence[int], vectors: NDArray[np.float32], *, granularity: str, clusters: int

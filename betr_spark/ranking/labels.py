@@ -2,12 +2,14 @@
 
 import math
 from collections.abc import Sequence
+from functools import reduce
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from betr_spark.schemas import BEST_COSINE, DOC_ID, LABEL, SPLIT, TEACHER_SCORE, TRAIN, VALIDATION
+from betr_spark.schemas import BEST_COSINE, BY_BENCHMARK, DOC_ID, LABEL, SCORE, SPLIT, TEACHER_SCORE, TRAIN, VALIDATION
 
+BENCHMARKS = "benchmarks"
 _VALIDATION_ONE_IN = 5
 _MIXED = "betr label"  # another hash than that of the sample, whose seed is a number
 
@@ -36,6 +38,32 @@ def with_labels(ranked: DataFrame, order: Sequence[Column], *, n_documents: int,
     negatives = others.orderBy(F.xxhash64(F.lit(_MIXED), DOC_ID), DOC_ID).limit(n_negative)
     labels = positives.unionByName(negatives.select(DOC_ID, F.lit(0).alias(LABEL)))
     return with_split(ranked.join(labels, on=DOC_ID, how="left"))
+
+
+def benchmark_labels(
+    ranked: DataFrame, benchmarks: Sequence[str], *, n_documents: int, positive_fraction: float
+) -> DataFrame:
+    """Documents that are positive for some of B benchmarks: doc_id, `benchmarks` (their numbers, ascending).
+
+    For each, the first ceil(f N / B) in the order of its own examples' score.
+
+    Args:
+        ranked: the ranked sample; one row a document.
+        benchmarks: their names.
+        n_documents: number of those rows, N.
+        positive_fraction: f.
+    """
+    count = math.ceil(positive_fraction * n_documents / len(benchmarks))
+    best = []
+    for number, name in enumerate(benchmarks):
+        own = F.col(BY_BENCHMARK)[name]
+        order = [F.desc(own[SCORE]), F.desc(own["cosine"]), F.xxhash64(DOC_ID), F.col(DOC_ID)]
+        best.append(ranked.orderBy(*order).limit(count).select(DOC_ID, F.lit(number).alias("number")))
+    return (
+        reduce(DataFrame.unionByName, best)
+        .groupBy(DOC_ID)
+        .agg(F.sort_array(F.collect_list("number")).alias(BENCHMARKS))
+    )
 
 
 def with_split(labelled: DataFrame) -> DataFrame:

@@ -8,6 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
 
 from betr_spark import schemas, tables
 from betr_spark.config import Config
@@ -17,11 +18,11 @@ from betr_spark.corpus.input_schema import input_schema
 from betr_spark.corpus.sampling import sample
 from betr_spark.errors import DataError
 from betr_spark.ranking import best_rank
-from betr_spark.ranking.embeddings import embedded, embeddings_of
+from betr_spark.ranking.embeddings import embedded, embeddings_of, vectors_of
 from betr_spark.ranking.encoder import check_model
 from betr_spark.ranking.granularity import Rankers, rankers
 from betr_spark.ranking.labels import teacher_order, with_labels
-from betr_spark.schemas import DOC_ID, EMBEDDING, REASON, SOURCE, TEXT
+from betr_spark.schemas import DOC_ID, EMBEDDING, REASON, SCORE, SOURCE, TEXT
 from betr_spark.tables import Clock, StageKey, StageRun
 from betr_spark.targets.examples import Example
 from betr_spark.targets.reading import Benchmark, read_benchmark, targets_of
@@ -96,14 +97,17 @@ def run(spark: SparkSession, config: Config, *, again: bool = False) -> list[Sta
         dropped=drawn.dropped,
         metrics={"n_examples": len(examples), "documents_per_example": ratio, "depth": depth},
     )
-    ranked = ranked.select(*[F.col(name).cast(kind).alias(name) for name, kind in _columns(schemas.RANKED_SAMPLE)])
+    ranked = ranked.select(*[F.col(column.name).cast(column.dataType).alias(column.name) for column in _columns()])
     tables.overwrite(ranked, path, user_metadata=done.to_json())
     tables.record(spark, config.output, done)
     return [done]
 
 
-def _columns(ddl: str) -> list[list[str]]:
-    return [field.strip().split(" ") for field in ddl.split(",")]
+def _columns(count: int | None = None) -> StructType:
+    """Columns of `ranked_sample`, or the first of them."""
+    columns = StructType.fromDDL(schemas.RANKED_SAMPLE)
+    assert isinstance(columns, StructType)
+    return StructType(columns.fields[:count])
 
 
 def _draw_sample(spark: SparkSession, config: Config, key: StageKey) -> StageRun:
@@ -137,25 +141,21 @@ def _draw_sample(spark: SparkSession, config: Config, key: StageKey) -> StageRun
 def _embed_examples(spark: SparkSession, examples: list[Example], encoder: EncoderConfig) -> NDArray[np.float32]:
     rows = [(f"{index:09d}", example.text) for index, example in enumerate(examples)]
     frame = spark.createDataFrame(rows, f"{DOC_ID} string, {TEXT} string")
-    found = embedded(frame, len(rows), encoder, prompt=encoder.example_prompt).collect()  # one row an example
+    whole = encoder.model_copy(update={"long_documents": "truncate"})
+    found = embedded(frame, len(rows), whole, prompt=encoder.example_prompt).collect()  # one row an example
     return np.stack([np.frombuffer(row[EMBEDDING], np.float32) for row in sorted(found)])
-
-
-def _vectors(batch: pa.RecordBatch) -> NDArray[np.float32]:
-    column = batch.column(EMBEDDING).to_pylist()
-    return np.frombuffer(b"".join(column), np.float32).reshape(len(column), -1)
 
 
 def _ranked(sampled: DataFrame, ranking: Rankers, depth: int, aggregate: str) -> DataFrame:
     """Rank the sample in two passes over its vectors; what is held is [M, R] cosines."""
     context = sampled.sparkSession.sparkContext
-    shared = context.broadcast(ranking.vectors)
+    shared, width = context.broadcast(ranking.vectors), ranking.vectors.shape[1]
 
     def first_pass(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         highest = best_rank.TopCosines(shared.value, depth=depth)
         for batch in batches:
             if batch.num_rows:
-                highest.add(_vectors(batch))
+                highest.add(*vectors_of(batch.column(EMBEDDING), width))
         top = highest.lists()
         if top.shape[1]:
             packed = pa.array([row.tobytes() for row in top], pa.binary())
@@ -168,22 +168,33 @@ def _ranked(sampled: DataFrame, ranking: Rankers, depth: int, aggregate: str) ->
         merged = best_rank.merge_top(parts, depth=depth)
         return pa.table({"example": group.column("example").slice(0, 1), "top": [merged.tobytes()]})
 
-    schema = "example int, top binary"
-    lists = sampled.select(EMBEDDING).mapInArrow(first_pass, schema).groupBy("example").applyInArrow(merge, schema)
+    lists_ddl = "example int, top binary"
+    lists = sampled.select(EMBEDDING).mapInArrow(first_pass, lists_ddl)
+    lists = lists.groupBy("example").applyInArrow(merge, lists_ddl)
     rows = sorted(lists.collect())  # one row an example, R cosines each
     shared_top = context.broadcast(np.stack([np.frombuffer(row["top"], np.float64) for row in rows]))
-    benchmarks = pa.array(ranking.benchmarks)
-    places = pa.array(ranking.rows, pa.int32())
+    benchmarks, places, groups = pa.array(ranking.benchmarks), pa.array(ranking.rows, pa.int32()), ranking.groups()
 
     def second_pass(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         for batch in batches:
             if batch.num_rows:
-                found = best_rank.best_ranks(shared.value, _vectors(batch), top=shared_top.value, aggregate=aggregate)
+                vectors = vectors_of(batch.column(EMBEDDING), width)
+                found = best_rank.best_ranks(
+                    shared.value, *vectors, top=shared_top.value, aggregate=aggregate, groups=list(groups.values())
+                )
                 taken = [benchmarks.take(pa.array(found.example)), places.take(pa.array(found.example))]
                 ranks = [pa.array(found.rank), pa.array(found.cosine), *taken, pa.array(found.score)]
-                yield pa.RecordBatch.from_arrays([batch.column(DOC_ID), batch.column(SOURCE), *ranks], names)
+                columns = [batch.column(DOC_ID), batch.column(SOURCE), *ranks, _by_benchmark(list(groups), found)]
+                yield pa.RecordBatch.from_arrays(columns, schema.names)
 
-    wanted = _columns(schemas.RANKED_SAMPLE)[:7]
-    names = [name for name, _ in wanted]
-    ddl = ", ".join(f"{name} {kind}" for name, kind in wanted)
-    return sampled.select(DOC_ID, SOURCE, EMBEDDING).mapInArrow(second_pass, ddl)
+    schema = _columns(8)  # the others are the labels'
+    return sampled.select(DOC_ID, SOURCE, EMBEDDING).mapInArrow(second_pass, schema)
+
+
+def _by_benchmark(names: list[str], found: best_rank.BestRanks) -> pa.Array:
+    """One map a document: score and cosine by benchmark."""
+    n = len(found.rank)
+    cosines = pa.array(found.group_cosines.reshape(-1), pa.float32())
+    values = pa.StructArray.from_arrays([pa.array(found.group_scores.reshape(-1)), cosines], [SCORE, "cosine"])
+    keys = pa.array(names).take(pa.array(np.tile(np.arange(len(names)), n)))
+    return pa.MapArray.from_arrays(pa.array(np.arange(n + 1, dtype=np.int32) * len(names)), keys, values)

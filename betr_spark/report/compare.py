@@ -39,7 +39,7 @@ def compare(spark: SparkSession, config: Config, *, percent: float) -> tuple[lis
     Raises:
         ConfigError: fewer than two scorers.
     """
-    names = config.scored()
+    names = [name for name in config.scorers if name in config.scored()]
     if len(names) < 2:
         raise ConfigError(f"config.scorers: two to compare are wanted, found {', '.join(names) or 'none'}")
     features = tables.read(spark, config.table(schemas.FEATURES_TABLE))

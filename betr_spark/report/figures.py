@@ -35,6 +35,19 @@ class SelectionFigures(NamedTuple):
     n_sources: int
     best: list[tuple[int, float, str, str, str]]
 
+    def lines(self) -> list[str]:
+        """The figures as text."""
+        shown = [f"  {'share of tokens, by source':32} {'corpus':>7} -> selected"]
+        for share in self.shares:
+            change = f"{share.after / share.before:6.2f} x" if share.before else ""
+            shown.append(f"  {share.source[:32]:32} {share.before:7.2%} -> {share.after:7.2%} {change}")
+        if self.n_sources > len(self.shares):
+            shown.append(f"  ... and {self.n_sources - len(self.shares)} more sources")
+        shown.append("  best documents:")
+        for place, logit, source, doc_id, text in self.best:
+            shown.append(f"  {place:3}. logit {logit:.2f} {source} {doc_id}: {text}")
+        return shown
+
 
 def source_shares(before: DataFrame, after: DataFrame, *, most: int = _SOURCES_SHOWN) -> tuple[list[SourceShare], int]:
     """Shares of the sources with the most tokens, by tokens before, and the number of all sources.

@@ -15,9 +15,9 @@ from betr_spark.config import Config
 from betr_spark.config_scorers import ClassifierScorer, DsirScorer, FastTextScorer, FittedScorer, TeacherScorer
 from betr_spark.corpus.documents import quoted
 from betr_spark.errors import DataError, SchemaError
-from betr_spark.ranking.labels import with_labels, with_split
+from betr_spark.ranking.labels import BENCHMARKS, benchmark_labels, with_labels, with_split
 from betr_spark.ranking.stage import read_targets
-from betr_spark.schemas import DOC_ID, LABEL, SCORE, SPLIT, TEXT
+from betr_spark.schemas import DOC_ID, LABEL, SCORE, SPLIT, TEXT, TRAIN
 from betr_spark.scorer.fasttext_file import check_model_file
 from betr_spark.scorer.fold import fold
 from betr_spark.scorer.log_ratio import LogRatioTable, bucket_counts
@@ -63,6 +63,18 @@ def labelled(spark: SparkSession, config: Config, name: str, ranked: DataFrame, 
     else:
         labels = ranked
     return labels.where(F.col(LABEL).isNotNull()).select(DOC_ID, LABEL, SPLIT).join(texts, on=DOC_ID, how="inner")
+
+
+def labelled_by_benchmark(config: Config, ranked: DataFrame, texts: DataFrame) -> DataFrame:
+    """Documents to train and validate a head a benchmark on: doc_id, text, benchmarks (their numbers), split.
+
+    Those of `ranked` that have a label, and those that are among the best of a benchmark.
+    """
+    fraction = config.labels.positive_fraction
+    best = benchmark_labels(ranked, list(config.targets), n_documents=ranked.count(), positive_fraction=fraction)
+    rows = ranked.join(best, on=DOC_ID, how="left").where(F.col(LABEL).isNotNull() | F.col(BENCHMARKS).isNotNull())
+    own = F.coalesce(BENCHMARKS, F.array().cast("array<int>")).alias(BENCHMARKS)
+    return rows.select(DOC_ID, own, F.coalesce(SPLIT, F.lit(TRAIN)).alias(SPLIT)).join(texts, on=DOC_ID, how="inner")
 
 
 def _teacher_scores(spark: SparkSession, scorer: TeacherScorer, name: str) -> DataFrame:

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -10,8 +11,9 @@ from pyspark.sql import functions as F
 
 from betr_spark import schemas, tables
 from betr_spark.config import Config
-from betr_spark.config_scorers import DsirScorer, FastTextScorer, FittedScorer
+from betr_spark.config_scorers import BetrScorer, DsirScorer, FastTextScorer, FittedScorer
 from betr_spark.corpus.text import PREPARATION
+from betr_spark.ranking.labels import BENCHMARKS
 from betr_spark.schemas import (
     BEST_BENCHMARK,
     BEST_COSINE,
@@ -29,7 +31,7 @@ from betr_spark.schemas import (
 from betr_spark.scorer import artifact, material
 from betr_spark.scorer.evaluation import Sampled, agreement, details, warnings
 from betr_spark.scorer.table import NgramTable, Table
-from betr_spark.scorer.train import Labelled, Trained, score_texts, train
+from betr_spark.scorer.train import Labelled, Trained, score_texts, train, train_heads
 from betr_spark.tables import Clock, StageKey, StageRun
 
 _MOST_EVALUATED = 200_000  # documents of the sample
@@ -39,7 +41,7 @@ _logger = logging.getLogger(__name__)
 def key(spark: SparkSession, config: Config, name: str) -> StageKey:
     """Key of one scorer: its settings, the text preparation, the ranked sample, and what else it is made of."""
     scorer = config.trained_scorers()[name]
-    settings = {"scorer": scorer, "preparation": PREPARATION}
+    settings = {"scorer": scorer, "preparation": PREPARATION, "heads": config.heads(name)}
     ranked = tables.input_version(spark, config.table(schemas.RANKED_SAMPLE_TABLE))
     return StageKey.of(f"train/{name}", settings, ranked_sample=ranked, **material.versions(spark, scorer))
 
@@ -61,7 +63,8 @@ def run(spark: SparkSession, config: Config, *, again: bool = False) -> list[Sta
     for name, scorer in config.trained_scorers().items():
         wanted = key(spark, config, name)
         made = None if again else trained(spark, config, name)
-        if made is not None and made.key == wanted.key:
+        heads = [artifact.describe(spark, folder(config, head)) for head in config.heads(name).values()]
+        if made is not None and made.key == wanted.key and all(heads):
             tables.record(spark, config.output, made)
             runs.append(made)
         else:
@@ -91,16 +94,38 @@ def _train(spark: SparkSession, config: Config, name: str, scorer: FittedScorer,
     metrics = {**made.metrics, **agreement(sampled)}
     for warning in warnings(metrics):
         _logger.warning("scorers.%s: %s", name, warning)
+    if config.heads(name):
+        _save_heads(spark, config, name, ranked, texts, made)
     count = int(metrics.get("n_training", 0) + metrics.get("n_validation", 0))
     done = clock.done(rows_in=ranked.count(), rows_out=count, metrics=metrics)
-    about = {
-        "name": name, "kind": scorer.kind, "preparation": PREPARATION, "settings": made.settings, "metrics": metrics,
-        "word_ngrams": made.table.word_ngrams if isinstance(made.table, NgramTable) else 2,
-        "evaluation": details(sampled), "run": done.to_json(),
-    }  # fmt: skip
+    about = {**_about(name, scorer.kind, made, metrics), "evaluation": details(sampled), "run": done.to_json()}
     artifact.save(spark, folder(config, name), made.table, about)
     tables.record(spark, config.output, done)
     return done
+
+
+def _about(name: str, kind: str, made: Trained, metrics: dict[str, float]) -> dict[str, Any]:
+    return {
+        "name": name, "kind": kind, "preparation": PREPARATION, "settings": made.settings, "metrics": metrics,
+        "word_ngrams": made.table.word_ngrams if isinstance(made.table, NgramTable) else 2,
+    }  # fmt: skip
+
+
+def _save_heads(
+    spark: SparkSession, config: Config, name: str, ranked: DataFrame, texts: DataFrame, made: Trained
+) -> None:
+    """Train and save a scorer's heads, before its own artifact, so that the one is never there without the others."""
+    scorer = config.scorers[name]
+    assert isinstance(scorer, BetrScorer)
+    labelled = material.labelled_by_benchmark(config, ranked, texts).orderBy(F.xxhash64(DOC_ID), DOC_ID)
+    validation, training = (labelled.where(F.col(SPLIT) == s).select(TEXT, BENCHMARKS) for s in (VALIDATION, TRAIN))
+    held_out = [(row[TEXT], row[BENCHMARKS]) for row in validation.collect()]  # a fifth of the labels
+    rows = ((row[TEXT], row[BENCHMARKS]) for row in training.toLocalIterator())
+    heads = config.heads(name)
+    found = train_heads(scorer, list(heads), rows, held_out, settings=made.settings)
+    for head, one in zip(heads.values(), found, strict=True):
+        _logger.info("scorers.%s: %s -> %s", head, one.settings["benchmark"], one.metrics)
+        artifact.save(spark, folder(config, head), one.table, _about(head, "head", one, one.metrics))
 
 
 def _sampled(unseen: DataFrame, texts: DataFrame, table: Table) -> Sampled:

@@ -7,9 +7,10 @@ exceed that from dim 8 on, so the configuration refuses less: two trainings on t
 
 import logging
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -58,17 +59,16 @@ def candidates(scorer: FastTextTraining, *, n_documents: int) -> list[tuple[floa
     return list(dict.fromkeys(pairs))
 
 
-def write_lines(path: Path, rows: Iterable[tuple[str, int]]) -> tuple[int, int]:
-    """Write training lines of prepared text, skipping texts without a word; returns their number, and of positives."""
-    count = positive = 0
+def write_lines(path: Path, rows: Iterable[tuple[str, Sequence[str]]]) -> Counter[str]:
+    """Write training lines of (text, labels), the text prepared, skipping texts without a word; returns lines by label."""
+    counts: Counter[str] = Counter()
     with path.open("w", encoding="utf-8", newline="\n") as file:
-        for text, label in rows:
+        for text, labels in rows:
             prepared = prepare(text)
             if prepared.strip(" "):
-                file.write(f"{POSITIVE if label else NEGATIVE} {prepared}\n")
-                count += 1
-                positive += bool(label)
-    return count, positive
+                file.write(f"{' '.join(labels)} {prepared}\n")
+                counts.update(labels)
+    return counts
 
 
 def train(scorer: FastTextTraining, rows: Iterable[tuple[str, int]], validation: Labelled, *, name: str) -> Trained:
@@ -90,7 +90,8 @@ def train(scorer: FastTextTraining, rows: Iterable[tuple[str, int]], validation:
         )
     with tempfile.TemporaryDirectory(prefix="betr-spark-train-") as folder:
         lines = Path(folder) / "train.txt"
-        n_documents, n_positive = write_lines(lines, rows)
+        counts = write_lines(lines, ((text, (POSITIVE if label else NEGATIVE,)) for text, label in rows))
+        n_documents, n_positive = counts.total(), counts[POSITIVE]
         tried = [
             _train_once(scorer, lines, validation, lr=lr, epochs=epochs, n_documents=n_documents, n_positive=n_positive)
             for lr, epochs in candidates(scorer, n_documents=n_documents)
@@ -145,21 +146,7 @@ def _train_once(
     n_documents: int,
     n_positive: int,
 ) -> Trained:
-    import fasttext  # noqa: PLC0415 - the driver alone needs it
-
-    fixed = dict(DCLM if isinstance(scorer, ClassifierScorer) else PAPER)
-    if n_documents < _LEAST_MIN_COUNT_DOCUMENTS:
-        fixed["minCount"] = 1
-    model = fasttext.train_supervised(
-        input=str(lines),
-        lr=lr,
-        epoch=epochs,
-        dim=scorer.dim,
-        thread=scorer.threads,
-        seed=scorer.seed,
-        verbose=0,
-        **fixed,
-    )
+    model, settings = _fit(scorer, lines, lr=lr, epochs=epochs, n_documents=n_documents)
     if set(model.get_labels()) != {POSITIVE, NEGATIVE}:
         raise DataError(
             f"training documents of one class only ({', '.join(model.get_labels())}); raise sample.documents"
@@ -168,9 +155,6 @@ def _train_once(
     logits = np.nan_to_num(score_texts(validation.texts, table), nan=0.0)
     probability = 1 / (1 + np.exp(-logits.astype(np.float64)))
     accuracy = np.mean((logits > 0) == (validation.labels == 1))
-    settings: dict[str, float | int | str] = {
-        **fixed, "lr": lr, "epochs": epochs, "dim": scorer.dim, "threads": scorer.threads, "seed": scorer.seed
-    }  # fmt: skip
     metrics = {
         "validation_auc": area_under_curve(logits, validation.labels),
         "validation_accuracy": float(accuracy),
@@ -180,3 +164,61 @@ def _train_once(
         "n_validation": float(len(validation.labels)),
     }
     return Trained(table, settings, metrics)
+
+
+def _fit(
+    scorer: FastTextTraining, lines: Path, *, n_documents: int, lr: float, epochs: int, **changed: str
+) -> tuple[Any, dict[str, float | int | str]]:
+    import fasttext  # noqa: PLC0415 - the driver alone needs it
+
+    fixed = {**(DCLM if isinstance(scorer, ClassifierScorer) else PAPER), **changed}
+    if n_documents < _LEAST_MIN_COUNT_DOCUMENTS:
+        fixed["minCount"] = 1
+    own = {"lr": lr, "dim": scorer.dim, "seed": scorer.seed}
+    model = fasttext.train_supervised(
+        input=str(lines), epoch=epochs, thread=scorer.threads, verbose=0, **own, **fixed
+    )  # fmt: skip
+    return model, {**fixed, **own, "epochs": epochs, "threads": scorer.threads}
+
+
+def train_heads(
+    scorer: FastTextTraining,
+    benchmarks: Sequence[str],
+    rows: Iterable[tuple[str, Sequence[int]]],
+    validation: Sequence[tuple[str, Sequence[int]]],
+    *,
+    settings: Mapping[str, float | int | str],
+) -> list[Trained]:
+    """Train one model with a head a benchmark, each against all the other documents.
+
+    Args:
+        scorer: hyper-parameters.
+        benchmarks: their names.
+        rows: (text, numbers of the benchmarks that it is positive for, none for a negative one) in an order that repeats.
+        validation: the same, held out.
+        settings: `lr` and `epochs` of the scorer's own model.
+
+    Raises:
+        DataError: a benchmark without a positive document.
+    """
+    with tempfile.TemporaryDirectory(prefix="betr-spark-train-") as folder:
+        lines = Path(folder) / "train.txt"
+        counts = write_lines(lines, ((text, [_head(n) for n in own] or [NEGATIVE]) for text, own in rows))
+        if lacking := [name for number, name in enumerate(benchmarks) if not counts[_head(number)]]:
+            raise DataError(f"per_benchmark: no document to train on for {lacking[0]}; raise sample.documents")
+        chosen = {"lr": float(settings["lr"]), "epochs": int(settings["epochs"])}
+        model, settings = _fit(scorer, lines, n_documents=counts.total(), loss="ova", **chosen)  # type: ignore[arg-type]
+    found = []
+    for number, name in enumerate(benchmarks):
+        table = fold(model, positive=_head(number))
+        logits = np.nan_to_num(score_texts([text for text, _ in validation], table), nan=0.0)
+        labels = np.array([number in own for _, own in validation], np.int8)
+        metrics = {"n_positive": float(counts[_head(number)]), "n_validation": float(len(labels))}
+        if 0 < labels.sum() < len(labels):
+            metrics["validation_auc"] = area_under_curve(logits, labels)
+        found.append(Trained(table, {**settings, "benchmark": name}, metrics))
+    return found
+
+
+def _head(number: int) -> str:
+    return f"__label__benchmark{number}"

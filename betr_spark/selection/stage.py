@@ -12,6 +12,7 @@ from betr_spark.corpus.documents import quoted, read_documents
 from betr_spark.corpus.input_schema import input_schema
 from betr_spark.ordering import with_rank
 from betr_spark.schemas import (
+    BEST_BENCHMARK,
     DOC_ID,
     LOGIT,
     N_BYTES,
@@ -34,6 +35,7 @@ def key(spark: SparkSession, config: Config, name: str) -> StageKey:
     selection = config.selections[name]
     mapping = config.input.model_dump(exclude={"max_batch_bytes"})
     settings = {"selection": selection, "scorer": config.scorers.get(selection.scorer), "input": mapping}
+    settings["heads"] = config.heads(selection.scorer)
     versions = {
         t: tables.input_version(spark, config.table(t)) for t in (schemas.FEATURES_TABLE, schemas.DUPLICATES_TABLE)
     }
@@ -50,18 +52,28 @@ def run(spark: SparkSession, config: Config) -> list[StageRun]:
     return runs
 
 
-def scored_survivors(features: DataFrame, duplicates: DataFrame, config: Config, scorer: str) -> DataFrame:
-    """Documents that were not removed and have text: doc_id, source, n_bytes, n_tokens, logit of `scorer`."""
+def logit_of(config: Config, scorer: str) -> Column:
+    """The logit of a scorer from the columns of `features`, a random one or DSIR's noise included; null without text."""
     settings = config.scorers.get(scorer)
-    if scorer in config.scored():
-        logit = F.col(schemas.logit_column(scorer))
-        if isinstance(settings, DsirScorer) and settings.noise:
-            logit = (logit + gumbel_noise(settings.seed)).cast("float")
-    else:
-        seed = settings.seed if isinstance(settings, RandomScorer) else 0
-        logit = F.when(F.col(N_WORDS) > 0, random_logit(seed))
+    if scorer not in config.scored():
+        return F.when(F.col(N_WORDS) > 0, random_logit(settings.seed if isinstance(settings, RandomScorer) else 0))
+    logit = F.col(schemas.logit_column(scorer))
+    if isinstance(settings, DsirScorer) and settings.noise:
+        return (logit + gumbel_noise(settings.seed)).cast("float")
+    return logit
+
+
+def scored_survivors(features: DataFrame, duplicates: DataFrame, config: Config, scorer: str) -> DataFrame:
+    """Documents that were not removed and have text: doc_id, source, n_bytes, n_tokens, logit of `scorer`.
+
+    With heads also best_benchmark, that of the highest head (the first one of equals).
+    """
     survivors = features.join(duplicates.select(DOC_ID), on=DOC_ID, how="left_anti")
-    return survivors.select(DOC_ID, SOURCE, N_BYTES, N_TOKENS, logit.alias(LOGIT)).where(F.col(LOGIT).isNotNull())
+    heads = {name: F.col(schemas.logit_column(head)) for name, head in config.heads(scorer).items()}
+    highest = F.array_max(F.array(*heads.values()))
+    best = [F.coalesce(*[F.when(head == highest, F.lit(name)) for name, head in heads.items()]).alias(BEST_BENCHMARK)]
+    columns = [logit_of(config, scorer).alias(LOGIT), *(best if heads else [])]
+    return survivors.select(DOC_ID, SOURCE, N_BYTES, N_TOKENS, *columns).where(F.col(LOGIT).isNotNull())
 
 
 def _select(spark: SparkSession, config: Config, name: str, selection: SelectionConfig, wanted: StageKey) -> StageRun:
@@ -111,7 +123,8 @@ def _with_text(spark: SparkSession, config: Config, ranked: DataFrame, n_kept: i
         .where(F.col(REASON).isNull())
         .select(DOC_ID, TEXT, F.col(SOURCE).alias("source_of_copy"), *carried)
     )
-    winners = ranked.select(DOC_ID, RANK, SOURCE, LOGIT, N_TOKENS)
+    best = [BEST_BENCHMARK] if BEST_BENCHMARK in ranked.columns else []
+    winners = ranked.select(DOC_ID, RANK, SOURCE, LOGIT, N_TOKENS, *best)
     if (
         config.input.id is None
     ):  # copies of a text are one document: the columns of one copy of the source that features has
@@ -135,5 +148,6 @@ def _with_text(spark: SparkSession, config: Config, ranked: DataFrame, n_kept: i
         score_of(F.col(LOGIT)).alias(SCORE),
         LOGIT,
         N_TOKENS,
+        *best,
     ]
     return joined.repartitionById(parts, part).sortWithinPartitions(RANK).select(*columns)

@@ -45,7 +45,7 @@ def test_best_ranks_equal_brute_force(vectors: tuple[np.ndarray, np.ndarray], bl
     blocks = [documents[start : start + block] for start in range(0, 2000, block)]
     top = merge_top([top_cosines(examples, b, depth=2000) for b in blocks], depth=2000)
     found = [best_ranks(examples, b, top=top) for b in blocks]
-    rank, cosine, example, _ = (np.concatenate(column) for column in zip(*found, strict=True))
+    rank, cosine, example, *_ = (np.concatenate(column) for column in zip(*found, strict=True))
     best = ranks.min(axis=0)
     np.testing.assert_array_equal(rank, best)
     for document in range(0, 2000, 7):
@@ -78,6 +78,42 @@ def test_scores_are_means_over_all_examples(vectors: tuple[np.ndarray, np.ndarra
     found = best_ranks(examples, documents, top=top_cosines(examples, documents, depth=40), aggregate=aggregate)
     np.testing.assert_allclose(found.score, wanted, rtol=1e-12)
     np.testing.assert_array_equal(found.rank, capped.min(axis=0))
+
+
+@pytest.mark.parametrize("aggregate", ["best_rank", "mean_log_rank"])
+def test_groups_of_examples_are_ranked_as_if_they_were_alone(
+    vectors: tuple[np.ndarray, np.ndarray], aggregate: str
+) -> None:
+    examples, documents = vectors
+    top, groups = top_cosines(examples, documents, depth=60), [slice(0, 7), slice(7, 260), slice(260, 500)]
+    whole = best_ranks(examples, documents, top=top, aggregate=aggregate)
+    found = best_ranks(examples, documents, top=top, aggregate=aggregate, groups=groups)
+    for one, other in zip(whole[:3], found[:3], strict=True):
+        np.testing.assert_array_equal(one, other)
+    np.testing.assert_allclose(found.score, whole.score, rtol=1e-12)
+    for number, group in enumerate(groups):
+        alone = best_ranks(examples[group], documents, top=top[group], aggregate=aggregate)
+        np.testing.assert_array_equal(found.group_scores[:, number], alone.score)
+        np.testing.assert_array_equal(found.group_cosines[:, number], alone.cosine)
+
+
+def test_a_document_of_several_vectors_counts_by_its_best(
+    vectors: tuple[np.ndarray, np.ndarray], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    examples, documents = vectors
+    first = np.concatenate([[0], np.cumsum(np.random.default_rng(1).integers(1, 9, 400))])
+    first = np.append(first[first < len(documents)], len(documents)).astype(np.int64)
+    cosines = examples.astype(np.float64) @ documents.astype(np.float64).T
+    best = np.stack([cosines[:, a:b].max(axis=1) for a, b in zip(first[:-1], first[1:], strict=True)], axis=1)
+    wanted = 1 + (best[:, :, None] < best[:, None, :]).sum(axis=2)
+    for cells in (2**23, 20 * len(examples)):
+        monkeypatch.setattr(best_rank, "_CELLS_AT_ONCE", cells)
+        highest = TopCosines(examples, depth=len(first) - 1)
+        highest.add(documents, first)
+        found = best_ranks(examples, documents, first, top=highest.lists())
+        np.testing.assert_array_equal(found.rank, wanted.min(axis=0))
+        own = best[found.example, np.arange(len(found.rank))]
+        np.testing.assert_array_equal(found.cosine, own.astype(np.float32))
 
 
 def test_small_blocks_inside_a_pass_change_nothing(

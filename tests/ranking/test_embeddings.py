@@ -4,13 +4,16 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pytest
 from conftest import settings
 
 from betr_spark import tables
 from betr_spark.config import Config
+from betr_spark.config_scorers import EncoderConfig
+from betr_spark.errors import SetupError
 from betr_spark.ranking import embeddings
-from betr_spark.ranking.embeddings import embedded, embeddings_of, encoder_key
+from betr_spark.ranking.embeddings import embedded, embeddings_of, encoder_key, vectors_of
 from betr_spark.ranking.encoder import embed
 
 
@@ -38,7 +41,7 @@ def test_vectors_are_the_encoder_s_for_any_partitioning(
     assert found[0] == found[1]
     own = embed([row["text"] for row in corpus[:60]], settings=config.encoder, prompt="")
     for row, vector in zip(corpus[:60], own, strict=True):
-        np.testing.assert_allclose(np.frombuffer(found[0][row["id"]], np.float32), vector, atol=1e-6)
+        np.testing.assert_allclose(np.frombuffer(found[0][row["id"]], np.float32), vector[0], atol=1e-6)
 
 
 def test_a_killed_run_does_no_more_than_its_last_commit_again(
@@ -66,6 +69,24 @@ def test_a_killed_run_does_no_more_than_its_last_commit_again(
     version = tables.input_version(spark, path)
     assert vectors(embeddings_of(documents.repartition(3), 200, config)) == found
     assert tables.input_version(spark, path) == version  # nothing left to do
+
+
+def test_the_best_chunk_of_a_long_document_counts(spark: Any, config: Config) -> None:
+    parts = ["The tide turned and the harbour emptied. " * 4, "Stir the flour into the butter. " * 4]
+    texts = [parts[0], parts[0] + parts[1], parts[0] * 9, ""]
+    settings = EncoderConfig(max_tokens=40, long_documents="best_chunk", most_chunks=3)
+    found = embed(texts, settings=settings, prompt="")
+    assert [len(own) for own in found] == [1, 2, 3, 1]
+    cut = EncoderConfig(max_tokens=40)
+    np.testing.assert_allclose(found[0], embed(texts[:1], settings=cut, prompt="")[0], atol=1e-5)
+    wanted = embed([parts[1]], settings=cut, prompt="")[0]
+    assert (found[1] @ wanted.T).max() > 0.8 > (embed(texts[1:2], settings=cut, prompt="")[0] @ wanted.T)[0, 0]
+    packed = pa.array([own.tobytes() for own in found])
+    vectors, first = vectors_of(packed, wanted.shape[1])
+    np.testing.assert_array_equal(vectors, np.concatenate(found))
+    assert first.tolist() == [0, 1, 3, 6, 7]
+    with pytest.raises(SetupError, match=r"encoder\.long_documents: best_chunk wants a model with a fast tokenizer"):
+        embed(texts, settings=config.encoder.model_copy(update={"long_documents": "best_chunk"}), prompt="")
 
 
 def test_another_encoder_has_vectors_of_its_own_and_a_larger_sample_uses_what_is_there(

@@ -62,7 +62,7 @@ def whole(
     small = {"dim": 16, "lr": 1.0, "epochs": 20}
     values = settings(folder / "docs", folder / "out", encoder, targets)
     values["scorers"] = {
-        "betr": small,
+        "betr": {**small, "per_benchmark": True},
         "dclm": {"kind": "classifier", **small},
         "distilled": {"kind": "teacher", "path": str(folder / "teacher"), "id": "key", "score": "points", **small},
         "ratio": {"kind": "dsir", "buckets": 1000},
@@ -71,7 +71,7 @@ def whole(
         "quality": {"kind": "expression", "column": "quality"},
         "dice": {"kind": "random", "seed": 4},
     }
-    names = ("dclm", "ratio", "ratio_mean", "quality", "dice")
+    names = ("betr", "betr_sailing", "dclm", "ratio", "ratio_mean", "quality", "dice")
     values["selections"] = {name: {"scorer": name, "keep": {"documents": 40}} for name in names}
     config = Config.model_validate(values)
     for stage in (ranking, scorers, features):
@@ -90,7 +90,7 @@ def about(config: Config, name: str) -> dict[str, Any]:
 
 def test_every_scorer_has_a_column_and_columns_are_nulls_without_text_alone(spark: Any, whole: Config) -> None:
     found = rows_of(spark, whole, "features")
-    names = ["betr", "dclm", "distilled", "ratio", "ratio_mean", "hq", "quality"]
+    names = ["betr", "betr_cooking", "betr_sailing", "dclm", "distilled", "ratio", "ratio_mean", "hq", "quality"]
     assert [c for c in next(iter(found.values())).asDict() if c.startswith("logit_")] == [f"logit_{n}" for n in names]
     for name in names[:-1]:
         assert all((row[f"logit_{name}"] is None) == (row["n_words"] == 0) for row in found.values())
@@ -162,7 +162,7 @@ def test_selections_take_the_best_and_noise_changes_them(spark: Any, whole: Conf
     selection.run(spark, whole)
     found = rows_of(spark, whole, "features")
     removed = set(rows_of(spark, whole, "duplicates"))
-    for name in ("dclm", "ratio", "quality"):
+    for name in ("betr", "betr_sailing", "dclm", "ratio", "quality"):
         left = [r for r in found.values() if r["doc_id"] not in removed and r[f"logit_{name}"] is not None]
         wanted = sorted((row[f"logit_{name}"] for row in left), reverse=True)[:40]
         kept = spark.read.format("delta").load(whole.table(f"selected/{name}")).orderBy("rank").collect()
@@ -171,6 +171,44 @@ def test_selections_take_the_best_and_noise_changes_them(spark: Any, whole: Conf
     noise = [row["logit"] - found[row["doc_id"]]["logit_ratio_mean"] for row in noisy]
     assert len(noisy) == 40
     assert np.std(noise) > 0.3
+
+
+def test_a_head_a_benchmark_tells_which_benchmark_a_document_serves(spark: Any, whole: Config) -> None:
+    ranked = rows_of(spark, whole, "ranked_sample")
+    for row in ranked.values():
+        assert set(row["by_benchmark"]) == {"cooking", "sailing"}
+        assert row["by_benchmark"][row["best_benchmark"]]["score"] == row["teacher_score"] == 1 / row["best_rank"]
+    for benchmark, source in (("cooking", "kitchen"), ("sailing", "harbour")):
+        found = about(whole, f"betr_{benchmark}")
+        assert found["settings"]["benchmark"] == benchmark
+        assert found["settings"]["loss"] == "ova"
+        assert found["metrics"]["validation_auc"] > 0.8
+        means = {
+            t: np.mean(
+                [
+                    r[f"logit_betr_{benchmark}"]
+                    for r in rows_of(spark, whole, "features").values()
+                    if r["source"] == t and r["n_words"]
+                ]
+            )
+            for t in ("kitchen", "harbour", "orchard")
+        }
+        assert max(means, key=lambda t: means[t]) == source
+    dedup.run(spark, whole)
+    selection.run(spark, whole)
+    kept = spark.read.format("delta").load(whole.table("selected/betr")).collect()
+    features = rows_of(spark, whole, "features")
+    for row in kept:
+        heads = {name: features[row["doc_id"]][f"logit_betr_{name}"] for name in ("cooking", "sailing")}
+        assert row["best_benchmark"] == max(heads, key=lambda name: heads[name])
+    assert "best_benchmark" not in spark.read.format("delta").load(whole.table("selected/dclm")).columns
+
+
+def test_heads_that_are_gone_are_made_again(spark: Any, whole: Config) -> None:
+    before = about(whole, "betr_cooking")["sha256"]
+    Path(whole.table("scorers/betr_cooking/scorer.json")).unlink()
+    assert not scorers.run(spark, whole)[0].skipped
+    assert about(whole, "betr_cooking")["sha256"] == before
 
 
 def test_compare_sets_every_two_scorers_side_by_side(spark: Any, whole: Config) -> None:

@@ -73,6 +73,9 @@ def test_area_under_the_curve_counts_ties_half() -> None:
 
 
 def test_lines_are_one_a_document_and_labels_in_the_text_do_not_count(tmp_path: Path) -> None:
-    count = write_lines(tmp_path / "t", [("a\nb __label__0 </s>", 1), (" \u3000\n", 0), ("c", 0)])
-    assert count == (2, 1)
-    assert (tmp_path / "t").read_text(encoding="utf-8") == "__label__1 a b label__0 s>\n__label__0 c\n"
+    count = write_lines(
+        tmp_path / "t",
+        [("a\nb __label__0 </s>", ["__label__1"]), (" \u3000\n", ["x"]), ("c", ["__label__0", "__label__b"])],
+    )
+    assert count == {"__label__0": 1, "__label__1": 1, "__label__b": 1}
+    assert (tmp_path / "t").read_text(encoding="utf-8") == "__label__1 a b label__0 s>\n__label__0 __label__b c\n"

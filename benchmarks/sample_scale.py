@@ -1,0 +1,109 @@
+"""Ranking and training on samples of growing size: time, and what comes to the driver.
+
+    python benchmarks/sample_scale.py [--documents 10000 30000 100000] [--spark "--conf key=value"]
+
+Makes documents of made-up words (about 60 each, in a fifth of them words that the examples have) and runs `rank` and `train`
+with the installed MiniLM, a sample of all documents, in a process of its own for each size. Prints the time of each stage,
+what Spark's tasks sent to the driver beside the text of the labels, and the peak memory of the driver's Python, which trains
+fastText (a matrix of 1 GB), as well as without it.
+"""
+
+import argparse
+import json
+import resource
+import shutil
+import tempfile
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from dedup_scale import measured
+
+WORDS_A_TEXT = 60
+TOPIC = 200  # words that the examples are made of, of VOCABULARY
+VOCABULARY = 20_000
+
+
+def made_up(n: int, *, seed: int, topical: float) -> list[str]:
+    """Texts of random words; a share of them of the topic's words for the most part."""
+    draw = np.random.default_rng(seed)
+    words = (draw.zipf(1.3, size=(n, WORDS_A_TEXT)) + TOPIC) % VOCABULARY
+    own = (draw.random(n) < topical)[:, None] & (draw.random(words.shape) < 0.6)
+    words = np.where(own, draw.integers(0, TOPIC, words.shape), words)
+    letters = [chr(ord("a") + i) for i in range(26)]
+    spelt = ["".join(letters[(word // 26**place) % 26] for place in range(4)) for word in range(VOCABULARY)]
+    return [" ".join(spelt[word] for word in row) for row in words.tolist()]
+
+
+def one(n: int, folder: str) -> None:
+    """Rank and train on n documents; prints JSON."""
+    from betr_spark.config import Config  # noqa: PLC0415
+    from betr_spark.ranking import stage as ranking  # noqa: PLC0415
+    from betr_spark.scorer import stage as scorers  # noqa: PLC0415
+    from betr_spark.session import build_session  # noqa: PLC0415
+
+    root = Path(folder)
+    (root / "docs").mkdir(parents=True)
+    for part in range(max(1, n // 10_000)):
+        count = min(n, 10_000)
+        texts = made_up(count, seed=part, topical=0.2)
+        ids = [f"{part}-{i}" for i in range(count)]
+        pq.write_table(pa.table({"id": ids, "text": texts}), root / f"docs/{part}.parquet")
+    lines = [json.dumps({"text": text}) for text in made_up(500, seed=2**31, topical=1.0)]
+    (root / "examples.jsonl").write_text("\n".join(lines), encoding="utf-8")
+    config = Config.model_validate(
+        {
+            "input": {"path": str(root / "docs"), "id": "id"},
+            "output": str(root / "out"),
+            "targets": {"topic": {"path": str(root / "examples.jsonl"), "template": "{text}"}},
+            "sample": {"documents": n},
+            "encoder": {"max_tokens": 32},
+        }
+    )
+    spark = build_session("sample scale")
+    start = time.perf_counter()
+    ranking.run(spark, config)
+    ranked = time.perf_counter()
+    peak_of_rank = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    metrics = scorers.run(spark, config)[0].metrics
+    done = time.perf_counter()
+    labels = n // 5 * WORDS_A_TEXT * 5
+    spark.stop()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    seconds = {"rank": ranked - start, "train": done - ranked}
+    print(json.dumps({"n": n, **seconds, "peak_of_rank": peak_of_rank, "peak": peak, "labels": labels, **metrics}))
+
+
+def main() -> None:
+    """Measure every size and print a table."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--documents", type=int, nargs="+", default=[10_000, 30_000, 100_000])
+    parser.add_argument("--spark", default="")
+    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.one:
+        one(int(arguments.one[0]), arguments.one[1])
+        return
+    print(
+        "| sample | rank s | train s | text of the labels MiB | sent to the driver MiB | Python after rank, after train MiB |",
+        end="",
+    )
+    print(" validation AUC |\n|---|---|---|---|---|---|---|")
+    for n in arguments.documents:
+        folder = Path(tempfile.mkdtemp(prefix="betr-spark-sample-"))
+        try:
+            row = measured(Path(__file__), n, folder, arguments.spark)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
+        mib = [row[name] / 2**20 for name in ("labels", "sent")]
+        print(
+            f"| {n} | {row['rank']:.0f} | {row['train']:.0f} | {mib[0]:.1f} | {mib[1]:.1f} | {row['peak_of_rank']:.0f}, "
+            f"{row['peak']:.0f} | {row['validation_auc']:.3f} |",
+            flush=True,
+        )
+
+
+if __name__ == "__main__":
+    main()
