@@ -1,0 +1,181 @@
+"""`betr-spark evaluate`: models trained on what each scorer puts first, and on random documents; table `evaluations`."""
+
+import io
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from betr_spark import files, schemas, tables
+from betr_spark.config import RANDOM_SCORER, Config
+from betr_spark.config_scorers import RandomScorer, TargetConfig
+from betr_spark.corpus.documents import read_documents
+from betr_spark.corpus.input_schema import input_schema
+from betr_spark.errors import ConfigError, DataError
+from betr_spark.evaluate.benefit import GENERAL, OFF_TARGET, TARGET, Change, Items, changes
+from betr_spark.evaluate.plot import plot
+from betr_spark.evaluate.tokens import encode, train_tokenizer
+from betr_spark.schemas import DOC_ID, N_WORDS, REASON, TEXT
+from betr_spark.selection.stage import logit_of
+from betr_spark.tables import Clock, StageKey, StageRun
+from betr_spark.targets.examples import examples_of
+from betr_spark.targets.reading import examples_and_items, read_benchmark, read_content
+
+PLOT = "evaluation.png"
+_MOST_CHARACTERS = 200_000  # of a document of the pool
+_TOKENIZER_TEXTS = 5_000
+_ORDER, _HASH = "order", "hash"
+_logger = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class _Pool:
+    """Documents in the order of a hash: texts, and the ranking of each scorer over them, the best first."""
+
+    texts: list[str]
+    rankings: dict[str, NDArray[np.int64]]
+
+
+def scorers_of(config: Config) -> list[str]:
+    """Scorers to evaluate: those of the selections, but for random ones, which are the controls."""
+    names = dict.fromkeys(selection.scorer for selection in config.selections.values())
+    return [n for n in names if n != RANDOM_SCORER and not isinstance(config.scorers.get(n), RandomScorer)]
+
+
+def key(spark: SparkSession, config: Config) -> StageKey:
+    """Key of `evaluations`: settings, scorers, held-out items, features and duplicates."""
+    names = (schemas.FEATURES_TABLE, schemas.DUPLICATES_TABLE)
+    versions = {name: tables.input_version(spark, config.table(name)) for name in names}
+    items = {
+        f"items.{name}": files.fingerprint(files.listing(spark, path))
+        for name, path in {
+            **{name: target.test for name, target in config.targets.items() if target.test},
+            **{f"off.{name}": target.path for name, target in config.evaluate.off_target.items()},
+        }.items()
+    }
+    settings = {
+        "evaluate": config.evaluate,
+        "scorers": {
+            name: config.scorers[name].model_dump() if name in config.scorers else name for name in scorers_of(config)
+        },
+        "targets": {name: target.model_dump() for name, target in config.targets.items()},
+        "input": config.input.model_dump(exclude={"max_batch_bytes"}),
+    }
+    return StageKey.of("evaluate", settings, **versions, **items)
+
+
+def run(spark: SparkSession, config: Config) -> tuple[StageRun, list[Change]]:
+    """Evaluate, unless the same evaluation is there.
+
+    Raises:
+        ConfigError: no benchmark has a test file, or there is no selection to evaluate.
+        DataError: fewer tokens than a budget wants.
+    """
+    names = scorers_of(config)
+    if not names:
+        raise ConfigError("config.selections: none with a scorer other than random, so there is nothing to evaluate")
+    if not any(target.test for target in config.targets.values()):
+        raise ConfigError("config.targets: none has a `test` file; held-out items are what models are evaluated on")
+    wanted, path = key(spark, config), config.table(schemas.EVALUATIONS_TABLE)
+    if done := tables.finished(spark, config.output, path, wanted):
+        return done, read(spark, config)
+    clock, settings = Clock(wanted), config.evaluate
+    items = _items(spark, config)
+    pool = _pool(spark, config, names)
+    tokenizer = train_tokenizer(pool.texts[: settings.general + _TOKENIZER_TEXTS], n_vocabulary=settings.vocabulary)
+    tokens = encode(tokenizer, pool.texts)
+    general, tokens = tokens[: settings.general], tokens[settings.general :]
+    items.append((GENERAL, GENERAL, pool.texts[: settings.general]))
+    sets = [
+        Items(name, kind, general if kind == GENERAL else encode(tokenizer, texts), _sizes(texts))
+        for name, kind, texts in items
+    ]
+    controls = {
+        f"{RANDOM_SCORER}-{seed}": np.random.default_rng(seed).permutation(len(tokens))
+        for seed in range(settings.seeds)
+    }
+    found = []
+    for budget in settings.budgets:
+        _logger.info(
+            "evaluate: %d models on %g of %d tokens", len(names) + settings.seeds, budget, sum(map(len, tokens))
+        )
+        try:
+            found += changes(
+                tokens, pool.rankings, controls, sets,
+                budget=budget, order=settings.order, n_vocabulary=settings.vocabulary,
+            )  # fmt: skip
+        except ValueError as error:
+            raise DataError(f"evaluate.budgets: {budget}: {error}") from None
+    done = clock.done(rows_in=len(pool.texts), rows_out=len(found))
+    rows = spark.createDataFrame([(*row, row.verdict) for row in found], schemas.EVALUATIONS)
+    picture = io.BytesIO()
+    plot(found, picture)
+    files.write_bytes(spark, config.table(PLOT), picture.getvalue())
+    tables.overwrite(rows.coalesce(1), path, user_metadata=done.to_json())
+    tables.record(spark, config.output, done)
+    return done, found
+
+
+def read(spark: SparkSession, config: Config) -> list[Change]:
+    """Read what a finished evaluation found."""
+    rows = tables.read(spark, config.table(schemas.EVALUATIONS_TABLE)).drop("verdict").collect()  # sets x selections
+    return [Change(*row) for row in rows]
+
+
+def _items(spark: SparkSession, config: Config) -> list[tuple[str, str, list[str]]]:
+    """Held-out items: name, kind, texts, at most `evaluate.items` of a file, the first ones."""
+    found = []
+    for name, target in config.targets.items():
+        if target.test:
+            _, items = examples_and_items(name, target, read_benchmark(spark, target))
+            found.append((name, TARGET, [item.text for item in items[: config.evaluate.items]]))
+    for name, off in config.evaluate.off_target.items():
+        texts = [item.text for item in _off_target(spark, name, off)]
+        found.append((name, OFF_TARGET, texts[: config.evaluate.items]))
+    return found
+
+
+def _off_target(spark: SparkSession, name: str, target: TargetConfig) -> Sequence[Any]:
+    return examples_of(name, target, read_content(spark, target.path))
+
+
+def _sizes(texts: Sequence[str]) -> NDArray[np.int64]:
+    return np.array([len(text.encode("utf-8", "replace")) for text in texts], np.int64)
+
+
+def _pool(spark: SparkSession, config: Config, names: Sequence[str]) -> _Pool:
+    """Draw the general slice and the pool by a hash; the driver holds their texts, as many as the settings say."""
+    features = tables.read(spark, config.table(schemas.FEATURES_TABLE)).where(F.col(N_WORDS) > 0)
+    removed = tables.read(spark, config.table(schemas.DUPLICATES_TABLE)).select(DOC_ID)
+    survivors = features.join(removed, on=DOC_ID, how="left_anti")
+    logits = [logit_of(config, name).alias(schemas.logit_column(name)) for name in names]
+    rows = survivors.select(
+        DOC_ID, F.xxhash64(F.lit("evaluation"), DOC_ID).alias(_ORDER), F.xxhash64(DOC_ID).alias(_HASH), *logits
+    )
+    drawn = rows.orderBy(_ORDER, DOC_ID).limit(config.evaluate.general + config.evaluate.documents)
+    input_schema(spark, config.input)
+    documents = read_documents(spark, config.input).where(F.col(REASON).isNull())
+    texts = documents.select(DOC_ID, F.substring(TEXT, 1, _MOST_CHARACTERS).alias(TEXT))
+    found: pa.Table = texts.join(F.broadcast(drawn), on=DOC_ID, how="inner").toArrow()
+    found = found.sort_by([(_ORDER, "ascending"), (DOC_ID, "ascending")])
+    ids = np.array(found.column(DOC_ID).to_pylist())
+    first = np.concatenate([[True], ids[1:] != ids[:-1]]) if len(ids) else np.empty(0, bool)
+    found = found.filter(pa.array(first))  # without an id copies of a text share one
+    if found.num_rows <= config.evaluate.general:
+        raise DataError(
+            f"evaluate.general: {config.evaluate.general} documents; the corpus has {found.num_rows} after deduplication"
+        )
+    own = found.slice(config.evaluate.general)
+    ids, hashes = np.array(own.column(DOC_ID).to_pylist()), own.column(_HASH).to_numpy()
+    rankings = {}
+    for name in names:
+        logit = own.column(schemas.logit_column(name)).to_numpy()
+        order = np.lexsort([ids, hashes, -logit])
+        rankings[name] = order[~np.isnan(logit[order])]
+    return _Pool(found.column(TEXT).to_pylist(), rankings)

@@ -1,0 +1,108 @@
+"""Changes against random: equal tokens, intervals, verdicts, and selections whose effect is known."""
+
+import io
+
+import numpy as np
+import pytest
+
+from betr_spark.evaluate import benefit
+from betr_spark.evaluate.benefit import ALL_TARGETS, GENERAL, TARGET, Change, Items, changes, conclusions, table, taken
+from betr_spark.evaluate.plot import plot
+from betr_spark.evaluate.tokens import encode, train_tokenizer
+
+KITCHEN = ["flour", "butter", "oven", "simmer", "garlic", "onion", "sauce", "bake", "whisk", "dough", "pepper", "roast"]
+HARBOUR = ["anchor", "tide", "vessel", "mast", "cargo", "dock", "sailor", "current", "rope", "compass", "hull", "deck"]
+
+
+def text(draw: np.random.Generator, words: list[str]) -> str:
+    return " ".join(words[(place * 5 + draw.integers(0, 3)) % len(words)] for place in range(draw.integers(20, 60)))
+
+
+@pytest.fixture(scope="module")
+def pool() -> tuple[list[np.ndarray], np.ndarray, list[Items], int]:
+    """Tokens of documents on two topics, which are on the first, and held-out items of both."""
+    draw = np.random.default_rng(4)
+    topic = draw.random(400) < 0.3
+    texts = [text(draw, KITCHEN if own else HARBOUR) for own in topic]
+    tokenizer = train_tokenizer(texts, n_vocabulary=400)
+    items = []
+    for name, kind, words in (("cooking", TARGET, KITCHEN), ("general", GENERAL, HARBOUR)):
+        own = [text(draw, words) for _ in range(40)]
+        items.append(Items(name, kind, encode(tokenizer, own), np.array([len(one) for one in own])))
+    return encode(tokenizer, texts), topic, items, 400
+
+
+def of(found: list[Change], name: str, items: str) -> Change:
+    return next(row for row in found if (row.name, row.items) == (name, items))
+
+
+def test_a_selection_of_the_topic_wins_and_of_the_other_topic_loses(
+    pool: tuple[list[np.ndarray], np.ndarray, list[Items], int],
+) -> None:
+    tokens, topic, items, n_vocabulary = pool
+    draw = np.random.default_rng(0)
+    shuffled = [draw.permutation(document) for document in tokens]
+    best = np.argsort(~topic, kind="stable")
+    controls = {f"random-{seed}": np.random.default_rng(seed).permutation(len(tokens)) for seed in range(3)}
+    found = changes(
+        tokens, {"right": best, "wrong": best[::-1]}, controls, items, budget=0.1, order=3, n_vocabulary=n_vocabulary
+    )
+    assert len({row.n_tokens for row in found}) == 1
+    right, wrong = (of(found, name, "cooking") for name in ("right", "wrong"))
+    assert (right.verdict, wrong.verdict) == ("win", "loss")
+    assert of(found, "right", "general").verdict == "loss"
+    assert right.low < right.change < right.high < 0
+    mean = np.mean([of(found, name, "cooking").change for name in controls])
+    assert mean == pytest.approx(0, abs=1e-12)
+    assert all(abs(of(found, name, "cooking").change) <= right.spread for name in controls)
+    assert of(found, "right", ALL_TARGETS).change == right.change
+    mixed = changes(
+        shuffled, {"right": best}, controls, items, budget=0.1, order=3, n_vocabulary=n_vocabulary
+    )  # in which the order of the words says nothing
+    assert of(mixed, "right", "cooking").bits_per_byte > 1.5 * right.bits_per_byte
+    sentences = conclusions(found)
+    assert sentences[0].startswith("right at 10% of the tokens helps: -")
+    assert "better on 1 benchmarks, worse on 0, undecided on 0; elsewhere: general +" in sentences[0]
+    assert sentences[1].startswith("wrong at 10% of the tokens harms: +")
+    assert len(table(found)) == 1 + 2 * 3
+    file = io.BytesIO()
+    plot(found, file)
+    assert file.getvalue().startswith(b"\x89PNG")
+
+
+def test_a_control_among_the_selections_is_a_tie(pool: tuple[list[np.ndarray], np.ndarray, list[Items], int]) -> None:
+    tokens, _, items, n_vocabulary = pool
+    controls = {f"random-{seed}": np.random.default_rng(seed).permutation(len(tokens)) for seed in range(3)}
+    same = {"same": controls["random-1"]}
+    found = changes(tokens, same, controls, items, budget=0.5, order=2, n_vocabulary=n_vocabulary)
+    assert {of(found, "same", one).verdict for one in ("cooking", "general", ALL_TARGETS)} == {"tie"}
+    assert "cannot be told from random" in conclusions(found)[0]
+
+
+def test_exactly_as_many_tokens_are_taken() -> None:
+    tokens = [np.arange(n, dtype=np.uint16) for n in (3, 0, 5, 2)]
+    for count in range(11):
+        found = taken(np.array([2, 1, 0, 3]), tokens, count)
+        assert sum(len(one) for one in found) == count
+    assert [one.tolist() for one in taken(np.array([3, 2]), tokens, 4)] == [[0, 1], [0, 1]]
+    with pytest.raises(ValueError, match="10 tokens, 11 are wanted"):
+        taken(np.array([0, 1, 2, 3]), tokens, 11)
+
+
+def test_intervals_hold_the_truth_about_as_often_as_they_say(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(benefit, "_DRAWS", 300)
+    draw, inside = np.random.default_rng(1), 0
+    for _ in range(100):
+        base, own = draw.gamma(5, size=80), draw.gamma(5, size=80)
+        ratios = benefit._weights(80) @ own / (benefit._weights(80) @ base) - 1
+        low, high = np.percentile(ratios, (2.5, 97.5))
+        inside += low <= 0 <= high
+    assert 85 <= inside <= 100
+
+
+def test_tokens_give_the_text_again() -> None:
+    texts = ["Grüße, 世界!\n\ttabs", "", "<|boundary|>x", "a\x00b"]
+    tokenizer = train_tokenizer(["some words to train on"] * 5, n_vocabulary=300)
+    found = encode(tokenizer, texts)
+    assert [tokenizer.decode(one.tolist()) for one in found] == [texts[0], "", "x", texts[3]]
+    assert all((one > 0).all() for one in found)

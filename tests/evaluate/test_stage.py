@@ -1,0 +1,95 @@
+"""`betr-spark evaluate` on a corpus whose best documents are known, and what it refuses."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from conftest import TOPICS, made_up_text, settings
+
+from betr_spark.config import Config
+from betr_spark.dedup import stage as dedup
+from betr_spark.errors import ConfigError, DataError
+from betr_spark.evaluate import stage
+from betr_spark.evaluate.benefit import ALL_TARGETS, GENERAL, Change
+from betr_spark.features import stage as features
+
+
+@pytest.fixture(scope="module")
+def config(
+    spark: Any,
+    corpus: list[dict[str, Any]],
+    encoder: Path,
+    targets: Path,
+    tmp_path_factory: pytest.TempPathFactory,
+) -> Config:
+    """Features with two numbers as scorers: one that puts kitchens first, one that puts them last."""
+    folder = tmp_path_factory.mktemp("evaluate")
+    (folder / "docs").mkdir()
+    good = [float(row["source"] == "kitchen") for row in corpus]
+    table = pa.Table.from_pylist([{k: row[k] for k in ("id", "source", "text", "url")} for row in corpus])
+    numbers = table.append_column("good", pa.array(good)).append_column("bad", pa.array([-one for one in good]))
+    pq.write_table(numbers, folder / "docs/part.parquet")
+    pick = random.Random(5)
+    for name, topic in (("cooking", "kitchen"), ("other", "orchard")):
+        rows = [{"question": made_up_text(pick, topic, words=30), "answer": TOPICS[topic][i % 12]} for i in range(40)]
+        (folder / f"{name}.test.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    values = settings(folder / "docs", folder / "out", encoder, targets)
+    values["targets"]["cooking"]["test"] = str(folder / "cooking.test.jsonl")
+    values["scorers"] = {name: {"kind": "expression", "column": name} for name in ("good", "bad")}
+    values["selections"] = {n: {"scorer": n, "keep": {"documents": 9}} for n in ("good", "bad", "random")}
+    off = {"path": str(folder / "other.test.jsonl"), "template": "{question}\n{answer}"}
+    values["evaluate"] = {
+        "documents": 500,
+        "general": 30,
+        "budgets": [0.1, 0.3],
+        "vocabulary": 400,
+        "off_target": {"orchard": off},
+    }
+    found = Config.model_validate(values)
+    features.run(spark, found)
+    dedup.run(spark, found)
+    return found
+
+
+def of(found: list[Change], name: str, budget: float, items: str) -> Change:
+    return next(row for row in found if (row.name, row.budget, row.items) == (name, budget, items))
+
+
+def test_the_right_selection_wins_the_wrong_one_loses_and_the_table_says_so(spark: Any, config: Config) -> None:
+    done, found = stage.run(spark, config)
+    assert not done.skipped
+    for budget in (0.1, 0.3):
+        assert of(found, "good", budget, "cooking").verdict == "win"
+        assert of(found, "bad", budget, "cooking").verdict == "loss"
+        assert of(found, "good", budget, ALL_TARGETS).n_items == 40
+        assert of(found, "good", budget, "orchard").kind == "off_target"
+        assert of(found, "good", budget, GENERAL).n_items == 30
+    names = {row.name for row in found}
+    assert names == {"good", "bad", "random-0", "random-1", "random-2"}
+    rows = spark.read.format("delta").load(config.table("evaluations")).collect()
+    assert {row["verdict"] for row in rows} >= {"win", "loss", "tie"}
+    assert len(rows) == len(found) == 2 * 5 * 4
+    assert Path(config.table("evaluation.png")).read_bytes().startswith(b"\x89PNG")
+    again, same = stage.run(spark, config)
+    assert again.skipped
+    assert sorted(same) == sorted(found)
+
+
+def test_what_cannot_be_evaluated_is_named(spark: Any, config: Config) -> None:
+    def changed(**parts: Any) -> Config:
+        return Config.model_validate({**config.model_dump(), **parts})
+
+    with pytest.raises(ConfigError, match=r"config\.selections: none with a scorer other than random"):
+        stage.run(spark, changed(selections={"r": {"scorer": "random", "keep": {"documents": 3}}}))
+    without = {**config.model_dump()["targets"]["cooking"], "test": None}
+    with pytest.raises(ConfigError, match=r"config\.targets: none has a `test` file"):
+        stage.run(spark, changed(targets={"cooking": without}))
+    with pytest.raises(DataError, match=r"evaluate\.general: 5000 documents; the corpus has 5\d\d after deduplication"):
+        stage.run(spark, changed(evaluate={"general": 5000}))
+    gone = {**config.model_dump()["targets"]["cooking"], "test": "nowhere.jsonl"}
+    with pytest.raises(DataError, match="nowhere.jsonl: no such file"):
+        stage.run(spark, changed(targets={"cooking": gone}))
