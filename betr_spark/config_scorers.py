@@ -92,13 +92,16 @@ class FastTextTraining(Model):
 
 
 class BetrScorer(FastTextTraining):
-    """FastText trained on the best of the ranked sample against the rest.
+    """A light model of the ranked sample's order.
 
-    With `per_benchmark` a second model has a head a benchmark, one against all: a logit each in `features`, and in a selection
-    the benchmark whose head has the highest.
+    `fasttext` is trained on the best of the sample against the rest, as in the paper; `linear`, for samples of up to 50,000
+    documents, is fitted to the whole order. `auto` is `linear` for such samples where neither `lr` nor `epochs` is given.
+    With `per_benchmark` there is a head a benchmark, one against all: a logit each in `features`, and in a selection the
+    benchmark whose head has the highest.
     """
 
     kind: Literal["betr"] = "betr"
+    model: Literal["auto", "linear", "fasttext"] = "auto"
     per_benchmark: bool = False
 
 

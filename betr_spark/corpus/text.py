@@ -2,6 +2,10 @@
 
 import re
 import sys
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 PREPARATION = "1"
 _SEPARATORS = [chr(c) for c in range(sys.maxunicode + 1) if chr(c).isspace()] + ["\0"]
@@ -16,3 +20,10 @@ def prepare(text: str) -> str:
     loses its first two characters, since fastText would take it for a label or for the end of the line.
     """
     return _MARKUP.sub("", text.translate(_TO_SPACE))
+
+
+def as_buffers(texts: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Give the bytes of texts, one after the other, and their offsets, int64 [n + 1]."""
+    encoded = [text.encode("utf-8", "replace") for text in texts]
+    offsets = np.concatenate([[0], np.cumsum([len(text) for text in encoded], dtype=np.int64)]).astype(np.int64)
+    return np.frombuffer(b"".join(encoded), np.uint8), offsets

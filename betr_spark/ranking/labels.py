@@ -66,8 +66,12 @@ def benchmark_labels(
     )
 
 
+def held_out() -> Column:
+    """Whether a document is never trained on: a fifth of all, by a hash of the id."""
+    return F.pmod(F.xxhash64(DOC_ID, F.lit(_MIXED)), F.lit(_VALIDATION_ONE_IN)) == 0
+
+
 def with_split(labelled: DataFrame) -> DataFrame:
     """Add `split` to documents with a label."""
-    held_out = F.pmod(F.xxhash64(DOC_ID, F.lit(_MIXED)), F.lit(_VALIDATION_ONE_IN)) == 0
-    split = F.when(F.col(LABEL).isNotNull(), F.when(held_out, VALIDATION).otherwise(TRAIN))
+    split = F.when(F.col(LABEL).isNotNull(), F.when(held_out(), VALIDATION).otherwise(TRAIN))
     return labelled.withColumn(SPLIT, split)

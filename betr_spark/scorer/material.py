@@ -14,6 +14,7 @@ from betr_spark import files, tables
 from betr_spark.config import Config
 from betr_spark.config_scorers import ClassifierScorer, DsirScorer, FastTextScorer, FittedScorer, TeacherScorer
 from betr_spark.corpus.documents import quoted
+from betr_spark.corpus.text import as_buffers
 from betr_spark.errors import DataError, SchemaError
 from betr_spark.ranking.labels import BENCHMARKS, benchmark_labels, with_labels, with_split
 from betr_spark.ranking.stage import read_targets
@@ -22,7 +23,6 @@ from betr_spark.scorer.fasttext_file import check_model_file
 from betr_spark.scorer.fold import fold
 from betr_spark.scorer.log_ratio import LogRatioTable, bucket_counts
 from betr_spark.scorer.table import NgramTable
-from betr_spark.scorer.train import as_buffers
 from betr_spark.targets.examples import examples_of
 from betr_spark.targets.reading import read_benchmark, read_content, targets_of
 
@@ -66,7 +66,7 @@ def labelled(spark: SparkSession, config: Config, name: str, ranked: DataFrame, 
 
 
 def labelled_by_benchmark(config: Config, ranked: DataFrame, texts: DataFrame) -> DataFrame:
-    """Documents to train and validate a head a benchmark on: doc_id, text, benchmarks (their numbers), split.
+    """Documents to train and validate a head a benchmark on: doc_id, text, label, benchmarks (their numbers), split.
 
     Those of `ranked` that have a label, and those that are among the best of a benchmark.
     """
@@ -74,7 +74,8 @@ def labelled_by_benchmark(config: Config, ranked: DataFrame, texts: DataFrame) -
     best = benchmark_labels(ranked, list(config.targets), n_documents=ranked.count(), positive_fraction=fraction)
     rows = ranked.join(best, on=DOC_ID, how="left").where(F.col(LABEL).isNotNull() | F.col(BENCHMARKS).isNotNull())
     own = F.coalesce(BENCHMARKS, F.array().cast("array<int>")).alias(BENCHMARKS)
-    return rows.select(DOC_ID, own, F.coalesce(SPLIT, F.lit(TRAIN)).alias(SPLIT)).join(texts, on=DOC_ID, how="inner")
+    split = F.coalesce(SPLIT, F.lit(TRAIN)).alias(SPLIT)
+    return rows.select(DOC_ID, LABEL, own, split).join(texts, on=DOC_ID, how="inner")
 
 
 def _teacher_scores(spark: SparkSession, scorer: TeacherScorer, name: str) -> DataFrame:

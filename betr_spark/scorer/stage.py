@@ -13,14 +13,17 @@ from betr_spark import schemas, tables
 from betr_spark.config import Config
 from betr_spark.config_scorers import BetrScorer, DsirScorer, FastTextScorer, FittedScorer
 from betr_spark.corpus.text import PREPARATION
-from betr_spark.ranking.labels import BENCHMARKS
+from betr_spark.errors import DataError
+from betr_spark.ranking.labels import BENCHMARKS, held_out, teacher_order
 from betr_spark.schemas import (
     BEST_BENCHMARK,
     BEST_COSINE,
+    BY_BENCHMARK,
     DOC_ID,
     LABEL,
     LOGIT,
     N_BYTES,
+    SCORE,
     SOURCE,
     SPLIT,
     TEACHER_SCORE,
@@ -30,6 +33,7 @@ from betr_spark.schemas import (
 )
 from betr_spark.scorer import artifact, material
 from betr_spark.scorer.evaluation import Sampled, agreement, details, warnings
+from betr_spark.scorer.linear import MOST_DOCUMENTS, Placed, train_on_order
 from betr_spark.scorer.table import NgramTable, Table
 from betr_spark.scorer.train import Labelled, Trained, score_texts, train, train_heads
 from betr_spark.tables import Clock, StageKey, StageRun
@@ -76,28 +80,35 @@ def _train(spark: SparkSession, config: Config, name: str, scorer: FittedScorer,
     clock = Clock(wanted)
     ranked = tables.read(spark, config.table(schemas.RANKED_SAMPLE_TABLE))
     texts = tables.read(spark, config.table(schemas.SAMPLE_TABLE)).select(DOC_ID, TEXT)
-    unseen = ranked
+    unseen, n_ranked, heads = ranked, ranked.count(), list[Trained]()
     if isinstance(scorer, FastTextScorer):
         made = Trained(material.folded_model(spark, scorer, name), {"label": scorer.label}, {})
     elif isinstance(scorer, DsirScorer):
         fitted = material.fitted_ratio(spark, config, scorer, texts)
         made = Trained(fitted, {"normalize": scorer.normalize, "buckets": scorer.buckets}, {})
+    elif isinstance(scorer, BetrScorer) and _is_linear(scorer, n_ranked, name):
+        made, *heads = _fit_to_order(config, name, ranked, texts)
+        unseen = ranked.where(held_out())
     else:
         labelled = material.labelled(spark, config, name, ranked, texts).orderBy(F.xxhash64(DOC_ID), DOC_ID)
-        held_out = labelled.where(F.col(SPLIT) == VALIDATION).select(TEXT, LABEL).collect()  # a fifth of the labels
-        validation = Labelled([row[TEXT] for row in held_out], np.array([row[LABEL] for row in held_out], np.int8))
+        held = labelled.where(F.col(SPLIT) == VALIDATION).select(TEXT, LABEL).collect()  # a fifth of the labels
+        validation = Labelled([row[TEXT] for row in held], np.array([row[LABEL] for row in held], np.int8))
         training = labelled.where(F.col(SPLIT) == TRAIN)
         rows = ((row[TEXT], row[LABEL]) for row in training.select(TEXT, LABEL).toLocalIterator())
         made = train(scorer, rows, validation, name=name)
         unseen = ranked.join(training.select(DOC_ID), on=DOC_ID, how="left_anti")
+        if isinstance(scorer, BetrScorer) and scorer.per_benchmark:
+            heads = _trained_heads(config, name, scorer, ranked, texts, made)
     sampled = _sampled(unseen, texts, made.table)
     metrics = {**made.metrics, **agreement(sampled)}
     for warning in warnings(metrics):
         _logger.warning("scorers.%s: %s", name, warning)
-    if config.heads(name):
-        _save_heads(spark, config, name, ranked, texts, made)
+    for (benchmark, head), one in zip(config.heads(name).items(), heads, strict=True):  # before what they belong to
+        about = _about(head, "head", one._replace(settings={**one.settings, "benchmark": benchmark}), one.metrics)
+        artifact.save(spark, folder(config, head), one.table, about)
+        _logger.info("scorers.%s: %s", head, one.metrics)
     count = int(metrics.get("n_training", 0) + metrics.get("n_validation", 0))
-    done = clock.done(rows_in=ranked.count(), rows_out=count, metrics=metrics)
+    done = clock.done(rows_in=n_ranked, rows_out=count, metrics=metrics)
     about = {**_about(name, scorer.kind, made, metrics), "evaluation": details(sampled), "run": done.to_json()}
     artifact.save(spark, folder(config, name), made.table, about)
     tables.record(spark, config.output, done)
@@ -111,21 +122,41 @@ def _about(name: str, kind: str, made: Trained, metrics: dict[str, float]) -> di
     }  # fmt: skip
 
 
-def _save_heads(
-    spark: SparkSession, config: Config, name: str, ranked: DataFrame, texts: DataFrame, made: Trained
-) -> None:
-    """Train and save a scorer's heads, before its own artifact, so that the one is never there without the others."""
-    scorer = config.scorers[name]
-    assert isinstance(scorer, BetrScorer)
+def _is_linear(scorer: BetrScorer, n_documents: int, name: str) -> bool:
+    """Whether a scorer is fitted to the order of a sample of so many documents rather than trained by fastText."""
+    if scorer.model == "linear" and n_documents > MOST_DOCUMENTS:
+        raise DataError(
+            f"scorers.{name}.model: linear is for samples of up to {MOST_DOCUMENTS} documents, this one has {n_documents}"
+        )
+    small = n_documents <= MOST_DOCUMENTS and scorer.lr == scorer.epochs == "auto"
+    return scorer.model == "linear" or (scorer.model == "auto" and small)
+
+
+def _fit_to_order(config: Config, name: str, ranked: DataFrame, texts: DataFrame) -> list[Trained]:
+    """Fit the scorer, and its heads, to the order of the sample, but for a fifth that is held out."""
+    heads = list(config.heads(name))
+    labelled = material.labelled_by_benchmark(config, ranked, texts) if heads else ranked.join(texts, on=DOC_ID)
+    rows = (
+        labelled.where(F.col(SPLIT) == VALIDATION).orderBy(F.xxhash64(DOC_ID), DOC_ID).collect()
+    )  # a fifth of the labels
+    validation = Labelled([row[TEXT] for row in rows], np.array([row[LABEL] for row in rows], np.int8))
+    labels = [np.array([number in row[BENCHMARKS] for row in rows], np.int8) for number in range(len(heads))]
+    training = ranked.where(~held_out()).join(texts, on=DOC_ID, how="inner").orderBy(*teacher_order())
+    by_benchmark = [F.col(BY_BENCHMARK)[benchmark] for benchmark in heads]
+    own = [value for head in by_benchmark for value in (head[SCORE], head["cosine"])]
+    found = training.select(TEXT, F.coalesce(F.col(LABEL) == 1, F.lit(False)), *own).toLocalIterator()
+    placed = (Placed(row[0], row[1], list(zip(row[2::2], row[3::2], strict=True))) for row in found)
+    return train_on_order(placed, validation, labels, name=name)
+
+
+def _trained_heads(
+    config: Config, name: str, scorer: BetrScorer, ranked: DataFrame, texts: DataFrame, made: Trained
+) -> list[Trained]:
     labelled = material.labelled_by_benchmark(config, ranked, texts).orderBy(F.xxhash64(DOC_ID), DOC_ID)
     validation, training = (labelled.where(F.col(SPLIT) == s).select(TEXT, BENCHMARKS) for s in (VALIDATION, TRAIN))
-    held_out = [(row[TEXT], row[BENCHMARKS]) for row in validation.collect()]  # a fifth of the labels
+    held = [(row[TEXT], row[BENCHMARKS]) for row in validation.collect()]  # a fifth of the labels
     rows = ((row[TEXT], row[BENCHMARKS]) for row in training.toLocalIterator())
-    heads = config.heads(name)
-    found = train_heads(scorer, list(heads), rows, held_out, settings=made.settings)
-    for head, one in zip(heads.values(), found, strict=True):
-        _logger.info("scorers.%s: %s -> %s", head, one.settings["benchmark"], one.metrics)
-        artifact.save(spark, folder(config, head), one.table, _about(head, "head", one, one.metrics))
+    return train_heads(scorer, list(config.heads(name)), rows, held, settings=made.settings)
 
 
 def _sampled(unseen: DataFrame, texts: DataFrame, table: Table) -> Sampled:

@@ -14,9 +14,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from betr_spark.config_scorers import ClassifierScorer, FastTextTraining
-from betr_spark.corpus.text import prepare
+from betr_spark.corpus.text import as_buffers, prepare
 from betr_spark.errors import ArtifactError, DataError
 from betr_spark.scorer.fold import fold
 from betr_spark.scorer.kernel import score
@@ -84,10 +85,7 @@ def train(scorer: FastTextTraining, rows: Iterable[tuple[str, int]], validation:
         DataError: a class is missing from either split.
         ArtifactError: no candidate trained; gives the figures.
     """
-    if len(set(validation.labels.tolist())) < 2:
-        raise DataError(
-            f"scorers.{name}: {len(validation.labels)} validation documents of one class; raise sample.documents"
-        )
+    check_validation(validation, name)
     with tempfile.TemporaryDirectory(prefix="betr-spark-train-") as folder:
         lines = Path(folder) / "train.txt"
         counts = write_lines(lines, ((text, (POSITIVE if label else NEGATIVE,)) for text, label in rows))
@@ -96,36 +94,49 @@ def train(scorer: FastTextTraining, rows: Iterable[tuple[str, int]], validation:
             _train_once(scorer, lines, validation, lr=lr, epochs=epochs, n_documents=n_documents, n_positive=n_positive)
             for lr, epochs in candidates(scorer, n_documents=n_documents)
         ]
+    return best_of(tried, name=name)
+
+
+def check_validation(validation: Labelled, name: str) -> None:
+    """Raise DataError unless both classes are there."""
+    if len(set(validation.labels.tolist())) < 2:
+        raise DataError(
+            f"scorers.{name}: {len(validation.labels)} validation documents of one class; raise sample.documents"
+        )
+
+
+def best_of(tried: Sequence[Trained], *, name: str) -> Trained:
+    """The one with the highest validation AUC of those that trained.
+
+    Raises:
+        ArtifactError: none did; gives the figures.
+    """
     for one in tried:
         _logger.info("scorers.%s: %s -> %s", name, one.settings, one.metrics)
     fit = [t for t in tried if t.metrics["validation_auc"] >= LEAST_AUC and t.metrics["validation_sd"] >= LEAST_SD]
     if not fit:
         figures = "; ".join(
-            f"lr {t.settings['lr']} x {t.settings['epochs']} epochs: AUC {t.metrics['validation_auc']:.3f}, "
-            f"sd of P {t.metrics['validation_sd']:.2g}"
+            f"{_named(t)}: AUC {t.metrics['validation_auc']:.3f}, sd of P {t.metrics['validation_sd']:.2g}"
             for t in tried
         )
         raise ArtifactError(
-            f"scorers.{name}: did not train on {n_documents} documents ({figures}; wanted AUC >= {LEAST_AUC} and "
-            f"sd >= {LEAST_SD}); raise sample.documents"
+            f"scorers.{name}: did not train on {tried[0].metrics['n_training']:.0f} documents ({figures}; wanted "
+            f"AUC >= {LEAST_AUC} and sd >= {LEAST_SD}); raise sample.documents"
         )
     best = max(fit, key=lambda one: one.metrics["validation_auc"])
     if len(tried) > 1:
-        _logger.info("scorers.%s: taken: lr %s, %s epochs", name, best.settings["lr"], best.settings["epochs"])
+        _logger.info("scorers.%s: taken: %s", name, _named(best))
     return best
+
+
+def _named(one: Trained) -> str:
+    return f"lr {one.settings['lr']} x {one.settings['epochs']} epochs" if "lr" in one.settings else "linear model"
 
 
 def score_texts(texts: Sequence[str], table: Table) -> NDArray[np.float32]:
     """Logits of texts, NaN where there is no word; through the kernel that scores the corpus."""
     words, logits = score(*as_buffers(texts), stack([table]))
     return np.where(words > 0, logits[:, 0], np.float32(np.nan))
-
-
-def as_buffers(texts: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Give the bytes of texts, one after the other, and their offsets, int64 [n + 1]."""
-    encoded = [text.encode("utf-8", "replace") for text in texts]
-    offsets = np.concatenate([[0], np.cumsum([len(text) for text in encoded], dtype=np.int64)]).astype(np.int64)
-    return np.frombuffer(b"".join(encoded), np.uint8), offsets
 
 
 def area_under_curve(logits: NDArray[np.float32], labels: NDArray[np.int8]) -> float:
@@ -152,18 +163,19 @@ def _train_once(
             f"training documents of one class only ({', '.join(model.get_labels())}); raise sample.documents"
         )
     table = fold(model, positive=POSITIVE)
+    counts = {"n_training": float(n_documents), "n_positive": float(n_positive)}
+    return Trained(table, settings, {**validated(table, validation), **counts})
+
+
+def validated(table: Table, validation: Labelled) -> dict[str, float]:
+    """Figures on documents held out."""
     logits = np.nan_to_num(score_texts(validation.texts, table), nan=0.0)
-    probability = 1 / (1 + np.exp(-logits.astype(np.float64)))
-    accuracy = np.mean((logits > 0) == (validation.labels == 1))
-    metrics = {
+    return {
         "validation_auc": area_under_curve(logits, validation.labels),
-        "validation_accuracy": float(accuracy),
-        "validation_sd": float(probability.std()),
-        "n_training": float(n_documents),
-        "n_positive": float(n_positive),
+        "validation_accuracy": float(np.mean((logits > 0) == (validation.labels == 1))),
+        "validation_sd": float(expit(logits.astype(np.float64)).std()),
         "n_validation": float(len(validation.labels)),
     }
-    return Trained(table, settings, metrics)
 
 
 def _fit(

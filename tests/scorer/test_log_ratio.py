@@ -6,9 +6,10 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
+from betr_spark.corpus.text import as_buffers
 from betr_spark.scorer.log_ratio import LogRatioTable, bucket_counts
 from betr_spark.scorer.table import stack
-from betr_spark.scorer.train import as_buffers, score_texts
+from betr_spark.scorer.train import score_texts
 
 BUCKETS = 97
 MASK = 2**64 - 1

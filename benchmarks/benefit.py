@@ -1,0 +1,331 @@
+"""Which ranking, and which scorer, helps: bits per byte of held-out items on ../shared/data, against random documents.
+
+    python benchmarks/benefit.py OUTPUT [--half all|tuning|reporting] [--part teacher|scorers|curve] [--sample 10000]
+
+Holds out a third of every benchmark's rows (for gsm8k its test file) as items, embeds all documents and the other rows once
+with the package's own `rank` (OUTPUT keeps the vectors), and then, in this process: orders all documents by each granularity
+and aggregate (teacher); trains scorers on a sample that is ranked by itself, as `rank` and `train` do, and scores all documents
+(scorers); the same for growing samples (curve). Models and intervals are those of `betr-spark evaluate`. The halves have
+benchmarks and sources of their own: what is chosen on one is reported on the other.
+"""
+
+import argparse
+import hashlib
+import json
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import pyarrow.parquet as pq
+import yaml
+from deltalake import DeltaTable
+from numpy.typing import NDArray
+from scorers import SHARED, TARGETS, command
+
+from betr_spark.config_scorers import BetrScorer, ClassifierScorer, EncoderConfig, FastTextTraining, TargetConfig
+from betr_spark.corpus.text import as_buffers, prepare
+from betr_spark.evaluate.benefit import ALL_TARGETS, GENERAL, TARGET, Change, Items, changes
+from betr_spark.evaluate.tokens import encode, train_tokenizer
+from betr_spark.ranking.best_rank import TopCosines, best_ranks
+from betr_spark.ranking.encoder import embed
+from betr_spark.ranking.granularity import rankers
+from betr_spark.scorer.evaluation import places
+from betr_spark.scorer.linear import LinearModel, Placed, train_on_order
+from betr_spark.scorer.log_ratio import LogRatioTable, bucket_counts
+from betr_spark.scorer.table import Table
+from betr_spark.scorer.train import Labelled, score_texts, train
+from betr_spark.targets.examples import balanced, examples_of
+
+HALVES = {
+    "tuning": (
+        ("webquestions", "humaneval"),
+        ("python-stdlib", "foldoc", "abc-news", "movie-reviews", "openstax-economics", "postgresql-docs"),
+    ),
+    "reporting": (
+        ("gsm8k", "strategyqa", "qasc"),
+        ("gcide", "openstax-physics", "openstax-biology", "python-docs", "speeches", "anarchist-faq"),
+    ),
+}
+BUDGETS = (0.03, 0.1, 0.3)
+N_GENERAL, VOCABULARY = 500, 8_192
+POSITIVE_FRACTION = 0.10
+
+
+class World(NamedTuple):
+    """Documents (texts, tokens, vectors [n, d]), examples (benchmarks, texts, vectors), and held-out items."""
+
+    texts: list[str]
+    tokens: list[NDArray[np.uint16]]
+    vectors: NDArray[np.float32]
+    benchmarks: list[str]
+    examples: list[str]
+    example_vectors: NDArray[np.float32]
+    sets: list[Items]
+
+
+def held_out(line: str) -> bool:
+    """Whether a row is an item: a third of them, by a hash."""
+    return hashlib.sha256(line.encode()).digest()[0] % 3 == 0
+
+
+def prepared(output: Path, documents: Path, targets: Path) -> dict[str, tuple[Path, Path, str]]:
+    """Split the benchmarks' files and embed; returns train file, items, and template of each."""
+    found = {}
+    (output / "targets").mkdir(parents=True, exist_ok=True)
+    for name, (file, template) in TARGETS.items():
+        lines = (targets / file).read_text(encoding="utf-8").splitlines()
+        test = targets / "gsm8k.test.jsonl"
+        items = test.read_text(encoding="utf-8").splitlines() if name == "gsm8k" else [r for r in lines if held_out(r)]
+        parts = output / f"targets/{name}.train.jsonl", output / f"targets/{name}.items.jsonl"
+        own = lines if name == "gsm8k" else [row for row in lines if not held_out(row)]
+        for part, rows in zip(parts, (own, items), strict=True):
+            part.write_text("\n".join(rows) + "\n", encoding="utf-8")
+        found[name] = (*parts, template)
+    settings = {
+        "input": {"path": str(documents), "id": "id", "source": "domain"},
+        "output": str(output / "out"),
+        "targets": {name: {"path": str(own), "template": template} for name, (own, _, template) in found.items()},
+        "sample": {"documents": 1_000_000},
+        "selections": {},
+    }
+    config = output / "conf.yaml"
+    config.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    command(config, "rank")
+    return found
+
+
+def world(output: Path, documents: Path, targets: Path, half: str) -> World:
+    """Read everything of one half."""
+    files = prepared(output, documents, targets)
+    names, sources = HALVES.get(half, (tuple(TARGETS), None))
+    rows = pq.read_table(documents, columns=["id", "domain", "text"]).to_pylist()
+    rows = [row for row in rows if sources is None or row["domain"] in sources]
+    packed = DeltaTable(str(output / "out/_embeddings")).to_pyarrow_table(columns=["doc_id", "embedding"]).to_pydict()
+    vector = dict(zip(packed["doc_id"], packed["embedding"], strict=True))
+    rows = sorted(
+        (row for row in rows if row["id"] in vector), key=lambda row: hashlib.sha256(row["id"].encode()).digest()
+    )
+    texts = [row["text"] for row in rows]
+    read = {}
+    sets = []
+    tokenizer = train_tokenizer(texts[: N_GENERAL + 5_000], n_vocabulary=VOCABULARY)
+    for name in names:
+        own, items, template = files[name]
+        target = TargetConfig(path=str(own), template=template)
+        read[name] = examples_of(name, target, own.read_bytes())
+        held = [item.text for item in examples_of(name, target, items.read_bytes())]
+        sets.append(Items(name, TARGET, encode(tokenizer, held), sizes(held)))
+    tokens = encode(tokenizer, texts)
+    sets.append(Items(GENERAL, GENERAL, tokens[:N_GENERAL], sizes(texts[:N_GENERAL])))
+    examples = balanced(read, dict.fromkeys(names))
+    example_texts = [example.text for example in examples]
+    example_vectors = np.concatenate(embed(example_texts, settings=EncoderConfig(), prompt=""))
+    vectors = np.stack([np.frombuffer(vector[row["id"]], np.float32) for row in rows[N_GENERAL:]])
+    benchmarks = [example.benchmark for example in examples]
+    return World(texts[N_GENERAL:], tokens[N_GENERAL:], vectors, benchmarks, example_texts, example_vectors, sets)
+
+
+def sizes(texts: list[str]) -> NDArray[np.int64]:
+    """UTF-8 bytes of each text."""
+    return np.array([len(text.encode()) for text in texts], np.int64)
+
+
+def ranked(
+    here: World, chosen: NDArray[np.int64], *, granularity: str = "example", aggregate: str = "best_rank"
+) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float64]]]:
+    """Chosen documents, the best first, and what orders them for each benchmark (score, cosine), [n, 2] in that order."""
+    rows = list(range(len(here.benchmarks)))
+    by = rankers(here.benchmarks, rows, here.example_vectors, granularity=granularity, clusters=10)
+    highest = TopCosines(by.vectors, depth=len(chosen))
+    highest.add(here.vectors[chosen])
+    groups = by.groups()
+    found = best_ranks(
+        by.vectors, here.vectors[chosen], top=highest.lists(), aggregate=aggregate, groups=list(groups.values())
+    )
+    order = np.argsort(places(found.score, found.cosine))
+    heads = {
+        name: np.stack([found.group_scores[order, g], found.group_cosines[order, g]], axis=1)
+        for g, name in enumerate(groups)
+    }
+    return chosen[order], heads
+
+
+def teachers(here: World) -> dict[str, NDArray[np.int64]]:
+    """All documents by every granularity and aggregate, and by their highest cosine."""
+    every = np.arange(len(here.texts))
+    found = {}
+    for granularity in ("example", "kmeans", "benchmark", "global"):
+        found[f"{granularity}, best rank"] = ranked(here, every, granularity=granularity)[0]
+    for aggregate in ("mean_log_rank", "mean_reciprocal_rank"):
+        found[f"example, {aggregate}"] = ranked(here, every, aggregate=aggregate)[0]
+    cosine = np.max(here.vectors @ here.example_vectors.T, axis=1)
+    found["example, highest cosine"] = np.argsort(-cosine, kind="stable")
+    return found
+
+
+class Sample(NamedTuple):
+    """A ranked sample: texts to train on, the best first, with the order of each head; held-out texts with labels."""
+
+    texts: list[str]
+    heads: dict[str, NDArray[np.float64]]
+    n_positive: int
+    validation: Labelled
+    head_labels: list[NDArray[np.int8]]
+
+
+def drawn(here: World, n: int) -> Sample:
+    """Rank the first n documents (their order is that of a hash) by themselves; a fifth is held out."""
+    order, heads = ranked(here, np.arange(n))
+    held = np.random.default_rng(1).random(n) < 0.2
+    n_positive = round(POSITIVE_FRACTION * n)
+    positive = np.arange(n) < n_positive
+    negative = np.zeros(n, bool)
+    negative[np.random.default_rng(2).choice(np.flatnonzero(~positive), n_positive, replace=False)] = True
+    chosen = np.flatnonzero(held & (positive | negative))
+    labels = []
+    for own in heads.values():
+        place = places(own[:, 0], own[:, 1])
+        labels.append((place[chosen] < n_positive / len(heads)).astype(np.int8))
+    validation = Labelled([here.texts[order[i]] for i in chosen], positive[chosen].astype(np.int8))
+    texts = [here.texts[document] for document in order[~held]]
+    kept = {name: own[~held] for name, own in heads.items()}
+    return Sample(texts, kept, int((positive & ~held).sum()), validation, labels)
+
+
+def by_score(here: World, table: Table) -> NDArray[np.int64]:
+    """All documents by a table's logit."""
+    return np.argsort(-np.nan_to_num(score_texts(here.texts, table), nan=-np.inf), kind="stable")
+
+
+def linear(here: World, sample: Sample) -> dict[str, NDArray[np.int64]]:
+    """The linear model; and one head a benchmark, by the best place over the heads and by the highest calibrated logit."""
+    columns = list(zip(*(own.tolist() for own in sample.heads.values()), strict=True))
+    rows = [
+        Placed(text, i < sample.n_positive, own)
+        for i, (text, own) in enumerate(zip(sample.texts, columns, strict=True))
+    ]
+    whole, *heads = train_on_order(rows, sample.validation, sample.head_labels, name="linear")
+    logits = np.stack([score_texts(here.texts, head.table) for head in heads])
+    best = np.min([places(own) for own in logits], axis=0)
+    return {
+        "linear": by_score(here, whole.table),
+        "linear, best rank over heads": np.argsort(best, kind="stable"),
+        "linear, highest of heads": np.argsort(-logits.max(axis=0), kind="stable"),
+    }
+
+
+def linear_variants(here: World, sample: Sample) -> dict[str, NDArray[np.int64]]:
+    """Penalties of the linear model."""
+    with tempfile.TemporaryDirectory() as folder:
+        lines = Path(folder) / "lines"
+        lines.write_text("".join(f"{prepare(text)}\n" for text in sample.texts), encoding="utf-8", newline="\n")
+        model = LinearModel(lines)
+    place = np.arange(len(sample.texts))
+    return {
+        f"linear, ridge {ridge:g}": by_score(here, model.fit(place, ridge=ridge)) for ridge in (1e-5, 3e-5, 3e-4, 1e-3)
+    }
+
+
+def fasttext(here: World, sample: Sample, scorer: FastTextTraining) -> NDArray[np.int64] | None:
+    """FastText on the best of the sample against as many others; None where it did not train."""
+    from betr_spark.errors import ArtifactError  # noqa: PLC0415
+
+    n = sample.n_positive
+    rest = n + np.random.default_rng(3).permutation(len(sample.texts) - n)[:n]
+    rows = [
+        (sample.texts[i], int(i < n))
+        for i in np.random.default_rng(4).permutation(np.append(np.arange(n), rest)).tolist()
+    ]
+    try:
+        return by_score(here, train(scorer, rows, sample.validation, name="fasttext").table)
+    except ArtifactError as error:
+        print(error, flush=True)
+        return None
+
+
+def classifier(here: World, sample: Sample) -> NDArray[np.int64]:
+    """The examples against as many documents of the sample."""
+    own = [here.texts[i] for i in np.random.default_rng(5).permutation(len(sample.texts))[: len(here.examples)]]
+    texts = [*here.examples, *own]
+    rows = [(texts[i], int(i < len(here.examples))) for i in np.random.default_rng(6).permutation(len(texts)).tolist()]
+    held = len(rows) // 5
+    validation = Labelled([text for text, _ in rows[:held]], np.array([label for _, label in rows[:held]], np.int8))
+    return by_score(here, train(ClassifierScorer(kind="classifier"), rows[held:], validation, name="classifier").table)
+
+
+def dsir(here: World, sample: Sample, *, per_feature: bool) -> NDArray[np.int64]:
+    """Log-ratio of the examples against the sample."""
+    counts = [bucket_counts(*as_buffers(part), n_buckets=10_000) for part in (here.examples, sample.texts)]
+    return by_score(here, LogRatioTable.fit(*counts, per_feature=per_feature))
+
+
+def scorers(here: World, n: int, *, variants: bool) -> dict[str, NDArray[np.int64]]:
+    """All documents by every scorer of a sample of n."""
+    sample = drawn(here, n)
+    found = {"teacher, all documents": ranked(here, np.arange(len(here.texts)))[0], **linear(here, sample)}
+    if variants:
+        found |= linear_variants(here, sample)
+    makes: dict[str, Callable[[], NDArray[np.int64] | None]] = {
+        "fastText, auto": lambda: fasttext(here, sample, BetrScorer(lr=1.0, epochs=50)),
+        "fastText, the paper's": lambda: fasttext(here, sample, BetrScorer(lr=0.03, epochs=5)),
+        "DCLM-style": lambda: classifier(here, sample),
+        "DSIR, sum": lambda: dsir(here, sample, per_feature=False),
+        "DSIR, mean": lambda: dsir(here, sample, per_feature=True),
+    }
+    return found | {name: order for name, make in makes.items() if (order := make()) is not None}
+
+
+def show(here: World, selections: dict[str, NDArray[np.int64]], output: Path, title: str) -> None:
+    """Print changes by budget, and write them as JSON."""
+    controls = {f"random-{seed}": np.random.default_rng(seed).permutation(len(here.texts)) for seed in range(3)}
+    found: list[Change] = []
+    for budget in BUDGETS:
+        found += changes(here.tokens, selections, controls, here.sets, budget=budget, order=4, n_vocabulary=VOCABULARY)
+    (output / f"{title}.json").write_text(json.dumps([row._asdict() for row in found]), encoding="utf-8")
+    names = [items.name for items in here.sets]
+    print(f"\n{title}: {len(here.texts)} documents; bits per byte against random, %, with 95 % intervals over items\n")
+    for budget in BUDGETS:
+        rows = {(row.name, row.items): row for row in found if row.budget == budget}
+        spread = next(row.spread for row in rows.values() if row.items == ALL_TARGETS)
+        print(f"| {budget:.0%} of the tokens (random within {spread:.2%}) | all targets | {' | '.join(names)} |")
+        print("|---" * (2 + len(names)) + "|")
+        for name in selections:
+            whole = rows[name, ALL_TARGETS]
+            each = " | ".join(f"{100 * rows[name, items].change:+.2f}" for items in names)
+            print(f"| {name} | {100 * whole.change:+.2f} [{100 * whole.low:+.2f}, {100 * whole.high:+.2f}] | {each} |")
+        print(flush=True)
+
+
+def main() -> None:
+    """Measure."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("output", type=Path)
+    parser.add_argument("--documents", type=Path, default=SHARED / "corpus/documents.parquet")
+    parser.add_argument("--targets", type=Path, default=SHARED / "targets")
+    parser.add_argument("--half", choices=("all", *HALVES), default="all")
+    parser.add_argument("--part", choices=("teacher", "scorers", "variants", "curve"), default="scorers")
+    parser.add_argument("--sample", type=int, nargs="+", default=[10_000])
+    arguments = parser.parse_args()
+    here = world(arguments.output, arguments.documents, arguments.targets, arguments.half)
+    if arguments.part == "teacher":
+        show(here, teachers(here), arguments.output, f"teacher-{arguments.half}")
+        return
+    if arguments.part == "curve":
+        orders: dict[str, NDArray[np.int64] | None] = {}
+        for n in arguments.sample:
+            sample = drawn(here, n)
+            orders[f"linear, {n} documents"] = linear(here, sample)["linear"]
+            orders[f"fastText, {n} documents"] = fasttext(here, sample, BetrScorer(lr=1.0, epochs=50))
+        kept = {name: order for name, order in orders.items() if order is not None}
+        kept["teacher, all documents"] = ranked(here, np.arange(len(here.texts)))[0]
+        show(here, kept, arguments.output, f"curve-{arguments.half}")
+        return
+    for n in arguments.sample:
+        found = scorers(here, n, variants=arguments.part == "variants")
+        show(here, found, arguments.output, f"{arguments.part}-{arguments.half}-{n}")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,176 @@
+"""A linear model on fastText's features, fitted to the whole order of a small sample rather than to two labels.
+
+Features are a document's words and hashed pairs of words, just as fastText and the kernel have them: counts over their number.
+Ridge regression on the normal scores of the documents' places; so all of the sample is used, ranks far down weigh little,
+and the result folds without rest into the table that scores the corpus. It repeats to the last bit, whatever the threads.
+"""
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from itertools import islice
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+from numpy.typing import NDArray
+from scipy.optimize import minimize
+from scipy.sparse.linalg import lsqr
+from scipy.special import expit, ndtri
+from threadpoolctl import threadpool_limits
+
+from betr_spark.corpus.text import as_buffers, prepare
+from betr_spark.scorer.lookup import look_up, most_tokens
+from betr_spark.scorer.table import END_OF_LINE, Bank, NgramTable, stack
+from betr_spark.scorer.train import Labelled, Trained, best_of, check_validation, score_texts, validated
+
+BUCKETS = 2_000_000
+LEAST_COUNT = 2
+RIDGE = 1e-4
+MOST_DOCUMENTS = 50_000  # of a sample: its features are held on the driver, some 10 kB a document
+_STEPS = 200
+_LINES_AT_ONCE = 500
+
+
+class LinearModel:
+    """The features of training documents, and tables fitted to orders of them."""
+
+    def __init__(self, lines: Path) -> None:
+        """Read the documents, one a line of prepared text; twice, so that words are counted before they are numbered."""
+        counts: Counter[str] = Counter()
+        with lines.open(encoding="utf-8", newline="\n") as file:
+            for line in file:
+                counts.update(line.rstrip("\n").split(" "))
+        own = ("", END_OF_LINE)
+        words = sorted(word for word, count in counts.items() if count >= LEAST_COUNT and word not in own)
+        self._words = [END_OF_LINE, *words]
+        empty = np.zeros(len(self._words), np.float32), np.zeros(BUCKETS, np.float32)
+        bank = stack([NgramTable.build(self._words, *empty, word_ngrams=2)])[0]
+        assert isinstance(bank, Bank)
+        self._vocabulary = bank.vocabulary
+        with lines.open(encoding="utf-8", newline="\n") as file:
+            counted = sp.vstack([self._counted(some) for some in _slices(file)], format="csr")
+        used, numbers = np.unique(counted.indices, return_inverse=True)
+        counted.indices = numbers.astype(np.int32)
+        counted.resize(counted.shape[0], len(used))
+        documents = np.bincount(counted.indices, minlength=len(used))
+        rarity = np.log((1 + counted.shape[0]) / (1 + documents)) + 1
+        shares = sp.diags_array(1 / np.maximum(1, counted.sum(axis=1))) @ counted @ sp.diags_array(rarity)
+        size = np.sqrt(
+            shares.multiply(shares).sum() / shares.shape[0]
+        )  # so that `RIDGE` means the same for any lengths
+        self._used, self._scale, self._features = used, rarity / size, (shares / size).tocsr()
+
+    def fit(self, places: NDArray[np.int64], *, ridge: float = RIDGE) -> NgramTable:
+        """Fit a table to an order.
+
+        Args:
+            places: of the documents in it, 0 the best, int64 [n].
+            ridge: penalty on the squares of the weights of features of mean size 1.
+        """
+        scores = ndtri(1 - (places + 0.5) / len(places))
+        with threadpool_limits(1, "blas"):
+            found = lsqr(self._features, scores, damp=float(np.sqrt(ridge * len(places))), iter_lim=_STEPS)[0]
+        weights = np.zeros(len(self._words) + BUCKETS, np.float32)
+        weights[self._used] = found * self._scale
+        return NgramTable.build(self._words, weights[: len(self._words)], weights[len(self._words) :], word_ngrams=2)
+
+    def _counted(self, texts: Sequence[str]) -> sp.csr_array:
+        """Counts of the words and pairs of some documents, [n, words + BUCKETS]."""
+        data, offsets = as_buffers(texts)
+        words, buckets = (np.empty(shape, np.int32) for shape in (most_tokens(offsets), (1, most_tokens(offsets))))
+        first = look_up(data, offsets, self._vocabulary, BUCKETS, words, buckets)
+        n_tokens = int(first[-1])
+        document = np.repeat(np.arange(len(texts)), np.diff(first))
+        known = np.flatnonzero(words[:n_tokens])
+        paired = np.ones(n_tokens, bool)
+        paired[first[1:] - 1] = False
+        columns = np.concatenate([words[known].astype(np.int64) - 1, len(self._words) + buckets[0, :n_tokens][paired]])
+        rows = np.concatenate([document[known], document[paired]])
+        shape = len(texts), len(self._words) + BUCKETS
+        return sp.coo_array((np.ones(len(rows)), (rows, columns)), shape=shape).tocsr()
+
+
+class Placed(NamedTuple):
+    """A document in the teacher's order: its text, whether it is positive, and for each head what orders it (score, cosine)."""
+
+    text: str
+    positive: bool
+    heads: Sequence[tuple[float, float]]
+
+
+def train_on_order(
+    rows: Iterable[Placed], validation: Labelled, head_labels: Sequence[NDArray[np.int8]], *, name: str
+) -> list[Trained]:
+    """Fit the scorer's table, and one to the order of each head.
+
+    Args:
+        rows: documents in the teacher's order, the best first; they go to a file, so that only features are held.
+        validation: documents held out, which the logits are calibrated on.
+        head_labels: for each head, which of them are its own.
+        name: of the scorer, for messages.
+
+    Raises:
+        DataError: validation documents of one class.
+        ArtifactError: the scorer says nothing of the validation documents.
+    """
+    check_validation(validation, name)
+    n_positive, orders = 0, []
+    with tempfile.TemporaryDirectory(prefix="betr-spark-train-") as folder:
+        lines = Path(folder) / "train.txt"
+        with lines.open("w", encoding="utf-8", newline="\n") as file:
+            for row in rows:
+                if (prepared := prepare(row.text)).strip(" "):
+                    file.write(f"{prepared}\n")
+                    orders.append(np.array(row.heads, np.float64).reshape(-1, 2))
+                    n_positive += row.positive
+        model = LinearModel(lines)
+    n, found = len(orders), []
+    keys = np.stack(orders)
+    settings: dict[str, float | int | str] = {
+        "model": "linear",
+        "ridge": RIDGE,
+        "minCount": LEAST_COUNT,
+        "bucket": BUCKETS,
+    }
+    for head, labels in enumerate([validation.labels, *head_labels]):
+        order = np.arange(n) if not head else np.lexsort((-keys[:, head - 1, 1], -keys[:, head - 1, 0]))
+        places = np.empty(n, np.int64)
+        places[order] = np.arange(n)
+        table, own = model.fit(places), validation._replace(labels=labels)
+        if 0 < labels.sum() < len(labels):
+            table = calibrated(table, score_texts(own.texts, table), labels)
+        counts = {"n_training": float(n), "n_positive": float(n_positive)} if not head else {"n_training": float(n)}
+        metrics = validated(table, own) if 0 < labels.sum() < len(labels) else {}
+        found.append(Trained(table, settings, {**metrics, **counts}))
+    return [best_of(found[:1], name=name), *found[1:]]
+
+
+def _slices(lines: Iterator[str]) -> Iterator[list[str]]:
+    while some := [line.rstrip("\n") for line in islice(lines, _LINES_AT_ONCE)]:
+        yield some
+
+
+def calibrated(table: NgramTable, logits: NDArray[np.float32], labels: NDArray[np.int8]) -> NgramTable:
+    """Scale and shift a table's logits so that they are log-odds of the positive class, both classes weighing the same.
+
+    Args:
+        table: as `fit` gives it.
+        logits: its logits of documents that it was not fitted to, [n].
+        labels: their classes, 1 and 0.
+    """
+    weight = np.where(labels == 1, 0.5 / max(1, (labels == 1).sum()), 0.5 / max(1, (labels == 0).sum()))
+    wide = logits.astype(np.float64)
+
+    def loss(line: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
+        odds = line[0] * wide + line[1]
+        rest = weight * (expit(odds) - labels)
+        return float(weight @ (np.logaddexp(0, odds) - labels * odds)), np.array([rest @ wide, rest.sum()])
+
+    slope, shift = minimize(loss, np.array([1.0, 0.0]), jac=True, method="BFGS").x
+    scale = np.float32(max(slope, np.finfo(np.float32).tiny))
+    return NgramTable(
+        table.words, table.word_offsets, table.word_weights * scale + np.float32(shift),
+        table.bucket_weights * scale + np.float32(shift), table.word_ngrams,
+    )  # fmt: skip

@@ -1,0 +1,87 @@
+"""The linear model: its features are the kernel's, its fit is ridge regression, its logits are calibrated."""
+
+import random
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy.special import ndtri
+
+from betr_spark.corpus.text import prepare
+from betr_spark.errors import ArtifactError, DataError
+from betr_spark.scorer import artifact
+from betr_spark.scorer.linear import LinearModel, Placed, calibrated, train_on_order
+from betr_spark.scorer.table import NgramTable
+from betr_spark.scorer.train import Labelled, score_texts
+
+ODD = ["", "one", "a\tb\u2028c </s> __label__1", "é" * 30, "x " * 400]
+
+
+def ordered(n: int, seed: int) -> list[tuple[str, float]]:
+    """Texts with a number each: the share of its words that are good ones; the best first."""
+    pick, found = random.Random(seed), []
+    for _ in range(n):
+        share = pick.random()
+        words = [f"g{pick.randrange(30)}" if pick.random() < share else f"b{pick.randrange(30)}" for _ in range(40)]
+        found.append((" ".join(words), share))
+    return sorted(found, key=lambda row: -row[1])
+
+
+def write(path: Path, texts: list[str]) -> Path:
+    path.write_text("".join(f"{prepare(text)}\n" for text in texts), encoding="utf-8", newline="\n")
+    return path
+
+
+def test_the_fit_is_ridge_regression_on_what_the_kernel_computes(tmp_path: Path) -> None:
+    texts = [*[text for text, _ in ordered(60, 1)], *ODD]
+    model = LinearModel(write(tmp_path / "lines", texts))
+    places = np.random.default_rng(0).permutation(len(texts))
+    table = model.fit(places, ridge=0.05)
+    features = model._features.toarray()
+    wanted = ndtri(1 - (places + 0.5) / len(texts))
+    penalty = 0.05 * len(texts) * np.eye(features.shape[1])
+    weights = np.linalg.solve(features.T @ features + penalty, features.T @ wanted)
+    np.testing.assert_allclose(np.mean(np.square(features).sum(axis=1)), 1)
+    logits = score_texts(texts, table)
+    known = ~np.isnan(logits)
+    np.testing.assert_allclose(logits[known], (features @ weights)[known], atol=1e-3)
+    assert known.sum() == len(texts) - 1  # the empty one
+
+
+def test_orders_are_learnt_and_repeat_to_the_last_bit() -> None:
+    rows = ordered(500, 2)
+    held = ordered(100, 3)
+    labels = np.array([share > 0.7 for _, share in held], np.int8)
+    placed = [Placed(text, i < 50, [(1 - share, 0.0)]) for i, (text, share) in enumerate(rows)]
+    validation = Labelled([text for text, _ in held], labels)
+    one, other = (train_on_order(iter(placed), validation, [1 - labels], name="s") for _ in range(2))
+    assert [artifact.sha256(t.table) for t in one] == [artifact.sha256(t.table) for t in other]
+    main, head = one
+    assert main.metrics["validation_auc"] > 0.95
+    assert main.metrics["n_positive"] == 50
+    assert head.metrics["validation_auc"] > 0.95
+    logits = [score_texts(validation.texts, trained.table) for trained in one]
+    assert np.corrcoef(*logits)[0, 1] < -0.9  # the head's order is the other way round
+    assert main.settings["model"] == "linear"
+
+
+def test_logits_are_log_odds_with_both_classes_weighing_the_same() -> None:
+    draw = np.random.default_rng(5)
+    labels = (draw.random(20_000) < 0.2).astype(np.int8)
+    logits = (draw.normal(size=len(labels)) + 1.5 * labels).astype(np.float32)  # log-odds 1.5 x - 1.125
+    table = NgramTable.build(["a", "b"], np.array([1, -2], np.float32), np.array([3, 4], np.float32), word_ngrams=2)
+    found = calibrated(table, logits, labels)
+    slope, shift = 1.5, -1.125
+    np.testing.assert_allclose(found.word_weights, slope * table.word_weights + shift, atol=0.1)
+    np.testing.assert_allclose(found.bucket_weights, slope * table.bucket_weights + shift, atol=0.15)
+    upside_down = calibrated(table, -logits, labels)
+    assert (upside_down.word_weights[0] > upside_down.word_weights[1]) or np.ptp(upside_down.word_weights) < 1e-6
+
+
+def test_an_order_without_reason_stops_with_the_figures() -> None:
+    rows = [Placed(text, i < 20, []) for i, (text, _) in enumerate(random.Random(1).sample(ordered(200, 6), 200))]
+    validation = Labelled([text for text, _ in ordered(80, 7)], np.arange(80, dtype=np.int8) % 2)
+    with pytest.raises(ArtifactError, match=r"scorers.s: did not train on 200 documents \(linear model: AUC 0\.\d+"):
+        train_on_order(rows, validation, [], name="s")
+    with pytest.raises(DataError, match=r"scorers.s: 80 validation documents of one class"):
+        train_on_order(rows, validation._replace(labels=np.zeros(80, np.int8)), [], name="s")
