@@ -70,7 +70,7 @@ def held_out(line: str) -> bool:
     return hashlib.sha256(line.encode()).digest()[0] % 3 == 0
 
 
-def prepared(output: Path, documents: Path, targets: Path) -> dict[str, tuple[Path, Path, str]]:
+def prepared(output: Path, documents: Path, targets: Path, pool: int) -> dict[str, tuple[Path, Path, str]]:
     """Split the benchmarks' files and embed; returns train file, items, and template of each."""
     found = {}
     (output / "targets").mkdir(parents=True, exist_ok=True)
@@ -87,7 +87,7 @@ def prepared(output: Path, documents: Path, targets: Path) -> dict[str, tuple[Pa
         "input": {"path": str(documents), "id": "id", "source": "domain"},
         "output": str(output / "out"),
         "targets": {name: {"path": str(own), "template": template} for name, (own, _, template) in found.items()},
-        "sample": {"documents": 1_000_000},
+        "sample": {"documents": pool},
         "selections": {},
     }
     config = output / "conf.yaml"
@@ -96,16 +96,17 @@ def prepared(output: Path, documents: Path, targets: Path) -> dict[str, tuple[Pa
     return found
 
 
-def world(output: Path, documents: Path, targets: Path, half: str) -> World:
+def world(output: Path, documents: Path, targets: Path, half: str, pool: int) -> World:
     """Read everything of one half."""
-    files = prepared(output, documents, targets)
+    files = prepared(output, documents, targets, pool)
     names, sources = HALVES.get(half, (tuple(TARGETS), None))
     rows = pq.read_table(documents, columns=["id", "domain", "text"]).to_pylist()
     rows = [row for row in rows if sources is None or row["domain"] in sources]
+    chosen = set(DeltaTable(str(output / "out/_sample")).to_pyarrow_table(columns=["doc_id"]).column(0).to_pylist())
     packed = DeltaTable(str(output / "out/_embeddings")).to_pyarrow_table(columns=["doc_id", "embedding"]).to_pydict()
     vector = dict(zip(packed["doc_id"], packed["embedding"], strict=True))
     rows = sorted(
-        (row for row in rows if row["id"] in vector), key=lambda row: hashlib.sha256(row["id"].encode()).digest()
+        (row for row in rows if row["id"] in chosen), key=lambda row: hashlib.sha256(row["id"].encode()).digest()
     )
     texts = [row["text"] for row in rows]
     read = {}
@@ -304,11 +305,12 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("--documents", type=Path, default=SHARED / "corpus/documents.parquet")
     parser.add_argument("--targets", type=Path, default=SHARED / "targets")
+    parser.add_argument("--pool", type=int, default=1_000_000, help="documents that are embedded at most")
     parser.add_argument("--half", choices=("all", *HALVES), default="all")
     parser.add_argument("--part", choices=("teacher", "scorers", "variants", "curve"), default="scorers")
     parser.add_argument("--sample", type=int, nargs="+", default=[10_000])
     arguments = parser.parse_args()
-    here = world(arguments.output, arguments.documents, arguments.targets, arguments.half)
+    here = world(arguments.output, arguments.documents, arguments.targets, arguments.half, arguments.pool)
     if arguments.part == "teacher":
         show(here, teachers(here), arguments.output, f"teacher-{arguments.half}")
         return

@@ -105,8 +105,9 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     session.conf.set("spark.sql.shuffle.partitions", "2")
     session.conf.set("spark.databricks.delta.snapshotPartitions", "1")
     session.conf.set("spark.sql.sources.parallelPartitionDiscovery.parallelism", "2")  # VACUUM's tasks, or 10,000
+    session.conf.set("spark.sql.adaptive.enabled", "false")  # planning anew after every shuffle takes longer, too;
     session.conf.set("spark.sql.codegen.wholeStage", "false")  # compiling takes longer than so few rows;
-    session.conf.set("spark.sql.codegen.factoryMode", "NO_CODEGEN")  # processes that tests start do compile
+    session.conf.set("spark.sql.codegen.factoryMode", "NO_CODEGEN")  # processes that tests start do both
     os.chdir(here)
     yield session
     session.stop()

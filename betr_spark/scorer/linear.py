@@ -155,18 +155,22 @@ def _slices(lines: Iterator[str]) -> Iterator[list[str]]:
 def calibrated(table: NgramTable, logits: NDArray[np.float32], labels: NDArray[np.int8]) -> NgramTable:
     """Scale and shift a table's logits so that they are log-odds of the positive class, both classes weighing the same.
 
+    With Platt's targets (1999), which are finite where the classes are separate.
+
     Args:
         table: as `fit` gives it.
-        logits: its logits of documents that it was not fitted to, [n].
-        labels: their classes, 1 and 0.
+        logits: its logits of documents that it was not fitted to, [n]; NaN where there is no word.
+        labels: their classes, 1 and 0; both are there.
     """
-    weight = np.where(labels == 1, 0.5 / max(1, (labels == 1).sum()), 0.5 / max(1, (labels == 0).sum()))
-    wide = logits.astype(np.float64)
+    n_positive, n_negative = int((labels == 1).sum()), int((labels == 0).sum())
+    weight = np.where(labels == 1, 0.5 / n_positive, 0.5 / n_negative)
+    wanted = np.where(labels == 1, (n_positive + 1) / (n_positive + 2), 1 / (n_negative + 2))
+    wide = np.nan_to_num(logits.astype(np.float64))
 
     def loss(line: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         odds = line[0] * wide + line[1]
-        rest = weight * (expit(odds) - labels)
-        return float(weight @ (np.logaddexp(0, odds) - labels * odds)), np.array([rest @ wide, rest.sum()])
+        rest = weight * (expit(odds) - wanted)
+        return float(weight @ (np.logaddexp(0, odds) - wanted * odds)), np.array([rest @ wide, rest.sum()])
 
     slope, shift = minimize(loss, np.array([1.0, 0.0]), jac=True, method="BFGS").x
     scale = np.float32(max(slope, np.finfo(np.float32).tiny))

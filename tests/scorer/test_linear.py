@@ -85,3 +85,11 @@ def test_an_order_without_reason_stops_with_the_figures() -> None:
         train_on_order(rows, validation, [], name="s")
     with pytest.raises(DataError, match=r"scorers.s: 80 validation documents of one class"):
         train_on_order(rows, validation._replace(labels=np.zeros(80, np.int8)), [], name="s")
+
+
+def test_separate_classes_and_texts_without_a_word_leave_finite_logits() -> None:
+    table = NgramTable.build(["a"], np.ones(1, np.float32), np.zeros(2, np.float32), word_ngrams=2)
+    logits = np.array([9, 8, np.nan, -7, -8], np.float32)
+    found = calibrated(table, logits, np.array([1, 1, 0, 0, 0], np.int8))
+    assert np.isfinite(found.word_weights).all()
+    assert found.word_weights[0] > found.bucket_weights[0]
