@@ -27,7 +27,7 @@ from betr_spark.scorer.train import Labelled, Trained, best_of, check_validation
 
 BUCKETS = 2_000_000
 LEAST_COUNT = 2
-RIDGE = 1e-4
+RIDGE = 3e-5
 MOST_DOCUMENTS = 50_000  # of a sample: its features are held on the driver, some 10 kB a document
 _STEPS = 200
 _LINES_AT_ONCE = 500
