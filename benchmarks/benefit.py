@@ -26,6 +26,7 @@ from scorers import SHARED, TARGETS, command
 
 from betr_spark.config_scorers import BetrScorer, ClassifierScorer, EncoderConfig, FastTextTraining, TargetConfig
 from betr_spark.corpus.text import as_buffers, prepare
+from betr_spark.errors import ArtifactError
 from betr_spark.evaluate.benefit import ALL_TARGETS, GENERAL, TARGET, Change, Items, changes
 from betr_spark.evaluate.tokens import encode, train_tokenizer
 from betr_spark.ranking.best_rank import TopCosines, best_ranks
@@ -231,8 +232,6 @@ def linear_variants(here: World, sample: Sample) -> dict[str, NDArray[np.int64]]
 
 def fasttext(here: World, sample: Sample, scorer: FastTextTraining) -> NDArray[np.int64] | None:
     """FastText on the best of the sample against as many others; None where it did not train."""
-    from betr_spark.errors import ArtifactError  # noqa: PLC0415
-
     n = sample.n_positive
     rest = n + np.random.default_rng(3).permutation(len(sample.texts) - n)[:n]
     rows = [
@@ -318,7 +317,10 @@ def main() -> None:
         orders: dict[str, NDArray[np.int64] | None] = {}
         for n in arguments.sample:
             sample = drawn(here, n)
-            orders[f"linear, {n} documents"] = linear(here, sample)["linear"]
+            try:
+                orders[f"linear, {n} documents"] = linear(here, sample)["linear"]
+            except ArtifactError as error:
+                print(error, flush=True)
             orders[f"fastText, {n} documents"] = fasttext(here, sample, BetrScorer(lr=1.0, epochs=50))
         kept = {name: order for name, order in orders.items() if order is not None}
         kept["teacher, all documents"] = ranked(here, np.arange(len(here.texts)))[0]

@@ -132,10 +132,11 @@ def evaluate(config: ConfigOption, overrides: SetOption = None) -> None:
     from betr_spark.evaluate import stage  # noqa: PLC0415
     from betr_spark.evaluate.benefit import conclusions, table  # noqa: PLC0415
 
-    done, found = stage.run(_session(settings), settings)
-    typer.echo(_line(done))
-    typer.echo("\n".join([*table(found), "", *conclusions(found)]))
-    typer.echo(f"table: {settings.table('evaluations')}; plot: {settings.table(stage.PLOT)}")
+    spark = _session(settings)
+    _stop_if_behind(spark, settings)
+    done, found = stage.run(spark, settings)
+    places = f"table: {settings.table('evaluations')}; plot: {settings.table(stage.PLOT)}"
+    typer.echo("\n".join([_line(done), *table(found), "", *conclusions(found), places]))
 
 
 @app.command()
@@ -149,9 +150,10 @@ def compare(
     from betr_spark.report.compare import compare as compared  # noqa: PLC0415
     from betr_spark.session import build_session  # noqa: PLC0415
 
-    pairs, count = compared(build_session(), settings, percent=percent)
-    typer.echo(f"{count} documents of the corpus; top {percent:g} %")
-    typer.echo(f"{'':42} {'Spearman':>9} {'overlap':>8}")
+    spark = build_session()
+    _stop_if_behind(spark, settings)
+    pairs, count = compared(spark, settings, percent=percent)
+    typer.echo(f"{count} documents of the corpus; top {percent:g} %\n{'':42} {'Spearman':>9} {'overlap':>8}")
     for pair in pairs:
         typer.echo(f"{pair.one[:20]:20} {pair.other[:20]:20}  {pair.spearman:9.3f} {pair.overlap:8.1%}")
 
@@ -211,6 +213,15 @@ def _session(settings: Config) -> "SparkSession":
 
 def _load(path: Path, overrides: list[str] | None) -> Config:
     return load_config(path, tuple(overrides or ()))
+
+
+def _stop_if_behind(spark: "SparkSession", settings: Config) -> None:
+    """Stop where scorers, features or duplicates are not those of the configuration and the input."""
+    from betr_spark.run import plan  # noqa: PLC0415
+
+    for one in plan(spark, settings):
+        if one.work and not one.stage.startswith("select/"):
+            _fail(f"{settings.output}: {one.stage} has work to do ({one.why}); `betr-spark run` does it")
 
 
 def _line(done: object) -> str:

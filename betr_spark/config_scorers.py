@@ -102,6 +102,13 @@ class BetrScorer(FastTextTraining):
 
     kind: Literal["betr"] = "betr"
     model: Literal["auto", "linear", "fasttext"] = "auto"
+
+    @model_validator(mode="after")
+    def _linear_has_no_epochs(self) -> Self:
+        if self.model == "linear" and (self.lr != "auto" or self.epochs != "auto"):
+            raise ValueError("lr and epochs are fastText's; model: linear has none")
+        return self
+
     per_benchmark: bool = False
 
 

@@ -1,6 +1,7 @@
 """Errors a user can mend: one line each, naming subject, what was found and what was wanted."""
 
 import difflib
+import types
 import typing
 from collections.abc import Iterator
 from typing import Annotated, Any
@@ -49,6 +50,8 @@ class SetupError(BetrSparkError, RuntimeError):
 def validation_problems(error: ValidationError, root: type[BaseModel]) -> Iterator[str]:
     """Yield one line for each problem: key from `root` down, what was found, what was wanted."""
     for problem in error.errors():
+        if problem["type"] == "default_factory_not_called":  # follows from another problem
+            continue
         location = [str(part) for part in problem["loc"] if part not in _NOT_KEYS]
         kinds = (
             {2} if location[:1] == ["scorers"] and problem["type"] != "union_tag_invalid" else set()
@@ -72,6 +75,7 @@ def _suggestion(location: list[str], root: type[BaseModel]) -> str:
     model: Any = root
     for part in location[:-1]:
         model = _submodel(model, part)
+        model = _submodel(model, part) if isinstance(model, types.UnionType) else model
     known = list(getattr(model, "model_fields", {}))
     close = difflib.get_close_matches(location[-1], known, n=1)
     return f"; did you mean '{close[0]}'?" if close else f"; known keys are {', '.join(known)}"
@@ -84,4 +88,6 @@ def _submodel(model: Any, key: str) -> Any:
     if typing.get_origin(model) is Annotated:  # a union of models by kind
         members = [typing.get_args(member) for member in typing.get_args(typing.get_args(model)[0])]
         return next((member for member, tag in members if tag.tag == key), None)
+    if isinstance(model, types.UnionType):  # a model or None
+        return next((one for one in model.__args__ if one is not type(None)), None)
     return typing.get_args(model)[-1] if typing.get_origin(model) is dict else None

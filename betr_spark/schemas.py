@@ -31,7 +31,7 @@ ROW = "row"
 INPUT_FILE = "input_file"
 BATCH = "batch"
 EVIDENCE = "evidence"
-EMBEDDING, ENCODER = "embedding", "encoder"
+EMBEDDING, ENCODER, TEXT_HASH = "embedding", "encoder", "text_hash"
 
 TRAIN, VALIDATION = "train", "validation"
 EXACT, NEAR = "exact", "near"
@@ -45,7 +45,7 @@ QUARANTINE_TABLE = "quarantine"
 RUNS_TABLE = "runs"
 EVALUATIONS_TABLE = "evaluations"
 
-EMBEDDINGS = f"{DOC_ID} string, {ENCODER} string, {EMBEDDING} binary"
+EMBEDDINGS = f"{DOC_ID} string, {TEXT_HASH} bigint, {ENCODER} string, {EMBEDDING} binary"
 RANKED_SAMPLE = (
     f"{DOC_ID} string, {SOURCE} string, {BEST_RANK} int, {BEST_COSINE} float, {BEST_BENCHMARK} string, "
     f"{BEST_EXAMPLE} int, {TEACHER_SCORE} double, {BY_BENCHMARK} map<string,struct<{SCORE}:double,cosine:float>>, "

@@ -91,6 +91,8 @@ def changes(
         n_vocabulary: of the tokenizer.
     """
     n_tokens = round(budget * sum(len(document) for document in tokens))
+    if n_tokens < 1:
+        raise ValueError("no token of the pool; a larger fraction is wanted")
     bits: dict[str, list[NDArray[np.float64]]] = {}
     for name, ranked in {**selections, **controls}.items():
         model = KneserNey(taken(ranked, tokens, n_tokens), order=order, n_vocabulary=n_vocabulary)

@@ -4,7 +4,6 @@ import io
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +13,7 @@ from pyspark.sql import functions as F
 
 from betr_spark import files, schemas, tables
 from betr_spark.config import RANDOM_SCORER, Config
-from betr_spark.config_scorers import RandomScorer, TargetConfig
+from betr_spark.config_scorers import RandomScorer
 from betr_spark.corpus.documents import read_documents
 from betr_spark.corpus.input_schema import input_schema
 from betr_spark.errors import ConfigError, DataError
@@ -25,7 +24,7 @@ from betr_spark.schemas import DOC_ID, N_WORDS, REASON, TEXT
 from betr_spark.selection.stage import logit_of
 from betr_spark.tables import Clock, StageKey, StageRun
 from betr_spark.targets.examples import examples_of
-from betr_spark.targets.reading import examples_and_items, read_benchmark, read_content
+from betr_spark.targets.reading import Benchmark, examples_and_items, read_benchmark, read_content
 
 PLOT = "evaluation.png"
 _MOST_CHARACTERS = 200_000  # of a document of the pool
@@ -52,12 +51,10 @@ def key(spark: SparkSession, config: Config) -> StageKey:
     """Key of `evaluations`: settings, scorers, held-out items, features and duplicates."""
     names = (schemas.FEATURES_TABLE, schemas.DUPLICATES_TABLE)
     versions = {name: tables.input_version(spark, config.table(name)) for name in names}
+    tests = {f"items.{name}": target.test for name, target in config.targets.items() if target.test}
+    off_target = {f"off.{name}": target.path for name, target in config.evaluate.off_target.items()}
     items = {
-        f"items.{name}": files.fingerprint(files.listing(spark, path))
-        for name, path in {
-            **{name: target.test for name, target in config.targets.items() if target.test},
-            **{f"off.{name}": target.path for name, target in config.evaluate.off_target.items()},
-        }.items()
+        name: Benchmark(read_content(spark, path), None).digest() for name, path in {**tests, **off_target}.items()
     }
     settings = {
         "evaluate": config.evaluate,
@@ -82,6 +79,8 @@ def run(spark: SparkSession, config: Config) -> tuple[StageRun, list[Change]]:
         raise ConfigError("config.selections: none with a scorer other than random, so there is nothing to evaluate")
     if not any(target.test for target in config.targets.values()):
         raise ConfigError("config.targets: none has a `test` file; held-out items are what models are evaluated on")
+    if taken := [name for name in config.evaluate.off_target if name in (*config.targets, GENERAL)]:
+        raise ConfigError(f"config.evaluate.off_target.{taken[0]}: items of this name are evaluated already")
     wanted, path = key(spark, config), config.table(schemas.EVALUATIONS_TABLE)
     if done := tables.finished(spark, config.output, path, wanted):
         return done, read(spark, config)
@@ -101,7 +100,7 @@ def run(spark: SparkSession, config: Config) -> tuple[StageRun, list[Change]]:
         for seed in range(settings.seeds)
     }
     found = []
-    for budget in settings.budgets:
+    for budget in dict.fromkeys(settings.budgets):
         _logger.info(
             "evaluate: %d models on %g of %d tokens", len(names) + settings.seeds, budget, sum(map(len, tokens))
         )
@@ -136,13 +135,11 @@ def _items(spark: SparkSession, config: Config) -> list[tuple[str, str, list[str
             _, items = examples_and_items(name, target, read_benchmark(spark, target))
             found.append((name, TARGET, [item.text for item in items[: config.evaluate.items]]))
     for name, off in config.evaluate.off_target.items():
-        texts = [item.text for item in _off_target(spark, name, off)]
+        texts = [item.text for item in examples_of(name, off, read_content(spark, off.path))]
         found.append((name, OFF_TARGET, texts[: config.evaluate.items]))
+    if few := [name for name, _, texts in found if len(texts) < 2]:
+        raise DataError(f"evaluate: {few[0]} has one held-out item; two are the least that an interval can be made of")
     return found
-
-
-def _off_target(spark: SparkSession, name: str, target: TargetConfig) -> Sequence[Any]:
-    return examples_of(name, target, read_content(spark, target.path))
 
 
 def _sizes(texts: Sequence[str]) -> NDArray[np.int64]:
@@ -163,19 +160,23 @@ def _pool(spark: SparkSession, config: Config, names: Sequence[str]) -> _Pool:
     documents = read_documents(spark, config.input).where(F.col(REASON).isNull())
     texts = documents.select(DOC_ID, F.substring(TEXT, 1, _MOST_CHARACTERS).alias(TEXT))
     found: pa.Table = texts.join(F.broadcast(drawn), on=DOC_ID, how="inner").toArrow()
-    found = found.sort_by([(_ORDER, "ascending"), (DOC_ID, "ascending")])
-    ids = np.array(found.column(DOC_ID).to_pylist())
-    first = np.concatenate([[True], ids[1:] != ids[:-1]]) if len(ids) else np.empty(0, bool)
-    found = found.filter(pa.array(first))  # without an id copies of a text share one
-    if found.num_rows <= config.evaluate.general:
+    ids, drawn_at = found.column(DOC_ID).to_pylist(), found.column(_ORDER).to_pylist()
+    rows_in_order = sorted(range(len(ids)), key=lambda row: (drawn_at[row], ids[row]))
+    single = [
+        row for row, last in zip(rows_in_order, [-1, *rows_in_order], strict=False) if last < 0 or ids[row] != ids[last]
+    ]
+    if len(single) <= config.evaluate.general:
         raise DataError(
-            f"evaluate.general: {config.evaluate.general} documents; the corpus has {found.num_rows} after deduplication"
+            f"evaluate.general: {config.evaluate.general} documents; the corpus has {len(single)} after deduplication"
         )
-    own = found.slice(config.evaluate.general)
-    ids, hashes = np.array(own.column(DOC_ID).to_pylist()), own.column(_HASH).to_numpy()
+    texts_found = found.column(TEXT).to_pylist()
+    pool = single[config.evaluate.general :]
+    by_id = np.empty(len(pool), np.int64)
+    by_id[sorted(range(len(pool)), key=lambda place: ids[pool[place]])] = np.arange(len(pool))
+    hashes = found.column(_HASH).to_numpy()[pool]
     rankings = {}
     for name in names:
-        logit = own.column(schemas.logit_column(name)).to_numpy()
-        order = np.lexsort([ids, hashes, -logit])
+        logit = found.column(schemas.logit_column(name)).to_numpy()[pool]
+        order = np.lexsort([by_id, hashes, -logit])
         rankings[name] = order[~np.isnan(logit[order])]
-    return _Pool(found.column(TEXT).to_pylist(), rankings)
+    return _Pool([texts_found[row] for row in single], rankings)

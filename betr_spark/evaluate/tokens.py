@@ -10,28 +10,25 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 _TEXTS_AT_ONCE = 1_000
-_BOUNDARY = "<|boundary|>"
 
 
 def train_tokenizer(texts: Sequence[str], *, n_vocabulary: int) -> "Tokenizer":
-    """Train byte-level pairs; token 0 is kept for the boundary of documents."""
+    """Train byte-level pairs, one fewer than n_vocabulary: `encode` keeps token 0 for the boundary of documents."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers  # noqa: PLC0415 - the driver alone needs it
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
     tokenizer.decoder = decoders.ByteLevel()
     alphabet = pre_tokenizers.ByteLevel.alphabet()
-    trainer = trainers.BpeTrainer(
-        vocab_size=n_vocabulary, special_tokens=[_BOUNDARY], initial_alphabet=alphabet, show_progress=False
-    )
+    trainer = trainers.BpeTrainer(vocab_size=n_vocabulary - 1, initial_alphabet=alphabet, show_progress=False)
     tokenizer.train_from_iterator(texts, trainer, length=len(texts))
     return tokenizer
 
 
 def encode(tokenizer: "Tokenizer", texts: Sequence[str]) -> list[NDArray[np.uint16]]:
-    """Token ids of each text, uint16; a boundary written in a text is text."""
+    """Token ids of each text, uint16, from 1 on."""
     found = []
     for start in range(0, len(texts), _TEXTS_AT_ONCE):
-        some = [text.replace(_BOUNDARY, "") for text in texts[start : start + _TEXTS_AT_ONCE]]
-        found += [np.array(one.ids, np.uint16) for one in tokenizer.encode_batch_fast(some, add_special_tokens=False)]
+        some = [text.encode("utf-8", "replace").decode() for text in texts[start : start + _TEXTS_AT_ONCE]]
+        found += [np.array(one.ids, np.uint16) + np.uint16(1) for one in tokenizer.encode_batch_fast(some)]
     return found

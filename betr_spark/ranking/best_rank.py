@@ -37,8 +37,9 @@ class BestRanks(NamedTuple):
 
 
 def on_grid(vectors: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Scale rows to unit length and round to multiples of 2^-24. A zero vector stays zero. Shape [n, d] float32."""
+    """Scale rows to unit length and round to multiples of 2^-24. Zero vectors, and not finite ones, are zero. [n, d]."""
     wide = vectors.astype(np.float64)
+    wide[~np.isfinite(wide).all(axis=1)] = 0
     length = np.linalg.norm(wide, axis=1, keepdims=True)
     unit = np.divide(wide, length, out=np.zeros_like(wide), where=length > 0)
     rounded: NDArray[np.float32] = (np.rint(unit * GRID) / GRID).astype(np.float32)

@@ -1,4 +1,4 @@
-"""Vectors of documents in the table `_embeddings`, by document, encoder and preparation: made once, used again, resumed.
+"""Vectors of documents in the table `_embeddings`, by id, text, encoder and preparation: made once, used again, resumed.
 
 An embedding is the float32 vectors of a document, one after the other: one, or with `long_documents: best_chunk` one a chunk.
 
@@ -22,7 +22,7 @@ from betr_spark.config import Config
 from betr_spark.config_scorers import EncoderConfig
 from betr_spark.corpus.text import PREPARATION
 from betr_spark.ranking.encoder import embed
-from betr_spark.schemas import DOC_ID, EMBEDDING, ENCODER, TEXT
+from betr_spark.schemas import DOC_ID, EMBEDDING, ENCODER, TEXT, TEXT_HASH
 
 _TEXTS_A_GROUP = 256
 _GROUPS_A_CORE = 4  # in one commit
@@ -67,11 +67,13 @@ def embeddings_of(sampled: DataFrame, n_texts: int, config: Config) -> DataFrame
         config: for the encoder and the output.
     """
     spark, path, key = sampled.sparkSession, config.table(schemas.EMBEDDINGS_TABLE), encoder_key(config.encoder)
-    if not tables.exists(spark, path):
-        tables.append(spark.createDataFrame([], schemas.EMBEDDINGS), path, user_metadata="{}")
-    known = tables.read(spark, path).where(F.col(ENCODER) == key).select(DOC_ID)
+    if not tables.exists(spark, path) or TEXT_HASH not in tables.read(spark, path).columns:
+        tables.overwrite(spark.createDataFrame([], schemas.EMBEDDINGS), path, user_metadata="{}")
+    own = [DOC_ID, TEXT_HASH]
+    wanted_texts = sampled.select(DOC_ID, F.xxhash64(TEXT).alias(TEXT_HASH), TEXT)
+    known = tables.read(spark, path).where(F.col(ENCODER) == key).select(own)
     n_groups = max(1, math.ceil(n_texts / _TEXTS_A_GROUP))
-    missing = _grouped(sampled.select(DOC_ID, TEXT), n_groups).join(known, on=DOC_ID, how="left_anti").persist()
+    missing = _grouped(wanted_texts, n_groups).join(known, on=own, how="left_anti").persist()
     try:
         wanted = sorted(row[_GROUP] for row in missing.select(_GROUP).distinct().collect())  # one row in 256 documents
         at_once = _GROUPS_A_CORE * spark.sparkContext.defaultParallelism
@@ -79,11 +81,13 @@ def embeddings_of(sampled: DataFrame, n_texts: int, config: Config) -> DataFrame
             groups = wanted[start : start + at_once]
             some = missing.where(F.col(_GROUP).between(groups[0], groups[-1]))
             vectors = _embedded_groups(some, groups[-1] - groups[0] + 1, config.encoder, config.encoder.document_prompt)
-            rows = vectors.select(DOC_ID, F.lit(key).alias(ENCODER), EMBEDDING)
+            hashes = some.select(own)
+            rows = vectors.join(hashes, on=DOC_ID, how="inner").select(*own, F.lit(key).alias(ENCODER), EMBEDDING)
             tables.append(rows, path, user_metadata=json.dumps({"encoder": key, "groups": [groups[0], groups[-1]]}))
     finally:
         missing.unpersist()
-    return tables.read(spark, path).where(F.col(ENCODER) == key).select(DOC_ID, EMBEDDING)
+    made = tables.read(spark, path).where(F.col(ENCODER) == key)
+    return made.join(wanted_texts.select(own), on=own, how="left_semi").select(DOC_ID, EMBEDDING)
 
 
 def _grouped(texts: DataFrame, n_groups: int) -> DataFrame:

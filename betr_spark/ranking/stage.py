@@ -121,7 +121,7 @@ def _draw_sample(spark: SparkSession, config: Config, key: StageKey) -> StageRun
         documents = read_documents(spark, config.input).where(F.col(REASON).isNull()).select(DOC_ID, SOURCE, TEXT)
         drawn = sample(documents, ids, n_documents=config.sample.documents, seed=config.sample.seed)
         n_corpus = ids.count()
-        usable = drawn.documents.where(F.trim(TEXT) != "")
+        usable = drawn.documents.where(F.col(TEXT).rlike(r"(?U)[^\s\x00\x1c-\x1f]"))
         if config.input.id is None:
             usable = usable.groupBy(DOC_ID).agg(F.min(SOURCE).alias(SOURCE), F.first(TEXT).alias(TEXT))
         usable = usable.persist()  # counted, then written

@@ -8,6 +8,7 @@ import hashlib
 import io
 import json
 import tempfile
+import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -82,7 +83,7 @@ def load(spark: SparkSession, folder: str, name: str) -> Scorer:
     try:
         with np.load(io.BytesIO(files.read_bytes(spark, f"{folder}/{about['arrays']}")), allow_pickle=False) as arrays:
             table = table_of({key: arrays[key] for key in arrays.files})
-    except (ValueError, KeyError, OSError) as error:
+    except (ValueError, KeyError, OSError, EOFError, RuntimeError, zipfile.BadZipFile) as error:
         raise ArtifactError(
             f"{folder}/{about['arrays']}: damaged ({error}); `betr-spark train --again` mends it"
         ) from None

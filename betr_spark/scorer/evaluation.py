@@ -38,6 +38,14 @@ def places(*keys: NDArray[Any]) -> NDArray[np.int64]:
     return found
 
 
+def area_under_curve(logits: NDArray[np.float32], labels: NDArray[np.int8]) -> float:
+    """Probability that a positive has the higher logit, ties counting half."""
+    positive, negative = np.sort(logits[labels == 1]), np.sort(logits[labels == 0])
+    below = np.searchsorted(negative, positive, side="left")
+    not_above = np.searchsorted(negative, positive, side="right")
+    return float((below + not_above).sum() / (2 * len(positive) * len(negative)))
+
+
 def spearman(one: NDArray[Any], other: NDArray[Any]) -> float:
     """Rank correlation, ties by their mean rank; 0 where one of them is constant or there are fewer than two rows."""
     ranks = [_mean_ranks(np.nan_to_num(values.astype(np.float64), nan=-np.inf)) for values in (one, other)]

@@ -21,6 +21,7 @@ from scipy.special import expit, ndtri
 from threadpoolctl import threadpool_limits
 
 from betr_spark.corpus.text import as_buffers, prepare
+from betr_spark.errors import DataError
 from betr_spark.scorer.lookup import look_up, most_tokens
 from betr_spark.scorer.table import END_OF_LINE, Bank, NgramTable, stack
 from betr_spark.scorer.train import Labelled, Trained, best_of, check_validation, score_texts, validated
@@ -125,25 +126,33 @@ def train_on_order(
                     file.write(f"{prepared}\n")
                     orders.append(np.array(row.heads, np.float64).reshape(-1, 2))
                     n_positive += row.positive
+        if not orders:
+            raise DataError(f"scorers.{name}: no document to train on has a word; raise sample.documents")
         model = LinearModel(lines)
-    n, found = len(orders), []
-    keys = np.stack(orders)
+    n, keys = len(orders), np.stack(orders)
+    tables: list[NgramTable] = []
+    found: list[Trained] = []
     settings: dict[str, float | int | str] = {
         "model": "linear",
         "ridge": RIDGE,
         "minCount": LEAST_COUNT,
         "bucket": BUCKETS,
     }
-    for head, labels in enumerate([validation.labels, *head_labels]):
+    for head in range(1 + len(head_labels)):
         order = np.arange(n) if not head else np.lexsort((-keys[:, head - 1, 1], -keys[:, head - 1, 0]))
         places = np.empty(n, np.int64)
         places[order] = np.arange(n)
-        table, own = model.fit(places), validation._replace(labels=labels)
-        if 0 < labels.sum() < len(labels):
-            table = calibrated(table, score_texts(own.texts, table), labels)
-        counts = {"n_training": float(n), "n_positive": float(n_positive)} if not head else {"n_training": float(n)}
-        metrics = validated(table, own) if 0 < labels.sum() < len(labels) else {}
-        found.append(Trained(table, settings, {**metrics, **counts}))
+        tables.append(model.fit(places))
+    logits = [np.nan_to_num(score_texts(validation.texts, table)) for table in tables]
+    line = calibration(logits[0], validation.labels)
+    lines_of_heads = line  # all heads are fitted to the same scores, so one line serves them, whatever is known of each
+    if head_labels and 0 < (pooled := np.concatenate(head_labels)).sum() < len(pooled):
+        lines_of_heads = calibration(np.concatenate(logits[1:]), pooled)
+    for head, (table, labels) in enumerate(zip(tables, [validation.labels, *head_labels], strict=True)):
+        scaled = on_line(table, lines_of_heads if head else line)
+        counts = {"n_training": float(n)} if head else {"n_training": float(n), "n_positive": float(n_positive)}
+        metrics = validated(scaled, validation._replace(labels=labels)) if 0 < labels.sum() < len(labels) else {}
+        found.append(Trained(scaled, settings, {**metrics, **counts}))
     return [best_of(found[:1], name=name), *found[1:]]
 
 
@@ -152,20 +161,19 @@ def _slices(lines: Iterator[str]) -> Iterator[list[str]]:
         yield some
 
 
-def calibrated(table: NgramTable, logits: NDArray[np.float32], labels: NDArray[np.int8]) -> NgramTable:
-    """Scale and shift a table's logits so that they are log-odds of the positive class, both classes weighing the same.
+def calibration(logits: NDArray[np.float32], labels: NDArray[np.int8]) -> tuple[float, float]:
+    """Slope (not below 0) and shift that make log-odds of the positive class of logits, both classes weighing the same.
 
     With Platt's targets (1999), which are finite where the classes are separate.
 
     Args:
-        table: as `fit` gives it.
-        logits: its logits of documents that it was not fitted to, [n]; NaN where there is no word.
+        logits: of documents that the table was not fitted to, [n].
         labels: their classes, 1 and 0; both are there.
     """
     n_positive, n_negative = int((labels == 1).sum()), int((labels == 0).sum())
     weight = np.where(labels == 1, 0.5 / n_positive, 0.5 / n_negative)
     wanted = np.where(labels == 1, (n_positive + 1) / (n_positive + 2), 1 / (n_negative + 2))
-    wide = np.nan_to_num(logits.astype(np.float64))
+    wide = logits.astype(np.float64)
 
     def loss(line: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
         odds = line[0] * wide + line[1]
@@ -173,8 +181,13 @@ def calibrated(table: NgramTable, logits: NDArray[np.float32], labels: NDArray[n
         return float(weight @ (np.logaddexp(0, odds) - wanted * odds)), np.array([rest @ wide, rest.sum()])
 
     slope, shift = minimize(loss, np.array([1.0, 0.0]), jac=True, method="BFGS").x
-    scale = np.float32(max(slope, np.finfo(np.float32).tiny))
+    return max(float(slope), 0.0), float(shift)
+
+
+def on_line(table: NgramTable, line: tuple[float, float]) -> NgramTable:
+    """Scale and shift a table's logits; exact, since they are means of weights."""
+    slope, shift = (np.float32(value) for value in line)
     return NgramTable(
-        table.words, table.word_offsets, table.word_weights * scale + np.float32(shift),
-        table.bucket_weights * scale + np.float32(shift), table.word_ngrams,
+        table.words, table.word_offsets, table.word_weights * slope + shift, table.bucket_weights * slope + shift,
+        table.word_ngrams,
     )  # fmt: skip

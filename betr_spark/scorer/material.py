@@ -15,7 +15,7 @@ from betr_spark.config import Config
 from betr_spark.config_scorers import ClassifierScorer, DsirScorer, FastTextScorer, FittedScorer, TeacherScorer
 from betr_spark.corpus.documents import quoted
 from betr_spark.corpus.text import as_buffers
-from betr_spark.errors import DataError, SchemaError
+from betr_spark.errors import ArtifactError, DataError, SchemaError
 from betr_spark.ranking.labels import BENCHMARKS, benchmark_labels, with_labels, with_split
 from betr_spark.ranking.stage import read_targets
 from betr_spark.schemas import DOC_ID, LABEL, SCORE, SPLIT, TEXT, TRAIN
@@ -134,5 +134,11 @@ def folded_model(spark: SparkSession, scorer: FastTextScorer, name: str) -> Ngra
     with tempfile.TemporaryDirectory(prefix="betr-spark-model-") as folder:
         local = Path(folder) / "model.bin"
         files.fetch(spark, scorer.path, local)
-        check_model_file(local, name=f"scorers.{name}.path: {scorer.path}")
-        return fold(fasttext.load_model(str(local)), positive=scorer.label)
+        where = f"scorers.{name}.path: {scorer.path}"
+        check_model_file(local, name=where)
+        try:
+            return fold(fasttext.load_model(str(local)), positive=scorer.label)
+        except ArtifactError as error:
+            raise ArtifactError(f"{where}: {error}") from None
+        except (MemoryError, OSError, RuntimeError, ValueError) as error:  # bytes that no fastText wrote
+            raise ArtifactError(f"{where}: not a fastText model that can be read ({error})") from None

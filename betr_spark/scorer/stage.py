@@ -35,7 +35,7 @@ from betr_spark.scorer import artifact, material
 from betr_spark.scorer.evaluation import Sampled, agreement, details, warnings
 from betr_spark.scorer.linear import MOST_DOCUMENTS, Placed, train_on_order
 from betr_spark.scorer.table import NgramTable, Table
-from betr_spark.scorer.train import Labelled, Trained, score_texts, train, train_heads
+from betr_spark.scorer.train import LEAST_AUC, Labelled, Trained, score_texts, train, train_heads
 from betr_spark.tables import Clock, StageKey, StageRun
 
 _MOST_EVALUATED = 200_000  # documents of the sample
@@ -51,9 +51,15 @@ def key(spark: SparkSession, config: Config, name: str) -> StageKey:
 
 
 def trained(spark: SparkSession, config: Config, name: str) -> StageRun | None:
-    """Return the run that made a scorer's artifact, or None where there is none."""
+    """Return the run that made a scorer's artifact and its heads, or None where one of them is not there."""
     about = artifact.describe(spark, folder(config, name))
-    return StageRun.from_json(about.get("run", "")) if about else None
+    if about is None:
+        return None
+    for head in config.heads(name).values():
+        own = artifact.describe(spark, folder(config, head))
+        if own is None or own["sha256"] != about.get("heads", {}).get(head):
+            return None
+    return StageRun.from_json(about.get("run", ""))
 
 
 def folder(config: Config, name: str) -> str:
@@ -67,8 +73,7 @@ def run(spark: SparkSession, config: Config, *, again: bool = False) -> list[Sta
     for name, scorer in config.trained_scorers().items():
         wanted = key(spark, config, name)
         made = None if again else trained(spark, config, name)
-        heads = [artifact.describe(spark, folder(config, head)) for head in config.heads(name).values()]
-        if made is not None and made.key == wanted.key and all(heads):
+        if made is not None and made.key == wanted.key:
             tables.record(spark, config.output, made)
             runs.append(made)
         else:
@@ -103,13 +108,23 @@ def _train(spark: SparkSession, config: Config, name: str, scorer: FittedScorer,
     metrics = {**made.metrics, **agreement(sampled)}
     for warning in warnings(metrics):
         _logger.warning("scorers.%s: %s", name, warning)
+    saved = {}
     for (benchmark, head), one in zip(config.heads(name).items(), heads, strict=True):  # before what they belong to
         about = _about(head, "head", one._replace(settings={**one.settings, "benchmark": benchmark}), one.metrics)
-        artifact.save(spark, folder(config, head), one.table, about)
+        saved[head] = artifact.save(spark, folder(config, head), one.table, about)["sha256"]
         _logger.info("scorers.%s: %s", head, one.metrics)
+        if one.metrics.get("validation_auc", 0.0) < LEAST_AUC:
+            _logger.warning(
+                "scorers.%s: its benchmark's documents are not told from others; raise sample.documents", head
+            )
     count = int(metrics.get("n_training", 0) + metrics.get("n_validation", 0))
     done = clock.done(rows_in=n_ranked, rows_out=count, metrics=metrics)
-    about = {**_about(name, scorer.kind, made, metrics), "evaluation": details(sampled), "run": done.to_json()}
+    about = {
+        **_about(name, scorer.kind, made, metrics),
+        "evaluation": details(sampled),
+        "heads": saved,
+        "run": done.to_json(),
+    }
     artifact.save(spark, folder(config, name), made.table, about)
     tables.record(spark, config.output, done)
     return done
@@ -156,7 +171,7 @@ def _trained_heads(
     validation, training = (labelled.where(F.col(SPLIT) == s).select(TEXT, BENCHMARKS) for s in (VALIDATION, TRAIN))
     held = [(row[TEXT], row[BENCHMARKS]) for row in validation.collect()]  # a fifth of the labels
     rows = ((row[TEXT], row[BENCHMARKS]) for row in training.toLocalIterator())
-    return train_heads(scorer, list(config.heads(name)), rows, held, settings=made.settings)
+    return train_heads(scorer, list(config.heads(name)), rows, held, settings=made.settings, name=name)
 
 
 def _sampled(unseen: DataFrame, texts: DataFrame, table: Table) -> Sampled:

@@ -19,6 +19,7 @@ from scipy.special import expit
 from betr_spark.config_scorers import ClassifierScorer, FastTextTraining
 from betr_spark.corpus.text import as_buffers, prepare
 from betr_spark.errors import ArtifactError, DataError
+from betr_spark.scorer.evaluation import area_under_curve
 from betr_spark.scorer.fold import fold
 from betr_spark.scorer.kernel import score
 from betr_spark.scorer.table import Table, stack
@@ -90,8 +91,19 @@ def train(scorer: FastTextTraining, rows: Iterable[tuple[str, int]], validation:
         lines = Path(folder) / "train.txt"
         counts = write_lines(lines, ((text, (POSITIVE if label else NEGATIVE,)) for text, label in rows))
         n_documents, n_positive = counts.total(), counts[POSITIVE]
+        if not n_documents:
+            raise DataError(f"scorers.{name}: no document to train on has a word; raise sample.documents")
         tried = [
-            _train_once(scorer, lines, validation, lr=lr, epochs=epochs, n_documents=n_documents, n_positive=n_positive)
+            _train_once(
+                scorer,
+                lines,
+                validation,
+                lr=lr,
+                epochs=epochs,
+                n_documents=n_documents,
+                n_positive=n_positive,
+                name=name,
+            )
             for lr, epochs in candidates(scorer, n_documents=n_documents)
         ]
     return best_of(tried, name=name)
@@ -139,14 +151,6 @@ def score_texts(texts: Sequence[str], table: Table) -> NDArray[np.float32]:
     return np.where(words > 0, logits[:, 0], np.float32(np.nan))
 
 
-def area_under_curve(logits: NDArray[np.float32], labels: NDArray[np.int8]) -> float:
-    """Probability that a positive has the higher logit, ties counting half."""
-    positive, negative = np.sort(logits[labels == 1]), np.sort(logits[labels == 0])
-    below = np.searchsorted(negative, positive, side="left")
-    not_above = np.searchsorted(negative, positive, side="right")
-    return float((below + not_above).sum() / (2 * len(positive) * len(negative)))
-
-
 def _train_once(
     scorer: FastTextTraining,
     lines: Path,
@@ -156,8 +160,9 @@ def _train_once(
     epochs: int,
     n_documents: int,
     n_positive: int,
+    name: str,
 ) -> Trained:
-    model, settings = _fit(scorer, lines, lr=lr, epochs=epochs, n_documents=n_documents)
+    model, settings = _fit(scorer, lines, lr=lr, epochs=epochs, n_documents=n_documents, name=name)
     if set(model.get_labels()) != {POSITIVE, NEGATIVE}:
         raise DataError(
             f"training documents of one class only ({', '.join(model.get_labels())}); raise sample.documents"
@@ -179,7 +184,7 @@ def validated(table: Table, validation: Labelled) -> dict[str, float]:
 
 
 def _fit(
-    scorer: FastTextTraining, lines: Path, *, n_documents: int, lr: float, epochs: int, **changed: str
+    scorer: FastTextTraining, lines: Path, *, n_documents: int, lr: float, epochs: int, name: str, **changed: str
 ) -> tuple[Any, dict[str, float | int | str]]:
     import fasttext  # noqa: PLC0415 - the driver alone needs it
 
@@ -187,9 +192,12 @@ def _fit(
     if n_documents < _LEAST_MIN_COUNT_DOCUMENTS:
         fixed["minCount"] = 1
     own = {"lr": lr, "dim": scorer.dim, "seed": scorer.seed}
-    model = fasttext.train_supervised(
-        input=str(lines), epoch=epochs, thread=scorer.threads, verbose=0, **own, **fixed
-    )  # fmt: skip
+    try:
+        model = fasttext.train_supervised(
+            input=str(lines), epoch=epochs, thread=scorer.threads, verbose=0, **own, **fixed
+        )  # fmt: skip
+    except (RuntimeError, ValueError) as error:  # NaN with a large lr; no word often enough
+        raise ArtifactError(f"scorers.{name}.lr: fastText with lr {lr} x {epochs} epochs: {error}") from None
     return model, {**fixed, **own, "epochs": epochs, "threads": scorer.threads}
 
 
@@ -200,6 +208,7 @@ def train_heads(
     validation: Sequence[tuple[str, Sequence[int]]],
     *,
     settings: Mapping[str, float | int | str],
+    name: str,
 ) -> list[Trained]:
     """Train one model with a head a benchmark, each against all the other documents.
 
@@ -209,6 +218,7 @@ def train_heads(
         rows: (text, numbers of the benchmarks that it is positive for, none for a negative one) in an order that repeats.
         validation: the same, held out.
         settings: `lr` and `epochs` of the scorer's own model.
+        name: of the scorer, for messages.
 
     Raises:
         DataError: a benchmark without a positive document.
@@ -216,19 +226,21 @@ def train_heads(
     with tempfile.TemporaryDirectory(prefix="betr-spark-train-") as folder:
         lines = Path(folder) / "train.txt"
         counts = write_lines(lines, ((text, [_head(n) for n in own] or [NEGATIVE]) for text, own in rows))
-        if lacking := [name for number, name in enumerate(benchmarks) if not counts[_head(number)]]:
-            raise DataError(f"per_benchmark: no document to train on for {lacking[0]}; raise sample.documents")
+        if lacking := [benchmark for number, benchmark in enumerate(benchmarks) if not counts[_head(number)]]:
+            raise DataError(
+                f"scorers.{name}.per_benchmark: no document to train on for {lacking[0]}; raise sample.documents"
+            )
         chosen = {"lr": float(settings["lr"]), "epochs": int(settings["epochs"])}
-        model, settings = _fit(scorer, lines, n_documents=counts.total(), loss="ova", **chosen)  # type: ignore[arg-type]
+        model, settings = _fit(scorer, lines, n_documents=counts.total(), loss="ova", name=name, **chosen)  # type: ignore[arg-type]
     found = []
-    for number, name in enumerate(benchmarks):
+    for number in range(len(benchmarks)):
         table = fold(model, positive=_head(number))
         logits = np.nan_to_num(score_texts([text for text, _ in validation], table), nan=0.0)
         labels = np.array([number in own for _, own in validation], np.int8)
         metrics = {"n_positive": float(counts[_head(number)]), "n_validation": float(len(labels))}
         if 0 < labels.sum() < len(labels):
             metrics["validation_auc"] = area_under_curve(logits, labels)
-        found.append(Trained(table, {**settings, "benchmark": name}, metrics))
+        found.append(Trained(table, dict(settings), metrics))
     return found
 
 

@@ -146,6 +146,11 @@ def test_the_grid_is_exact() -> None:
     assert np.abs(np.linalg.norm(vectors.astype(np.float64), axis=1) - 1).max() < 1e-5
 
 
+def test_vectors_that_are_not_finite_are_zero() -> None:
+    vectors = np.array([[np.inf, 1], [np.nan, 0], [3, 4]], np.float32)
+    np.testing.assert_allclose(on_grid(vectors), [[0, 0], [0, 0], [0.6, 0.8]], atol=1e-6)
+
+
 def test_depth_follows_the_method() -> None:
     assert depth(n_documents=10_000_000, n_examples=14_000, positive_fraction=0.1) == 2396  # 2^25 // 14,000
     assert depth(n_documents=10_000_000, n_examples=1_000, positive_fraction=0.5) == 50_000  # 10 f N / M

@@ -71,6 +71,19 @@ def test_a_killed_run_does_no_more_than_its_last_commit_again(
     assert tables.input_version(spark, path) == version  # nothing left to do
 
 
+def test_another_text_under_the_same_id_gets_a_vector_of_its_own(
+    spark: Any, corpus: list[dict[str, Any]], config: Config
+) -> None:
+    first = vectors(embeddings_of(sampled(spark, corpus, 30), 30, config))
+    changed = [{**row, "text": corpus[-1 - i]["text"] + " tide"} for i, row in enumerate(corpus[:30])]
+    found = vectors(embeddings_of(sampled(spark, changed, 30), 30, config))
+    assert found.keys() == first.keys()
+    for row in changed:
+        own = embed([row["text"]], settings=config.encoder, prompt="")[0]
+        np.testing.assert_allclose(np.frombuffer(found[row["id"]], np.float32), own[0], atol=1e-6)
+    assert vectors(embeddings_of(sampled(spark, corpus, 30), 30, config)) == first
+
+
 def test_the_best_chunk_of_a_long_document_counts(spark: Any, config: Config) -> None:
     parts = ["The tide turned and the harbour emptied. " * 4, "Stir the flour into the butter. " * 4]
     texts = [parts[0], parts[0] + parts[1], parts[0] * 9, ""]

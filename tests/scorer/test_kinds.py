@@ -213,10 +213,14 @@ def test_a_head_a_benchmark_tells_which_benchmark_a_document_serves(
     assert "best_benchmark" not in spark.read.format("delta").load(whole.table("selected/dclm")).columns
 
 
-def test_heads_that_are_gone_are_made_again(spark: Any, whole: Config) -> None:
+def test_heads_that_are_gone_or_another_scorer_s_are_made_again(spark: Any, whole: Config) -> None:
     before = about(whole, "betr_cooking")["sha256"]
     Path(whole.table("scorers/betr_cooking/scorer.json")).unlink()
-    assert not scorers.run(spark, whole)[0].skipped
+    assert {done.stage for done in scorers.run(spark, whole) if not done.skipped} == {"train/betr"}
+    assert about(whole, "betr_cooking")["sha256"] == before
+    foreign = {**whole.model_dump(), "scorers": {"betr_cooking": {"kind": "dsir"}}, "selections": {}}
+    scorers.run(spark, Config.model_validate(foreign))
+    assert {done.stage for done in scorers.run(spark, whole) if not done.skipped} == {"train/betr"}
     assert about(whole, "betr_cooking")["sha256"] == before
 
 

@@ -10,7 +10,7 @@ from scipy.special import ndtri
 from betr_spark.corpus.text import prepare
 from betr_spark.errors import ArtifactError, DataError
 from betr_spark.scorer import artifact
-from betr_spark.scorer.linear import LinearModel, Placed, calibrated, train_on_order
+from betr_spark.scorer.linear import LinearModel, Placed, calibration, on_line, train_on_order
 from betr_spark.scorer.table import NgramTable
 from betr_spark.scorer.train import Labelled, score_texts
 
@@ -69,13 +69,12 @@ def test_logits_are_log_odds_with_both_classes_weighing_the_same() -> None:
     draw = np.random.default_rng(5)
     labels = (draw.random(20_000) < 0.2).astype(np.int8)
     logits = (draw.normal(size=len(labels)) + 1.5 * labels).astype(np.float32)  # log-odds 1.5 x - 1.125
+    np.testing.assert_allclose(calibration(logits, labels), (1.5, -1.125), atol=0.1)
+    assert calibration(-logits, labels)[0] == 0
     table = NgramTable.build(["a", "b"], np.array([1, -2], np.float32), np.array([3, 4], np.float32), word_ngrams=2)
-    found = calibrated(table, logits, labels)
-    slope, shift = 1.5, -1.125
-    np.testing.assert_allclose(found.word_weights, slope * table.word_weights + shift, atol=0.1)
-    np.testing.assert_allclose(found.bucket_weights, slope * table.bucket_weights + shift, atol=0.15)
-    upside_down = calibrated(table, -logits, labels)
-    assert (upside_down.word_weights[0] > upside_down.word_weights[1]) or np.ptp(upside_down.word_weights) < 1e-6
+    texts = ["a b a", "b", "c a"]
+    line = (2.0, -0.5)
+    np.testing.assert_allclose(score_texts(texts, on_line(table, line)), 2 * score_texts(texts, table) - 0.5, rtol=1e-6)
 
 
 def test_an_order_without_reason_stops_with_the_figures() -> None:
@@ -87,9 +86,23 @@ def test_an_order_without_reason_stops_with_the_figures() -> None:
         train_on_order(rows, validation._replace(labels=np.zeros(80, np.int8)), [], name="s")
 
 
-def test_separate_classes_and_texts_without_a_word_leave_finite_logits() -> None:
-    table = NgramTable.build(["a"], np.ones(1, np.float32), np.zeros(2, np.float32), word_ngrams=2)
-    logits = np.array([9, 8, np.nan, -7, -8], np.float32)
-    found = calibrated(table, logits, np.array([1, 1, 0, 0, 0], np.int8))
-    assert np.isfinite(found.word_weights).all()
-    assert found.word_weights[0] > found.bucket_weights[0]
+def test_separate_classes_leave_a_finite_line() -> None:
+    slope, shift = calibration(np.array([9, 8, 0, -7, -8], np.float32), np.array([1, 1, 0, 0, 0], np.int8))
+    assert 0 < slope < 10
+    assert np.isfinite(shift)
+
+
+def test_heads_share_one_line_so_that_the_least_known_is_not_the_highest() -> None:
+    rows, held = ordered(400, 8), ordered(120, 9)
+    labels = np.array([share > 0.7 for _, share in held], np.int8)
+    few = np.where(np.cumsum(labels) <= 2, labels, 0).astype(np.int8)
+    placed = [Placed(text, i < 40, [(1 / (1 + i), 0.0)] * 3) for i, (text, _) in enumerate(rows)]
+    validation = Labelled([text for text, _ in held] + ["\n\t"], np.append(labels, 0).astype(np.int8))
+    own = [np.append(part, 0).astype(np.int8) for part in (labels, few, np.zeros_like(labels))]
+    heads = train_on_order(placed, validation, own, name="s")[1:]
+    for head in heads[1:]:
+        np.testing.assert_array_equal(head.table.word_weights, heads[0].table.word_weights)
+    assert heads[0].metrics["validation_sd"] > 0.1
+    assert "validation_auc" not in heads[2].metrics
+    with pytest.raises(DataError, match=r"scorers\.s: no document to train on has a word"):
+        train_on_order([Placed("\n", True, [])], validation, [], name="s")

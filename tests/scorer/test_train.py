@@ -9,8 +9,9 @@ import pytest
 from betr_spark.config_scorers import BetrScorer
 from betr_spark.errors import ArtifactError, DataError
 from betr_spark.scorer import artifact, train
+from betr_spark.scorer.evaluation import area_under_curve
 from betr_spark.scorer.table import NgramTable
-from betr_spark.scorer.train import Labelled, Trained, area_under_curve, candidates, write_lines
+from betr_spark.scorer.train import Labelled, Trained, candidates, write_lines
 
 SMALL = BetrScorer(dim=16)
 
@@ -79,3 +80,10 @@ def test_lines_are_one_a_document_and_labels_in_the_text_do_not_count(tmp_path: 
     )
     assert count == {"__label__0": 1, "__label__1": 1, "__label__b": 1}
     assert (tmp_path / "t").read_text(encoding="utf-8") == "__label__1 a b label__0 s>\n__label__0 __label__b c\n"
+
+
+def test_what_fasttext_refuses_is_one_line(tmp_path: Path) -> None:
+    with pytest.raises(ArtifactError, match=r"scorers\.s\.lr: fastText with lr 1000\.0 x 5 epochs: .*NaN"):
+        train.train(BetrScorer(dim=16, lr=1000, epochs=5), iter(rows(300, 1)), held_out(2), name="s")
+    with pytest.raises(DataError, match=r"scorers\.s: no document to train on has a word"):
+        train.train(SMALL, iter([("\n", 1), ("\u3000", 0)]), held_out(2), name="s")
