@@ -1,19 +1,21 @@
 """Which ranking, and which scorer, helps: bits per byte of held-out items on ../shared/data, against random documents.
 
-    python benchmarks/benefit.py OUTPUT [--half all|tuning|reporting] [--part teacher|scorers|curve] [--sample 10000]
+    python benchmarks/benefit.py OUTPUT [--half all|tuning|reporting]
+        [--part teacher|scorers|variants|curve|sanity] [--sample 10000]
 
 Holds out a third of every benchmark's rows (for gsm8k its test file) as items, embeds all documents and the other rows once
 with the package's own `rank` (OUTPUT keeps the vectors), and then, in this process: orders all documents by each granularity
 and aggregate (teacher); trains scorers on a sample that is ranked by itself, as `rank` and `train` do, and scores all documents
-(scorers); the same for growing samples (curve). Models and intervals are those of `betr-spark evaluate`. The halves have
-benchmarks and sources of their own: what is chosen on one is reported on the other.
+(scorers); the same for growing samples (curve); selections whose place is known (sanity). Models and intervals are those of
+`betr-spark evaluate`. The halves have benchmarks and sources of their own: what is chosen on one is reported on the other.
 """
 
 import argparse
 import hashlib
 import json
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -28,6 +30,7 @@ from betr_spark.config_scorers import BetrScorer, ClassifierScorer, EncoderConfi
 from betr_spark.corpus.text import as_buffers, prepare
 from betr_spark.errors import ArtifactError
 from betr_spark.evaluate.benefit import ALL_TARGETS, GENERAL, TARGET, Change, Items, changes
+from betr_spark.evaluate.kneser_ney import KneserNey
 from betr_spark.evaluate.tokens import encode, train_tokenizer
 from betr_spark.ranking.best_rank import TopCosines, best_ranks
 from betr_spark.ranking.encoder import embed
@@ -52,6 +55,7 @@ HALVES = {
 BUDGETS = (0.03, 0.1, 0.3)
 N_GENERAL, VOCABULARY = 500, 8_192
 POSITIVE_FRACTION = 0.10
+TRAIN = partial(KneserNey, order=4, n_vocabulary=VOCABULARY)
 
 
 class World(NamedTuple):
@@ -177,9 +181,9 @@ class Sample(NamedTuple):
     head_labels: list[NDArray[np.int8]]
 
 
-def drawn(here: World, n: int) -> Sample:
+def drawn(here: World, n: int, *, aggregate: str = "best_rank") -> Sample:
     """Rank the first n documents (their order is that of a hash) by themselves; a fifth is held out."""
-    order, heads = ranked(here, np.arange(n))
+    order, heads = ranked(here, np.arange(n), aggregate=aggregate)
     held = np.random.default_rng(1).random(n) < 0.2
     n_positive = round(POSITIVE_FRACTION * n)
     positive = np.arange(n) < n_positive
@@ -265,6 +269,8 @@ def scorers(here: World, n: int, *, variants: bool) -> dict[str, NDArray[np.int6
     """All documents by every scorer of a sample of n."""
     sample = drawn(here, n)
     found = {"teacher, all documents": ranked(here, np.arange(len(here.texts)))[0], **linear(here, sample)}
+    reciprocal = {"aggregate": "mean_reciprocal_rank"}
+    found["linear, of mean 1 / rank"] = linear(here, drawn(here, n, **reciprocal))["linear"]
     if variants:
         found |= linear_variants(here, sample)
     makes: dict[str, Callable[[], NDArray[np.int64] | None]] = {
@@ -277,12 +283,41 @@ def scorers(here: World, n: int, *, variants: bool) -> dict[str, NDArray[np.int6
     return found | {name: order for name, make in makes.items() if (order := make()) is not None}
 
 
-def show(here: World, selections: dict[str, NDArray[np.int64]], output: Path, title: str) -> None:
-    """Print changes by budget, and write them as JSON."""
+def sanity(here: World) -> tuple[dict[str, NDArray[np.int64]], list[NDArray[np.uint16]]]:
+    """Selections whose place is known, and the documents that they have beside the pool's.
+
+    The teacher's; the same documents with their tokens shuffled; the teacher's with the examples of each benchmark alone; the
+    items themselves, the teacher's behind them; a random one.
+    """
+    teacher, heads = ranked(here, np.arange(len(here.texts)))
+    draw, n = np.random.default_rng(7), len(here.texts)
+    shuffled = [draw.permutation(document) for document in here.tokens]
+    items = [item for items in here.sets if items.kind == TARGET for item in items.tokens]
+    found = {"teacher": teacher, "teacher, tokens shuffled": n + teacher}
+    for name, own in heads.items():
+        found[f"teacher of {name} alone"] = teacher[np.argsort(places(own[:, 0], own[:, 1]))]
+    found["test items, then teacher"] = np.concatenate([2 * n + np.arange(len(items)), teacher])
+    found["random"] = np.random.default_rng(99).permutation(n)
+    return found, [*shuffled, *items]
+
+
+def show(
+    here: World,
+    selections: dict[str, NDArray[np.int64]],
+    output: Path,
+    title: str,
+    more: Sequence[NDArray[np.uint16]] = (),
+) -> None:
+    """Print changes by budget, and write them as JSON; `more` are documents that selections name behind the pool's."""
+    tokens = [*here.tokens, *more]
     controls = {f"random-{seed}": np.random.default_rng(seed).permutation(len(here.texts)) for seed in range(3)}
     found: list[Change] = []
     for budget in BUDGETS:
-        found += changes(here.tokens, selections, controls, here.sets, budget=budget, order=4, n_vocabulary=VOCABULARY)
+        share = budget * sum(map(len, here.tokens)) / sum(map(len, tokens))
+        found += [
+            row._replace(budget=budget)
+            for row in changes(tokens, selections, controls, here.sets, budget=share, train=TRAIN)
+        ]
     (output / f"{title}.json").write_text(json.dumps([row._asdict() for row in found]), encoding="utf-8")
     names = [items.name for items in here.sets]
     print(f"\n{title}: {len(here.texts)} documents; bits per byte against random, %, with 95 % intervals over items\n")
@@ -306,12 +341,16 @@ def main() -> None:
     parser.add_argument("--targets", type=Path, default=SHARED / "targets")
     parser.add_argument("--pool", type=int, default=1_000_000, help="documents that are embedded at most")
     parser.add_argument("--half", choices=("all", *HALVES), default="all")
-    parser.add_argument("--part", choices=("teacher", "scorers", "variants", "curve"), default="scorers")
+    parser.add_argument("--part", choices=("teacher", "scorers", "variants", "curve", "sanity"), default="scorers")
     parser.add_argument("--sample", type=int, nargs="+", default=[10_000])
     arguments = parser.parse_args()
     here = world(arguments.output, arguments.documents, arguments.targets, arguments.half, arguments.pool)
     if arguments.part == "teacher":
         show(here, teachers(here), arguments.output, f"teacher-{arguments.half}")
+        return
+    if arguments.part == "sanity":
+        selections, more = sanity(here)
+        show(here, selections, arguments.output, f"sanity-{arguments.half}", more)
         return
     if arguments.part == "curve":
         orders: dict[str, NDArray[np.int64] | None] = {}

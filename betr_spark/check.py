@@ -27,7 +27,7 @@ def problems(config: Config, spark: SparkSession | None = None) -> list[str]:
         except BetrSparkError as error:
             found.extend(str(error).splitlines())
 
-    if config.trained_scorers():
+    if config.ranks():
         look(lambda: check_model(config.encoder.model))
     if spark is None:
         try:

@@ -32,7 +32,7 @@ def run(
 ) -> None:
     """Run all stages; finished ones are skipped."""
     settings = _load(config, overrides)
-    from betr_spark.run import plan, run_all  # noqa: PLC0415 - pyspark, only when needed
+    from betr_spark.run import outlook, run_all  # noqa: PLC0415 - pyspark, only when needed
     from betr_spark.session import build_session  # noqa: PLC0415
 
     if dry_run:
@@ -40,8 +40,7 @@ def run(
 
         spark = build_session()
         _stop_at(problems(settings, spark))
-        for stage in plan(spark, settings):
-            typer.echo(f"{stage.stage}: {'would run' if stage.work else 'skipped'} ({stage.why})")
+        typer.echo("\n".join(outlook(spark, settings)))
         return
     runs = run_all(_session(settings), settings)
     for done in runs:

@@ -4,10 +4,10 @@ import re
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-import yaml
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from betr_spark.config_evaluate import EvaluateConfig
+from betr_spark.config_file import read_mapping
 from betr_spark.config_scorers import (
     BetrScorer,
     EncoderConfig,
@@ -131,8 +131,8 @@ class Config(Model):
             raise ValueError(
                 f"scorers.{RANDOM_SCORER}: this name is kept for the control; give the scorer another name"
             )
-        if self.trained_scorers() and not self.targets:
-            first = next(iter(self.trained_scorers()))
+        if self.ranks() and not self.targets:
+            first = next(iter([*self.trained_scorers(), *self.direct()]))
             raise ValueError(f"targets: missing; scorers.{first} wants benchmarks ('scorers: {{}}' deduplicates alone)")
         self._heads_have_names()
         known = [*dict.fromkeys([*self.scorers, *self.scored()]), RANDOM_SCORER]
@@ -162,7 +162,21 @@ class Config(Model):
 
     def trained_scorers(self) -> dict[str, FittedScorer]:
         """Scorers that have an artifact, in the order of the file."""
-        return {name: scorer for name, scorer in self.scorers.items() if isinstance(scorer, FittedScorer)}
+        direct = self.direct()
+        return {n: one for n, one in self.scorers.items() if isinstance(one, FittedScorer) and n not in direct}
+
+    def direct(self) -> dict[str, str | None]:
+        """Scorers, and their heads, that are the teacher's own order of all documents: the head's benchmark, or none."""
+        if self.encoder.mode != "direct":
+            return {}
+        found: dict[str, str | None] = {}
+        for name in (name for name, scorer in self.scorers.items() if isinstance(scorer, BetrScorer)):
+            found |= {name: None, **{head: benchmark for benchmark, head in self.heads(name).items()}}
+        return found
+
+    def ranks(self) -> bool:
+        """Whether documents are ranked by the targets' examples at all."""
+        return bool(self.trained_scorers() or self.direct())
 
     def heads(self, scorer: str) -> dict[str, str]:
         """Names of a scorer's heads, by benchmark; none unless it is `per_benchmark`."""
@@ -181,7 +195,7 @@ class Config(Model):
 
     def scored(self) -> list[str]:
         """Scorers, and heads of scorers, that have a logit column in `features`."""
-        return [*self.folded(), *self.expressions()]
+        return [*self.folded(), *self.direct(), *self.expressions()]
 
     def survivor(self) -> str:
         """What decides which duplicate stays: a scorer's name (the first one's by default), or `longest`."""
@@ -199,51 +213,6 @@ def load_config(path: str | Path, overrides: tuple[str, ...] = ()) -> Config:
         ConfigError: with one line for every problem, each naming the key.
     """
     try:
-        text = Path(path).read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error})") from None
-    raw = _parse_yaml(text, str(path))
-    if not isinstance(raw, dict):
-        raise ConfigError(f"{path}: a mapping of keys is wanted, found {type(raw).__name__}")
-    for override in overrides:
-        _apply_override(raw, override)
-    try:
-        return Config.model_validate(raw)
+        return Config.model_validate(read_mapping(path, overrides))
     except ValidationError as error:
         raise ConfigError(*dict.fromkeys(validation_problems(error, Config))) from None
-
-
-class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML that refuses a key given twice, of which plain YAML silently keeps the last."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":
-                continue
-            key = self.construct_object(key_node, deep=True)
-            if str(key) in seen:
-                raise yaml.YAMLError(f"line {key_node.start_mark.line + 1}: key '{key}' is given twice")
-            seen.add(str(key))
-        return super().construct_mapping(node, deep)
-
-
-def _parse_yaml(text: str, where: str) -> object:
-    try:
-        return yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that is none
-        raise ConfigError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
-
-
-def _apply_override(raw: dict[str, Any], override: str) -> None:
-    key, equals, value = override.partition("=")
-    parts = key.strip().split(".")
-    if not equals or not all(parts):
-        raise ConfigError(f"--set {override}: 'key.sub=value' is wanted")
-    where = raw
-    for part in parts[:-1]:
-        child = where.setdefault(part, {})
-        if not isinstance(child, dict):
-            raise ConfigError(f"--set {override}: '{part}' is not a mapping")
-        where = child
-    where[parts[-1]] = _parse_yaml(value, f"--set {override}")

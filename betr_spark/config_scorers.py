@@ -50,8 +50,10 @@ class EncoderConfig(Model):
     Prompts are put before documents and examples. `device: auto` is a GPU where there is one. `backend` other than torch wants
     sentence-transformers' extras, and the model in that form. A document longer than `max_tokens` is cut off, as in the paper,
     or with `long_documents: best_chunk` cut into chunks (`most_chunks` at most), the best of which counts for each example.
+    With `mode: direct` all documents are embedded, and their ranking itself is the score of `betr`: no sample, no model of it.
     """
 
+    mode: Literal["sample", "direct"] = "sample"
     model: str = "minilm"
     max_tokens: int = Field(default=256, ge=8, le=2**20)
     batch_size: int = Field(default=64, ge=1, le=2**16)

@@ -12,6 +12,7 @@ from betr_spark.config import Config
 from betr_spark.dedup import stage as dedup
 from betr_spark.features import stage as features
 from betr_spark.ranking import stage as ranking
+from betr_spark.ranking.direct import time_to_embed
 from betr_spark.scorer import stage as scorer
 from betr_spark.selection import stage as selection
 from betr_spark.tables import StageKey, StageRun
@@ -66,8 +67,18 @@ def plan(spark: SparkSession, config: Config) -> list[Planned]:
     return planned
 
 
+def outlook(spark: SparkSession, config: Config) -> list[str]:
+    """Say what `run_all` would do, a line a stage, and how long embedding would take: a few documents are embedded to know."""
+    lines = []
+    for stage in plan(spark, config):
+        lines.append(f"{stage.stage}: {'would run' if stage.work else 'skipped'} ({stage.why})")
+        if stage.stage == "rank" and stage.work:
+            lines.append(f"  {time_to_embed(spark, config)}")
+    return lines
+
+
 def _outputs(config: Config) -> Iterator[tuple[str, str, Callable[[SparkSession, Config], StageKey]]]:
-    if config.trained_scorers():
+    if config.ranks():
         yield "rank", config.table(schemas.RANKED_SAMPLE_TABLE), ranking.key
     for name in config.trained_scorers():
         yield f"train/{name}", scorer.folder(config, name), partial(scorer.key, name=name)

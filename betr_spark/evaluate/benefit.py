@@ -1,18 +1,23 @@
 """What a selection changes: bits per byte of held-out items under models trained on equal numbers of tokens; pure NumPy."""
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-
-from betr_spark.evaluate.kneser_ney import KneserNey
 
 TARGET, OFF_TARGET, GENERAL = "target", "off_target", "general"
 ALL_TARGETS = "(targets)"
 _DRAWS = 1_000
 _INTERVAL = (2.5, 97.5)
 Tokens = Sequence[NDArray[np.uint16]]
+
+
+class LanguageModel(Protocol):
+    """What reads items."""
+
+    def log2_probabilities(self, documents: Tokens, /) -> list[NDArray[np.float64]]:
+        """Base-2 logarithms of the probability of each document's tokens."""
 
 
 class Items(NamedTuple):
@@ -76,8 +81,7 @@ def changes(
     sets: Sequence[Items],
     *,
     budget: float,
-    order: int,
-    n_vocabulary: int,
+    train: Callable[[Tokens], LanguageModel],
 ) -> list[Change]:
     """Train a model on each selection and control and read every set of items.
 
@@ -87,15 +91,14 @@ def changes(
         controls: the same at random; the baseline is their mean.
         sets: held-out items.
         budget: fraction of the pool's tokens that each model sees.
-        order: of the models.
-        n_vocabulary: of the tokenizer.
+        train: makes a model of documents.
     """
     n_tokens = round(budget * sum(len(document) for document in tokens))
     if n_tokens < 1:
         raise ValueError("no token of the pool; a larger fraction is wanted")
     bits: dict[str, list[NDArray[np.float64]]] = {}
     for name, ranked in {**selections, **controls}.items():
-        model = KneserNey(taken(ranked, tokens, n_tokens), order=order, n_vocabulary=n_vocabulary)
+        model = train(taken(ranked, tokens, n_tokens))
         bits[name] = [np.array([-p.sum() for p in model.log2_probabilities(items.tokens)]) for items in sets]
     drawn = [_weights(len(items.tokens)) for items in sets]
     base = [np.mean([bits[name][at] for name in controls], axis=0) for at in range(len(sets))]

@@ -4,6 +4,7 @@ import io
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import pyarrow as pa
@@ -13,11 +14,13 @@ from pyspark.sql import functions as F
 
 from betr_spark import files, schemas, tables
 from betr_spark.config import RANDOM_SCORER, Config
+from betr_spark.config_evaluate import EvaluateConfig
 from betr_spark.config_scorers import RandomScorer
 from betr_spark.corpus.documents import read_documents
 from betr_spark.corpus.input_schema import input_schema
 from betr_spark.errors import ConfigError, DataError
-from betr_spark.evaluate.benefit import GENERAL, OFF_TARGET, TARGET, Change, Items, changes
+from betr_spark.evaluate.benefit import GENERAL, OFF_TARGET, TARGET, Change, Items, LanguageModel, Tokens, changes
+from betr_spark.evaluate.kneser_ney import KneserNey
 from betr_spark.evaluate.plot import plot
 from betr_spark.evaluate.tokens import encode, train_tokenizer
 from betr_spark.schemas import DOC_ID, N_WORDS, REASON, TEXT
@@ -105,10 +108,7 @@ def run(spark: SparkSession, config: Config) -> tuple[StageRun, list[Change]]:
             "evaluate: %d models on %g of %d tokens", len(names) + settings.seeds, budget, sum(map(len, tokens))
         )
         try:
-            found += changes(
-                tokens, pool.rankings, controls, sets,
-                budget=budget, order=settings.order, n_vocabulary=settings.vocabulary,
-            )  # fmt: skip
+            found += changes(tokens, pool.rankings, controls, sets, budget=budget, train=partial(_trained, settings))
         except ValueError as error:
             raise DataError(f"evaluate.budgets: {budget}: {error}") from None
     done = clock.done(rows_in=len(pool.texts), rows_out=len(found))
@@ -125,6 +125,14 @@ def read(spark: SparkSession, config: Config) -> list[Change]:
     """Read what a finished evaluation found."""
     rows = tables.read(spark, config.table(schemas.EVALUATIONS_TABLE)).drop("verdict").collect()  # sets x selections
     return [Change(*row) for row in rows]
+
+
+def _trained(settings: EvaluateConfig, documents: Tokens) -> LanguageModel:
+    if settings.model == "ngram":
+        return KneserNey(documents, order=settings.order, n_vocabulary=settings.vocabulary)
+    from betr_spark.evaluate.transformer import Transformer  # noqa: PLC0415 - torch, where it is wanted
+
+    return Transformer(documents, settings=settings.transformer, n_vocabulary=settings.vocabulary)
 
 
 def _items(spark: SparkSession, config: Config) -> list[tuple[str, str, list[str]]]:

@@ -24,6 +24,7 @@ from betr_spark.corpus.text import PREPARATION
 from betr_spark.errors import BetrSparkError, DataError
 from betr_spark.features.minhash import MinHasher
 from betr_spark.features.one_pass import one_pass
+from betr_spark.ranking.direct import direct_versions, with_direct_logits
 from betr_spark.schemas import BATCH, DETAIL, DOC_ID, INPUT_FILE, REASON, ROW, SOURCE, TEXT
 from betr_spark.scorer import artifact
 from betr_spark.scorer.table import Banks, stack
@@ -43,6 +44,7 @@ def _settings_key(spark: SparkSession, config: Config) -> StageKey:
     """Key of all but the input's version: what a batch's rows depend on besides its documents."""
     mapping = config.input.model_dump(exclude={"columns", "max_batch_bytes"})
     scorers = {name: f"column {column}" for name, column in config.expressions().items()}
+    scorers |= direct_versions(spark, config)
     for name in config.folded():
         about = artifact.describe(spark, config.table(f"scorers/{name}"))
         scorers[name] = about["sha256"] if about else "none"
@@ -121,8 +123,8 @@ def _follow(
 def _transform(config: Config, banks: Callable[[], Banks]) -> Callable[[DataFrame], DataFrame]:
     sketch = MinHasher(**config.minhash.model_dump())
     schema = f"{schemas.features_schema(config.scored())}, {schemas.QUARANTINE}"
-    run_pass = one_pass(sketch, config.folded(), banks, numbers=list(config.expressions()))
-    return lambda documents: documents.mapInArrow(run_pass, schema)
+    run_pass = one_pass(sketch, config.folded(), banks, numbers=[*config.direct(), *config.expressions()])
+    return lambda documents: with_direct_logits(documents, config).mapInArrow(run_pass, schema)
 
 
 class _BatchWriter:
@@ -239,9 +241,8 @@ def _summary(spark: SparkSession, config: Config, clock: Clock, progress: dict[s
     features = tables.read(spark, config.table(schemas.FEATURES_TABLE))
     totals = features.agg(F.count("*").alias("n"), *[F.sum(c).alias(c) for c in ("n_bytes", "n_tokens")]).first()
     assert totals is not None
-    quarantined = tables.read(spark, config.table(schemas.QUARANTINE_TABLE))
-    reasons = quarantined.groupBy(REASON).count().collect()  # one row a reason
-    dropped = {row[REASON]: row["count"] for row in reasons}
+    quarantined = tables.read(spark, config.table(schemas.QUARANTINE_TABLE)).groupBy(REASON)
+    dropped = {row[REASON]: row["count"] for row in quarantined.count().collect()}  # one row a reason
     if progress["copies"]:
         dropped["copies"] = progress["copies"]
     metrics = {f"{name}": float(totals[name] or 0) for name in ("n_bytes", "n_tokens")}

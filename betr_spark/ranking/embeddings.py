@@ -31,7 +31,7 @@ _GROUP = "group"
 
 def encoder_key(settings: EncoderConfig) -> str:
     """Name of what documents are embedded by: the encoder's settings and the text preparation, 16 hex digits."""
-    own = settings.model_dump(exclude={"example_prompt", "device"})
+    own = settings.model_dump(exclude={"mode", "example_prompt", "device"})
     return hashlib.sha256(json.dumps([own, PREPARATION], sort_keys=True).encode()).hexdigest()[:16]
 
 

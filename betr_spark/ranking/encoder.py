@@ -56,6 +56,13 @@ def check_model(model: str) -> None:
     raise SetupError(f"encoder.model: {model}: no such folder, and not to be had from the Hugging Face hub ({reason})")
 
 
+def runs_on_gpu(settings: EncoderConfig) -> bool:
+    """Whether texts are embedded on a GPU, as asked for or where there is one."""
+    import torch  # noqa: PLC0415 - heavy; only workers that embed pay for it
+
+    return settings.device == "cuda" or (settings.device == "auto" and torch.cuda.is_available())
+
+
 def embed(texts: list[str], *, settings: EncoderConfig, prompt: str) -> list[NDArray[np.float32]]:
     """Embed texts, cut at `max_tokens` or into chunks of as many, in batches of like length.
 
@@ -101,11 +108,9 @@ def _load(settings: EncoderConfig) -> "SentenceTransformer":
     from sentence_transformers import SentenceTransformer  # noqa: PLC0415
     from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415
 
-    disable_progress_bar()  # type: ignore[no-untyped-call] # of loading the weights, in every worker
+    disable_progress_bar()  # of loading the weights, in every worker
     torch.set_num_threads(1)
-    device = settings.device
-    if device == "auto":
-        device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = "cuda" if runs_on_gpu(settings) else "cpu"
     options = {"torch_dtype": getattr(torch, settings.dtype)} if settings.dtype != "float32" else {}
     try:
         encoder = SentenceTransformer(

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator, Mapping
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -13,7 +14,7 @@ from pyspark.sql.types import StructType
 from betr_spark import schemas, tables
 from betr_spark.config import Config
 from betr_spark.config_scorers import EncoderConfig
-from betr_spark.corpus.documents import check_unique, read_documents, read_ids
+from betr_spark.corpus.documents import check_unique, input_fingerprint, read_documents, read_ids
 from betr_spark.corpus.input_schema import input_schema
 from betr_spark.corpus.sampling import sample
 from betr_spark.errors import DataError
@@ -35,10 +36,15 @@ def read_targets(spark: SparkSession, config: Config) -> dict[str, Benchmark]:
     return {name: read_benchmark(spark, target) for name, target in config.targets.items()}
 
 
-def keys(config: Config, contents: Mapping[str, Benchmark]) -> tuple[StageKey, StageKey]:
-    """Keys of `_sample` and of `ranked_sample`; neither holds the input's version: a grown input does not resample."""
+def keys(spark: SparkSession, config: Config, contents: Mapping[str, Benchmark]) -> tuple[StageKey, StageKey]:
+    """Keys of `_sample` and of `ranked_sample`.
+
+    Neither holds the input's version, since a grown input does not resample; but in direct mode, where all is ranked, both do.
+    """
     mapping = config.input.model_dump(include={"path", "format", "id", "text", "source", "max_text_bytes"})
-    settings = {"input": mapping, "sample": config.sample}
+    settings: dict[str, Any] = {"input": mapping, "sample": config.sample}
+    if config.encoder.mode == "direct":
+        settings["sample"] = {"all of": input_fingerprint(spark, config.input)}
     targets = {name: target.model_dump(exclude={"test"}) for name, target in config.targets.items()}
     digests = {f"targets.{name}": content.digest() for name, content in contents.items()}
     settings_of_rank = {**settings, "encoder": config.encoder.model_dump(exclude={"device"})}
@@ -48,18 +54,18 @@ def keys(config: Config, contents: Mapping[str, Benchmark]) -> tuple[StageKey, S
 
 def key(spark: SparkSession, config: Config) -> StageKey:
     """Key of `ranked_sample`."""
-    return keys(config, read_targets(spark, config))[1]
+    return keys(spark, config, read_targets(spark, config))[1]
 
 
 def run(spark: SparkSession, config: Config, *, again: bool = False) -> list[StageRun]:
     """Rank the sample, unless the same ranking is there; `again` draws and ranks a new sample all the same.
 
-    Without a scorer that is made of it there is nothing to rank.
+    Without a scorer that is made of it, there is nothing to rank.
     """
-    if not config.trained_scorers():
+    if not config.ranks():
         return []
     contents = read_targets(spark, config)
-    sample_key, rank_key = keys(config, contents)
+    sample_key, rank_key = keys(spark, config, contents)
     path = config.table(schemas.RANKED_SAMPLE_TABLE)
     sample_path = config.table(schemas.SAMPLE_TABLE)
     done = None if again else tables.finished(spark, config.output, path, rank_key)
@@ -119,8 +125,9 @@ def _draw_sample(spark: SparkSession, config: Config, key: StageKey) -> StageRun
         if config.input.id is not None:
             check_unique(ids, f"input.path: {config.input.path}")
         documents = read_documents(spark, config.input).where(F.col(REASON).isNull()).select(DOC_ID, SOURCE, TEXT)
-        drawn = sample(documents, ids, n_documents=config.sample.documents, seed=config.sample.seed)
         n_corpus = ids.count()
+        n_documents = n_corpus if config.encoder.mode == "direct" else config.sample.documents
+        drawn = sample(documents, ids, n_documents=n_documents, seed=config.sample.seed)
         usable = drawn.documents.where(F.col(TEXT).rlike(r"(?U)[^\s\x00\x1c-\x1f]"))
         if config.input.id is None:
             usable = usable.groupBy(DOC_ID).agg(F.min(SOURCE).alias(SOURCE), F.first(TEXT).alias(TEXT))

@@ -1,12 +1,27 @@
 """Changes against random: equal tokens, intervals, verdicts, and selections whose effect is known."""
 
 import io
+from collections.abc import Callable
+from functools import partial
 
 import numpy as np
 import pytest
 
 from betr_spark.evaluate import benefit
-from betr_spark.evaluate.benefit import ALL_TARGETS, GENERAL, TARGET, Change, Items, changes, conclusions, table, taken
+from betr_spark.evaluate.benefit import (
+    ALL_TARGETS,
+    GENERAL,
+    TARGET,
+    Change,
+    Items,
+    LanguageModel,
+    Tokens,
+    changes,
+    conclusions,
+    table,
+    taken,
+)
+from betr_spark.evaluate.kneser_ney import KneserNey
 from betr_spark.evaluate.plot import plot
 from betr_spark.evaluate.tokens import encode, train_tokenizer
 
@@ -32,6 +47,10 @@ def pool() -> tuple[list[np.ndarray], np.ndarray, list[Items], int]:
     return encode(tokenizer, texts), topic, items, 400
 
 
+def trigrams(n_vocabulary: int) -> Callable[[Tokens], LanguageModel]:
+    return partial(KneserNey, order=3, n_vocabulary=n_vocabulary)
+
+
 def of(found: list[Change], name: str, items: str) -> Change:
     return next(row for row in found if (row.name, row.items) == (name, items))
 
@@ -45,7 +64,7 @@ def test_a_selection_of_the_topic_wins_and_of_the_other_topic_loses(
     best = np.argsort(~topic, kind="stable")
     controls = {f"random-{seed}": np.random.default_rng(seed).permutation(len(tokens)) for seed in range(3)}
     found = changes(
-        tokens, {"right": best, "wrong": best[::-1]}, controls, items, budget=0.1, order=3, n_vocabulary=n_vocabulary
+        tokens, {"right": best, "wrong": best[::-1]}, controls, items, budget=0.1, train=trigrams(n_vocabulary)
     )
     assert len({row.n_tokens for row in found}) == 1
     right, wrong = (of(found, name, "cooking") for name in ("right", "wrong"))
@@ -57,7 +76,7 @@ def test_a_selection_of_the_topic_wins_and_of_the_other_topic_loses(
     assert all(abs(of(found, name, "cooking").change) <= right.spread for name in controls)
     assert of(found, "right", ALL_TARGETS).change == right.change
     mixed = changes(
-        shuffled, {"right": best}, controls, items, budget=0.1, order=3, n_vocabulary=n_vocabulary
+        shuffled, {"right": best}, controls, items, budget=0.1, train=trigrams(n_vocabulary)
     )  # in which the order of the words says nothing
     assert of(mixed, "right", "cooking").bits_per_byte > 1.5 * right.bits_per_byte
     sentences = conclusions(found)
@@ -70,11 +89,26 @@ def test_a_selection_of_the_topic_wins_and_of_the_other_topic_loses(
     assert file.getvalue().startswith(b"\x89PNG")
 
 
+def test_the_items_themselves_win_by_far(pool: tuple[list[np.ndarray], np.ndarray, list[Items], int]) -> None:
+    tokens, topic, items, n_vocabulary = pool
+    leaked = [*items[0].tokens, *tokens]
+    controls = {
+        f"random-{seed}": len(items[0].tokens) + np.random.default_rng(seed).permutation(400) for seed in range(3)
+    }
+    found = changes(
+        leaked,
+        {"items": np.arange(len(leaked)), "right": len(items[0].tokens) + np.argsort(~topic, kind="stable")},
+        controls, items, budget=0.1, train=trigrams(n_vocabulary),
+    )  # fmt: skip
+    items_first, right = (of(found, name, "cooking") for name in ("items", "right"))
+    assert items_first.high < right.low < right.high < 0
+
+
 def test_a_control_among_the_selections_is_a_tie(pool: tuple[list[np.ndarray], np.ndarray, list[Items], int]) -> None:
     tokens, _, items, n_vocabulary = pool
     controls = {f"random-{seed}": np.random.default_rng(seed).permutation(len(tokens)) for seed in range(3)}
     same = {"same": controls["random-1"]}
-    found = changes(tokens, same, controls, items, budget=0.5, order=2, n_vocabulary=n_vocabulary)
+    found = changes(tokens, same, controls, items, budget=0.5, train=trigrams(n_vocabulary))
     assert {of(found, "same", one).verdict for one in ("cooking", "general", ALL_TARGETS)} == {"tie"}
     assert "cannot be told from random" in conclusions(found)[0]
 

@@ -1,0 +1,89 @@
+"""`encoder.mode: direct`: the ranking of all documents is itself the score, and how long it takes to embed them."""
+
+import time
+from typing import NamedTuple
+
+from pyspark.sql import DataFrame, SparkSession, Window
+from pyspark.sql import functions as F
+
+from betr_spark import schemas, tables
+from betr_spark.config import Config
+from betr_spark.corpus.documents import read_documents, read_ids
+from betr_spark.ranking.embeddings import encoder_key
+from betr_spark.ranking.encoder import embed, runs_on_gpu
+from betr_spark.schemas import (
+    BEST_COSINE,
+    BY_BENCHMARK,
+    DOC_ID,
+    ENCODER,
+    REASON,
+    SCORE,
+    TEACHER_SCORE,
+    TEXT,
+    logit_column,
+)
+
+_TEXTS_TIMED = 128
+
+
+class Estimate(NamedTuple):
+    """Documents that have no vector yet (at most), documents a second of one worker, and workers."""
+
+    n_documents: int
+    rate: float
+    workers: int
+
+    def __str__(self) -> str:
+        """Say it in words."""
+        minutes = self.n_documents / self.rate / self.workers / 60
+        most = f"at most {self.n_documents:,} documents to embed, {self.rate:.0f} a second and worker"
+        return f"{most}: about {minutes:.0f} min with {self.workers}" if minutes >= 1 else f"{most}: less than a minute"
+
+
+def direct_versions(spark: SparkSession, config: Config) -> dict[str, str]:
+    """Version of the ranking behind each scorer that is the teacher's own order, for keys."""
+    ranked = tables.input_version(spark, config.table(schemas.RANKED_SAMPLE_TABLE)) if config.direct() else ""
+    return dict.fromkeys(config.direct(), f"all of ranked_sample {ranked}")
+
+
+def with_direct_logits(documents: DataFrame, config: Config) -> DataFrame:
+    """Add the logit columns of scorers that are the teacher's own order; null where `ranked_sample` lacks a document.
+
+    With place i of N documents, i = 1 the best and equal ones sharing the best place of them, p = (N - i + 0.5) / N, and the
+    logit is ln(p / (1 - p)) as float32: the score is the share of the corpus that a document is ahead of. One task sorts
+    doc_id, score and cosine of all ranked documents.
+
+    Args:
+        documents: doc_id and others.
+        config: names the scorers and heads.
+    """
+    if not config.direct():
+        return documents
+    ranked = tables.read(documents.sparkSession, config.table(schemas.RANKED_SAMPLE_TABLE))
+    count, logits = ranked.count(), []
+    for name, benchmark in config.direct().items():
+        own = F.col(BY_BENCHMARK)[benchmark] if benchmark else None
+        order = [TEACHER_SCORE, BEST_COSINE] if own is None else [own[SCORE], own["cosine"]]
+        place = F.rank().over(Window.orderBy(*[F.desc(key) for key in order]))
+        ahead = (F.lit(count) - place + 0.5) / F.lit(count)
+        logits.append(F.log(ahead / (1 - ahead)).cast("float").alias(logit_column(name)))
+    return documents.join(ranked.select(DOC_ID, *logits), on=DOC_ID, how="left")
+
+
+def time_to_embed(spark: SparkSession, config: Config) -> Estimate:
+    """Count documents that `rank` has to embed, and time some of them on one thread here."""
+    ids, path = read_ids(spark, config.input).distinct(), config.table(schemas.EMBEDDINGS_TABLE)
+    if tables.exists(spark, path):
+        known = tables.read(spark, path).where(F.col(ENCODER) == encoder_key(config.encoder)).select(DOC_ID)
+        ids = ids.join(known, on=DOC_ID, how="left_anti")
+    wanted = ids.count()
+    if config.encoder.mode == "sample":
+        wanted = min(wanted, config.sample.documents)
+    rows = read_documents(spark, config.input).where(F.col(REASON).isNull()).select(TEXT).limit(_TEXTS_TIMED).collect()
+    texts = [row[TEXT] for row in rows] or [""]
+    embed(texts[:1], settings=config.encoder, prompt="")  # loads the model
+    start = time.perf_counter()
+    embed(texts, settings=config.encoder, prompt=config.encoder.document_prompt)
+    seconds = time.perf_counter() - start
+    workers = 1 if runs_on_gpu(config.encoder) else spark.sparkContext.defaultParallelism
+    return Estimate(wanted, len(texts) / seconds, workers)

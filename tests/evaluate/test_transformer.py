@@ -1,0 +1,56 @@
+"""The small transformer: learns what it is trained on, repeats, and reads long documents in windows."""
+
+import numpy as np
+import pytest
+import torch
+
+from betr_spark.config_evaluate import TransformerConfig
+from betr_spark.evaluate.transformer import Transformer
+
+SMALL = TransformerConfig(layers=1, width=32, heads=2, context=16, batch_size=8, epochs=3, lr=1e-2)
+N_VOCABULARY = 40
+
+
+def counting(draw: np.random.Generator, n: int) -> list[np.ndarray]:
+    """Documents in which each token is the one before it and one more."""
+    return [((draw.integers(0, 20) + np.arange(draw.integers(5, 60))) % 20 + 1).astype(np.uint16) for _ in range(n)]
+
+
+@pytest.fixture(scope="module")
+def model() -> Transformer:
+    torch.set_num_threads(1)
+    return Transformer(counting(np.random.default_rng(0), 150), settings=SMALL, n_vocabulary=N_VOCABULARY)
+
+
+def test_it_learns_what_it_was_trained_on_and_repeats(model: Transformer) -> None:
+    documents = counting(np.random.default_rng(1), 20)
+    found = model.log2_probabilities(documents)
+    assert [len(one) for one in found] == [len(one) for one in documents]
+    assert all((one <= 0).all() for one in found)
+    assert np.mean(np.concatenate([one[1:] for one in found])) > -0.5  # log2(40) = 5.3 without learning
+    mixed = [np.random.default_rng(2).permutation(document) for document in documents]
+    assert np.mean(np.concatenate(model.log2_probabilities(mixed))) < -3
+    again = Transformer(counting(np.random.default_rng(0), 150), settings=SMALL, n_vocabulary=N_VOCABULARY)
+    for one, other in zip(found, again.log2_probabilities(documents), strict=True):
+        np.testing.assert_array_equal(one, other)
+
+
+def test_a_long_document_is_read_in_windows_that_overlap(model: Transformer) -> None:
+    document = counting(np.random.default_rng(3), 1)[0][:0]
+    assert model.log2_probabilities([document])[0].shape == (0,)
+    long = np.concatenate(counting(np.random.default_rng(4), 3))[:41].astype(np.uint16)
+    (found,) = model.log2_probabilities([long])
+    whole = np.concatenate([[0], long]).astype(np.int64)
+    for place in range(len(long)):  # by itself: from the last start, a multiple of 8, that knows 8 tokens of it, or 0
+        start = max(0, (place // 8 - 1) * 8)
+        with torch.inference_mode():
+            logits = model._model(input_ids=torch.tensor(whole[None, start : place + 1])).logits[0, -1]
+        wanted = torch.log_softmax(logits, dim=-1)[whole[place + 1]].item() / np.log(2)
+        assert found[place] == pytest.approx(wanted, abs=1e-4)
+
+
+def test_the_rest_of_a_batch_changes_nothing(model: Transformer) -> None:
+    documents = counting(np.random.default_rng(5), 9)
+    alone = [model.log2_probabilities([document])[0] for document in documents]
+    for one, other in zip(alone, model.log2_probabilities(documents), strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-4)
