@@ -36,7 +36,7 @@ from betr_spark.ranking.best_rank import TopCosines, best_ranks
 from betr_spark.ranking.encoder import embed
 from betr_spark.ranking.granularity import rankers
 from betr_spark.scorer.evaluation import places
-from betr_spark.scorer.linear import LinearModel, Placed, train_on_order
+from betr_spark.scorer.linear import LinearModel, Placed, normal_scores, train_on_order
 from betr_spark.scorer.log_ratio import LogRatioTable, bucket_counts
 from betr_spark.scorer.table import Table
 from betr_spark.scorer.train import Labelled, score_texts, train
@@ -212,7 +212,10 @@ def linear(here: World, sample: Sample) -> dict[str, NDArray[np.int64]]:
         Placed(text, i < sample.n_positive, own)
         for i, (text, own) in enumerate(zip(sample.texts, columns, strict=True))
     ]
-    whole, *heads = train_on_order(rows, sample.validation, sample.head_labels, name="linear")
+    examples = [
+        [text for text, own in zip(here.examples, here.benchmarks, strict=True) if own == name] for name in sample.heads
+    ]
+    whole, *heads = train_on_order(rows, examples, sample.validation, sample.head_labels, name="linear")
     logits = np.stack([score_texts(here.texts, head.table) for head in heads])
     best = np.min([places(own) for own in logits], axis=0)
     return {
@@ -223,15 +226,20 @@ def linear(here: World, sample: Sample) -> dict[str, NDArray[np.int64]]:
 
 
 def linear_variants(here: World, sample: Sample) -> dict[str, NDArray[np.int64]]:
-    """Penalties of the linear model."""
+    """Penalties, and weights of the examples, of the linear model."""
+    n, m = len(sample.texts), len(here.examples)
     with tempfile.TemporaryDirectory() as folder:
         lines = Path(folder) / "lines"
-        lines.write_text("".join(f"{prepare(text)}\n" for text in sample.texts), encoding="utf-8", newline="\n")
+        texts = [*sample.texts, *here.examples]
+        lines.write_text("".join(f"{prepare(text)}\n" for text in texts), encoding="utf-8", newline="\n")
         model = LinearModel(lines)
-    place = np.arange(len(sample.texts))
-    return {
-        f"linear, ridge {ridge:g}": by_score(here, model.fit(place, ridge=ridge)) for ridge in (1e-5, 3e-5, 3e-4, 1e-3)
-    }
+    scores = normal_scores(np.arange(n))
+    scores = np.append(scores, np.full(m, scores.max()))
+    found = {}
+    for ridge, share in [(ridge, 0.1) for ridge in (1e-5, 1e-4, 3e-4, 1e-3)] + [(3e-5, s) for s in (0, 0.01, 0.3, 1)]:
+        table = model.fit(scores, np.append(np.ones(n), np.full(m, share * n / m)), ridge=ridge)
+        found[f"linear, penalty {ridge:g}, examples {share:g}"] = by_score(here, table)
+    return found
 
 
 def fasttext(here: World, sample: Sample, scorer: FastTextTraining) -> NDArray[np.int64] | None:

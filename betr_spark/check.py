@@ -10,8 +10,8 @@ from betr_spark.errors import BetrSparkError
 from betr_spark.files import check_writable
 from betr_spark.ranking.encoder import check_model
 from betr_spark.session import build_session
-from betr_spark.targets.examples import renderer
-from betr_spark.targets.reading import examples_and_items, read_benchmark
+from betr_spark.targets.examples import examples_of, renderer
+from betr_spark.targets.reading import examples_and_items, read_benchmark, read_content
 
 
 def problems(config: Config, spark: SparkSession | None = None) -> list[str]:
@@ -39,6 +39,8 @@ def problems(config: Config, spark: SparkSession | None = None) -> list[str]:
     session = spark
     for name, target in config.targets.items():
         look(lambda name=name, target=target: examples_and_items(name, target, read_benchmark(session, target)))  # type: ignore[misc]
+    for name, off in config.evaluate.off_target.items():
+        look(lambda name=name, off=off: examples_of(name, off, read_content(session, off.path)))  # type: ignore[misc]
     look(lambda: input_schema(session, config.input))
     look(lambda: check_writable(session, config.output))
     return found

@@ -2,7 +2,7 @@
 
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NoReturn
 
@@ -32,17 +32,16 @@ def run(
 ) -> None:
     """Run all stages; finished ones are skipped."""
     settings = _load(config, overrides)
+    from betr_spark.check import problems  # noqa: PLC0415
     from betr_spark.run import outlook, run_all  # noqa: PLC0415 - pyspark, only when needed
     from betr_spark.session import build_session  # noqa: PLC0415
 
+    spark = build_session()
+    _stop_at(problems(settings, spark))
     if dry_run:
-        from betr_spark.check import problems  # noqa: PLC0415
-
-        spark = build_session()
-        _stop_at(problems(settings, spark))
         typer.echo("\n".join(outlook(spark, settings)))
         return
-    runs = run_all(_session(settings), settings)
+    runs = run_all(spark, settings)
     for done in runs:
         typer.echo(_line(done))
     if all(done.skipped for done in runs):
@@ -58,8 +57,6 @@ def _stage(name: str, config: Path, overrides: list[str] | None, **options: bool
     logging.getLogger(__name__).info("%s: started", name)
     for done in STAGES[name](spark, settings, **options):
         typer.echo(_line(done))
-        if name == "train":
-            typer.echo(_figures(done.metrics))
 
 
 @app.command()
@@ -131,6 +128,7 @@ def evaluate(config: ConfigOption, overrides: SetOption = None) -> None:
     from betr_spark.evaluate import stage  # noqa: PLC0415
     from betr_spark.evaluate.benefit import conclusions, table  # noqa: PLC0415
 
+    stage.check(settings)
     spark = _session(settings)
     _stop_if_behind(spark, settings)
     done, found = stage.run(spark, settings)
@@ -224,6 +222,7 @@ def _stop_if_behind(spark: "SparkSession", settings: Config) -> None:
 
 
 def _line(done: object) -> str:
+    from betr_spark.scorer.evaluation import in_words  # noqa: PLC0415
     from betr_spark.tables import StageRun  # noqa: PLC0415
 
     assert isinstance(done, StageRun)
@@ -231,11 +230,8 @@ def _line(done: object) -> str:
     counts = f"{done.rows_in} in{new}, {done.rows_out} out"
     dropped = ", ".join(f"{count} {reason}" for reason, count in sorted(done.dropped.items()) if count)
     state = "skipped, up to date" if done.skipped else f"{done.seconds:.1f} s"
-    return f"{done.stage}: {counts}{f' ({dropped})' if dropped else ''}; {state}"
-
-
-def _figures(metrics: Mapping[str, float]) -> str:
-    return "  " + ", ".join(f"{name} {value:.3f}".removesuffix(".000") for name, value in metrics.items())
+    line = f"{done.stage}: {counts}{f' ({dropped})' if dropped else ''}; {state}"
+    return f"{line}\n  {in_words(done.metrics)}" if done.stage.startswith("train/") else line
 
 
 def _stop_at(found: Sequence[str]) -> None:

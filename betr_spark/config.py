@@ -198,8 +198,9 @@ class Config(Model):
         return [*self.folded(), *self.direct(), *self.expressions()]
 
     def survivor(self) -> str:
-        """What decides which duplicate stays: a scorer's name (the first one's by default), or `longest`."""
-        return self.dedup.survivor or next(iter(self.scored()), LONGEST)
+        """What decides which duplicate stays: a scorer's name (the first one that is made of text), or `longest`."""
+        first = [name for name in self.scorers if name in self.scored() and name not in self.expressions()]
+        return self.dedup.survivor or next(iter([*first, *self.expressions()]), LONGEST)
 
     def table(self, name: str) -> str:
         """Path of a table, `selected/NAME` included, below the output."""

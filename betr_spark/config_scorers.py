@@ -169,7 +169,7 @@ class RandomScorer(Model):
 
 
 def _kind(value: Any) -> Any:
-    return value.get("kind", "betr") if isinstance(value, dict) else getattr(value, "kind", "betr")
+    return str(value.get("kind", "betr")) if isinstance(value, dict) else getattr(value, "kind", "betr")
 
 
 FittedScorer = BetrScorer | ClassifierScorer | TeacherScorer | DsirScorer | FastTextScorer

@@ -51,6 +51,19 @@ def read_bytes(spark: SparkSession, path: str) -> bytes:
         stream.close()
 
 
+def version(spark: SparkSession, path: str) -> str:
+    """Size and time of one file, whatever its name.
+
+    Raises:
+        DataError: if it is not there or is a folder.
+    """
+    if not is_file(spark, path):
+        raise DataError(f"{path}: no such file")
+    _, where, system = _open(spark, path)
+    status = system.getFileStatus(where)
+    return f"{status.getLen()}:{status.getModificationTime()}"
+
+
 def fetch(spark: SparkSession, path: str, target: Path) -> None:
     """Copy a file of any size to the driver's disk.
 

@@ -41,7 +41,11 @@ def run_all(spark: SparkSession, config: Config) -> list[StageRun]:
     runs = []
     for name, stage in STAGES.items():
         _logger.info("%s: started", name)
-        runs += stage(spark, config)
+        found = stage(spark, config)
+        for done in found:
+            if done.skipped:  # a stage that works says so itself
+                _logger.info("%s: skipped, up to date", done.stage)
+        runs += found
     return runs
 
 

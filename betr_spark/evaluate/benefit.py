@@ -135,7 +135,7 @@ def table(found: Sequence[Change]) -> list[str]:
         if not row.control:
             interval = f"[{row.low:+.2%}, {row.high:+.2%}]"
             shown.append(
-                f"{row.name[:20]:20} {row.budget:6.0%} {row.items[:20]:20} {row.bits_per_byte:9.4f} {row.change:+8.2%}  "
+                f"{row.name[:20]:20} {100 * row.budget:5.4g}% {row.items[:20]:20} {row.bits_per_byte:9.4f} {row.change:+8.2%}  "
                 f"{interval:18} {row.spread:7.2%}  {row.verdict}"
             )
     return shown
@@ -154,8 +154,8 @@ def conclusions(found: Sequence[Change]) -> list[str]:
         others = ", ".join(f"{row.items} {row.change:+.1%}" for row in own if row.kind != TARGET)
         verdict = {"win": "helps", "loss": "harms", "tie": "cannot be told from random"}[whole.verdict]
         sentences.append(
-            f"{whole.name} at {whole.budget:.0%} of the tokens {verdict}: {whole.change:+.2%} bits per byte against random "
-            f"(95 % in [{whole.low:+.2%}, {whole.high:+.2%}], random seeds within {whole.spread:.2%}); better on "
+            f"{whole.name} at {100 * whole.budget:.4g}% of the tokens {verdict}: {whole.change:+.2%} bits per byte against "
+            f"random (95 % in [{whole.low:+.2%}, {whole.high:+.2%}], random seeds within {whole.spread:.2%}); better on "
             f"{counts['win']} benchmarks, worse on {counts['loss']}, undecided on {counts['tie']}"
             + (f"; elsewhere: {others}" if others else "")
         )

@@ -33,6 +33,6 @@ def plot(found: Sequence[Change], file: BinaryIO) -> None:
         axes.axhline(0, color="0.4", linewidth=0.8)
         axes.set_xticks(range(len(items)), items)
         axes.set_ylabel("bits per byte against random, %")
-        axes.set_title(f"{budget:.0%} of the pool's tokens; below 0 is better")
+        axes.set_title(f"{100 * budget:.4g}% of the pool's tokens; below 0 is better")
     figure.axes[0].legend()
     figure.savefig(file, format="png", dpi=120)

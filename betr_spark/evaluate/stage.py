@@ -2,7 +2,7 @@
 
 import io
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -50,6 +50,20 @@ def scorers_of(config: Config) -> list[str]:
     return [n for n in names if n != RANDOM_SCORER and not isinstance(config.scorers.get(n), RandomScorer)]
 
 
+def check(config: Config) -> None:
+    """Tell whether there is something to evaluate, and something to evaluate it on.
+
+    Raises:
+        ConfigError: there is not.
+    """
+    if not scorers_of(config):
+        raise ConfigError("config.selections: none with a scorer other than random, so there is nothing to evaluate")
+    if not any(target.test for target in config.targets.values()):
+        raise ConfigError("config.targets: none has a `test` file; held-out items are what models are evaluated on")
+    if taken := [name for name in config.evaluate.off_target if name in (*config.targets, GENERAL)]:
+        raise ConfigError(f"config.evaluate.off_target.{taken[0]}: items of this name are evaluated already")
+
+
 def key(spark: SparkSession, config: Config) -> StageKey:
     """Key of `evaluations`: settings, scorers, held-out items, features and duplicates."""
     names = (schemas.FEATURES_TABLE, schemas.DUPLICATES_TABLE)
@@ -74,19 +88,17 @@ def run(spark: SparkSession, config: Config) -> tuple[StageRun, list[Change]]:
     """Evaluate, unless the same evaluation is there.
 
     Raises:
-        ConfigError: no benchmark has a test file, or there is no selection to evaluate.
+        ConfigError: as `check`.
         DataError: fewer tokens than a budget wants.
     """
+    check(config)
     names = scorers_of(config)
-    if not names:
-        raise ConfigError("config.selections: none with a scorer other than random, so there is nothing to evaluate")
-    if not any(target.test for target in config.targets.values()):
-        raise ConfigError("config.targets: none has a `test` file; held-out items are what models are evaluated on")
-    if taken := [name for name in config.evaluate.off_target if name in (*config.targets, GENERAL)]:
-        raise ConfigError(f"config.evaluate.off_target.{taken[0]}: items of this name are evaluated already")
     wanted, path = key(spark, config), config.table(schemas.EVALUATIONS_TABLE)
     if done := tables.finished(spark, config.output, path, wanted):
-        return done, read(spark, config)
+        found = read(spark, config)
+        if not files.exists(spark, config.table(PLOT)):
+            _draw(spark, config, found)
+        return done, found
     clock, settings = Clock(wanted), config.evaluate
     items = _items(spark, config)
     pool = _pool(spark, config, names)
@@ -102,23 +114,40 @@ def run(spark: SparkSession, config: Config) -> tuple[StageRun, list[Change]]:
         f"{RANDOM_SCORER}-{seed}": np.random.default_rng(seed).permutation(len(tokens))
         for seed in range(settings.seeds)
     }
+    _check_budgets(settings.budgets, tokens, pool.rankings)
     found = []
     for budget in dict.fromkeys(settings.budgets):
         _logger.info(
             "evaluate: %d models on %g of %d tokens", len(names) + settings.seeds, budget, sum(map(len, tokens))
         )
-        try:
-            found += changes(tokens, pool.rankings, controls, sets, budget=budget, train=partial(_trained, settings))
-        except ValueError as error:
-            raise DataError(f"evaluate.budgets: {budget}: {error}") from None
+        found += changes(tokens, pool.rankings, controls, sets, budget=budget, train=partial(_trained, settings))
     done = clock.done(rows_in=len(pool.texts), rows_out=len(found))
     rows = spark.createDataFrame([(*row, row.verdict) for row in found], schemas.EVALUATIONS)
-    picture = io.BytesIO()
-    plot(found, picture)
-    files.write_bytes(spark, config.table(PLOT), picture.getvalue())
+    _draw(spark, config, found)
     tables.overwrite(rows.coalesce(1), path, user_metadata=done.to_json())
     tables.record(spark, config.output, done)
     return done, found
+
+
+def _draw(spark: SparkSession, config: Config, found: Sequence[Change]) -> None:
+    picture = io.BytesIO()
+    plot(found, picture)
+    files.write_bytes(spark, config.table(PLOT), picture.getvalue())
+
+
+def _check_budgets(budgets: Sequence[float], tokens: Tokens, rankings: Mapping[str, NDArray[np.int64]]) -> None:
+    """Tell before any model is trained whether each ranking has the tokens of each budget."""
+    total = sum(map(len, tokens))
+    for budget in budgets:
+        wanted = round(budget * total)
+        if wanted < 1:
+            raise DataError(f"evaluate.budgets: {budget}: no token of the pool's {total}; a larger fraction is wanted")
+        for name, order in rankings.items():
+            there = sum(len(tokens[document]) for document in order.tolist())
+            if there < wanted:
+                raise DataError(
+                    f"evaluate.budgets: {budget}: {wanted} tokens are wanted, the documents that {name} scores have {there}"
+                )
 
 
 def read(spark: SparkSession, config: Config) -> list[Change]:

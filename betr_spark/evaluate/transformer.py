@@ -3,18 +3,23 @@
 The same seed gives the same model on the same machine with the same number of threads.
 """
 
+import logging
+import math
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from transformers import LlamaConfig, LlamaForCausalLM, get_cosine_schedule_with_warmup
+from transformers import LlamaConfig, LlamaForCausalLM
 
 from betr_spark.config_evaluate import TransformerConfig
+from betr_spark.errors import DataError, SetupError
 from betr_spark.evaluate.kneser_ney import BOUNDARY
 
 _WARM_UP = 0.05  # share of the steps
 _LONGEST_GRADIENT = 1.0
+_LEAST_STEPS = 100
+_logger = logging.getLogger(__name__)
 
 
 class Transformer:
@@ -33,6 +38,8 @@ class Transformer:
         self._settings, device = settings, settings.device
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
+        if device == "cuda" and not torch.cuda.is_available():
+            raise SetupError("evaluate.transformer.device: cuda: torch finds no GPU here")
         with torch.random.fork_rng():
             torch.manual_seed(settings.seed)
             shape = LlamaConfig(
@@ -50,7 +57,14 @@ class Transformer:
         starts = np.arange(0, len(stream) - 1, settings.context)
         steps = settings.epochs * -(-len(starts) // settings.batch_size)
         optimizer = torch.optim.AdamW(self._model.parameters(), lr=settings.lr, betas=(0.9, 0.95), weight_decay=0.1)
-        schedule = get_cosine_schedule_with_warmup(optimizer, max(1, round(_WARM_UP * steps)), steps)
+        if steps < _LEAST_STEPS:
+            _logger.warning(
+                "evaluate: %d steps of training, below %d: the transformer learns little", steps, _LEAST_STEPS
+            )
+        warm_up = math.ceil(_WARM_UP * steps)
+        schedule = torch.optim.lr_scheduler.LambdaLR(  # a cosine that no step finds at 0
+            optimizer, lambda step: min(1.0, (step + 1) / warm_up) * (1 + math.cos(math.pi * step / steps)) / 2
+        )
         draw = np.random.default_rng(settings.seed)
         self._model.train()
         for _ in range(settings.epochs):
@@ -66,6 +80,8 @@ class Transformer:
                 optimizer.step()
                 schedule.step()
         self._model.eval()
+        if not all(bool(torch.isfinite(weights).all()) for weights in self._model.parameters()):
+            raise DataError(f"evaluate.transformer.lr: {settings.lr:g}: training diverged; give a lower one")
 
     def _log_probabilities(self, windows: Sequence[NDArray[np.int64]]) -> torch.Tensor:
         """Natural logarithms for each window's tokens but the first, [windows, longest - 1]; 0 behind a window's end."""

@@ -9,6 +9,8 @@ from pyspark.sql import functions as F
 from betr_spark import schemas, tables
 from betr_spark.config import Config
 from betr_spark.corpus.documents import read_documents, read_ids
+from betr_spark.errors import DataError
+from betr_spark.ranking import stage
 from betr_spark.ranking.embeddings import encoder_key
 from betr_spark.ranking.encoder import embed, runs_on_gpu
 from betr_spark.schemas import (
@@ -20,10 +22,12 @@ from betr_spark.schemas import (
     SCORE,
     TEACHER_SCORE,
     TEXT,
+    TEXT_HASH,
     logit_column,
 )
+from betr_spark.tables import StageRun
 
-_TEXTS_TIMED = 128
+_TEXTS_TIMED, _CHARACTERS_TIMED = 128, 100_000
 
 
 class Estimate(NamedTuple):
@@ -36,14 +40,26 @@ class Estimate(NamedTuple):
     def __str__(self) -> str:
         """Say it in words."""
         minutes = self.n_documents / self.rate / self.workers / 60
-        most = f"at most {self.n_documents:,} documents to embed, {self.rate:.0f} a second and worker"
-        return f"{most}: about {minutes:.0f} min with {self.workers}" if minutes >= 1 else f"{most}: less than a minute"
+        return (
+            f"at most {self.n_documents:,} documents to embed, {self.rate:.1f} a second and worker when measured just now: "
+            f"about {minutes:.1f} min with {self.workers}; the other stages come on top"
+        )
 
 
 def direct_versions(spark: SparkSession, config: Config) -> dict[str, str]:
-    """Version of the ranking behind each scorer that is the teacher's own order, for keys."""
-    ranked = tables.input_version(spark, config.table(schemas.RANKED_SAMPLE_TABLE)) if config.direct() else ""
-    return dict.fromkeys(config.direct(), f"all of ranked_sample {ranked}")
+    """Version of the ranking behind each scorer that is the teacher's own order, for keys.
+
+    Raises:
+        DataError: there is none of this input and these settings.
+    """
+    if not config.direct():
+        return {}
+    path = config.table(schemas.RANKED_SAMPLE_TABLE)
+    commit = tables.newest_commit(spark, path) if tables.exists(spark, path) else None
+    made = StageRun.from_json(commit.user_metadata) if commit else None
+    if made is None or made.key != stage.key(spark, config).key:
+        raise DataError(f"{path}: not the ranking of this input and configuration; `betr-spark rank` makes it")
+    return dict.fromkeys(config.direct(), f"all of ranked_sample {tables.input_version(spark, path)}")
 
 
 def with_direct_logits(documents: DataFrame, config: Config) -> DataFrame:
@@ -71,19 +87,27 @@ def with_direct_logits(documents: DataFrame, config: Config) -> DataFrame:
 
 
 def time_to_embed(spark: SparkSession, config: Config) -> Estimate:
-    """Count documents that `rank` has to embed, and time some of them on one thread here."""
-    ids, path = read_ids(spark, config.input).distinct(), config.table(schemas.EMBEDDINGS_TABLE)
-    if tables.exists(spark, path):
-        known = tables.read(spark, path).where(F.col(ENCODER) == encoder_key(config.encoder)).select(DOC_ID)
-        ids = ids.join(known, on=DOC_ID, how="left_anti")
-    wanted = ids.count()
-    if config.encoder.mode == "sample":
-        wanted = min(wanted, config.sample.documents)
-    rows = read_documents(spark, config.input).where(F.col(REASON).isNull()).select(TEXT).limit(_TEXTS_TIMED).collect()
-    texts = [row[TEXT] for row in rows] or [""]
-    embed(texts[:1], settings=config.encoder, prompt="")  # loads the model
+    """Count documents that `rank` has to embed, and time the first ones of the input on one thread here.
+
+    Vectors that are there already count in direct mode alone, for which all texts are read.
+    """
+    documents = read_documents(spark, config.input).where(F.col(REASON).isNull())
+    if config.encoder.mode == "direct":
+        texts_of = documents.select(DOC_ID, F.xxhash64(TEXT).alias(TEXT_HASH)).distinct()
+        path = config.table(schemas.EMBEDDINGS_TABLE)
+        if tables.exists(spark, path) and TEXT_HASH in tables.read(spark, path).columns:
+            known = tables.read(spark, path).where(F.col(ENCODER) == encoder_key(config.encoder))
+            texts_of = texts_of.join(known, on=[DOC_ID, TEXT_HASH], how="left_anti")
+        wanted = texts_of.count()
+    else:
+        wanted = min(read_ids(spark, config.input).distinct().count(), config.sample.documents)
+    rows = documents.select(F.substring(TEXT, 1, _CHARACTERS_TIMED)).limit(_TEXTS_TIMED).collect()
+    texts = [row[0] for row in rows] or [""]
+    on_gpu = runs_on_gpu(config.encoder)
+    here = config.encoder.model_copy(update={"device": "cuda" if on_gpu else "cpu"})
+    embed(texts[:1], settings=here, prompt="")  # loads the model
     start = time.perf_counter()
-    embed(texts, settings=config.encoder, prompt=config.encoder.document_prompt)
+    embed(texts, settings=here, prompt=config.encoder.document_prompt)
     seconds = time.perf_counter() - start
-    workers = 1 if runs_on_gpu(config.encoder) else spark.sparkContext.defaultParallelism
+    workers = 1 if on_gpu else spark.sparkContext.defaultParallelism
     return Estimate(wanted, len(texts) / seconds, workers)

@@ -8,6 +8,7 @@ more than those again.
 
 import hashlib
 import json
+import logging
 import math
 from collections.abc import Iterator
 
@@ -27,6 +28,7 @@ from betr_spark.schemas import DOC_ID, EMBEDDING, ENCODER, TEXT, TEXT_HASH
 _TEXTS_A_GROUP = 256
 _GROUPS_A_CORE = 4  # in one commit
 _GROUP = "group"
+_logger = logging.getLogger(__name__)
 
 
 def encoder_key(settings: EncoderConfig) -> str:
@@ -73,21 +75,37 @@ def embeddings_of(sampled: DataFrame, n_texts: int, config: Config) -> DataFrame
     wanted_texts = sampled.select(DOC_ID, F.xxhash64(TEXT).alias(TEXT_HASH), TEXT)
     known = tables.read(spark, path).where(F.col(ENCODER) == key).select(own)
     n_groups = max(1, math.ceil(n_texts / _TEXTS_A_GROUP))
-    missing = _grouped(wanted_texts, n_groups).join(known, on=own, how="left_anti").persist()
+    missing = _grouped(wanted_texts, n_groups).join(known, on=own, how="left_anti")
+    missing = missing.repartitionByRange(_GROUP).sortWithinPartitions(_GROUP).persist()  # a commit reads its own groups
     try:
-        wanted = sorted(row[_GROUP] for row in missing.select(_GROUP).distinct().collect())  # one row in 256 documents
-        at_once = _GROUPS_A_CORE * spark.sparkContext.defaultParallelism
-        for start in range(0, len(wanted), at_once):
-            groups = wanted[start : start + at_once]
+        counts = missing.groupBy(_GROUP).count().collect()  # one row in 256 documents
+        n_missing, n_done = sum(row["count"] for row in counts), 0
+        most = _TEXTS_A_GROUP * _GROUPS_A_CORE * spark.sparkContext.defaultParallelism
+        for groups, n_own in _commits(sorted((row[_GROUP], row["count"]) for row in counts), most):
             some = missing.where(F.col(_GROUP).between(groups[0], groups[-1]))
             vectors = _embedded_groups(some, groups[-1] - groups[0] + 1, config.encoder, config.encoder.document_prompt)
             hashes = some.select(own)
             rows = vectors.join(hashes, on=DOC_ID, how="inner").select(*own, F.lit(key).alias(ENCODER), EMBEDDING)
             tables.append(rows, path, user_metadata=json.dumps({"encoder": key, "groups": [groups[0], groups[-1]]}))
+            n_done += n_own
+            _logger.info("rank: %d of %d documents embedded", n_done, n_missing)
     finally:
         missing.unpersist()
     made = tables.read(spark, path).where(F.col(ENCODER) == key)
     return made.join(wanted_texts.select(own), on=own, how="left_semi").select(DOC_ID, EMBEDDING)
+
+
+def _commits(counts: list[tuple[int, int]], most: int) -> Iterator[tuple[list[int], int]]:
+    """Consecutive groups of up to `most` documents in all (or one group), and how many they have."""
+    groups, total = list[int](), 0
+    for group, count in counts:
+        if groups and total + count > most:
+            yield groups, total
+            groups, total = [], 0
+        groups.append(group)
+        total += count
+    if groups:
+        yield groups, total
 
 
 def _grouped(texts: DataFrame, n_groups: int) -> DataFrame:

@@ -57,10 +57,10 @@ def check_model(model: str) -> None:
 
 
 def runs_on_gpu(settings: EncoderConfig) -> bool:
-    """Whether texts are embedded on a GPU, as asked for or where there is one."""
+    """Whether texts are embedded on a GPU here: where there is one, unless the CPU is asked for."""
     import torch  # noqa: PLC0415 - heavy; only workers that embed pay for it
 
-    return settings.device == "cuda" or (settings.device == "auto" and torch.cuda.is_available())
+    return settings.device != "cpu" and bool(torch.cuda.is_available())
 
 
 def embed(texts: list[str], *, settings: EncoderConfig, prompt: str) -> list[NDArray[np.float32]]:
@@ -111,6 +111,8 @@ def _load(settings: EncoderConfig) -> "SentenceTransformer":
     disable_progress_bar()  # of loading the weights, in every worker
     torch.set_num_threads(1)
     device = "cuda" if runs_on_gpu(settings) else "cpu"
+    if settings.device == "cuda" and device == "cpu":
+        raise SetupError("encoder.device: cuda: this worker has no GPU that torch can use")
     options = {"torch_dtype": getattr(torch, settings.dtype)} if settings.dtype != "float32" else {}
     try:
         encoder = SentenceTransformer(

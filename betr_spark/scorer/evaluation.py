@@ -1,6 +1,6 @@
 """How well a scorer agrees with the teacher's order, on documents that it was not trained on; pure NumPy."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -28,6 +28,12 @@ class Sampled(NamedTuple):
     n_bytes: NDArray[np.int64]
     benchmarks: Sequence[str]
     sources: Sequence[str]
+
+
+def in_words(figures: Mapping[str, Any]) -> str:
+    """Names and values on one line, numbers to three decimals."""
+    shown = (f"{value:.3f}".removesuffix(".000") if isinstance(value, float) else value for value in figures.values())
+    return ", ".join(f"{name} {value}" for name, value in zip(figures, shown, strict=True))
 
 
 def places(*keys: NDArray[Any]) -> NDArray[np.int64]:

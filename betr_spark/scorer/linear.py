@@ -2,7 +2,8 @@
 
 Features are a document's words and hashed pairs of words, just as fastText and the kernel have them: counts over their number.
 Ridge regression on the normal scores of the documents' places; so all of the sample is used, ranks far down weigh little,
-and the result folds without rest into the table that scores the corpus. It repeats to the last bit, whatever the threads.
+and the result folds without rest into the table that scores the corpus. The examples themselves are wanted as high as the best
+document, and weigh a tenth of all (docs/benefit.md). It repeats to the last bit, whatever the threads.
 """
 
 import tempfile
@@ -10,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TextIO
 
 import numpy as np
 import scipy.sparse as sp
@@ -29,6 +30,7 @@ from betr_spark.scorer.train import Labelled, Trained, best_of, check_validation
 BUCKETS = 2_000_000
 LEAST_COUNT = 2
 RIDGE = 3e-5
+EXAMPLES_WEIGHT = 0.1  # of all examples together, that of all documents being 1
 MOST_DOCUMENTS = 50_000  # of a sample: its features are held on the driver, some 10 kB a document
 _STEPS = 200
 _LINES_AT_ONCE = 500
@@ -63,16 +65,18 @@ class LinearModel:
         )  # so that `RIDGE` means the same for any lengths
         self._used, self._scale, self._features = used, rarity / size, (shares / size).tocsr()
 
-    def fit(self, places: NDArray[np.int64], *, ridge: float = RIDGE) -> NgramTable:
-        """Fit a table to an order.
+    def fit(self, scores: NDArray[np.float64], weight: NDArray[np.float64], *, ridge: float = RIDGE) -> NgramTable:
+        """Fit a table.
 
         Args:
-            places: of the documents in it, 0 the best, int64 [n].
+            scores: what each document should come to, [n].
+            weight: of each document, [n].
             ridge: penalty on the squares of the weights of features of mean size 1.
         """
-        scores = ndtri(1 - (places + 0.5) / len(places))
+        root = np.sqrt(weight)
         with threadpool_limits(1, "blas"):
-            found = lsqr(self._features, scores, damp=float(np.sqrt(ridge * len(places))), iter_lim=_STEPS)[0]
+            rows, damp = sp.diags_array(root) @ self._features, float(np.sqrt(ridge * weight.sum()))
+            found = lsqr(rows, root * scores, damp=damp, iter_lim=_STEPS)[0]
         weights = np.zeros(len(self._words) + BUCKETS, np.float32)
         weights[self._used] = found * self._scale
         return NgramTable.build(self._words, weights[: len(self._words)], weights[len(self._words) :], word_ngrams=2)
@@ -93,6 +97,12 @@ class LinearModel:
         return sp.coo_array((np.ones(len(rows)), (rows, columns)), shape=shape).tocsr()
 
 
+def normal_scores(places: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Quantiles of the normal distribution for places in an order, 0 the best, [n]."""
+    found: NDArray[np.float64] = ndtri(1 - (places + 0.5) / len(places))
+    return found
+
+
 class Placed(NamedTuple):
     """A document in the teacher's order: its text, whether it is positive, and for each head what orders it (score, cosine)."""
 
@@ -102,12 +112,18 @@ class Placed(NamedTuple):
 
 
 def train_on_order(
-    rows: Iterable[Placed], validation: Labelled, head_labels: Sequence[NDArray[np.int8]], *, name: str
+    rows: Iterable[Placed],
+    examples: Sequence[Sequence[str]],
+    validation: Labelled,
+    head_labels: Sequence[NDArray[np.int8]],
+    *,
+    name: str,
 ) -> list[Trained]:
     """Fit the scorer's table, and one to the order of each head.
 
     Args:
         rows: documents in the teacher's order, the best first; they go to a file, so that only features are held.
+        examples: of each benchmark; with heads, in their order.
         validation: documents held out, which the logits are calibrated on.
         head_labels: for each head, which of them are its own.
         name: of the scorer, for messages.
@@ -126,6 +142,7 @@ def train_on_order(
                     file.write(f"{prepared}\n")
                     orders.append(np.array(row.heads, np.float64).reshape(-1, 2))
                     n_positive += row.positive
+            n_examples = [_write(file, own) for own in examples]
         if not orders:
             raise DataError(f"scorers.{name}: no document to train on has a word; raise sample.documents")
         model = LinearModel(lines)
@@ -135,6 +152,7 @@ def train_on_order(
     settings: dict[str, float | int | str] = {
         "model": "linear",
         "ridge": RIDGE,
+        "examples_weight": EXAMPLES_WEIGHT,
         "minCount": LEAST_COUNT,
         "bucket": BUCKETS,
     }
@@ -142,7 +160,10 @@ def train_on_order(
         order = np.arange(n) if not head else np.lexsort((-keys[:, head - 1, 1], -keys[:, head - 1, 0]))
         places = np.empty(n, np.int64)
         places[order] = np.arange(n)
-        tables.append(model.fit(places))
+        count = np.array([m * (not head or number == head - 1) for number, m in enumerate(n_examples)])
+        weight = np.repeat((count > 0) * EXAMPLES_WEIGHT * n / max(1, count.sum()), n_examples)
+        scores = normal_scores(places)
+        tables.append(model.fit(np.append(scores, np.full(len(weight), scores.max())), np.append(np.ones(n), weight)))
     logits = [np.nan_to_num(score_texts(validation.texts, table)) for table in tables]
     line = calibration(logits[0], validation.labels)
     lines_of_heads = line  # all heads are fitted to the same scores, so one line serves them, whatever is known of each
@@ -154,6 +175,13 @@ def train_on_order(
         metrics = validated(scaled, validation._replace(labels=labels)) if 0 < labels.sum() < len(labels) else {}
         found.append(Trained(scaled, settings, {**metrics, **counts}))
     return [best_of(found[:1], name=name), *found[1:]]
+
+
+def _write(file: TextIO, texts: Iterable[str]) -> int:
+    """Write prepared texts that have a word, one a line; how many."""
+    lines = [f"{prepared}\n" for text in texts if (prepared := prepare(text)).strip(" ")]
+    file.writelines(lines)
+    return len(lines)
 
 
 def _slices(lines: Iterator[str]) -> Iterator[list[str]]:

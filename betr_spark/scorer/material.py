@@ -30,7 +30,7 @@ from betr_spark.targets.reading import read_benchmark, read_content, targets_of
 def versions(spark: SparkSession, scorer: FittedScorer) -> dict[str, str]:
     """Versions of what a scorer is made of besides the ranked sample, for its key."""
     if isinstance(scorer, FastTextScorer):
-        return {"model": files.fingerprint(files.listing(spark, scorer.path))}
+        return {"model": files.version(spark, scorer.path)}
     if isinstance(scorer, TeacherScorer):
         if scorer.format == "delta":
             return {"teacher": f"{tables.table_id(spark, scorer.path)}:{tables.input_version(spark, scorer.path)}"}
@@ -104,9 +104,17 @@ def _positives_against_sample(
     return with_split(positives.unionByName(negatives))
 
 
+def examples_by_benchmark(spark: SparkSession, config: Config) -> dict[str, list[str]]:
+    """Texts of the targets' examples, those that the sample is ranked by, in the order of the configuration."""
+    found: dict[str, list[str]] = {name: [] for name in config.targets}
+    for example in targets_of(config.targets, read_targets(spark, config)):
+        found[example.benchmark].append(example.text)
+    return found
+
+
 def fitted_ratio(spark: SparkSession, config: Config, scorer: DsirScorer, texts: DataFrame) -> LogRatioTable:
     """Fit DSIR's log-ratio: the examples of all targets against the sample."""
-    examples = as_buffers([example.text for example in targets_of(config.targets, read_targets(spark, config))])
+    examples = as_buffers([text for texts in examples_by_benchmark(spark, config).values() for text in texts])
     n_buckets = scorer.buckets
 
     def count(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:

@@ -32,13 +32,14 @@ from betr_spark.schemas import (
     VALIDATION,
 )
 from betr_spark.scorer import artifact, material
-from betr_spark.scorer.evaluation import Sampled, agreement, details, warnings
+from betr_spark.scorer.evaluation import Sampled, agreement, details, in_words, warnings
 from betr_spark.scorer.linear import MOST_DOCUMENTS, Placed, train_on_order
 from betr_spark.scorer.table import NgramTable, Table
 from betr_spark.scorer.train import LEAST_AUC, Labelled, Trained, score_texts, train, train_heads
 from betr_spark.tables import Clock, StageKey, StageRun
 
 _MOST_EVALUATED = 200_000  # documents of the sample
+_MOST_VALIDATED = 20_000  # whose texts the driver holds
 _logger = logging.getLogger(__name__)
 
 
@@ -92,11 +93,11 @@ def _train(spark: SparkSession, config: Config, name: str, scorer: FittedScorer,
         fitted = material.fitted_ratio(spark, config, scorer, texts)
         made = Trained(fitted, {"normalize": scorer.normalize, "buckets": scorer.buckets}, {})
     elif isinstance(scorer, BetrScorer) and _is_linear(scorer, n_ranked, name):
-        made, *heads = _fit_to_order(config, name, ranked, texts)
+        made, *heads = _fit_to_order(spark, config, name, ranked, texts)
         unseen = ranked.where(held_out())
     else:
         labelled = material.labelled(spark, config, name, ranked, texts).orderBy(F.xxhash64(DOC_ID), DOC_ID)
-        held = labelled.where(F.col(SPLIT) == VALIDATION).select(TEXT, LABEL).collect()  # a fifth of the labels
+        held = labelled.where(F.col(SPLIT) == VALIDATION).limit(_MOST_VALIDATED).select(TEXT, LABEL).collect()
         validation = Labelled([row[TEXT] for row in held], np.array([row[LABEL] for row in held], np.int8))
         training = labelled.where(F.col(SPLIT) == TRAIN)
         rows = ((row[TEXT], row[LABEL]) for row in training.select(TEXT, LABEL).toLocalIterator())
@@ -112,7 +113,7 @@ def _train(spark: SparkSession, config: Config, name: str, scorer: FittedScorer,
     for (benchmark, head), one in zip(config.heads(name).items(), heads, strict=True):  # before what they belong to
         about = _about(head, "head", one._replace(settings={**one.settings, "benchmark": benchmark}), one.metrics)
         saved[head] = artifact.save(spark, folder(config, head), one.table, about)["sha256"]
-        _logger.info("scorers.%s: %s", head, one.metrics)
+        _logger.info("scorers.%s: %s", head, in_words(one.metrics))
         if one.metrics.get("validation_auc", 0.0) < LEAST_AUC:
             _logger.warning(
                 "scorers.%s: its benchmark's documents are not told from others; raise sample.documents", head
@@ -147,7 +148,7 @@ def _is_linear(scorer: BetrScorer, n_documents: int, name: str) -> bool:
     return scorer.model == "linear" or (scorer.model == "auto" and small)
 
 
-def _fit_to_order(config: Config, name: str, ranked: DataFrame, texts: DataFrame) -> list[Trained]:
+def _fit_to_order(spark: SparkSession, config: Config, name: str, ranked: DataFrame, texts: DataFrame) -> list[Trained]:
     """Fit the scorer, and its heads, to the order of the sample, but for a fifth that is held out."""
     heads = list(config.heads(name))
     labelled = material.labelled_by_benchmark(config, ranked, texts) if heads else ranked.join(texts, on=DOC_ID)
@@ -161,7 +162,8 @@ def _fit_to_order(config: Config, name: str, ranked: DataFrame, texts: DataFrame
     own = [value for head in by_benchmark for value in (head[SCORE], head["cosine"])]
     found = training.select(TEXT, F.coalesce(F.col(LABEL) == 1, F.lit(False)), *own).toLocalIterator()
     placed = (Placed(row[0], row[1], list(zip(row[2::2], row[3::2], strict=True))) for row in found)
-    return train_on_order(placed, validation, labels, name=name)
+    examples = material.examples_by_benchmark(spark, config)
+    return train_on_order(placed, list(examples.values()), validation, labels, name=name)
 
 
 def _trained_heads(
@@ -169,7 +171,7 @@ def _trained_heads(
 ) -> list[Trained]:
     labelled = material.labelled_by_benchmark(config, ranked, texts).orderBy(F.xxhash64(DOC_ID), DOC_ID)
     validation, training = (labelled.where(F.col(SPLIT) == s).select(TEXT, BENCHMARKS) for s in (VALIDATION, TRAIN))
-    held = [(row[TEXT], row[BENCHMARKS]) for row in validation.collect()]  # a fifth of the labels
+    held = [(row[TEXT], row[BENCHMARKS]) for row in validation.limit(_MOST_VALIDATED).collect()]
     rows = ((row[TEXT], row[BENCHMARKS]) for row in training.toLocalIterator())
     return train_heads(scorer, list(config.heads(name)), rows, held, settings=made.settings, name=name)
 

@@ -19,7 +19,7 @@ from scipy.special import expit
 from betr_spark.config_scorers import ClassifierScorer, FastTextTraining
 from betr_spark.corpus.text import as_buffers, prepare
 from betr_spark.errors import ArtifactError, DataError
-from betr_spark.scorer.evaluation import area_under_curve
+from betr_spark.scorer.evaluation import area_under_curve, in_words
 from betr_spark.scorer.fold import fold
 from betr_spark.scorer.kernel import score
 from betr_spark.scorer.table import Table, stack
@@ -124,7 +124,7 @@ def best_of(tried: Sequence[Trained], *, name: str) -> Trained:
         ArtifactError: none did; gives the figures.
     """
     for one in tried:
-        _logger.info("scorers.%s: %s -> %s", name, one.settings, one.metrics)
+        _logger.info("scorers.%s: %s: %s", name, in_words(one.settings), in_words(one.metrics))
     fit = [t for t in tried if t.metrics["validation_auc"] >= LEAST_AUC and t.metrics["validation_sd"] >= LEAST_SD]
     if not fit:
         figures = "; ".join(

@@ -74,8 +74,10 @@ def test_the_right_selection_wins_the_wrong_one_loses_and_the_table_says_so(spar
     assert {row["verdict"] for row in rows} >= {"win", "loss", "tie"}
     assert len(rows) == len(found) == 2 * 5 * 4
     assert Path(config.table("evaluation.png")).read_bytes().startswith(b"\x89PNG")
+    Path(config.table("evaluation.png")).unlink()
     again, same = stage.run(spark, config)
     assert again.skipped
+    assert Path(config.table("evaluation.png")).exists()
     assert sorted(same) == sorted(found)
 
 
@@ -90,6 +92,8 @@ def test_what_cannot_be_evaluated_is_named(spark: Any, config: Config) -> None:
         stage.run(spark, changed(targets={"cooking": without}))
     with pytest.raises(DataError, match=r"evaluate\.general: 5000 documents; the corpus has 5\d\d after deduplication"):
         stage.run(spark, changed(evaluate={"general": 5000}))
+    with pytest.raises(DataError, match=r"evaluate\.budgets: 1e-07: no token of the pool's \d+; a larger fraction"):
+        stage.run(spark, changed(evaluate={**config.model_dump()["evaluate"], "budgets": [1e-7]}))
     gone = {**config.model_dump()["targets"]["cooking"], "test": "nowhere.jsonl"}
     with pytest.raises(DataError, match="nowhere.jsonl: no such file"):
         stage.run(spark, changed(targets={"cooking": gone}))

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from betr_spark.config_evaluate import TransformerConfig
+from betr_spark.errors import DataError
 from betr_spark.evaluate.transformer import Transformer
 
 SMALL = TransformerConfig(layers=1, width=32, heads=2, context=16, batch_size=8, epochs=3, lr=1e-2)
@@ -47,6 +48,18 @@ def test_a_long_document_is_read_in_windows_that_overlap(model: Transformer) -> 
             logits = model._model(input_ids=torch.tensor(whole[None, start : place + 1])).logits[0, -1]
         wanted = torch.log_softmax(logits, dim=-1)[whole[place + 1]].item() / np.log(2)
         assert found[place] == pytest.approx(wanted, abs=1e-4)
+
+
+def test_one_step_trains_and_too_large_ones_are_named() -> None:
+    one = SMALL.model_copy(update={"epochs": 1})
+    texts = [counting(np.random.default_rng(seed), 2) for seed in (7, 8)]
+    models = [Transformer(text, settings=one, n_vocabulary=N_VOCABULARY) for text in texts]
+    first, second = (model.log2_probabilities(texts[0])[0] for model in models)
+    assert not np.array_equal(first, second)
+    with pytest.raises(DataError, match=r"evaluate\.transformer\.lr: 1e\+30: training diverged; give a lower one"):
+        Transformer(
+            counting(np.random.default_rng(0), 50), settings=SMALL.model_copy(update={"lr": 1e30}), n_vocabulary=40
+        )
 
 
 def test_the_rest_of_a_batch_changes_nothing(model: Transformer) -> None:

@@ -11,6 +11,7 @@ from conftest import settings, write_parquet
 
 from betr_spark.config import Config
 from betr_spark.dedup import stage as dedup
+from betr_spark.errors import DataError
 from betr_spark.features import stage as features
 from betr_spark.ranking import stage as ranking
 from betr_spark.ranking.direct import time_to_embed
@@ -50,6 +51,7 @@ def test_the_score_is_the_place_in_the_ranking_of_all(spark: Any, config: Config
     assert not Path(config.table("scorers/betr")).exists()
     ranked, found = rows_of(spark, config, "ranked_sample"), rows_of(spark, config, "features")
     assert set(ranked) == {name for name, row in found.items() if row["n_words"]}
+    assert config.survivor() == "betr"
     assert config.scored() == ["ratio", "betr", "betr_cooking", "betr_sailing"]
     for head in ("betr", "betr_cooking", "betr_sailing"):
         benchmark = head.removeprefix("betr").removeprefix("_")
@@ -78,6 +80,8 @@ def test_new_documents_are_ranked_too_and_alone_embedded(
     before = spark.read.format("delta").load(config.table("_embeddings")).count()
     write_parquet(tmp_path, corpus[120:150])
     shutil.copy(tmp_path / "part-0.parquet", Path(config.input.path) / "more.parquet")
+    with pytest.raises(DataError, match="ranked_sample: not the ranking of this input and configuration"):
+        features.run(spark, config)
     assert time_to_embed(spark, config).n_documents <= 150 - before
     made(spark, config)
     ranked, found = rows_of(spark, config, "ranked_sample"), rows_of(spark, config, "features")

@@ -14,6 +14,7 @@ from conftest import settings
 from scipy.stats import spearmanr
 
 from betr_spark.config import Config
+from betr_spark.config_scorers import FastTextScorer
 from betr_spark.corpus.text import as_buffers, prepare
 from betr_spark.dedup import stage as dedup
 from betr_spark.errors import ArtifactError, ConfigError, DataError, SchemaError
@@ -21,6 +22,7 @@ from betr_spark.features import stage as features
 from betr_spark.ranking import stage as ranking
 from betr_spark.report.compare import compare
 from betr_spark.scorer import stage as scorers
+from betr_spark.scorer.material import versions
 from betr_spark.scorer.train import score_texts
 from betr_spark.selection import stage as selection
 
@@ -263,3 +265,12 @@ def test_scorers_that_cannot_be_made_are_named(spark: Any, whole: Config, tmp_pa
         made({"kind": "teacher", "path": teacher, "id": "key"})
     with pytest.raises(DataError, match="no document of the sample has a score"):
         made({"kind": "teacher", "path": teacher, "id": "points", "score": "points"})
+
+
+def test_a_changed_model_file_of_any_name_is_noticed(spark: Any, tmp_path: Path) -> None:
+    file = tmp_path / "_hidden.bin"
+    scorer = FastTextScorer(kind="fasttext", path=str(file), label=LABEL)
+    file.write_bytes(b"one")
+    before = versions(spark, scorer)
+    file.write_bytes(b"another")
+    assert versions(spark, scorer) != before
