@@ -130,10 +130,10 @@ def evaluate(config: ConfigOption, overrides: SetOption = None) -> None:
 
     stage.check(settings)
     spark = _session(settings)
-    _stop_if_behind(spark, settings)
+    _stop_if_behind(spark, settings, but=("select",))
     done, found = stage.run(spark, settings)
     places = f"table: {settings.table('evaluations')}; plot: {settings.table(stage.PLOT)}"
-    typer.echo("\n".join([_line(done), *table(found), "", *conclusions(found), places]))
+    typer.echo("\n".join([_line(done), *table(found), "", *conclusions(found), *stage.caveats(settings), places]))
 
 
 @app.command()
@@ -148,7 +148,7 @@ def compare(
     from betr_spark.session import build_session  # noqa: PLC0415
 
     spark = build_session()
-    _stop_if_behind(spark, settings)
+    _stop_if_behind(spark, settings, but=("dedup", "select"))
     pairs, count = compared(spark, settings, percent=percent)
     typer.echo(f"{count} documents of the corpus; top {percent:g} %\n{'':42} {'Spearman':>9} {'overlap':>8}")
     for pair in pairs:
@@ -212,12 +212,12 @@ def _load(path: Path, overrides: list[str] | None) -> Config:
     return load_config(path, tuple(overrides or ()))
 
 
-def _stop_if_behind(spark: "SparkSession", settings: Config) -> None:
-    """Stop where scorers, features or duplicates are not those of the configuration and the input."""
+def _stop_if_behind(spark: "SparkSession", settings: Config, *, but: Sequence[str]) -> None:
+    """Stop where a stage, but for some, has not made what the configuration and the input want."""
     from betr_spark.run import plan  # noqa: PLC0415
 
     for one in plan(spark, settings):
-        if one.work and not one.stage.startswith("select/"):
+        if one.work and one.stage.partition("/")[0] not in but:
             _fail(f"{settings.output}: {one.stage} has work to do ({one.why}); `betr-spark run` does it")
 
 

@@ -151,12 +151,13 @@ def conclusions(found: Sequence[Change]) -> list[str]:
             row for row in found if (row.name, row.budget) == (whole.name, whole.budget) and row.items != ALL_TARGETS
         ]
         counts = {v: sum(row.verdict == v for row in own if row.kind == TARGET) for v in ("win", "loss", "tie")}
-        others = ", ".join(f"{row.items} {row.change:+.1%}" for row in own if row.kind != TARGET)
+        words = {"win": "better", "loss": "worse", "tie": "undecided"}
+        others = ", ".join(f"{row.items} {row.change:+.1%} ({words[row.verdict]})" for row in own if row.kind != TARGET)
         verdict = {"win": "helps", "loss": "harms", "tie": "cannot be told from random"}[whole.verdict]
         sentences.append(
             f"{whole.name} at {100 * whole.budget:.4g}% of the tokens {verdict}: {whole.change:+.2%} bits per byte against "
             f"random (95 % in [{whole.low:+.2%}, {whole.high:+.2%}], random seeds within {whole.spread:.2%}); better on "
-            f"{counts['win']} benchmarks, worse on {counts['loss']}, undecided on {counts['tie']}"
+            f"{counts['win']} of {sum(counts.values())} benchmarks, worse on {counts['loss']}, undecided on {counts['tie']}"
             + (f"; elsewhere: {others}" if others else "")
         )
     return sentences

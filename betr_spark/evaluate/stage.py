@@ -64,6 +64,18 @@ def check(config: Config) -> None:
         raise ConfigError(f"config.evaluate.off_target.{taken[0]}: items of this name are evaluated already")
 
 
+def caveats(config: Config) -> list[str]:
+    """What to know of a finished evaluation: its models, what was not measured, what may not be concluded."""
+    settings, unmeasured = config.evaluate, [name for name, target in config.targets.items() if not target.test]
+    shape = settings.transformer
+    model = f"{settings.order}-gram models (modified Kneser-Ney)"
+    if settings.model == "transformer":
+        model = f"transformers of {shape.layers} layers, width {shape.width}, context {shape.context}"
+    trained = f"read by {model} trained on equal numbers of byte pairs ({settings.vocabulary} in the vocabulary)"
+    lines = [f"{trained}; a check of direction, not a forecast of a large model's accuracy"]
+    return lines + [f"not measured, for want of a `test` file: {', '.join(unmeasured)}"] * bool(unmeasured)
+
+
 def key(spark: SparkSession, config: Config) -> StageKey:
     """Key of `evaluations`: settings, scorers, held-out items, features and duplicates."""
     names = (schemas.FEATURES_TABLE, schemas.DUPLICATES_TABLE)

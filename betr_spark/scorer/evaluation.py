@@ -31,8 +31,15 @@ class Sampled(NamedTuple):
 
 
 def in_words(figures: Mapping[str, Any]) -> str:
-    """Names and values on one line, numbers to three decimals."""
-    shown = (f"{value:.3f}".removesuffix(".000") if isinstance(value, float) else value for value in figures.values())
+    """Names and values on one line, numbers to three decimals, or three digits where they are smaller than that."""
+    shown = []
+    for value in figures.values():
+        if not isinstance(value, float):
+            shown.append(str(value))
+        elif 0 < abs(value) < 0.001:
+            shown.append(f"{value:.3g}")
+        else:
+            shown.append(f"{value:.3f}".removesuffix(".000"))
     return ", ".join(f"{name} {value}" for name, value in zip(figures, shown, strict=True))
 
 

@@ -81,7 +81,7 @@ def test_a_selection_of_the_topic_wins_and_of_the_other_topic_loses(
     assert of(mixed, "right", "cooking").bits_per_byte > 1.5 * right.bits_per_byte
     sentences = conclusions(found)
     assert sentences[0].startswith("right at 10% of the tokens helps: -")
-    assert "better on 1 benchmarks, worse on 0, undecided on 0; elsewhere: general +" in sentences[0]
+    assert "better on 1 of 1 benchmarks, worse on 0, undecided on 0; elsewhere: general +" in sentences[0]
     assert sentences[1].startswith("wrong at 10% of the tokens harms: +")
     assert len(table(found)) == 1 + 2 * 3
     file = io.BytesIO()
