@@ -44,7 +44,7 @@ class EvaluateConfig(Model):
     documents: int = Field(default=30_000, ge=10, le=2_000_000)
     general: int = Field(default=500, ge=2, le=20_000)
     budgets: tuple[Fraction, ...] = Field(default=(0.03, 0.1, 0.3), min_length=1)
-    seeds: int = Field(default=3, ge=3, le=100)
+    seeds: int = Field(default=5, ge=3, le=100)
     items: int = Field(default=1_000, ge=2, le=20_000)
     vocabulary: int = Field(default=8_192, ge=300, le=2**16)
     model: Literal["ngram", "transformer"] = "ngram"

@@ -5,6 +5,7 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.stats import t as student
 
 TARGET, OFF_TARGET, GENERAL = "target", "off_target", "general"
 ALL_TARGETS = "(targets)"
@@ -33,7 +34,8 @@ class Change(NamedTuple):
     """One selection or control on one set of items at one budget.
 
     Bits per byte, and its change against the mean of the random controls, as a fraction (negative is better), with a 95 %
-    interval over items; `spread` is how far the random controls lie apart at most. The set ALL_TARGETS has the mean change.
+    interval over items; `spread` is what one more random control would change at most, in 95 of 100 cases. The set ALL_TARGETS
+    has the mean change.
     """
 
     name: str
@@ -88,7 +90,7 @@ def changes(
     Args:
         tokens: of the pool's documents.
         selections: documents of the pool, the best first.
-        controls: the same at random; the baseline is their mean.
+        controls: the same at random, two at least; the baseline is their mean.
         sets: held-out items.
         budget: fraction of the pool's tokens that each model sees.
         train: makes a model of documents.
@@ -102,8 +104,9 @@ def changes(
         bits[name] = [np.array([-p.sum() for p in model.log2_probabilities(items.tokens)]) for items in sets]
     drawn = [_weights(len(items.tokens)) for items in sets]
     base = [np.mean([bits[name][at] for name in controls], axis=0) for at in range(len(sets))]
-    spread = [max(float(abs(bits[c][at].sum() / base[at].sum() - 1)) for c in controls) for at in range(len(sets))]
     targets = [at for at, items in enumerate(sets) if items.kind == TARGET]
+    drawn_by_chance = np.array([[bits[c][at].sum() / base[at].sum() - 1 for at in range(len(sets))] for c in controls])
+    spread = [_one_more(drawn_by_chance[:, at]) for at in range(len(sets))]
     found = []
     for name, own in bits.items():
         about = name, name in controls, budget, n_tokens
@@ -116,11 +119,17 @@ def changes(
             found.append(Change(*about, items.name, items.kind, len(own[at]), *figures))
         if targets:
             low, high = np.percentile(np.mean([ratios[at] for at in targets], axis=0), _INTERVAL)
-            mean = [float(np.mean([values[at] for at in targets])) for values in (whole, spread)]
+            mean = float(np.mean([whole[at] for at in targets])), _one_more(drawn_by_chance[:, targets].mean(axis=1))
             size = float(np.mean([own[at].sum() / sets[at].n_bytes.sum() for at in targets]))
             count = sum(len(own[at]) for at in targets)
             found.append(Change(*about, ALL_TARGETS, TARGET, count, size, mean[0], float(low), float(high), mean[1]))
     return found
+
+
+def _one_more(changes: NDArray[np.float64]) -> float:
+    """Half the 95 % prediction interval of one more draw, by Student's t; the draws' mean is 0."""
+    n = len(changes)
+    return float(student.ppf(0.975, n - 1) * np.std(changes, ddof=1) * np.sqrt(1 + 1 / n))
 
 
 def _weights(n: int) -> NDArray[np.float64]:
@@ -156,7 +165,7 @@ def conclusions(found: Sequence[Change]) -> list[str]:
         verdict = {"win": "helps", "loss": "harms", "tie": "cannot be told from random"}[whole.verdict]
         sentences.append(
             f"{whole.name} at {100 * whole.budget:.4g}% of the tokens {verdict}: {whole.change:+.2%} bits per byte against "
-            f"random (95 % in [{whole.low:+.2%}, {whole.high:+.2%}], random seeds within {whole.spread:.2%}); better on "
+            f"random (95 % in [{whole.low:+.2%}, {whole.high:+.2%}], another random draw within {whole.spread:.2%}); better on "
             f"{counts['win']} of {sum(counts.values())} benchmarks, worse on {counts['loss']}, undecided on {counts['tie']}"
             + (f"; elsewhere: {others}" if others else "")
         )

@@ -62,7 +62,7 @@ def test_a_selection_of_the_topic_wins_and_of_the_other_topic_loses(
     draw = np.random.default_rng(0)
     shuffled = [draw.permutation(document) for document in tokens]
     best = np.argsort(~topic, kind="stable")
-    controls = {f"random-{seed}": np.random.default_rng(seed).permutation(len(tokens)) for seed in range(3)}
+    controls = {f"random-{seed}": np.random.default_rng(seed).permutation(len(tokens)) for seed in range(8)}
     found = changes(
         tokens, {"right": best, "wrong": best[::-1]}, controls, items, budget=0.1, train=trigrams(n_vocabulary)
     )
@@ -104,9 +104,21 @@ def test_the_items_themselves_win_by_far(pool: tuple[list[np.ndarray], np.ndarra
     assert items_first.high < right.low < right.high < 0
 
 
+def test_a_random_selection_is_a_tie_about_as_often_as_it_should_be(
+    pool: tuple[list[np.ndarray], np.ndarray, list[Items], int],
+) -> None:
+    tokens, _, items, n_vocabulary = pool
+    orders = {f"random-{seed}": np.random.default_rng(seed).permutation(len(tokens)) for seed in range(43)}
+    more = {name: orders.pop(name) for name in list(orders)[3:]}
+    found = changes(tokens, more, orders, items, budget=0.1, train=trigrams(n_vocabulary))
+    outside = [abs(row.change) > row.spread for row in found if not row.control and row.items == "cooking"]
+    assert len(outside) == 40
+    assert sum(outside) <= 6  # 2 are to be expected
+
+
 def test_a_control_among_the_selections_is_a_tie(pool: tuple[list[np.ndarray], np.ndarray, list[Items], int]) -> None:
     tokens, _, items, n_vocabulary = pool
-    controls = {f"random-{seed}": np.random.default_rng(seed).permutation(len(tokens)) for seed in range(3)}
+    controls = {f"random-{seed}": np.random.default_rng(seed).permutation(len(tokens)) for seed in range(8)}
     same = {"same": controls["random-1"]}
     found = changes(tokens, same, controls, items, budget=0.5, train=trigrams(n_vocabulary))
     assert {of(found, "same", one).verdict for one in ("cooking", "general", ALL_TARGETS)} == {"tie"}

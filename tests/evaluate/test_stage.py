@@ -46,6 +46,7 @@ def config(
         "documents": 500,
         "general": 30,
         "budgets": [0.1, 0.3],
+        "seeds": 8,
         "vocabulary": 400,
         "off_target": {"orchard": off},
     }
@@ -69,10 +70,10 @@ def test_the_right_selection_wins_the_wrong_one_loses_and_the_table_says_so(spar
         assert of(found, "good", budget, "orchard").kind == "off_target"
         assert of(found, "good", budget, GENERAL).n_items == 30
     names = {row.name for row in found}
-    assert names == {"good", "bad", "random-0", "random-1", "random-2"}
+    assert names == {"good", "bad", *(f"random-{seed}" for seed in range(8))}
     rows = spark.read.format("delta").load(config.table("evaluations")).collect()
     assert {row["verdict"] for row in rows} >= {"win", "loss", "tie"}
-    assert len(rows) == len(found) == 2 * 5 * 4
+    assert len(rows) == len(found) == 2 * 10 * 4
     assert Path(config.table("evaluation.png")).read_bytes().startswith(b"\x89PNG")
     Path(config.table("evaluation.png")).unlink()
     again, same = stage.run(spark, config)
