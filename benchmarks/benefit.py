@@ -318,7 +318,7 @@ def show(
 ) -> None:
     """Print changes by budget, and write them as JSON; `more` are documents that selections name behind the pool's."""
     tokens = [*here.tokens, *more]
-    controls = {f"random-{seed}": np.random.default_rng(seed).permutation(len(here.texts)) for seed in range(3)}
+    controls = {f"random-{seed}": np.random.default_rng(seed).permutation(len(here.texts)) for seed in range(8)}
     found: list[Change] = []
     for budget in BUDGETS:
         share = budget * sum(map(len, here.tokens)) / sum(map(len, tokens))

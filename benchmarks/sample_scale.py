@@ -2,8 +2,9 @@
 
     python benchmarks/sample_scale.py [--documents 10000 30000 100000] [--spark "--conf key=value"]
 
-Makes documents of made-up words (about 60 each, in a fifth of them words that the examples have) and runs `rank` and `train`
-with the installed MiniLM, a sample of all documents, in a process of its own for each size. Prints the time of each stage,
+Makes documents of made-up words (about 60 each, in a fifth of them words that the examples have) and runs `rank` and `train`,
+a sample of all documents, in a process of its own for each size. The encoder is a table of random word vectors of width 384,
+so that all but the encoder is measured; `embedding.py` measures encoders. Prints the time of each stage,
 what Spark's tasks sent to the driver beside the text of the labels, and the peak memory of the driver's Python, which trains
 fastText (a matrix of 1 GB), as well as without it.
 """
@@ -26,15 +27,34 @@ TOPIC = 200  # words that the examples are made of, of VOCABULARY
 VOCABULARY = 20_000
 
 
+def spelt() -> list[str]:
+    """Every word, of four letters."""
+    letters = [chr(ord("a") + i) for i in range(26)]
+    return ["".join(letters[(word // 26**place) % 26] for place in range(4)) for word in range(VOCABULARY)]
+
+
+def save_encoder(folder: Path) -> Path:
+    """A sentence-transformers model that gives a text the mean of its words' vectors."""
+    from sentence_transformers import SentenceTransformer  # noqa: PLC0415
+    from sentence_transformers.sentence_transformer.modules import StaticEmbedding  # noqa: PLC0415
+    from tokenizers import Tokenizer, models, pre_tokenizers  # noqa: PLC0415
+
+    words = {word: i for i, word in enumerate(["[UNK]", *spelt()])}
+    tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))  # noqa: S106
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    vectors = np.random.default_rng(0).normal(size=(len(words), 384)).astype(np.float32)
+    SentenceTransformer(modules=[StaticEmbedding(tokenizer, embedding_weights=vectors)], device="cpu").save(str(folder))
+    return folder
+
+
 def made_up(n: int, *, seed: int, topical: float) -> list[str]:
     """Texts of random words; a share of them of the topic's words for the most part."""
     draw = np.random.default_rng(seed)
     words = (draw.zipf(1.3, size=(n, WORDS_A_TEXT)) + TOPIC) % VOCABULARY
     own = (draw.random(n) < topical)[:, None] & (draw.random(words.shape) < 0.6)
     words = np.where(own, draw.integers(0, TOPIC, words.shape), words)
-    letters = [chr(ord("a") + i) for i in range(26)]
-    spelt = ["".join(letters[(word // 26**place) % 26] for place in range(4)) for word in range(VOCABULARY)]
-    return [" ".join(spelt[word] for word in row) for row in words.tolist()]
+    names = spelt()
+    return [" ".join(names[word] for word in row) for row in words.tolist()]
 
 
 def one(n: int, folder: str) -> None:
@@ -59,7 +79,7 @@ def one(n: int, folder: str) -> None:
             "output": str(root / "out"),
             "targets": {"topic": {"path": str(root / "examples.jsonl"), "template": "{text}"}},
             "sample": {"documents": n},
-            "encoder": {"max_tokens": 32},
+            "encoder": {"model": str(save_encoder(root / "encoder"))},
         }
     )
     spark = build_session("sample scale")
