@@ -119,7 +119,10 @@ def _load(settings: EncoderConfig) -> "SentenceTransformer":
             model_path(settings.model), device=device, backend=settings.backend,
             trust_remote_code=settings.trust_remote_code, model_kwargs=options,
         )  # fmt: skip
-    except ImportError as error:
+    except Exception as error:
+        if settings.backend == "torch" and not isinstance(error, ImportError):
+            raise
+        # Without what a backend wants, sentence-transformers raises an Exception of no class of its own.
         raise SetupError(f"encoder.backend: {settings.backend}: {' '.join(str(error).split())[:200]}") from None
     longest = encoder.max_seq_length
     if longest != math.inf:  # a static table of token vectors has no length to limit

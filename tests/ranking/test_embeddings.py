@@ -114,3 +114,12 @@ def test_another_encoder_has_vectors_of_its_own_and_a_larger_sample_uses_what_is
     other = vectors(embeddings_of(sampled(spark, corpus, 50), 50, prompted))
     assert len(other) == 50
     assert all(other[doc] != first[doc] for doc in other)
+
+
+def test_a_backend_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    def without(*_: Any, **__: Any) -> None:
+        raise Exception("Using the ONNX backend requires installing Optimum")  # noqa: TRY002 - as sentence-transformers does
+
+    monkeypatch.setattr("sentence_transformers.SentenceTransformer", without)
+    with pytest.raises(SetupError, match=r"encoder\.backend: onnx: Using the ONNX backend requires"):
+        embed(["a word"], settings=EncoderConfig(backend="onnx"), prompt="")
