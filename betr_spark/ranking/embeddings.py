@@ -2,14 +2,15 @@
 
 An embedding is the float32 vectors of a document, one after the other: one, or with `long_documents: best_chunk` one a chunk.
 
-A task embeds one group of documents, and a commit holds a few tasks' groups for each core; so a run that is killed does no
-more than those again.
+A task embeds one group of documents, and a commit holds as many groups, one a core at first, as take about a minute; so a run
+that is killed does no more than that again.
 """
 
 import hashlib
 import json
 import logging
 import math
+import time
 from collections.abc import Iterator
 
 import numpy as np
@@ -18,7 +19,7 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from betr_spark import schemas, tables
+from betr_spark import files, schemas, tables
 from betr_spark.config import Config
 from betr_spark.config_scorers import EncoderConfig
 from betr_spark.corpus.text import PREPARATION
@@ -26,8 +27,9 @@ from betr_spark.ranking.encoder import embed
 from betr_spark.schemas import DOC_ID, EMBEDDING, ENCODER, TEXT, TEXT_HASH
 
 _TEXTS_A_GROUP = 256
-_GROUPS_A_CORE = 4  # in one commit
+_SECONDS_A_COMMIT = 60.0
 _GROUP = "group"
+_SCRATCH_FOLDER = "_scratch/rank"
 _logger = logging.getLogger(__name__)
 
 
@@ -76,36 +78,25 @@ def embeddings_of(sampled: DataFrame, n_texts: int, config: Config) -> DataFrame
     known = tables.read(spark, path).where(F.col(ENCODER) == key).select(own)
     n_groups = max(1, math.ceil(n_texts / _TEXTS_A_GROUP))
     missing = _grouped(wanted_texts, n_groups).join(known, on=own, how="left_anti")
-    missing = missing.repartitionByRange(_GROUP).sortWithinPartitions(_GROUP).persist()  # a commit reads its own groups
-    try:
-        counts = missing.groupBy(_GROUP).count().collect()  # one row in 256 documents
-        n_missing, n_done = sum(row["count"] for row in counts), 0
-        most = _TEXTS_A_GROUP * _GROUPS_A_CORE * spark.sparkContext.defaultParallelism
-        for groups, n_own in _commits(sorted((row[_GROUP], row["count"]) for row in counts), most):
-            some = missing.where(F.col(_GROUP).between(groups[0], groups[-1]))
-            vectors = _embedded_groups(some, groups[-1] - groups[0] + 1, config.encoder, config.encoder.document_prompt)
+    missing = missing.repartitionByRange(_GROUP).sortWithinPartitions(_GROUP)  # a commit reads its own groups
+    with files.scratch(spark, config.table(_SCRATCH_FOLDER)) as materialise:  # a cache would be undone by each commit
+        missing = materialise(missing)
+        n_missing, first = missing.agg(F.count("*"), F.min(_GROUP)).head() or (0, 0)
+        n_done, n_cores = 0, spark.sparkContext.defaultParallelism
+        width = n_cores
+        while n_done < n_missing:
+            start, last = time.monotonic(), first + width - 1
+            some = missing.where(F.col(_GROUP).between(first, last))
+            vectors = _embedded_groups(some, width, config.encoder, config.encoder.document_prompt)
             hashes = some.select(own)
             rows = vectors.join(hashes, on=DOC_ID, how="inner").select(*own, F.lit(key).alias(ENCODER), EMBEDDING)
-            tables.append(rows, path, user_metadata=json.dumps({"encoder": key, "groups": [groups[0], groups[-1]]}))
-            n_done += n_own
+            tables.append(rows, path, user_metadata=json.dumps({"encoder": key, "groups": [first, last]}))
+            n_done += some.count()
             _logger.info("rank: %d of %d documents embedded", n_done, n_missing)
-    finally:
-        missing.unpersist()
+            first = last + 1
+            width = max(n_cores, int(width * min(2.0, _SECONDS_A_COMMIT / (time.monotonic() - start))))
     made = tables.read(spark, path).where(F.col(ENCODER) == key)
     return made.join(wanted_texts.select(own), on=own, how="left_semi").select(DOC_ID, EMBEDDING)
-
-
-def _commits(counts: list[tuple[int, int]], most: int) -> Iterator[tuple[list[int], int]]:
-    """Consecutive groups of up to `most` documents in all (or one group), and how many they have."""
-    groups, total = list[int](), 0
-    for group, count in counts:
-        if groups and total + count > most:
-            yield groups, total
-            groups, total = [], 0
-        groups.append(group)
-        total += count
-    if groups:
-        yield groups, total
 
 
 def _grouped(texts: DataFrame, n_groups: int) -> DataFrame:

@@ -20,7 +20,7 @@ from betr_spark.ranking.encoder import embed
 @pytest.fixture
 def config(tmp_path: Path, encoder: Path, targets: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     monkeypatch.setattr(embeddings, "_TEXTS_A_GROUP", 10)
-    monkeypatch.setattr(embeddings, "_GROUPS_A_CORE", 2)
+    monkeypatch.setattr(embeddings, "_SECONDS_A_COMMIT", 0.0)  # a commit is one group a core
     return Config.model_validate(settings(tmp_path / "docs", tmp_path / "out", encoder, targets))
 
 
@@ -69,6 +69,17 @@ def test_a_killed_run_does_no_more_than_its_last_commit_again(
     version = tables.input_version(spark, path)
     assert vectors(embeddings_of(documents.repartition(3), 200, config)) == found
     assert tables.input_version(spark, path) == version  # nothing left to do
+
+
+def test_quick_commits_grow(
+    spark: Any, corpus: list[dict[str, Any]], config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(embeddings, "_SECONDS_A_COMMIT", 1e9)
+    monkeypatch.setattr(embeddings, "_TEXTS_A_GROUP", 2)
+    assert len(vectors(embeddings_of(sampled(spark, corpus, 120), 120, config))) == 120
+    newest = tables.newest_commit(spark, config.table("_embeddings"))
+    assert newest is not None
+    assert newest.version <= np.log2(60 / spark.sparkContext.defaultParallelism) + 1  # for 60 groups
 
 
 def test_another_text_under_the_same_id_gets_a_vector_of_its_own(
