@@ -1,17 +1,19 @@
 """Which ranking, and which scorer, helps: bits per byte of held-out items on ../shared/data, against random documents.
 
     python benchmarks/benefit.py OUTPUT [--half all|tuning|reporting]
-        [--part teacher|scorers|variants|curve|sanity] [--sample 10000]
+        [--part teacher|scorers|variants|curve|sanity] [--sample 10000] [--draws 1]
 
 Holds out a third of every benchmark's rows (for gsm8k its test file) as items, embeds all documents and the other rows once
 with the package's own `rank` (OUTPUT keeps the vectors), and then, in this process: orders all documents by each granularity
-and aggregate (teacher); trains scorers on a sample that is ranked by itself, as `rank` and `train` do, and scores all documents
-(scorers); the same for growing samples (curve); selections whose place is known (sanity). Models and intervals are those of
-`betr-spark evaluate`. The halves have benchmarks and sources of their own: what is chosen on one is reported on the other.
+and aggregate (teacher; and how far each agrees with each example's best rank); trains scorers on a sample that is ranked by
+itself, as `rank` and `train` do, and scores all documents (scorers); the same for growing samples (curve); selections whose
+place is known (sanity). Models and intervals are those of `betr-spark evaluate`. The halves have benchmarks and sources of
+their own: what is chosen on one is reported on the other.
 """
 
 import argparse
 import hashlib
+import itertools
 import json
 import tempfile
 from collections.abc import Callable, Sequence
@@ -52,6 +54,7 @@ HALVES = {
         ("gcide", "openstax-physics", "openstax-biology", "python-docs", "speeches", "anarchist-faq"),
     ),
 }
+AGGREGATES = ("best_rank", "mean_log_rank", "mean_reciprocal_rank")
 BUDGETS = (0.03, 0.1, 0.3)
 N_GENERAL, VOCABULARY = 500, 8_192
 POSITIVE_FRACTION = 0.10
@@ -162,13 +165,25 @@ def teachers(here: World) -> dict[str, NDArray[np.int64]]:
     """All documents by every granularity and aggregate, and by their highest cosine."""
     every = np.arange(len(here.texts))
     found = {}
-    for granularity in ("example", "kmeans", "benchmark", "global"):
-        found[f"{granularity}, best rank"] = ranked(here, every, granularity=granularity)[0]
-    for aggregate in ("mean_log_rank", "mean_reciprocal_rank"):
-        found[f"example, {aggregate}"] = ranked(here, every, aggregate=aggregate)[0]
+    for granularity, aggregate in itertools.product(("example", "kmeans", "benchmark"), AGGREGATES):
+        found[f"{granularity}, {aggregate}"] = ranked(here, every, granularity=granularity, aggregate=aggregate)[0]
+    found["global"] = ranked(here, every, granularity="global")[0]  # one vector: all aggregates are the same
     cosine = np.max(here.vectors @ here.example_vectors.T, axis=1)
     found["example, highest cosine"] = np.argsort(-cosine, kind="stable")
     return found
+
+
+def show_agreement(orders: dict[str, NDArray[np.int64]]) -> None:
+    """Print how far each order agrees with the first."""
+    first, *_ = orders.values()
+    place, n = np.argsort(first), len(first)
+    budgets = " / ".join(f"{budget:.0%}" for budget in BUDGETS)
+    print(f"\n| order | Spearman with the first | of the first's top {budgets} |\n|---|---|---|")
+    for name, order in orders.items():
+        same = [np.mean(place[order[: round(b * n)]] < round(b * n)) for b in BUDGETS]
+        print(
+            f"| {name} | {np.corrcoef(np.argsort(order), place)[0, 1]:.3f} | {' / '.join(f'{x:.2f}' for x in same)} |"
+        )
 
 
 class Sample(NamedTuple):
@@ -181,9 +196,9 @@ class Sample(NamedTuple):
     head_labels: list[NDArray[np.int8]]
 
 
-def drawn(here: World, n: int, *, aggregate: str = "best_rank") -> Sample:
-    """Rank the first n documents (their order is that of a hash) by themselves; a fifth is held out."""
-    order, heads = ranked(here, np.arange(n), aggregate=aggregate)
+def drawn(here: World, n: int, *, draw: int = 0, aggregate: str = "best_rank") -> Sample:
+    """Rank n documents (the first draw: the first of all, whose order is that of a hash) by themselves; a fifth is held out."""
+    order, heads = ranked(here, np.arange(draw * n, (draw + 1) * n), aggregate=aggregate)
     held = np.random.default_rng(1).random(n) < 0.2
     n_positive = round(POSITIVE_FRACTION * n)
     positive = np.arange(n) < n_positive
@@ -277,8 +292,7 @@ def scorers(here: World, n: int, *, variants: bool) -> dict[str, NDArray[np.int6
     """All documents by every scorer of a sample of n."""
     sample = drawn(here, n)
     found = {"teacher, all documents": ranked(here, np.arange(len(here.texts)))[0], **linear(here, sample)}
-    reciprocal = {"aggregate": "mean_reciprocal_rank"}
-    found["linear, of mean 1 / rank"] = linear(here, drawn(here, n, **reciprocal))["linear"]
+    found["linear, of mean 1 / rank"] = linear(here, drawn(here, n, aggregate="mean_reciprocal_rank"))["linear"]
     if variants:
         found |= linear_variants(here, sample)
     makes: dict[str, Callable[[], NDArray[np.int64] | None]] = {
@@ -351,10 +365,13 @@ def main() -> None:
     parser.add_argument("--half", choices=("all", *HALVES), default="all")
     parser.add_argument("--part", choices=("teacher", "scorers", "variants", "curve", "sanity"), default="scorers")
     parser.add_argument("--sample", type=int, nargs="+", default=[10_000])
+    parser.add_argument("--draws", type=int, default=1, help="samples of a size, of different documents (curve)")
     arguments = parser.parse_args()
     here = world(arguments.output, arguments.documents, arguments.targets, arguments.half, arguments.pool)
     if arguments.part == "teacher":
-        show(here, teachers(here), arguments.output, f"teacher-{arguments.half}")
+        orders_of_all = teachers(here)
+        show_agreement(orders_of_all)
+        show(here, orders_of_all, arguments.output, f"teacher-{arguments.half}")
         return
     if arguments.part == "sanity":
         selections, more = sanity(here)
@@ -362,13 +379,15 @@ def main() -> None:
         return
     if arguments.part == "curve":
         orders: dict[str, NDArray[np.int64] | None] = {}
-        for n in arguments.sample:
-            sample = drawn(here, n)
+        for n, draw in itertools.product(arguments.sample, range(arguments.draws)):
+            if (draw + 1) * n > len(here.texts):
+                continue
+            sample, name = drawn(here, n, draw=draw), f"{n} documents" + (f", draw {draw}" if draw else "")
             try:
-                orders[f"linear, {n} documents"] = linear(here, sample)["linear"]
+                orders[f"linear, {name}"] = linear(here, sample)["linear"]
             except ArtifactError as error:
                 print(error, flush=True)
-            orders[f"fastText, {n} documents"] = fasttext(here, sample, BetrScorer(lr=1.0, epochs=50))
+            orders[f"fastText, {name}"] = fasttext(here, sample, BetrScorer(lr=1.0, epochs=50))
         kept = {name: order for name, order in orders.items() if order is not None}
         kept["teacher, all documents"] = ranked(here, np.arange(len(here.texts)))[0]
         show(here, kept, arguments.output, f"curve-{arguments.half}")

@@ -1,24 +1,21 @@
-"""Kinds of scorers, granularities and aggregates side by side on real documents.
+"""Kinds of scorers side by side on real documents.
 
     python benchmarks/scorers.py OUTPUT [--documents FILE.parquet] [--targets FOLDER] [--sample 6000]
 
 Ranks a sample by five benchmarks' examples and trains a scorer of each kind, all with the package's own command line. First
 table: agreement of each scorer with the teacher's order on documents that it was not trained on (recall of the encoder's own
-top, Spearman, recall by benchmark). Second: what `betr-spark compare` says of every two. Third: the sample's order and its top
-tenth under other granularities and aggregates, against each example's best rank. The sample is embedded once.
+top, Spearman, recall by benchmark). Second: what `betr-spark compare` says of every two. `benefit.py` compares
+granularities and aggregates.
 """
 
 import argparse
-import itertools
 import json
 import os
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import yaml
-from deltalake import DeltaTable
 
 SHARED = Path(__file__).parents[2] / "shared/data"
 TARGETS = {
@@ -34,8 +31,6 @@ SCORERS = {
     "dsir_sum": {"kind": "dsir"},
     "dsir_mean": {"kind": "dsir", "normalize": "mean"},
 }
-GRANULARITIES = ("example", "kmeans", "benchmark", "global")
-AGGREGATES = ("best_rank", "mean_log_rank", "mean_reciprocal_rank")
 
 
 def command(config: Path, *arguments: str) -> str:
@@ -45,13 +40,6 @@ def command(config: Path, *arguments: str) -> str:
     if done.returncode:
         raise SystemExit(done.stderr)
     return done.stdout
-
-
-def ranked(output: Path) -> tuple[list[str], list[str], list[str]]:
-    """Documents of the ranked sample by the teacher's order, their best benchmarks and sources."""
-    rows = DeltaTable(str(output / "ranked_sample")).to_pyarrow_table().to_pylist()
-    rows.sort(key=lambda row: (-row["teacher_score"], -row["best_cosine"], row["doc_id"]))
-    return tuple([row[name] for row in rows] for name in ("doc_id", "best_benchmark", "source"))  # type: ignore[return-value]
 
 
 def main() -> None:
@@ -88,20 +76,6 @@ def main() -> None:
             f"| {name} | {own['n_evaluated']:.0f} | {own['spearman']:.3f} | {recall} | {own['spearman_length']:+.2f} | {by} |"
         )
     print("\n" + command(config, "compare"), flush=True)
-    first = ranked(output)
-    print(
-        "| granularity | aggregate | Spearman | overlap of the top 10 % | its largest sources |\n|---|---|---|---|---|"
-    )
-    for granularity, aggregate in itertools.product(GRANULARITIES, AGGREGATES):
-        command(config, "rank", "--set", f"labels.granularity={granularity}", "--set", f"labels.aggregate={aggregate}")
-        ids, _, sources = ranked(output)
-        place = {doc: i for i, doc in enumerate(first[0])}
-        spearman = np.corrcoef([place[doc] for doc in ids], np.arange(len(ids)))[0, 1]
-        top = round(len(ids) / 10)
-        overlap = len(set(ids[:top]) & set(first[0][:top])) / top
-        names, counts = np.unique(sources[:top], return_counts=True)
-        largest = ", ".join(f"{names[i]} {counts[i] / top:.0%}" for i in np.argsort(-counts)[:3])
-        print(f"| {granularity} | {aggregate} | {spearman:.3f} | {overlap:.2f} | {largest} |", flush=True)
 
 
 if __name__ == "__main__":

@@ -55,8 +55,11 @@ def _stage(name: str, config: Path, overrides: list[str] | None, **options: bool
 
     spark = _session(settings)
     logging.getLogger(__name__).info("%s: started", name)
-    for done in STAGES[name](spark, settings, **options):
+    runs = STAGES[name](spark, settings, **options)
+    for done in runs:
         typer.echo(_line(done))
+    if not runs:
+        typer.echo(f"{name}: nothing to do with these settings")
 
 
 @app.command()

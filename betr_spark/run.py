@@ -45,6 +45,8 @@ def run_all(spark: SparkSession, config: Config) -> list[StageRun]:
         for done in found:
             if done.skipped:  # a stage that works says so itself
                 _logger.info("%s: skipped, up to date", done.stage)
+        if not found:
+            _logger.info("%s: nothing to do with these settings", name)
         runs += found
     return runs
 

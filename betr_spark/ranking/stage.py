@@ -92,7 +92,7 @@ def run(spark: SparkSession, config: Config, *, again: bool = False) -> list[Sta
     )
     ratio = drawn.rows_out / len(examples)
     if ratio < 100:
-        _logger.warning("rank: %.1f documents of the sample for each example, below 100: many ties in best rank", ratio)
+        _logger.warning("rank: %.1f documents for each example, below 100: many ties in best rank", ratio)
     ranked = _ranked(sampled, ranking, depth, config.labels.aggregate)
     ranked = with_labels(
         ranked, teacher_order(), n_documents=drawn.rows_out, positive_fraction=config.labels.positive_fraction
