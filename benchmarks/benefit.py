@@ -5,10 +5,10 @@
 
 Holds out a third of every benchmark's rows (for gsm8k its test file) as items, embeds all documents and the other rows once
 with the package's own `rank` (OUTPUT keeps the vectors), and then, in this process: orders all documents by each granularity
-and aggregate (teacher; and how far each agrees with each example's best rank); trains scorers on a sample that is ranked by
-itself, as `rank` and `train` do, and scores all documents (scorers); the same for growing samples (curve); selections whose
-place is known (sanity). Models and intervals are those of `betr-spark evaluate`. The halves have benchmarks and sources of
-their own: what is chosen on one is reported on the other.
+and aggregate (teacher); trains scorers on a sample that is ranked by itself, as `rank` and `train` do, and scores all documents
+(scorers); the same for growing samples (curve); selections whose place is known (sanity). The first two print how far orders
+agree with the teacher's, too. Models and intervals are those of `betr-spark evaluate`. The halves have benchmarks and sources
+of their own: what is chosen on one is reported on the other.
 """
 
 import argparse
@@ -57,6 +57,7 @@ HALVES = {
 AGGREGATES = ("best_rank", "mean_log_rank", "mean_reciprocal_rank")
 BUDGETS = (0.03, 0.1, 0.3)
 N_GENERAL, VOCABULARY = 500, 8_192
+DRAW = ", draw "
 POSITIVE_FRACTION = 0.10
 TRAIN = partial(KneserNey, order=4, n_vocabulary=VOCABULARY)
 
@@ -173,17 +174,25 @@ def teachers(here: World) -> dict[str, NDArray[np.int64]]:
     return found
 
 
-def show_agreement(orders: dict[str, NDArray[np.int64]]) -> None:
-    """Print how far each order agrees with the first."""
-    first, *_ = orders.values()
-    place, n = np.argsort(first), len(first)
+def show_agreement(here: World, orders: dict[str, NDArray[np.int64]]) -> None:
+    """Print how far each order agrees with that of each example's best rank, and what it finds of each benchmark's own top."""
+    size = np.array([len(document) for document in here.tokens])
+
+    def top(order: NDArray[np.int64], budget: float) -> NDArray[np.bool_]:
+        chosen = np.zeros(len(order), bool)
+        chosen[order[np.cumsum(size[order]) <= budget * size.sum()]] = True
+        return chosen
+
+    teacher, heads = ranked(here, np.arange(len(size)))
+    by_benchmark = {name: teacher[np.argsort(places(own[:, 0], own[:, 1]))] for name, own in heads.items()}
     budgets = " / ".join(f"{budget:.0%}" for budget in BUDGETS)
-    print(f"\n| order | Spearman with the first | of the first's top {budgets} |\n|---|---|---|")
+    print(f"\n| order | Spearman with the teacher's | of its top {budgets} of tokens | of its top 10%:", end="")
+    print(f" {' | '.join(by_benchmark)} |\n|---|---|---{'|---' * len(by_benchmark)}|")
     for name, order in orders.items():
-        same = [np.mean(place[order[: round(b * n)]] < round(b * n)) for b in BUDGETS]
-        print(
-            f"| {name} | {np.corrcoef(np.argsort(order), place)[0, 1]:.3f} | {' / '.join(f'{x:.2f}' for x in same)} |"
-        )
+        spearman = np.corrcoef(np.argsort(order), np.argsort(teacher))[0, 1]
+        same = " / ".join(f"{top(order, budget)[top(teacher, budget)].mean():.2f}" for budget in BUDGETS)
+        each = " | ".join(f"{top(order, 0.1)[top(own, 0.1)].mean():.2f}" for own in by_benchmark.values())
+        print(f"| {name} | {spearman:.3f} | {same} | {each} |", flush=True)
 
 
 class Sample(NamedTuple):
@@ -302,7 +311,8 @@ def scorers(here: World, n: int, *, variants: bool) -> dict[str, NDArray[np.int6
         "DSIR, sum": lambda: dsir(here, sample, per_feature=False),
         "DSIR, mean": lambda: dsir(here, sample, per_feature=True),
     }
-    return found | {name: order for name, make in makes.items() if (order := make()) is not None}
+    found |= {name: order for name, make in makes.items() if (order := make()) is not None}
+    return found | {"random": np.random.default_rng(99).permutation(len(here.texts))}
 
 
 def sanity(here: World) -> tuple[dict[str, NDArray[np.int64]], list[NDArray[np.uint16]]]:
@@ -329,7 +339,7 @@ def show(
     output: Path,
     title: str,
     more: Sequence[NDArray[np.uint16]] = (),
-) -> None:
+) -> list[Change]:
     """Print changes by budget, and write them as JSON; `more` are documents that selections name behind the pool's."""
     tokens = [*here.tokens, *more]
     controls = {f"random-{seed}": np.random.default_rng(seed).permutation(len(here.texts)) for seed in range(8)}
@@ -353,6 +363,22 @@ def show(
             each = " | ".join(f"{100 * rows[name, items].change:+.2f}" for items in names)
             print(f"| {name} | {100 * whole.change:+.2f} [{100 * whole.low:+.2f}, {100 * whole.high:+.2f}] | {each} |")
         print(flush=True)
+    return found
+
+
+def show_means(found: list[Change]) -> None:
+    """Print the means over the draws of a sample size, and how far the draws lie apart."""
+    print(f"| mean over the draws [lowest, highest] (general) | {' | '.join(f'{b:.0%}' for b in BUDGETS)} |")
+    print("|---" * (1 + len(BUDGETS)) + "|")
+    by: dict[tuple[str, float, str], list[float]] = {}
+    for row in (row for row in found if not row.control):
+        by.setdefault((row.name.partition(DRAW)[0], row.budget, row.items), []).append(100 * row.change)
+    for name in dict.fromkeys(name for name, _, _ in by):
+        cells = []
+        for budget in BUDGETS:
+            own, general = by[name, budget, ALL_TARGETS], by[name, budget, GENERAL]
+            cells.append(f"{np.mean(own):+.2f} [{min(own):+.2f}, {max(own):+.2f}] ({np.mean(general):+.1f})")
+        print(f"| {name} ({len(own)}) | {' | '.join(cells)} |", flush=True)
 
 
 def main() -> None:
@@ -370,7 +396,7 @@ def main() -> None:
     here = world(arguments.output, arguments.documents, arguments.targets, arguments.half, arguments.pool)
     if arguments.part == "teacher":
         orders_of_all = teachers(here)
-        show_agreement(orders_of_all)
+        show_agreement(here, orders_of_all)
         show(here, orders_of_all, arguments.output, f"teacher-{arguments.half}")
         return
     if arguments.part == "sanity":
@@ -382,7 +408,7 @@ def main() -> None:
         for n, draw in itertools.product(arguments.sample, range(arguments.draws)):
             if (draw + 1) * n > len(here.texts):
                 continue
-            sample, name = drawn(here, n, draw=draw), f"{n} documents" + (f", draw {draw}" if draw else "")
+            sample, name = drawn(here, n, draw=draw), f"{n} documents" + (f"{DRAW}{draw}" if draw else "")
             try:
                 orders[f"linear, {name}"] = linear(here, sample)["linear"]
             except ArtifactError as error:
@@ -390,10 +416,11 @@ def main() -> None:
             orders[f"fastText, {name}"] = fasttext(here, sample, BetrScorer(lr=1.0, epochs=50))
         kept = {name: order for name, order in orders.items() if order is not None}
         kept["teacher, all documents"] = ranked(here, np.arange(len(here.texts)))[0]
-        show(here, kept, arguments.output, f"curve-{arguments.half}")
+        show_means(show(here, kept, arguments.output, f"curve-{arguments.half}"))
         return
     for n in arguments.sample:
         found = scorers(here, n, variants=arguments.part == "variants")
+        show_agreement(here, found)
         show(here, found, arguments.output, f"{arguments.part}-{arguments.half}-{n}")
 
 
