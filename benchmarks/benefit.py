@@ -38,7 +38,7 @@ from betr_spark.ranking.best_rank import TopCosines, best_ranks
 from betr_spark.ranking.encoder import embed
 from betr_spark.ranking.granularity import rankers
 from betr_spark.scorer.evaluation import places
-from betr_spark.scorer.linear import LinearModel, Placed, normal_scores, train_on_order
+from betr_spark.scorer.linear import EXAMPLES_WEIGHT, RIDGE, LinearModel, Placed, normal_scores, train_on_order
 from betr_spark.scorer.log_ratio import LogRatioTable, bucket_counts
 from betr_spark.scorer.table import Table
 from betr_spark.scorer.train import Labelled, score_texts, train
@@ -260,7 +260,8 @@ def linear_variants(here: World, sample: Sample) -> dict[str, NDArray[np.int64]]
     scores = normal_scores(np.arange(n))
     scores = np.append(scores, np.full(m, scores.max()))
     found = {}
-    for ridge, share in [(ridge, 0.1) for ridge in (1e-5, 1e-4, 3e-4, 1e-3)] + [(3e-5, s) for s in (0, 0.01, 0.3, 1)]:
+    ridges, shares = (3e-6, 3e-5, 1e-4, 1e-3), (0, 0.01, 0.3, 1)
+    for ridge, share in [*((ridge, EXAMPLES_WEIGHT) for ridge in ridges), *((RIDGE, share) for share in shares)]:
         table = model.fit(scores, np.append(np.ones(n), np.full(m, share * n / m)), ridge=ridge)
         found[f"linear, penalty {ridge:g}, examples {share:g}"] = by_score(here, table)
     return found

@@ -19,7 +19,7 @@ from pyspark.sql.types import StructType
 from betr_spark import __version__, schemas
 from betr_spark.errors import DataError
 
-FORMAT_VERSION = "6"  # of what stages make: raise it when the same settings would give other rows
+FORMAT_VERSION = "7"  # of what stages make: raise it when the same settings would give other rows
 RUN_ID = uuid.uuid4().hex
 # Commits that move or remove files without changing a row: the table still is what its last writer made.
 _HOUSEKEEPING = frozenset({"OPTIMIZE", "VACUUM START", "VACUUM END", "REORG"})

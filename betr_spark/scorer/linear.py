@@ -29,7 +29,7 @@ from betr_spark.scorer.train import Labelled, Trained, best_of, check_validation
 
 BUCKETS = 2_000_000
 LEAST_COUNT = 2
-RIDGE = 3e-5
+RIDGE = 1e-5
 EXAMPLES_WEIGHT = 0.1  # of all examples together, that of all documents being 1
 MOST_DOCUMENTS = 50_000  # of a sample: its features are held on the driver, some 10 kB a document
 _STEPS = 200

@@ -47,11 +47,11 @@ def test_vectors_are_the_encoder_s_for_any_partitioning(
 def test_a_killed_run_does_no_more_than_its_last_commit_again(
     spark: Any, corpus: list[dict[str, Any]], config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    documents, path = sampled(spark, corpus, 200), config.table("_embeddings")
+    documents, path = sampled(spark, corpus, 100), config.table("_embeddings")
     append, commits = tables.append, []
 
     def dies_at_the_third(rows: Any, path: str, **options: Any) -> None:
-        if len(commits) == 3:
+        if len(commits) == 2:
             raise KeyboardInterrupt
         commits.append(path)
         append(rows, path, **options)
@@ -59,15 +59,15 @@ def test_a_killed_run_does_no_more_than_its_last_commit_again(
     with monkeypatch.context() as patch:
         patch.setattr(tables, "append", dies_at_the_third)
         with pytest.raises(KeyboardInterrupt):
-            embeddings_of(documents, 200, config)
+            embeddings_of(documents, 100, config)
     before = vectors(tables.read(spark, path))
-    assert 40 <= len(before) < 160
-    found = vectors(embeddings_of(documents, 200, config))
-    assert set(found) == {row["id"] for row in corpus[:200]}
-    assert tables.read(spark, path).count() == 200  # none twice
+    assert 20 <= len(before) < 80
+    found = vectors(embeddings_of(documents, 100, config))
+    assert set(found) == {row["id"] for row in corpus[:100]}
+    assert tables.read(spark, path).count() == 100  # none twice
     assert before.items() <= found.items()
     version = tables.input_version(spark, path)
-    assert vectors(embeddings_of(documents.repartition(3), 200, config)) == found
+    assert vectors(embeddings_of(documents.repartition(3), 100, config)) == found
     assert tables.input_version(spark, path) == version  # nothing left to do
 
 
