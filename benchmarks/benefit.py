@@ -249,8 +249,9 @@ def linear(here: World, sample: Sample) -> dict[str, NDArray[np.int64]]:
     }
 
 
-def linear_variants(here: World, sample: Sample) -> dict[str, NDArray[np.int64]]:
-    """Penalties, and weights of the examples, of the linear model."""
+def linear_variants(here: World, n: int, draw: int) -> dict[str, NDArray[np.int64]]:
+    """All documents by linear models of other penalties and weights of the examples; the first is the default."""
+    sample = drawn(here, n, draw=draw)
     n, m = len(sample.texts), len(here.examples)
     with tempfile.TemporaryDirectory() as folder:
         lines = Path(folder) / "lines"
@@ -260,7 +261,7 @@ def linear_variants(here: World, sample: Sample) -> dict[str, NDArray[np.int64]]
     scores = normal_scores(np.arange(n))
     scores = np.append(scores, np.full(m, scores.max()))
     found = {}
-    ridges, shares = (3e-6, 3e-5, 1e-4, 1e-3), (0, 0.01, 0.3, 1)
+    ridges, shares = (RIDGE, 3e-6, 3e-5, 1e-4, 1e-3), (0, 0.01, 0.3, 1)
     for ridge, share in [*((ridge, EXAMPLES_WEIGHT) for ridge in ridges), *((RIDGE, share) for share in shares)]:
         table = model.fit(scores, np.append(np.ones(n), np.full(m, share * n / m)), ridge=ridge)
         found[f"linear, penalty {ridge:g}, examples {share:g}"] = by_score(here, table)
@@ -298,13 +299,11 @@ def dsir(here: World, sample: Sample, *, per_feature: bool) -> NDArray[np.int64]
     return by_score(here, LogRatioTable.fit(*counts, per_feature=per_feature))
 
 
-def scorers(here: World, n: int, *, variants: bool) -> dict[str, NDArray[np.int64]]:
+def scorers(here: World, n: int) -> dict[str, NDArray[np.int64]]:
     """All documents by every scorer of a sample of n."""
     sample = drawn(here, n)
     found = {"teacher, all documents": ranked(here, np.arange(len(here.texts)))[0], **linear(here, sample)}
     found["linear, of mean 1 / rank"] = linear(here, drawn(here, n, aggregate="mean_reciprocal_rank"))["linear"]
-    if variants:
-        found |= linear_variants(here, sample)
     makes: dict[str, Callable[[], NDArray[np.int64] | None]] = {
         "fastText, auto": lambda: fasttext(here, sample, BetrScorer(lr=1.0, epochs=50)),
         "fastText, the paper's": lambda: fasttext(here, sample, BetrScorer(lr=0.03, epochs=5)),
@@ -392,7 +391,9 @@ def main() -> None:
     parser.add_argument("--half", choices=("all", *HALVES), default="all")
     parser.add_argument("--part", choices=("teacher", "scorers", "variants", "curve", "sanity"), default="scorers")
     parser.add_argument("--sample", type=int, nargs="+", default=[10_000])
-    parser.add_argument("--draws", type=int, default=1, help="samples of a size, of different documents (curve)")
+    parser.add_argument(
+        "--draws", type=int, default=1, help="samples of a size, of different documents (curve, variants)"
+    )
     arguments = parser.parse_args()
     here = world(arguments.output, arguments.documents, arguments.targets, arguments.half, arguments.pool)
     if arguments.part == "teacher":
@@ -404,11 +405,19 @@ def main() -> None:
         selections, more = sanity(here)
         show(here, selections, arguments.output, f"sanity-{arguments.half}", more)
         return
+    draws = [
+        (n, draw) for n in arguments.sample for draw in range(arguments.draws) if (draw + 1) * n <= len(here.texts)
+    ]
+    if arguments.part == "variants":
+        found = {"teacher, all documents": ranked(here, np.arange(len(here.texts)))[0]}
+        for n, draw in draws:
+            own = linear_variants(here, n, draw)
+            found |= {f"{n} documents: {name}" + (f"{DRAW}{draw}" if draw else ""): own[name] for name in own}
+        show_means(show(here, found, arguments.output, f"variants-{arguments.half}"))
+        return
     if arguments.part == "curve":
         orders: dict[str, NDArray[np.int64] | None] = {}
-        for n, draw in itertools.product(arguments.sample, range(arguments.draws)):
-            if (draw + 1) * n > len(here.texts):
-                continue
+        for n, draw in draws:
             sample, name = drawn(here, n, draw=draw), f"{n} documents" + (f"{DRAW}{draw}" if draw else "")
             try:
                 orders[f"linear, {name}"] = linear(here, sample)["linear"]
@@ -420,9 +429,9 @@ def main() -> None:
         show_means(show(here, kept, arguments.output, f"curve-{arguments.half}"))
         return
     for n in arguments.sample:
-        found = scorers(here, n, variants=arguments.part == "variants")
+        found = scorers(here, n)
         show_agreement(here, found)
-        show(here, found, arguments.output, f"{arguments.part}-{arguments.half}-{n}")
+        show(here, found, arguments.output, f"scorers-{arguments.half}-{n}")
 
 
 if __name__ == "__main__":
