@@ -100,6 +100,5 @@ def _is_current(spark: SparkSession, config: Config, stage: str, path: str, want
     else:
         commit = tables.newest_commit(spark, path)
         made = StageRun.from_json(commit.user_metadata) if commit else None
-    beside = {"rank": schemas.SAMPLE_TABLE, "features": schemas.QUARANTINE_TABLE}.get(stage)
-    complete = beside is None or tables.exists(spark, config.table(beside))
+    complete = stage != "features" or tables.exists(spark, config.table(schemas.QUARANTINE_TABLE))
     return complete and made is not None and made.key == wanted.key

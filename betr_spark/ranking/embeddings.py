@@ -85,9 +85,9 @@ def embeddings_of(sampled: DataFrame, n_texts: int, config: Config) -> DataFrame
         n_done, n_cores = 0, spark.sparkContext.defaultParallelism
         width = n_cores
         while n_done < n_missing:
-            start, last = time.monotonic(), first + width - 1
+            start, last = time.monotonic(), min(first + width, n_groups) - 1
             some = missing.where(F.col(_GROUP).between(first, last))
-            vectors = _embedded_groups(some, width, config.encoder, config.encoder.document_prompt)
+            vectors = _embedded_groups(some, last - first + 1, config.encoder, config.encoder.document_prompt)
             hashes = some.select(own)
             rows = vectors.join(hashes, on=DOC_ID, how="inner").select(*own, F.lit(key).alias(ENCODER), EMBEDDING)
             tables.append(rows, path, user_metadata=json.dumps({"encoder": key, "groups": [first, last]}))
@@ -95,8 +95,9 @@ def embeddings_of(sampled: DataFrame, n_texts: int, config: Config) -> DataFrame
             _logger.info("rank: %d of %d documents embedded", n_done, n_missing)
             first = last + 1
             width = max(n_cores, int(width * min(2.0, _SECONDS_A_COMMIT / (time.monotonic() - start))))
-    made = tables.read(spark, path).where(F.col(ENCODER) == key)
-    return made.join(wanted_texts.select(own), on=own, how="left_semi").select(DOC_ID, EMBEDDING)
+    made = tables.read(spark, path).where(F.col(ENCODER) == key).join(wanted_texts.select(own), on=own, how="left_semi")
+    made = made.groupBy(own).agg(F.min(EMBEDDING).alias(EMBEDDING))  # once, also where two runs at a time have added it
+    return made.select(DOC_ID, EMBEDDING)
 
 
 def _grouped(texts: DataFrame, n_groups: int) -> DataFrame:

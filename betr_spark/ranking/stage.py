@@ -37,7 +37,7 @@ def read_targets(spark: SparkSession, config: Config) -> dict[str, Benchmark]:
 
 
 def keys(spark: SparkSession, config: Config, contents: Mapping[str, Benchmark]) -> tuple[StageKey, StageKey]:
-    """Keys of `_sample` and of `ranked_sample`.
+    """Keys of `_sample` and of `ranked_sample`, which names the sample that is there, or none where another is to be drawn.
 
     Neither holds the input's version, since a grown input does not resample; but in direct mode, where all is ranked, both do.
     """
@@ -48,8 +48,17 @@ def keys(spark: SparkSession, config: Config, contents: Mapping[str, Benchmark])
     targets = {name: target.model_dump(exclude={"test"}) for name, target in config.targets.items()}
     digests = {f"targets.{name}": content.digest() for name, content in contents.items()}
     settings_of_rank = {**settings, "encoder": config.encoder.model_dump(exclude={"device"})}
-    rank = StageKey.of("rank", {**settings_of_rank, "targets": targets, "labels": config.labels}, **digests)
-    return StageKey.of("sample", settings), rank
+    settings_of_rank |= {"targets": targets, "labels": config.labels}
+    sample, path = StageKey.of("sample", settings), config.table(schemas.SAMPLE_TABLE)
+    version = tables.input_version(spark, path) if _drawn(spark, path, sample) else "none"
+    return sample, StageKey.of("rank", settings_of_rank, sample=version, **digests)
+
+
+def _drawn(spark: SparkSession, path: str, key: StageKey) -> StageRun | None:
+    """Return the run that drew the sample that is there, if its key is this one."""
+    commit = tables.newest_commit(spark, path)
+    drawn = StageRun.from_json(commit.user_metadata) if commit else None
+    return drawn if drawn and drawn.key == key.key else None
 
 
 def key(spark: SparkSession, config: Config) -> StageKey:
@@ -69,15 +78,15 @@ def run(spark: SparkSession, config: Config, *, again: bool = False) -> list[Sta
     path = config.table(schemas.RANKED_SAMPLE_TABLE)
     sample_path = config.table(schemas.SAMPLE_TABLE)
     done = None if again else tables.finished(spark, config.output, path, rank_key)
-    if done and tables.exists(spark, sample_path):  # training needs the texts of the sample
+    if done:
         return [done]
     clock = Clock(rank_key)
     examples = targets_of(config.targets, contents)
     check_model(config.encoder.model)
-    made = tables.newest_commit(spark, sample_path)
-    drawn = StageRun.from_json(made.user_metadata) if made else None
-    if again or drawn is None or drawn.key != sample_key.key:
+    drawn = None if again else _drawn(spark, sample_path, sample_key)
+    if drawn is None:
         drawn = _draw_sample(spark, config, sample_key)
+        clock.key = keys(spark, config, contents)[1]
     sampled = tables.read(spark, sample_path)
     sampled = sampled.select(DOC_ID, SOURCE).join(
         embeddings_of(sampled, drawn.rows_out, config), on=DOC_ID, how="inner"

@@ -84,6 +84,7 @@ def run(spark: SparkSession, config: Config, *, again: bool = False) -> list[Sta
 
 def _train(spark: SparkSession, config: Config, name: str, scorer: FittedScorer, wanted: StageKey) -> StageRun:
     clock = Clock(wanted)
+    _check_sample(spark, config)
     ranked = tables.read(spark, config.table(schemas.RANKED_SAMPLE_TABLE))
     texts = tables.read(spark, config.table(schemas.SAMPLE_TABLE)).select(DOC_ID, TEXT)
     unseen, n_ranked, heads = ranked, ranked.count(), list[Trained]()
@@ -129,6 +130,15 @@ def _train(spark: SparkSession, config: Config, name: str, scorer: FittedScorer,
     artifact.save(spark, folder(config, name), made.table, about)
     tables.record(spark, config.output, done)
     return done
+
+
+def _check_sample(spark: SparkSession, config: Config) -> None:
+    """Refuse a ranking of another sample than the one that is there, which a `rank` that was stopped leaves behind."""
+    path = config.table(schemas.RANKED_SAMPLE_TABLE)
+    commit = tables.newest_commit(spark, path)
+    made = StageRun.from_json(commit.user_metadata) if commit else None
+    if made and made.input_versions.get("sample") != tables.input_version(spark, config.table(schemas.SAMPLE_TABLE)):
+        raise DataError(f"{path}: made of another sample than `_sample` holds now; `betr-spark rank` makes it anew")
 
 
 def _about(name: str, kind: str, made: Trained, metrics: dict[str, float]) -> dict[str, Any]:

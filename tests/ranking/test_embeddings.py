@@ -6,15 +6,18 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pytest
-from conftest import settings
+from conftest import settings, write_parquet
 
 from betr_spark import tables
 from betr_spark.config import Config
 from betr_spark.config_scorers import EncoderConfig
-from betr_spark.errors import SetupError
+from betr_spark.errors import DataError, SetupError
 from betr_spark.ranking import embeddings
+from betr_spark.ranking import stage as ranking
 from betr_spark.ranking.embeddings import embedded, embeddings_of, encoder_key, vectors_of
 from betr_spark.ranking.encoder import embed
+from betr_spark.run import plan
+from betr_spark.scorer import stage as scorers
 
 
 @pytest.fixture
@@ -80,6 +83,35 @@ def test_quick_commits_grow(
     newest = tables.newest_commit(spark, config.table("_embeddings"))
     assert newest is not None
     assert newest.version <= np.log2(60 / spark.sparkContext.defaultParallelism) + 1  # for 60 groups
+
+
+def test_a_ranking_is_of_the_sample_that_is_there(
+    spark: Any, corpus: list[dict[str, Any]], config: Config, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_parquet(Path(config.input.path), corpus)
+    first = config.model_copy(update={"sample": config.sample.model_copy(update={"documents": 40})})
+    other = first.model_copy(update={"sample": first.sample.model_copy(update={"seed": 1})})
+
+    def ids(table: str) -> set[str]:
+        return {row["doc_id"] for row in tables.read(spark, config.table(table)).select("doc_id").collect()}
+
+    def dies(*_: Any, **__: Any) -> None:
+        raise KeyboardInterrupt
+
+    ranking.run(spark, first)
+    wanted = ids("ranked_sample")
+    with monkeypatch.context() as patch:
+        patch.setattr(ranking, "embeddings_of", dies)
+        with pytest.raises(KeyboardInterrupt):
+            ranking.run(spark, other)
+    assert ids("_sample") != wanted
+    for attempt in (first, other):
+        with pytest.raises(DataError, match="another sample than `_sample` holds now; `betr-spark rank` makes it anew"):
+            scorers.run(spark, attempt)
+        assert next(one for one in plan(spark, attempt) if one.stage == "rank").work
+    assert not ranking.run(spark, first)[0].skipped
+    assert ids("_sample") == ids("ranked_sample") == wanted
+    assert ranking.run(spark, first)[0].skipped
 
 
 def test_another_text_under_the_same_id_gets_a_vector_of_its_own(
