@@ -1,5 +1,6 @@
 """The whole line: contract, repetition, partitioning, increments, and kill -9 of processes of its own."""
 
+import json
 import os
 import random
 import shutil
@@ -149,6 +150,8 @@ def test_another_partitioning_gives_the_same_tables(
     run_all(spark, load_config(config))
     assert len(list((tmp_path / "out/_checkpoints/features").glob("*/commits/[0-9]*"))) > 1  # several batches
     assert tables(tmp_path / "out") == tables(undisturbed / "out")
+    about = [json.loads((own / "out/scorers/betr/scorer.json").read_text()) for own in (tmp_path, undisturbed)]
+    assert about[0]["sha256"] == about[1]["sha256"]
 
 
 def kill_when(config: Path, seen: Callable[[], bool]) -> None:
