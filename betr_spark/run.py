@@ -98,7 +98,6 @@ def _is_current(spark: SparkSession, config: Config, stage: str, path: str, want
     if stage.startswith("train/"):
         made = scorer.trained(spark, config, stage.removeprefix("train/"))
     else:
-        commit = tables.newest_commit(spark, path)
-        made = StageRun.from_json(commit.user_metadata) if commit else None
+        made = tables.made_by(spark, path)
     complete = stage != "features" or tables.exists(spark, config.table(schemas.QUARANTINE_TABLE))
     return complete and made is not None and made.key == wanted.key

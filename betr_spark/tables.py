@@ -149,6 +149,12 @@ def newest_commit(spark: SparkSession, path: str) -> Commit | None:
     return next(commits(spark, path), None)
 
 
+def made_by(spark: SparkSession, path: str) -> StageRun | None:
+    """Return the run that made the table that is there; None where there is none, or it is not one of ours."""
+    commit = newest_commit(spark, path)
+    return StageRun.from_json(commit.user_metadata) if commit else None
+
+
 def input_version(spark: SparkSession, path: str) -> str:
     """Version of a table as stage keys name it: number and writer's run, so that a table made anew differs."""
     commit = newest_commit(spark, path)
@@ -167,8 +173,7 @@ def finished(spark: SparkSession, output: str, path: str, key: StageKey) -> Stag
 
     The run's row in `runs` is written now if its process died between the table's commit and that row.
     """
-    commit = newest_commit(spark, path)
-    made = StageRun.from_json(commit.user_metadata) if commit else None
+    made = made_by(spark, path)
     if made is None or made.key != key.key:
         return None
     record(spark, output, made)

@@ -56,8 +56,7 @@ def keys(spark: SparkSession, config: Config, contents: Mapping[str, Benchmark])
 
 def _drawn(spark: SparkSession, path: str, key: StageKey) -> StageRun | None:
     """Return the run that drew the sample that is there, if its key is this one."""
-    commit = tables.newest_commit(spark, path)
-    drawn = StageRun.from_json(commit.user_metadata) if commit else None
+    drawn = tables.made_by(spark, path)
     return drawn if drawn and drawn.key == key.key else None
 
 

@@ -135,8 +135,7 @@ def _train(spark: SparkSession, config: Config, name: str, scorer: FittedScorer,
 def _check_sample(spark: SparkSession, config: Config) -> None:
     """Refuse a ranking of another sample than the one that is there, which a `rank` that was stopped leaves behind."""
     path = config.table(schemas.RANKED_SAMPLE_TABLE)
-    commit = tables.newest_commit(spark, path)
-    made = StageRun.from_json(commit.user_metadata) if commit else None
+    made = tables.made_by(spark, path)
     if made and made.input_versions.get("sample") != tables.input_version(spark, config.table(schemas.SAMPLE_TABLE)):
         raise DataError(f"{path}: made of another sample than `_sample` holds now; `betr-spark rank` makes it anew")
 

@@ -82,6 +82,9 @@ def test_quick_commits_grow(
     assert len(vectors(embeddings_of(sampled(spark, corpus, 120), 120, config))) == 120
     newest = tables.newest_commit(spark, config.table("_embeddings"))
     assert newest is not None
+    twice = tables.read(spark, config.table("_embeddings"))  # as two runs at a time would add them
+    tables.append(twice, config.table("_embeddings"), user_metadata="{}")
+    assert embeddings_of(sampled(spark, corpus, 120), 120, config).count() == 120
     assert newest.version <= np.log2(60 / spark.sparkContext.defaultParallelism) + 1  # for 60 groups
 
 
