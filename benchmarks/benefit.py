@@ -6,7 +6,7 @@
 Holds out a third of every benchmark's rows (for gsm8k its test file) as items, embeds all documents and the other rows once
 with the package's own `rank` (OUTPUT keeps the vectors), and then, in this process: orders all documents by each granularity
 and aggregate (teacher); trains scorers on a sample that is ranked by itself, as `rank` and `train` do, and scores all documents
-(scorers); the same for growing samples (curve); selections whose place is known (sanity). The first two print how far orders
+(scorers); the same for growing samples (curve); selections whose place is known (sanity). All but the last print how far orders
 agree with the teacher's, too. Models and intervals are those of `betr-spark evaluate`. The halves have benchmarks and sources
 of their own: what is chosen on one is reported on the other.
 """
@@ -175,7 +175,10 @@ def teachers(here: World) -> dict[str, NDArray[np.int64]]:
 
 
 def show_agreement(here: World, orders: dict[str, NDArray[np.int64]]) -> None:
-    """Print how far each order agrees with that of each example's best rank, and what it finds of each benchmark's own top."""
+    """Print how far each order agrees with that of each example's best rank, and what it finds of each benchmark's own top.
+
+    Of the draws of a sample size, the means.
+    """
     size = np.array([len(document) for document in here.tokens])
 
     def top(order: NDArray[np.int64], budget: float) -> NDArray[np.bool_]:
@@ -188,11 +191,17 @@ def show_agreement(here: World, orders: dict[str, NDArray[np.int64]]) -> None:
     budgets = " / ".join(f"{budget:.0%}" for budget in BUDGETS)
     print(f"\n| order | Spearman with the teacher's | of its top {budgets} of tokens | of its top 10%:", end="")
     print(f" {' | '.join(by_benchmark)} |\n|---|---|---{'|---' * len(by_benchmark)}|")
+    rows: dict[str, list[list[float]]] = {}
     for name, order in orders.items():
         spearman = np.corrcoef(np.argsort(order), np.argsort(teacher))[0, 1]
-        same = " / ".join(f"{top(order, budget)[top(teacher, budget)].mean():.2f}" for budget in BUDGETS)
-        each = " | ".join(f"{top(order, 0.1)[top(own, 0.1)].mean():.2f}" for own in by_benchmark.values())
-        print(f"| {name} | {spearman:.3f} | {same} | {each} |", flush=True)
+        same = [top(order, budget)[top(teacher, budget)].mean() for budget in BUDGETS]
+        each = [top(order, 0.1)[top(own, 0.1)].mean() for own in by_benchmark.values()]
+        rows.setdefault(name.partition(DRAW)[0], []).append([spearman, *same, *each])
+    for name, found in rows.items():
+        spearman, *shares = np.mean(found, axis=0)
+        cells = [f"{share:.2f}" for share in shares]
+        print(f"| {name} | {spearman:.3f} | {' / '.join(cells[: len(BUDGETS)])} |", end="")
+        print(f" {' | '.join(cells[len(BUDGETS) :])} |", flush=True)
 
 
 class Sample(NamedTuple):
@@ -229,7 +238,13 @@ def by_score(here: World, table: Table) -> NDArray[np.int64]:
     return np.argsort(-np.nan_to_num(score_texts(here.texts, table), nan=-np.inf), kind="stable")
 
 
-def linear(here: World, sample: Sample) -> dict[str, NDArray[np.int64]]:
+def linear(here: World, sample: Sample) -> NDArray[np.int64]:
+    """All documents by the default scorer."""
+    rows = [Placed(text, i < sample.n_positive, ()) for i, text in enumerate(sample.texts)]
+    return by_score(here, train_on_order(rows, [here.examples], sample.validation, [], name="linear")[0].table)
+
+
+def linear_and_heads(here: World, sample: Sample) -> dict[str, NDArray[np.int64]]:
     """The linear model; and one head a benchmark, by the best place over the heads and by the highest calibrated logit."""
     columns = list(zip(*(own.tolist() for own in sample.heads.values()), strict=True))
     rows = [
@@ -302,8 +317,8 @@ def dsir(here: World, sample: Sample, *, per_feature: bool) -> NDArray[np.int64]
 def scorers(here: World, n: int) -> dict[str, NDArray[np.int64]]:
     """All documents by every scorer of a sample of n."""
     sample = drawn(here, n)
-    found = {"teacher, all documents": ranked(here, np.arange(len(here.texts)))[0], **linear(here, sample)}
-    found["linear, of mean 1 / rank"] = linear(here, drawn(here, n, aggregate="mean_reciprocal_rank"))["linear"]
+    found = {"teacher, all documents": ranked(here, np.arange(len(here.texts)))[0], **linear_and_heads(here, sample)}
+    found["linear, of mean 1 / rank"] = linear(here, drawn(here, n, aggregate="mean_reciprocal_rank"))
     makes: dict[str, Callable[[], NDArray[np.int64] | None]] = {
         "fastText, auto": lambda: fasttext(here, sample, BetrScorer(lr=1.0, epochs=50)),
         "fastText, the paper's": lambda: fasttext(here, sample, BetrScorer(lr=0.03, epochs=5)),
@@ -420,12 +435,13 @@ def main() -> None:
         for n, draw in draws:
             sample, name = drawn(here, n, draw=draw), f"{n} documents" + (f"{DRAW}{draw}" if draw else "")
             try:
-                orders[f"linear, {name}"] = linear(here, sample)["linear"]
+                orders[f"linear, {name}"] = linear(here, sample)
             except ArtifactError as error:
                 print(error, flush=True)
             orders[f"fastText, {name}"] = fasttext(here, sample, BetrScorer(lr=1.0, epochs=50))
         kept = {name: order for name, order in orders.items() if order is not None}
         kept["teacher, all documents"] = ranked(here, np.arange(len(here.texts)))[0]
+        show_agreement(here, kept)
         show_means(show(here, kept, arguments.output, f"curve-{arguments.half}"))
         return
     for n in arguments.sample:

@@ -5,8 +5,8 @@
 Makes documents of made-up words (about 60 each, in a fifth of them words that the examples have) and runs `rank` and `train`,
 a sample of all documents, in a process of its own for each size. The encoder is a table of random word vectors of width 384,
 so that all but the encoder is measured; `embedding.py` measures encoders. Prints the time of each stage,
-what Spark's tasks sent to the driver beside the text of the labels, and the peak memory of the driver's Python, which trains
-fastText (a matrix of 1 GB), as well as without it.
+what Spark's tasks sent to the driver beside the text of the labels, and the peak memory of the driver's Python after each.
+`train` holds the features of a linear model there, or above 50,000 documents fastText's matrix (1 GB).
 """
 
 import argparse

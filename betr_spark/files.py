@@ -1,6 +1,8 @@
-"""Files on any Hadoop file system: small ones, fingerprints of an input folder, intermediate results."""
+"""Files on any Hadoop file system: small ones, fingerprints of an input folder, intermediate results; files for executors."""
 
+import functools
 import itertools
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -8,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from py4j.protocol import Py4JJavaError
+from pyspark import SparkFiles
 from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -137,6 +140,22 @@ def scratch(spark: SparkSession, folder: str) -> Iterator[Callable[[DataFrame], 
         yield materialise
     finally:
         delete(spark, folder)
+
+
+@functools.cache
+def _shipped() -> "tempfile.TemporaryDirectory[str]":
+    return tempfile.TemporaryDirectory(prefix="betr-spark-")
+
+
+def shipping_folder() -> Path:
+    """Folder on the driver's disk for files that executors fetch; it is there for as long as the driver lives."""
+    return Path(_shipped().name)
+
+
+def ship(spark: SparkSession, name: str) -> Callable[[], Path]:
+    """Send a file of `shipping_folder` to every executor once; what is returned finds it in a Python worker."""
+    spark.sparkContext.addFile(str(shipping_folder() / name))
+    return lambda: Path(SparkFiles.get(name))
 
 
 def listing(spark: SparkSession, path: str) -> DataFrame:

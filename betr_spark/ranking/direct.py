@@ -25,7 +25,6 @@ from betr_spark.schemas import (
     TEXT_HASH,
     logit_column,
 )
-from betr_spark.tables import StageRun
 
 _TEXTS_TIMED, _CHARACTERS_TIMED = 128, 100_000
 
@@ -55,8 +54,7 @@ def direct_versions(spark: SparkSession, config: Config) -> dict[str, str]:
     if not config.direct():
         return {}
     path = config.table(schemas.RANKED_SAMPLE_TABLE)
-    commit = tables.newest_commit(spark, path) if tables.exists(spark, path) else None
-    made = StageRun.from_json(commit.user_metadata) if commit else None
+    made = tables.made_by(spark, path)
     if made is None or made.key != stage.key(spark, config).key:
         raise DataError(f"{path}: not the ranking of this input and configuration; `betr-spark rank` makes it")
     return dict.fromkeys(config.direct(), f"all of ranked_sample {tables.input_version(spark, path)}")

@@ -1,7 +1,8 @@
 """Stage `rank`: sample, embed, best rank, labels; tables `_sample` (texts), `_embeddings` and `ranked_sample`."""
 
 import logging
-from collections.abc import Iterator, Mapping
+import uuid
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
-from betr_spark import schemas, tables
+from betr_spark import files, schemas, tables
 from betr_spark.config import Config
 from betr_spark.config_scorers import EncoderConfig
 from betr_spark.corpus.documents import check_unique, input_fingerprint, read_documents, read_ids
@@ -162,7 +163,7 @@ def _embed_examples(spark: SparkSession, examples: list[Example], encoder: Encod
 
 
 def _ranked(sampled: DataFrame, ranking: Rankers, depth: int, aggregate: str) -> DataFrame:
-    """Rank the sample in two passes over its vectors; what is held is [M, R] cosines."""
+    """Rank the sample in two passes over its vectors; the workers of a machine share the lists, [M, R] float64, of a file."""
     context = sampled.sparkSession.sparkContext
     shared, width = context.broadcast(ranking.vectors), ranking.vectors.shape[1]
 
@@ -186,16 +187,16 @@ def _ranked(sampled: DataFrame, ranking: Rankers, depth: int, aggregate: str) ->
     lists_ddl = "example int, top binary"
     lists = sampled.select(EMBEDDING).mapInArrow(first_pass, lists_ddl)
     lists = lists.groupBy("example").applyInArrow(merge, lists_ddl)
-    rows = sorted(lists.collect())  # one row an example, R cosines each
-    shared_top = context.broadcast(np.stack([np.frombuffer(row["top"], np.float64) for row in rows]))
+    top_of_all = _shipped_lists(lists, len(ranking.rows))
     benchmarks, places, groups = pa.array(ranking.benchmarks), pa.array(ranking.rows, pa.int32()), ranking.groups()
 
     def second_pass(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        top = top_of_all()
         for batch in batches:
             if batch.num_rows:
                 vectors = vectors_of(batch.column(EMBEDDING), width)
                 found = best_rank.best_ranks(
-                    shared.value, *vectors, top=shared_top.value, aggregate=aggregate, groups=list(groups.values())
+                    shared.value, *vectors, top=top, aggregate=aggregate, groups=list(groups.values())
                 )
                 taken = [benchmarks.take(pa.array(found.example)), places.take(pa.array(found.example))]
                 ranks = [pa.array(found.rank), pa.array(found.cosine), *taken, pa.array(found.score)]
@@ -204,6 +205,26 @@ def _ranked(sampled: DataFrame, ranking: Rankers, depth: int, aggregate: str) ->
 
     schema = _columns(8)  # the others are the labels'
     return sampled.select(DOC_ID, SOURCE, EMBEDDING).mapInArrow(second_pass, schema)
+
+
+def _shipped_lists(lists: DataFrame, n_examples: int) -> Callable[[], NDArray[np.float64]]:
+    """Write lists to a file as they come, so that the driver holds a few at a time, and send it to the executors.
+
+    Args:
+        lists: example (0 to M - 1), top (R float64); one row an example.
+        n_examples: M.
+
+    Returns:
+        What maps them into a worker's memory, [M, R].
+    """
+    name = f"betr-spark-lists-{uuid.uuid4().hex}"
+    with (files.shipping_folder() / name).open("wb") as out:
+        for row in lists.toLocalIterator():
+            out.seek(row["example"] * len(row["top"]))
+            out.write(row["top"])
+    fetched = files.ship(lists.sparkSession, name)
+    # "c": kernels are compiled for arrays that can be written to; nothing is
+    return lambda: np.asarray(np.memmap(fetched(), np.float64, mode="c")).reshape(n_examples, -1)
 
 
 def _by_benchmark(names: list[str], found: best_rank.BestRanks) -> pa.Array:

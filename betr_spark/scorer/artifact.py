@@ -3,18 +3,14 @@
 `scorers/NAME/tables-SHA.npz` holds the folded arrays, `scorer.json` beside it is written last.
 """
 
-import functools
 import hashlib
 import io
 import json
-import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
-from pyspark import SparkFiles
 from pyspark.sql import SparkSession
 
 from betr_spark import files
@@ -94,15 +90,8 @@ def load(spark: SparkSession, folder: str, name: str) -> Scorer:
     return Scorer(name, table, about)
 
 
-@functools.cache
-def _shipped() -> "tempfile.TemporaryDirectory[str]":
-    """Folder of the files that executors fetch for as long as the driver lives."""
-    return tempfile.TemporaryDirectory(prefix="betr-spark-")
-
-
 def ship(spark: SparkSession, banks: Banks) -> Callable[[], Banks]:
     """Send banks to every executor once; what is returned maps them, in a Python worker, into memory that workers share."""
-    folder = Path(_shipped().name)
-    places = write_banks(banks, folder)
-    spark.sparkContext.addFile(str(folder / places.name))
-    return lambda: map_banks(places, Path(SparkFiles.get(places.name)))
+    places = write_banks(banks, files.shipping_folder())
+    fetched = files.ship(spark, places.name)
+    return lambda: map_banks(places, fetched())
