@@ -29,6 +29,7 @@ from betr_spark.tables import Clock, StageKey, StageRun
 from betr_spark.targets.examples import Example
 from betr_spark.targets.reading import Benchmark, read_benchmark, targets_of
 
+_CELLS_A_TASK = 2**20  # of the lists, when they are merged; 8 MB
 _logger = logging.getLogger(__name__)
 
 
@@ -186,7 +187,8 @@ def _ranked(sampled: DataFrame, ranking: Rankers, depth: int, aggregate: str) ->
 
     lists_ddl = "example int, top binary"
     lists = sampled.select(EMBEDDING).mapInArrow(first_pass, lists_ddl)
-    lists = lists.groupBy("example").applyInArrow(merge, lists_ddl)
+    n_tasks = max(context.defaultParallelism, len(ranking.rows) * depth // _CELLS_A_TASK)
+    lists = lists.repartition(n_tasks, "example").groupBy("example").applyInArrow(merge, lists_ddl)
     top_of_all = _shipped_lists(lists, len(ranking.rows))
     benchmarks, places, groups = pa.array(ranking.benchmarks), pa.array(ranking.rows, pa.int32()), ranking.groups()
 
@@ -208,7 +210,7 @@ def _ranked(sampled: DataFrame, ranking: Rankers, depth: int, aggregate: str) ->
 
 
 def _shipped_lists(lists: DataFrame, n_examples: int) -> Callable[[], NDArray[np.float64]]:
-    """Write lists to a file as they come, so that the driver holds a few at a time, and send it to the executors.
+    """Write lists to a file, so that the driver holds those of one task at a time, and send it to the executors.
 
     Args:
         lists: example (0 to M - 1), top (R float64); one row an example.
@@ -219,9 +221,14 @@ def _shipped_lists(lists: DataFrame, n_examples: int) -> Callable[[], NDArray[np
     """
     name = f"betr-spark-lists-{uuid.uuid4().hex}"
     with (files.shipping_folder() / name).open("wb") as out:
-        for row in lists.toLocalIterator():
-            out.seek(row["example"] * len(row["top"]))
-            out.write(row["top"])
+        lists = lists.persist()  # an iterator makes one partition after the other
+        try:
+            lists.count()
+            for row in lists.toLocalIterator():
+                out.seek(row["example"] * len(row["top"]))
+                out.write(row["top"])
+        finally:
+            lists.unpersist()
     fetched = files.ship(lists.sparkSession, name)
     # "c": kernels are compiled for arrays that can be written to; nothing is
     return lambda: np.asarray(np.memmap(fetched(), np.float64, mode="c")).reshape(n_examples, -1)
