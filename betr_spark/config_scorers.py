@@ -66,6 +66,14 @@ class EncoderConfig(Model):
     long_documents: Literal["truncate", "best_chunk"] = "truncate"
     most_chunks: int = Field(default=16, ge=1, le=2**16)
 
+    @model_validator(mode="after")
+    def _dtype_is_torchs(self) -> Self:
+        if self.backend != "torch" and self.dtype != "float32":
+            raise ValueError(
+                f"dtype: {self.dtype} is torch's; with backend: {self.backend} the model's own file decides"
+            )
+        return self
+
 
 class LabelsConfig(Model):
     """How the sample is ranked, and which part of it is positive.

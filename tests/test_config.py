@@ -48,6 +48,10 @@ def test_all_problems_at_once_each_with_its_key(tmp_path: Path) -> None:
         (GOOD + "scorers: {a: {kind: fasttext, path: m.bin}}", "config.scorers.a.label: missing"),
         ("input: {path: a}\noutput: o", "targets: missing; scorers.betr wants benchmarks"),
         ("input: {path: a}\noutput: o\ntargets: {t: {path: a}}", "config.targets.t: exactly one of template, jinja"),
+        (
+            "input: {path: a}\noutput: o\nencoder: {backend: onnx, dtype: float16}",
+            "config.encoder: dtype: float16 is torch's",
+        ),
         (GOOD + "selections: {a: {scorer: btr, keep: {documents: 1}}}", "'btr' is not one of betr, random"),
         (GOOD + "selections: {a: {scorer: betr, keep: {documents: 1, tokens: 2}}}", "found tokens, documents"),
         (GOOD + "selections: {../a: {scorer: betr, keep: {documents: 1}}}", "config.selections"),

@@ -4,7 +4,7 @@ import importlib.util
 import math
 from functools import lru_cache
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -102,6 +102,19 @@ def _chunks(encoder: "SentenceTransformer", text: str, prompt: str, most: int) -
     return [text[start:end] for start, end in zip(starts, ends, strict=True)]
 
 
+def _on_one_thread(backend: str) -> dict[str, Any]:
+    """Options of a backend that would take all cores in every worker; OpenVINO, too, less than float32 where the CPU has it."""
+    if backend == "openvino":
+        return {"ov_config": {"INFERENCE_NUM_THREADS": "1", "INFERENCE_PRECISION_HINT": "f32"}}
+    if backend == "torch":
+        return {}
+    import onnxruntime  # noqa: PLC0415 - not among the package's own
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    return {"session_options": options}
+
+
 @lru_cache(maxsize=1)
 def _load(settings: EncoderConfig) -> "SentenceTransformer":
     import torch  # noqa: PLC0415 - heavy; only workers that embed pay for it
@@ -113,11 +126,11 @@ def _load(settings: EncoderConfig) -> "SentenceTransformer":
     device = "cuda" if runs_on_gpu(settings) else "cpu"
     if settings.device == "cuda" and device == "cpu":
         raise SetupError("encoder.device: cuda: this worker has no GPU that torch can use")
-    options = {"torch_dtype": getattr(torch, settings.dtype)} if settings.dtype != "float32" else {}
+    options: dict[str, Any] = {"torch_dtype": getattr(torch, settings.dtype)} if settings.dtype != "float32" else {}
     try:
         encoder = SentenceTransformer(
             model_path(settings.model), device=device, backend=settings.backend,
-            trust_remote_code=settings.trust_remote_code, model_kwargs=options,
+            trust_remote_code=settings.trust_remote_code, model_kwargs={**options, **_on_one_thread(settings.backend)},
         )  # fmt: skip
     except Exception as error:
         if settings.backend == "torch" and not isinstance(error, ImportError):

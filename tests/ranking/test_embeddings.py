@@ -1,7 +1,9 @@
 """Vectors of the sample: made once, resumed after a crash, used again by another sample; the same for any partitioning."""
 
+import sys
 from pathlib import Path
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -162,10 +164,28 @@ def test_another_encoder_has_vectors_of_its_own_and_a_larger_sample_uses_what_is
     assert all(other[doc] != first[doc] for doc in other)
 
 
-def test_a_backend_that_is_not_installed_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
-    def without(*_: Any, **__: Any) -> None:
-        raise Exception("Using the ONNX backend requires installing Optimum")  # noqa: TRY002 - as sentence-transformers does
+@pytest.mark.parametrize("backend", ["onnx", "openvino"])
+def test_a_backend_runs_on_one_thread_and_is_named_where_it_is_not_installed(
+    monkeypatch: pytest.MonkeyPatch, backend: Literal["onnx", "openvino"]
+) -> None:
+    asked: dict[str, Any] = {}
+
+    def without(*_: Any, **options: Any) -> None:
+        asked.update(options["model_kwargs"])
+        raise Exception("Using this backend requires installing Optimum")  # noqa: TRY002 - as sentence-transformers does
 
     monkeypatch.setattr("sentence_transformers.SentenceTransformer", without)
-    with pytest.raises(SetupError, match=r"encoder\.backend: onnx: Using the ONNX backend requires"):
+    monkeypatch.setitem(sys.modules, "onnxruntime", SimpleNamespace(SessionOptions=SimpleNamespace))
+    with pytest.raises(SetupError, match=rf"encoder\.backend: {backend}: Using this backend requires"):
+        embed(["a word"], settings=EncoderConfig(backend=backend), prompt="")
+    session = asked.get("session_options", SimpleNamespace())
+    assert "1" in (
+        str(getattr(session, "intra_op_num_threads", "")),
+        asked.get("ov_config", {}).get("INFERENCE_NUM_THREADS"),
+    )
+
+
+def test_without_onnx_runtime_its_backend_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime", None)
+    with pytest.raises(SetupError, match=r"encoder\.backend: onnx: .*onnxruntime"):
         embed(["a word"], settings=EncoderConfig(backend="onnx"), prompt="")
