@@ -1,6 +1,6 @@
 """Ranking and training on samples of growing size: time, and what comes to the driver.
 
-    python benchmarks/sample_scale.py [--documents 10000 30000 100000] [--spark "--conf key=value"]
+    python benchmarks/sample_scale.py [--documents 10000 30000 60000 100000 200000] [--spark "--conf key=value"]
 
 Makes documents of made-up words (about 60 each, in a fifth of them words that the examples have) and runs `rank` and `train`,
 a sample of all documents, in a process of its own for each size. The encoder is a table of random word vectors of width 384,
@@ -99,7 +99,7 @@ def one(n: int, folder: str) -> None:
 def main() -> None:
     """Measure every size and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--documents", type=int, nargs="+", default=[10_000, 30_000, 100_000])
+    parser.add_argument("--documents", type=int, nargs="+", default=[10_000, 30_000, 60_000, 100_000, 200_000])
     parser.add_argument("--spark", default="")
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -107,19 +107,19 @@ def main() -> None:
         one(int(arguments.one[0]), arguments.one[1])
         return
     print(
-        "| sample | rank s | train s | text of the labels MiB | sent to the driver MiB | Python after rank, after train MiB |",
+        "| sample | rank s | train s | text of the labels MiB | sent to the driver MiB | most by one job MiB |",
         end="",
     )
-    print(" validation AUC |\n|---|---|---|---|---|---|---|")
+    print(" Python after rank, after train MiB | validation AUC |\n|---|---|---|---|---|---|---|---|")
     for n in arguments.documents:
         folder = Path(tempfile.mkdtemp(prefix="betr-spark-sample-"))
         try:
             row = measured(Path(__file__), n, folder, arguments.spark)
         finally:
             shutil.rmtree(folder, ignore_errors=True)
-        mib = [row[name] / 2**20 for name in ("labels", "sent")]
+        mib = " | ".join(f"{row[name] / 2**20:.1f}" for name in ("labels", "sent", "most"))
         print(
-            f"| {n} | {row['rank']:.0f} | {row['train']:.0f} | {mib[0]:.1f} | {mib[1]:.1f} | {row['peak_of_rank']:.0f}, "
+            f"| {n} | {row['rank']:.0f} | {row['train']:.0f} | {mib} | {row['peak_of_rank']:.0f}, "
             f"{row['peak']:.0f} | {row['validation_auc']:.3f} |",
             flush=True,
         )
