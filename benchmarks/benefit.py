@@ -174,10 +174,11 @@ def teachers(here: World) -> dict[str, NDArray[np.int64]]:
     return found
 
 
-def show_agreement(here: World, orders: dict[str, NDArray[np.int64]]) -> None:
+def show_agreement(here: World, orders: dict[str, NDArray[np.int64]], n_seen: int = 0) -> None:
     """Print how far each order agrees with that of each example's best rank, and what it finds of each benchmark's own top.
 
-    Of the draws of a sample size, the means.
+    Of the draws of a sample size, the means. Where the samples were the first `n_seen` documents, the rank correlation of the
+    others alone, too.
     """
     size = np.array([len(document) for document in here.tokens])
 
@@ -189,18 +190,22 @@ def show_agreement(here: World, orders: dict[str, NDArray[np.int64]]) -> None:
     teacher, heads = ranked(here, np.arange(len(size)))
     by_benchmark = {name: teacher[np.argsort(places(own[:, 0], own[:, 1]))] for name, own in heads.items()}
     budgets = " / ".join(f"{budget:.0%}" for budget in BUDGETS)
-    print(f"\n| order | Spearman with the teacher's | of its top {budgets} of tokens | of its top 10%:", end="")
-    print(f" {' | '.join(by_benchmark)} |\n|---|---|---{'|---' * len(by_benchmark)}|")
+    others = f" | of the {len(size) - n_seen} in no sample" if 0 < n_seen < len(size) else ""
+    print(f"\n| order | Spearman with the teacher's{others} | of its top {budgets} of tokens | of its top 10%:", end="")
+    print(f" {' | '.join(by_benchmark)} |\n|---|---|---{'|---' * (len(by_benchmark) + bool(others))}|")
     rows: dict[str, list[list[float]]] = {}
+    starts = (0, n_seen) if others else (0,)
     for name, order in orders.items():
-        spearman = np.corrcoef(np.argsort(order), np.argsort(teacher))[0, 1]
+        pairs = [[np.argsort(np.argsort(np.argsort(own)[start:])) for own in (order, teacher)] for start in starts]
+        spearman = [np.corrcoef(mine, its)[0, 1] for mine, its in pairs]
         same = [top(order, budget)[top(teacher, budget)].mean() for budget in BUDGETS]
         each = [top(order, 0.1)[top(own, 0.1)].mean() for own in by_benchmark.values()]
-        rows.setdefault(name.partition(DRAW)[0], []).append([spearman, *same, *each])
+        rows.setdefault(name.partition(DRAW)[0], []).append([*spearman, *same, *each])
     for name, found in rows.items():
-        spearman, *shares = np.mean(found, axis=0)
-        cells = [f"{share:.2f}" for share in shares]
-        print(f"| {name} | {spearman:.3f} | {' / '.join(cells[: len(BUDGETS)])} |", end="")
+        means = np.mean(found, axis=0)
+        correlations = " | ".join(f"{mean:.3f}" for mean in means[: len(starts)])
+        cells = [f"{mean:.2f}" for mean in means[len(starts) :]]
+        print(f"| {name} | {correlations} | {' / '.join(cells[: len(BUDGETS)])} |", end="")
         print(f" {' | '.join(cells[len(BUDGETS) :])} |", flush=True)
 
 
@@ -441,7 +446,7 @@ def main() -> None:
             orders[f"fastText, {name}"] = fasttext(here, sample, BetrScorer(lr=1.0, epochs=50))
         kept = {name: order for name, order in orders.items() if order is not None}
         kept["teacher, all documents"] = ranked(here, np.arange(len(here.texts)))[0]
-        show_agreement(here, kept)
+        show_agreement(here, kept, max((draw + 1) * n for n, draw in draws))
         show_means(show(here, kept, arguments.output, f"curve-{arguments.half}"))
         return
     for n in arguments.sample:
