@@ -1,8 +1,6 @@
 """Files on any Hadoop file system: small ones, fingerprints of an input folder, intermediate results; files for executors."""
 
-import functools
 import itertools
-import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -142,19 +140,14 @@ def scratch(spark: SparkSession, folder: str) -> Iterator[Callable[[DataFrame], 
         delete(spark, folder)
 
 
-@functools.cache
-def _shipped() -> "tempfile.TemporaryDirectory[str]":
-    return tempfile.TemporaryDirectory(prefix="betr-spark-")
-
-
-def shipping_folder() -> Path:
-    """Folder on the driver's disk for files that executors fetch; it is there for as long as the driver lives."""
-    return Path(_shipped().name)
+def shipping_folder(spark: SparkSession) -> Path:
+    """Folder on the driver's disk for files that executors fetch; Spark removes it at its end, also when it is killed."""
+    return Path(spark.sparkContext._temp_dir)  # noqa: SLF001
 
 
 def ship(spark: SparkSession, name: str) -> Callable[[], Path]:
     """Send a file of `shipping_folder` to every executor once; what is returned finds it in a Python worker."""
-    spark.sparkContext.addFile(str(shipping_folder() / name))
+    spark.sparkContext.addFile(str(shipping_folder(spark) / name))
     return lambda: Path(SparkFiles.get(name))
 
 

@@ -119,8 +119,13 @@ def fetch_jars() -> list[Path]:
 
 
 def spark_error_line(error: BaseException) -> str | None:
-    """Return one line for a failure of Spark that is the input's fault (an unreadable file), None for any other."""
+    """Return one line for a failure that is the input's or a disk's fault (an unreadable file), None for any other."""
     text = str(error)
+    if "No space left on device" in text:
+        return (
+            "a disk is full (No space left on device): the output's, or that of temporary files, here "
+            f"{tempfile.gettempdir()} (TMPDIR, and for Spark's own spark.local.dir, name another)"
+        )
     if re.search(r"DELTA_CONCURRENT|DELTA_PROTOCOL_CHANGED|DELTA_METADATA_CHANGED|DELTA_DUPLICATE_.*TRANSACTION", text):
         return "output: another run wrote to the same tables meanwhile; run again when it has ended (nothing is lost)"
     if raised := re.search(r"\[USER_RAISED_EXCEPTION\] ([^\n]*?)(?: SQLSTATE|\n|$)", text):

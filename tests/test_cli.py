@@ -1,8 +1,10 @@
 """The command line's promises: exit 2 and one line without Java, with an old Java, without jars, with a wrong file."""
 
+import errno
 import os
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -72,6 +74,13 @@ def test_a_wrong_input_ends_with_exit_2_and_nothing_written(config: Path, tmp_pa
     assert str(tmp_path / "docs") in errors[0]
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def test_a_full_disk_is_said_in_one_line() -> None:
+    line = session.spark_error_line(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
+    assert line is not None
+    assert tempfile.gettempdir() in line
+    assert "\n" not in line
 
 
 def test_help_and_version_need_neither_java_nor_spark() -> None:

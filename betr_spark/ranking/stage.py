@@ -220,7 +220,7 @@ def _shipped_lists(lists: DataFrame, n_examples: int) -> Callable[[], NDArray[np
         What maps them into a worker's memory, [M, R].
     """
     name = f"betr-spark-lists-{uuid.uuid4().hex}"
-    with (files.shipping_folder() / name).open("wb") as out:
+    with (files.shipping_folder(lists.sparkSession) / name).open("wb") as out:
         lists = lists.persist()  # an iterator makes one partition after the other
         try:
             lists.count()

@@ -92,6 +92,6 @@ def load(spark: SparkSession, folder: str, name: str) -> Scorer:
 
 def ship(spark: SparkSession, banks: Banks) -> Callable[[], Banks]:
     """Send banks to every executor once; what is returned maps them, in a Python worker, into memory that workers share."""
-    places = write_banks(banks, files.shipping_folder())
+    places = write_banks(banks, files.shipping_folder(spark))
     fetched = files.ship(spark, places.name)
     return lambda: map_banks(places, fetched())
