@@ -8,7 +8,7 @@ from betr_spark.config import Config
 from betr_spark.corpus.input_schema import input_schema
 from betr_spark.errors import BetrSparkError
 from betr_spark.files import check_writable
-from betr_spark.ranking.encoder import check_model
+from betr_spark.ranking.encoder import check_encoder
 from betr_spark.session import build_session
 from betr_spark.targets.examples import examples_of, renderer
 from betr_spark.targets.reading import examples_and_items, read_benchmark, read_content
@@ -28,7 +28,7 @@ def problems(config: Config, spark: SparkSession | None = None) -> list[str]:
             found.extend(str(error).splitlines())
 
     if config.ranks():
-        look(lambda: check_model(config.encoder.model))
+        look(lambda: check_encoder(config.encoder))
     if spark is None:
         try:
             spark = build_session()

@@ -119,7 +119,7 @@ def fetch_jars() -> list[Path]:
 
 
 def spark_error_line(error: BaseException) -> str | None:
-    """Return one line for a failure that is the input's or a disk's fault (an unreadable file), None for any other."""
+    """Return one line for a failure that the user can mend (an unreadable file, a full disk), None for any other."""
     text = str(error)
     if "No space left on device" in text:
         return (
@@ -129,6 +129,8 @@ def spark_error_line(error: BaseException) -> str | None:
     if re.search(r"DELTA_CONCURRENT|DELTA_PROTOCOL_CHANGED|DELTA_METADATA_CHANGED|DELTA_DUPLICATE_.*TRANSACTION", text):
         return "output: another run wrote to the same tables meanwhile; run again when it has ended (nothing is lost)"
     if raised := re.search(r"\[USER_RAISED_EXCEPTION\] ([^\n]*?)(?: SQLSTATE|\n|$)", text):
+        return raised[1]
+    if raised := re.search(r"^betr_spark\.errors\.\w+Error: ([^\n]+)", text, re.MULTILINE):  # of a Python worker
         return raised[1]
     if not re.search(
         r"PATH_NOT_FOUND|FAILED_READ_FILE|CANNOT_READ_FILE_FOOTER|is not a Parquet file|Could not read footer|CANNOT_MERGE|"

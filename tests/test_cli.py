@@ -83,6 +83,11 @@ def test_a_full_disk_is_said_in_one_line() -> None:
     assert "\n" not in line
 
 
+def test_a_mistake_that_a_worker_finds_is_one_line() -> None:
+    text = "Traceback\n  File x\nbetr_spark.errors.SetupError: encoder.device: cuda: no GPU\n\tat java.lang.Thread"
+    assert session.spark_error_line(RuntimeError(text)) == "encoder.device: cuda: no GPU"
+
+
 def test_help_and_version_need_neither_java_nor_spark() -> None:
     assert "--dry-run" in betr_spark("run", "--help", PATH="/nowhere").stdout
     assert betr_spark("version", PATH="/nowhere").stdout.strip() == "0.1.0"

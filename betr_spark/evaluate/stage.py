@@ -32,14 +32,16 @@ from betr_spark.targets.reading import Benchmark, examples_and_items, read_bench
 PLOT = "evaluation.png"
 _MOST_CHARACTERS = 200_000  # of a document of the pool
 _TOKENIZER_TEXTS = 5_000
+_GENERAL_ONE_IN = 5  # of a corpus that is smaller than slice and pool, at most
 _ORDER, _HASH = "order", "hash"
 _logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class _Pool:
-    """Documents in the order of a hash: texts, and the ranking of each scorer over them, the best first."""
+    """Documents in the order of a hash: ordinary text, the other texts, and each scorer's ranking of these, the best first."""
 
+    general: list[str]
     texts: list[str]
     rankings: dict[str, NDArray[np.int64]]
 
@@ -114,14 +116,10 @@ def run(spark: SparkSession, config: Config) -> tuple[StageRun, list[Change]]:
     clock, settings = Clock(wanted), config.evaluate
     items = _items(spark, config)
     pool = _pool(spark, config, names)
-    tokenizer = train_tokenizer(pool.texts[: settings.general + _TOKENIZER_TEXTS], n_vocabulary=settings.vocabulary)
+    tokenizer = train_tokenizer([*pool.general, *pool.texts[:_TOKENIZER_TEXTS]], n_vocabulary=settings.vocabulary)
     tokens = encode(tokenizer, pool.texts)
-    general, tokens = tokens[: settings.general], tokens[settings.general :]
-    items.append((GENERAL, GENERAL, pool.texts[: settings.general]))
-    sets = [
-        Items(name, kind, general if kind == GENERAL else encode(tokenizer, texts), _sizes(texts))
-        for name, kind, texts in items
-    ]
+    items.append((GENERAL, GENERAL, pool.general))
+    sets = [Items(name, kind, encode(tokenizer, texts), _sizes(texts)) for name, kind, texts in items]
     controls = {
         f"{RANDOM_SCORER}-{seed}": np.random.default_rng(seed).permutation(len(tokens))
         for seed in range(settings.seeds)
@@ -133,7 +131,7 @@ def run(spark: SparkSession, config: Config) -> tuple[StageRun, list[Change]]:
             "evaluate: %d models on %g of %d tokens", len(names) + settings.seeds, budget, sum(map(len, tokens))
         )
         found += changes(tokens, pool.rankings, controls, sets, budget=budget, train=partial(_trained, settings))
-    done = clock.done(rows_in=len(pool.texts), rows_out=len(found))
+    done = clock.done(rows_in=len(pool.general) + len(pool.texts), rows_out=len(found))
     rows = spark.createDataFrame([(*row, row.verdict) for row in found], schemas.EVALUATIONS)
     _draw(spark, config, found)
     tables.overwrite(rows.coalesce(1), path, user_metadata=done.to_json())
@@ -214,12 +212,17 @@ def _pool(spark: SparkSession, config: Config, names: Sequence[str]) -> _Pool:
     single = [
         row for row, last in zip(rows_in_order, [-1, *rows_in_order], strict=False) if last < 0 or ids[row] != ids[last]
     ]
-    if len(single) <= config.evaluate.general:
-        raise DataError(
-            f"evaluate.general: {config.evaluate.general} documents; the corpus has {len(single)} after deduplication"
-        )
+    n_general, wanted = config.evaluate.general, config.evaluate.general + config.evaluate.documents
+    if len(single) < wanted and n_general > len(single) // _GENERAL_ONE_IN:
+        n_general = len(single) // _GENERAL_ONE_IN
+        if n_general < 2:
+            least = 2 * _GENERAL_ONE_IN
+            raise DataError(
+                f"evaluate: the corpus has {len(single)} documents after deduplication; {least} are the least"
+            )
+        _logger.warning("evaluate.general: %d, 1 in %d of the documents there are", n_general, _GENERAL_ONE_IN)
     texts_found = found.column(TEXT).to_pylist()
-    pool = single[config.evaluate.general :]
+    pool = single[n_general:]
     by_id = np.empty(len(pool), np.int64)
     by_id[sorted(range(len(pool)), key=lambda place: ids[pool[place]])] = np.arange(len(pool))
     hashes = found.column(_HASH).to_numpy()[pool]
@@ -228,4 +231,4 @@ def _pool(spark: SparkSession, config: Config, names: Sequence[str]) -> _Pool:
         logit = found.column(schemas.logit_column(name)).to_numpy()[pool]
         order = np.lexsort([by_id, hashes, -logit])
         rankings[name] = order[~np.isnan(logit[order])]
-    return _Pool([texts_found[row] for row in single], rankings)
+    return _Pool([texts_found[row] for row in single[:n_general]], [texts_found[row] for row in pool], rankings)

@@ -41,7 +41,8 @@ class Estimate(NamedTuple):
         minutes = self.n_documents / self.rate / self.workers / 60
         return (
             f"at most {self.n_documents:,} documents to embed, {self.rate:.1f} a second and worker when measured just now: "
-            f"about {minutes:.1f} min with {self.workers}; the other stages come on top"
+            f"about {minutes:.1f} min with {self.workers}; starting Spark and its "
+            "workers, loading the model in each, the examples and the other stages come on top"
         )
 
 

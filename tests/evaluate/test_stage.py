@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -82,7 +83,9 @@ def test_the_right_selection_wins_the_wrong_one_loses_and_the_table_says_so(spar
     assert sorted(same) == sorted(found)
 
 
-def test_what_cannot_be_evaluated_is_named(spark: Any, config: Config) -> None:
+def test_what_cannot_be_evaluated_is_named(
+    spark: Any, config: Config, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
     def changed(**parts: Any) -> Config:
         return Config.model_validate({**config.model_dump(), **parts})
 
@@ -91,8 +94,16 @@ def test_what_cannot_be_evaluated_is_named(spark: Any, config: Config) -> None:
     without = {**config.model_dump()["targets"]["cooking"], "test": None}
     with pytest.raises(ConfigError, match=r"config\.targets: none has a `test` file"):
         stage.run(spark, changed(targets={"cooking": without}))
-    with pytest.raises(DataError, match=r"evaluate\.general: 5000 documents; the corpus has 5\d\d after deduplication"):
-        stage.run(spark, changed(evaluate={"general": 5000}))
+    large = {**config.model_dump()["evaluate"], "general": 5000, "budgets": [1e-7]}
+    with caplog.at_level("WARNING"), pytest.raises(DataError):
+        stage.run(spark, changed(evaluate=large))
+    assert re.search(r"evaluate\.general: 1\d\d, 1 in 5 of the documents there are", caplog.text)
+    monkeypatch.setattr(stage, "_GENERAL_ONE_IN", 300)
+    with pytest.raises(
+        DataError, match=r"evaluate: the corpus has 5\d\d documents after deduplication; 600 are the least"
+    ):
+        stage.run(spark, changed(evaluate=large))
+    monkeypatch.undo()
     with pytest.raises(DataError, match=r"evaluate\.budgets: 1e-07: no token of the pool's \d+; a larger fraction"):
         stage.run(spark, changed(evaluate={**config.model_dump()["evaluate"], "budgets": [1e-7]}))
     gone = {**config.model_dump()["targets"]["cooking"], "test": "nowhere.jsonl"}
