@@ -28,21 +28,23 @@ from deltalake import DeltaTable
 from numpy.typing import NDArray
 from scorers import SHARED, TARGETS, command
 
-from betr_spark.config_scorers import BetrScorer, ClassifierScorer, EncoderConfig, FastTextTraining, TargetConfig
-from betr_spark.corpus.text import as_buffers, prepare
+from betr_spark.config.ranking import EncoderConfig
+from betr_spark.config.scorers import BetrScorer, ClassifierScorer, FastTextTraining
+from betr_spark.config.targets import TargetConfig
 from betr_spark.errors import ArtifactError
 from betr_spark.evaluate.benefit import ALL_TARGETS, GENERAL, TARGET, Change, Items, changes
+from betr_spark.evaluate.byte_pairs import encode, train_tokenizer
 from betr_spark.evaluate.kneser_ney import KneserNey
-from betr_spark.evaluate.tokens import encode, train_tokenizer
+from betr_spark.kernels.text_preparation import as_buffers, prepare
 from betr_spark.ranking.best_rank import TopCosines, best_ranks
 from betr_spark.ranking.encoder import embed
-from betr_spark.ranking.granularity import rankers
-from betr_spark.scorer.evaluation import places
-from betr_spark.scorer.linear import EXAMPLES_WEIGHT, RIDGE, LinearModel, Placed, normal_scores, train_on_order
-from betr_spark.scorer.log_ratio import LogRatioTable, bucket_counts
-from betr_spark.scorer.table import Table
-from betr_spark.scorer.train import Labelled, score_texts, train
+from betr_spark.ranking.query_vectors import rankers
+from betr_spark.scoring.dsir import LogRatioTable, bucket_counts
+from betr_spark.scoring.ngram_table import Table
 from betr_spark.targets.examples import balanced, examples_of
+from betr_spark.training.agreement import places
+from betr_spark.training.fasttext import Labelled, score_texts, train
+from betr_spark.training.linear import EXAMPLES_WEIGHT, RIDGE, LinearModel, Placed, normal_scores, train_on_order
 
 HALVES = {
     "tuning": (

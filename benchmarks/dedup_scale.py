@@ -42,8 +42,8 @@ def mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 def features(ids: NDArray[np.int64], n: int) -> pa.RecordBatch:
     """Make rows of `features`."""
-    from betr_spark.features.buffers import binary_column  # noqa: PLC0415
-    from betr_spark.features.minhash import _band_keys  # noqa: PLC0415
+    from betr_spark.kernels.arrow_buffers import binary_column  # noqa: PLC0415
+    from betr_spark.kernels.minhash import _band_keys  # noqa: PLC0415
 
     i = ids.astype(np.uint64)
     share = ids / n
@@ -84,10 +84,10 @@ def features(ids: NDArray[np.int64], n: int) -> pa.RecordBatch:
 
 def one(n: int, folder: str) -> None:
     """Make a table of n documents and time the stage; prints JSON."""
-    from betr_spark import tables  # noqa: PLC0415
     from betr_spark.config import Config  # noqa: PLC0415
     from betr_spark.dedup import stage  # noqa: PLC0415
-    from betr_spark.session import build_session  # noqa: PLC0415
+    from betr_spark.spark.session import build_session  # noqa: PLC0415
+    from betr_spark.storage import delta  # noqa: PLC0415
 
     spark = build_session("dedup scale")
     config = Config.model_validate(
@@ -100,7 +100,7 @@ def one(n: int, folder: str) -> None:
 
     made = spark.range(0, n, 1, max(2, n // 250_000)).mapInArrow(make, _COLUMNS)
     metadata = json.dumps({"checkpoint": "scale", "batch": 0})
-    tables.overwrite(made, config.table("features"), user_metadata=metadata)
+    delta.overwrite(made, config.table("features"), user_metadata=metadata)
     start = time.perf_counter()
     done = stage.run(spark, config)[0]
     seconds = time.perf_counter() - start

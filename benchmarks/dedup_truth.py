@@ -62,9 +62,9 @@ def main() -> None:
 
 def prepared(folder: Path, rows: list[Row], *, n_files: int) -> Path:
     """Write the documents, a scorer made by hand and a configuration; return the last one's path."""
-    from betr_spark.scorer import artifact  # noqa: PLC0415
-    from betr_spark.scorer.table import NgramTable  # noqa: PLC0415
-    from betr_spark.session import build_session  # noqa: PLC0415
+    from betr_spark.scoring import artifact  # noqa: PLC0415
+    from betr_spark.scoring.ngram_table import NgramTable  # noqa: PLC0415
+    from betr_spark.spark.session import build_session  # noqa: PLC0415
 
     (folder / "docs").mkdir(parents=True)
     size = -(-len(rows) // n_files)

@@ -11,9 +11,9 @@ import json
 import sys
 
 from betr_spark.config import load_config
+from betr_spark.pipeline.run import run_all
 from betr_spark.report.figures import SelectionFigures, selection_figures
-from betr_spark.run import run_all
-from betr_spark.session import build_session
+from betr_spark.spark.session import build_session
 
 CASES = {
     "gsm8k": (("openstax-physics", "openstax-economics"), 2.5),

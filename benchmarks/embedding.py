@@ -20,13 +20,14 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from scorers import SHARED, TARGETS
 
-from betr_spark.config_scorers import EncoderConfig, TargetConfig
-from betr_spark.corpus.text import prepare
+from betr_spark.config.ranking import EncoderConfig
+from betr_spark.config.targets import TargetConfig
 from betr_spark.errors import SetupError
+from betr_spark.kernels.text_preparation import prepare
 from betr_spark.ranking.best_rank import TopCosines, best_ranks, on_grid
 from betr_spark.ranking.encoder import _load
-from betr_spark.scorer.evaluation import places
 from betr_spark.targets.examples import balanced, examples_of
+from betr_spark.training.agreement import places
 
 Encode = Callable[[list[str]], NDArray[np.float32]]
 FIRST = "torch float32"

@@ -29,15 +29,15 @@ import pyarrow.parquet as pq
 from datasketch import MinHash
 from rensa import RMinHash
 
-from betr_spark.corpus.text import prepare
-from betr_spark.features.buffers import string_buffers
-from betr_spark.features.hashing import content_hashes
-from betr_spark.features.minhash import MinHasher, equal_values
-from betr_spark.scorer.bank_file import map_banks, write_banks
-from betr_spark.scorer.fold import fold
-from betr_spark.scorer.kernel import score
-from betr_spark.scorer.table import NgramTable, stack
-from betr_spark.scorer.train import NEGATIVE, PAPER, POSITIVE
+from betr_spark.kernels.arrow_buffers import string_buffers
+from betr_spark.kernels.minhash import MinHasher, equal_values
+from betr_spark.kernels.murmur3 import content_hashes
+from betr_spark.kernels.text_preparation import prepare
+from betr_spark.scoring.ngram_table import NgramTable, stack
+from betr_spark.scoring.score import score
+from betr_spark.scoring.shared_memory import map_banks, write_banks
+from betr_spark.training.fasttext import NEGATIVE, PAPER, POSITIVE
+from betr_spark.training.fold import fold
 
 DOCUMENTS = Path(__file__).parents[1].parent / "shared/data/corpus/documents.parquet"
 SLOW_DOCUMENTS = 1_000  # for the libraries that take one document at a time

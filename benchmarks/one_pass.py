@@ -32,16 +32,16 @@ from pyspark.sql import DataFrame, SparkSession
 
 from betr_spark.config import InputConfig
 from betr_spark.corpus.documents import read_documents
-from betr_spark.features.buffers import string_buffers
-from betr_spark.features.hashing import content_hashes
 from betr_spark.features.one_pass import one_pass
+from betr_spark.kernels.arrow_buffers import string_buffers
+from betr_spark.kernels.murmur3 import content_hashes
 from betr_spark.schemas import DETAIL, DOC_ID, INPUT_FILE, QUARANTINE, REASON, ROW, SOURCE, TEXT, features_schema
-from betr_spark.scorer.artifact import ship
-from betr_spark.scorer.fold import fold
-from betr_spark.scorer.kernel import score
-from betr_spark.scorer.table import NgramTable, stack
-from betr_spark.scorer.train import POSITIVE
-from betr_spark.session import build_session
+from betr_spark.scoring.artifact import ship
+from betr_spark.scoring.ngram_table import NgramTable, stack
+from betr_spark.scoring.score import score
+from betr_spark.spark.session import build_session
+from betr_spark.training.fasttext import POSITIVE
+from betr_spark.training.fold import fold
 
 OTHERS = "\n# Deduplication"
 FILE_BYTES = 25_000_000  # of text, so that the cores end at about the same time

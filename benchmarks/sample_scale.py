@@ -61,8 +61,8 @@ def one(n: int, folder: str) -> None:
     """Rank and train on n documents; prints JSON."""
     from betr_spark.config import Config  # noqa: PLC0415
     from betr_spark.ranking import stage as ranking  # noqa: PLC0415
-    from betr_spark.scorer import stage as scorers  # noqa: PLC0415
-    from betr_spark.session import build_session  # noqa: PLC0415
+    from betr_spark.spark.session import build_session  # noqa: PLC0415
+    from betr_spark.training import stage as scorers  # noqa: PLC0415
 
     root = Path(folder)
     (root / "docs").mkdir(parents=True)

@@ -15,11 +15,11 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from betr_spark.corpus.utf8 import valid_utf8
-from betr_spark.features.hashing import content_hashes
-from betr_spark.features.minhash import MinHasher
-from betr_spark.scorer.kernel import score
-from betr_spark.scorer.table import NgramTable, stack
+from betr_spark.kernels.minhash import MinHasher
+from betr_spark.kernels.murmur3 import content_hashes
+from betr_spark.kernels.utf8 import valid_utf8
+from betr_spark.scoring.ngram_table import NgramTable, stack
+from betr_spark.scoring.score import score
 
 Documents = tuple[NDArray[np.uint8], NDArray[np.int64]]
 BANKS = stack([NgramTable.build(["word"], np.ones(1, np.float32), np.ones(2_000_000, np.float32), word_ngrams=2)])

@@ -32,9 +32,9 @@ def run(
 ) -> None:
     """Run all stages; finished ones are skipped."""
     settings = _load(config, overrides)
-    from betr_spark.check import problems  # noqa: PLC0415
-    from betr_spark.run import outlook, run_all  # noqa: PLC0415 - pyspark, only when needed
-    from betr_spark.session import build_session  # noqa: PLC0415
+    from betr_spark.pipeline.check import problems  # noqa: PLC0415
+    from betr_spark.pipeline.run import outlook, run_all  # noqa: PLC0415 - pyspark, only when needed
+    from betr_spark.spark.session import build_session  # noqa: PLC0415
 
     spark = build_session()
     _stop_at(problems(settings, spark))
@@ -51,7 +51,7 @@ def run(
 
 def _stage(name: str, config: Path, overrides: list[str] | None, **options: bool) -> None:
     settings = _load(config, overrides)
-    from betr_spark.run import STAGES  # noqa: PLC0415
+    from betr_spark.pipeline.run import STAGES  # noqa: PLC0415
 
     spark = _session(settings)
     logging.getLogger(__name__).info("%s: started", name)
@@ -112,7 +112,7 @@ def report(config: ConfigOption, overrides: SetOption = None) -> None:
     """Print what was selected: share of each source before and after, and the best documents."""
     settings = _load(config, overrides)
     from betr_spark.report.figures import selection_figures  # noqa: PLC0415
-    from betr_spark.session import build_session  # noqa: PLC0415
+    from betr_spark.spark.session import build_session  # noqa: PLC0415
 
     spark = build_session()
     for name, selection in settings.selections.items():
@@ -148,7 +148,7 @@ def compare(
     """Set the scorers of a finished run side by side: rank correlation, and overlap of their top documents."""
     settings = _load(config, overrides)
     from betr_spark.report.compare import compare as compared  # noqa: PLC0415
-    from betr_spark.session import build_session  # noqa: PLC0415
+    from betr_spark.spark.session import build_session  # noqa: PLC0415
 
     spark = build_session()
     _stop_if_behind(spark, settings, but=("dedup", "select"))
@@ -162,7 +162,7 @@ def compare(
 def check(config: ConfigOption, overrides: SetOption = None) -> None:
     """Check configuration, paths, schemas, model, Java and jars; report every problem at once."""
     settings = _load(config, overrides)
-    from betr_spark.check import problems  # noqa: PLC0415
+    from betr_spark.pipeline.check import problems  # noqa: PLC0415
 
     _stop_at(problems(settings))
     typer.echo("no problem found")
@@ -171,7 +171,7 @@ def check(config: ConfigOption, overrides: SetOption = None) -> None:
 @app.command()
 def jars() -> None:
     """Fetch Delta's jars once, into the installed Spark."""
-    from betr_spark.session import fetch_jars  # noqa: PLC0415
+    from betr_spark.spark.jars import fetch_jars  # noqa: PLC0415
 
     for jar in fetch_jars():
         typer.echo(jar.name)
@@ -193,7 +193,7 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     except BetrSparkError as error:
         _fail(str(error))
     except Exception as error:
-        from betr_spark.session import spark_error_line  # noqa: PLC0415
+        from betr_spark.spark.error_messages import spark_error_line  # noqa: PLC0415
 
         line = spark_error_line(error)
         if line is None:
@@ -203,8 +203,8 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
 
 
 def _session(settings: Config) -> "SparkSession":
-    from betr_spark.files import check_writable  # noqa: PLC0415
-    from betr_spark.session import build_session  # noqa: PLC0415
+    from betr_spark.spark.session import build_session  # noqa: PLC0415
+    from betr_spark.storage.hadoop_files import check_writable  # noqa: PLC0415
 
     spark = build_session()
     check_writable(spark, settings.output)
@@ -217,7 +217,7 @@ def _load(path: Path, overrides: list[str] | None) -> Config:
 
 def _stop_if_behind(spark: "SparkSession", settings: Config, *, but: Sequence[str]) -> None:
     """Stop where a stage, but for some, has not made what the configuration and the input want."""
-    from betr_spark.run import plan  # noqa: PLC0415
+    from betr_spark.pipeline.run import plan  # noqa: PLC0415
 
     for one in plan(spark, settings):
         if one.work and one.stage.partition("/")[0] not in but:
@@ -225,8 +225,8 @@ def _stop_if_behind(spark: "SparkSession", settings: Config, *, but: Sequence[st
 
 
 def _line(done: object) -> str:
-    from betr_spark.scorer.evaluation import in_words  # noqa: PLC0415
-    from betr_spark.tables import StageRun  # noqa: PLC0415
+    from betr_spark.storage.runs import StageRun  # noqa: PLC0415
+    from betr_spark.training.agreement import in_words  # noqa: PLC0415
 
     assert isinstance(done, StageRun)
     new = f" ({done.metrics['rows_new']:.0f} new)" if "rows_new" in done.metrics and not done.skipped else ""

@@ -1,22 +1,5 @@
 """Errors a user can mend: one line each, naming subject, what was found and what was wanted."""
 
-import difflib
-import types
-import typing
-from collections.abc import Iterator
-from typing import Annotated, Any
-
-from pydantic import BaseModel, ValidationError
-
-_NOT_KEYS = {
-    "float",
-    "int",
-    "constrained-float",
-    "constrained-int",
-    "literal['auto']",
-    "[key]",
-}  # parts of pydantic's paths
-
 
 class BetrSparkError(Exception):
     """Root of every error this package raises on purpose; the command line prints it without a traceback, exit 2."""
@@ -45,49 +28,3 @@ class ArtifactError(BetrSparkError, ValueError):
 
 class SetupError(BetrSparkError, RuntimeError):
     """Java, Spark, Delta's jars or the encoder's model are missing or of the wrong version."""
-
-
-def validation_problems(error: ValidationError, root: type[BaseModel]) -> Iterator[str]:
-    """Yield one line for each problem: key from `root` down, what was found, what was wanted."""
-    for problem in error.errors():
-        if problem["type"] == "default_factory_not_called":  # follows from another problem
-            continue
-        location = [str(part) for part in problem["loc"] if part not in _NOT_KEYS]
-        kinds = (
-            {2} if location[:1] == ["scorers"] and problem["type"] != "union_tag_invalid" else set()
-        )  # scorers.NAME.KIND
-        key = ".".join(["config", *(part for i, part in enumerate(location) if i not in kinds)])
-        message = problem["msg"].removeprefix("Value error, ")
-        if problem["type"] == "extra_forbidden":
-            message = "unknown key" + _suggestion(location, root)
-        elif problem["type"] == "missing":
-            message = "missing"
-        elif problem["type"] == "union_tag_invalid":
-            key, context = f"{key}.kind", problem["ctx"]
-            message = f"'{context['tag']}' is not one of {context['expected_tags'].replace(chr(39), '')}"
-        elif problem["type"] != "value_error":
-            message = f"{message}, found {problem['input']!r:.80}"
-        yield f"{key}: {message}"
-
-
-def _suggestion(location: list[str], root: type[BaseModel]) -> str:
-    """Say which key was probably meant, by walking the models down to the unknown one."""
-    model: Any = root
-    for part in location[:-1]:
-        model = _submodel(model, part)
-        model = _submodel(model, part) if isinstance(model, types.UnionType) else model
-    known = list(getattr(model, "model_fields", {}))
-    close = difflib.get_close_matches(location[-1], known, n=1)
-    return f"; did you mean '{close[0]}'?" if close else f"; known keys are {', '.join(known)}"
-
-
-def _submodel(model: Any, key: str) -> Any:
-    """Return the model behind a field; a key of a dict field stands for itself."""
-    if isinstance(model, type) and issubclass(model, BaseModel):
-        return model.model_fields[key].annotation if key in model.model_fields else None
-    if typing.get_origin(model) is Annotated:  # a union of models by kind
-        members = [typing.get_args(member) for member in typing.get_args(typing.get_args(model)[0])]
-        return next((member for member, tag in members if tag.tag == key), None)
-    if isinstance(model, types.UnionType):  # a model or None
-        return next((one for one in model.__args__ if one is not type(None)), None)
-    return typing.get_args(model)[-1] if typing.get_origin(model) is dict else None

@@ -99,7 +99,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     here = Path.cwd()
     os.chdir(tmp_path_factory.mktemp("spark"))  # Spark leaves its warehouse in the working folder
-    from betr_spark.session import build_session
+    from betr_spark.spark.session import build_session
 
     session = build_session("betr-spark tests")
     session.conf.set("spark.sql.shuffle.partitions", "2")

@@ -11,8 +11,8 @@ from typing import Any
 import pytest
 from conftest import settings, write_config
 
-from betr_spark import session
 from betr_spark.errors import SetupError
+from betr_spark.spark import session
 
 
 def betr_spark(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:

@@ -19,7 +19,7 @@ from conftest import SHARED, settings, write_config, write_parquet
 from deltalake import DeltaTable
 
 from betr_spark.config import load_config
-from betr_spark.run import plan, run_all
+from betr_spark.pipeline.run import plan, run_all
 
 pytestmark = pytest.mark.whole
 TABLES = {

@@ -6,10 +6,10 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from betr_spark import files, tables
 from betr_spark.config import InputConfig
 from betr_spark.errors import DataError
 from betr_spark.schemas import DETAIL, DOC_ID, INPUT_FILE, INVALID_UTF8, NOT_UTF8, REASON, ROW, ROW_BYTES, SOURCE, TEXT
+from betr_spark.storage import delta, hadoop_files, runs
 
 _REASON = "_betr_spark_reason"  # while the input's own columns, of any name, are still there
 _FILE_PATH = "_metadata.file_path"
@@ -20,8 +20,8 @@ _JSON_BYTES = 20_000_000  # a longer string is no JSON to Spark's parser
 def input_fingerprint(spark: SparkSession, source: InputConfig) -> str:
     """Version of the input as stage keys name it: the Delta version, or a digest of the files' sizes and times."""
     if source.format == "delta":
-        return f"{tables.table_id(spark, source.path)}:{tables.input_version(spark, source.path)}"
-    return files.fingerprint(files.listing(spark, source.path))
+        return f"{delta.table_id(spark, source.path)}:{runs.input_version(spark, source.path)}"
+    return hadoop_files.fingerprint(hadoop_files.listing(spark, source.path))
 
 
 def read_documents(
@@ -36,7 +36,7 @@ def read_documents(
     stands in every row. With `only_files` (values of `input_file`; not for Delta) no other file's rows are read.
     """
     if source.format == "delta":
-        rows = tables.read(spark, source.path)
+        rows = delta.read(spark, source.path)
     elif source.format == "parquet":
         rows = spark.read.option("mergeSchema", "true").parquet(source.path)
     else:
@@ -56,13 +56,13 @@ def stream_documents(
     Whether a text is UTF-8 is left to the pass over it.
     """
     if source.format == "delta":
-        rows = tables.input_stream(spark, source.path, max_bytes=source.max_batch_bytes)
+        rows = delta.input_stream(spark, source.path, max_bytes=source.max_batch_bytes)
         return _with_reasons(rows, source, leave_utf8=True, numbers=numbers)
     kind = "text" if source.format == "json" else source.format
     reader = spark.readStream.format(kind).schema(schema).option("maxBytesPerTrigger", str(source.max_batch_bytes))
     reader = reader.option("maxFileAge", _NEVER_TOO_OLD)  # or Spark passes over a new file with an old time, for good
     # A streaming source takes folders and globs; a pattern that fits one file alone makes a file a glob.
-    path = f"{source.path[:-1]}[{source.path[-1]}]" if files.is_file(spark, source.path) else source.path
+    path = f"{source.path[:-1]}[{source.path[-1]}]" if hadoop_files.is_file(spark, source.path) else source.path
     return _with_reasons(reader.load(path), source, leave_utf8=True, numbers=numbers)
 
 

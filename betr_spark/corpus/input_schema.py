@@ -8,10 +8,10 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
-from betr_spark import files, tables
 from betr_spark.config import NOT_IN_DELTA, InputConfig
 from betr_spark.errors import DataError, SchemaError
-from betr_spark.session import spark_error_line
+from betr_spark.spark.error_messages import spark_error_line
+from betr_spark.storage import delta, hadoop_files
 
 _JSON_ROWS_LOOKED_AT = 1_000
 _FILES_COMPARED = 200  # after a failed merge, one by one, for a message that names the file
@@ -30,9 +30,9 @@ def input_schema(spark: SparkSession, source: InputConfig) -> T.StructType:
     """
     try:
         if source.format == "delta":
-            if not tables.exists(spark, source.path):
+            if not delta.exists(spark, source.path):
                 raise DataError(f"input.path: {source.path}: no Delta table there")
-            rows = tables.read(spark, source.path)
+            rows = delta.read(spark, source.path)
         elif source.format == "parquet":
             rows = spark.read.option("mergeSchema", "true").parquet(source.path)
         else:
@@ -100,7 +100,7 @@ def _not_in_delta(kind: T.DataType) -> str | None:
 def _conflict(spark: SparkSession, source: InputConfig) -> str | None:
     """Find the first Parquet file with another type for a column than those before it; None if not among the first ones."""
     seen: dict[str, tuple[T.DataType, str]] = {}
-    for row in files.listing(spark, source.path).select("file").orderBy("file").limit(_FILES_COMPARED).collect():
+    for row in hadoop_files.listing(spark, source.path).select("file").orderBy("file").limit(_FILES_COMPARED).collect():
         for field in spark.read.parquet(row["file"]).schema:
             kind, file = seen.setdefault(field.name, (field.dataType, row["file"]))
             if kind != field.dataType:

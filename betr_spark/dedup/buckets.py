@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from betr_spark.corpus.jit import jit
+from betr_spark.kernels.jit import jit
 
 PLACE_BYTES = 16
 

@@ -14,11 +14,11 @@ from pyspark.sql import functions as F
 from scipy.special import bdtr, bdtrc
 
 from betr_spark.dedup import buckets
+from betr_spark.dedup.bucket_representatives import Leaders, Members
 from betr_spark.dedup.buckets import MEMBER, PLACE_BYTES, parted, with_first
 from betr_spark.dedup.exact import NEW, PLACE, REMOVED, add_place, with_hashes
-from betr_spark.dedup.leaders import Leaders, Members
-from betr_spark.features.buffers import binary_column, binary_pieces, binary_rows, string_buffers
-from betr_spark.features.minhash import equal_values
+from betr_spark.kernels.arrow_buffers import binary_column, binary_pieces, binary_rows, string_buffers
+from betr_spark.kernels.minhash import equal_values
 from betr_spark.schemas import BANDS, CONTENT_HASH, SIGNATURE
 
 BETTER, WORSE, EQUAL = "better", "worse", "equal"

@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 from scipy.sparse import coo_array, csgraph
 
 from betr_spark.dedup.buckets import PLACE_BYTES
-from betr_spark.features.buffers import binary_column, binary_rows
+from betr_spark.kernels.arrow_buffers import binary_column, binary_rows
 
 NODE, ROOT = "node", "root"
 MOST_EDGES_ON_DRIVER = 2_000_000  # 64 MB of names

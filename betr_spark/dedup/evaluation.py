@@ -10,15 +10,15 @@ from numpy.typing import NDArray
 from pyspark.sql import Column, DataFrame, SparkSession, Window
 from pyspark.sql import functions as F
 
-from betr_spark import files, schemas, tables
+from betr_spark import schemas
 from betr_spark.config import Config, MinHashConfig
 from betr_spark.corpus.documents import read_documents
 from betr_spark.dedup.candidates import BETTER, BETTER_PUBLISHED, WORSE
 from betr_spark.dedup.exact import PLACE
-from betr_spark.dedup.overlaps import Index, overlaps
+from betr_spark.dedup.exhaustive_search import Index, overlaps
 from betr_spark.dedup.verification import shingles_of, similar_by_shingles
-from betr_spark.features.buffers import string_buffers
-from betr_spark.features.shingles import shingle_sets
+from betr_spark.kernels.arrow_buffers import string_buffers
+from betr_spark.kernels.shingles import shingle_sets
 from betr_spark.schemas import (
     COMPONENT_ID,
     DOC_ID,
@@ -33,6 +33,8 @@ from betr_spark.schemas import (
     SIMILARITY,
     TEXT,
 )
+from betr_spark.storage import delta
+from betr_spark.storage.scratch import scratch
 
 _SCRATCH_FOLDER = "_scratch/dedup-eval"
 _COMPONENTS, _MEMBERS = 100, 20  # looked at whole; and documents of each, the first by id
@@ -104,12 +106,12 @@ def evaluate(spark: SparkSession, config: Config, *, documents: int, seed: int) 
         documents: how many documents, and how many removed ones, are drawn.
         seed: of the draw.
     """
-    features = tables.read(spark, config.table(schemas.FEATURES_TABLE)).where(F.col(SIGNATURE).isNotNull())
-    removed = tables.read(spark, config.table(schemas.DUPLICATES_TABLE))
+    features = delta.read(spark, config.table(schemas.FEATURES_TABLE)).where(F.col(SIGNATURE).isNotNull())
+    removed = delta.read(spark, config.table(schemas.DUPLICATES_TABLE))
     copies = removed.where(F.col(KIND) == EXACT).select(DOC_ID)
     distinct = features.select(DOC_ID, INPUT_FILE).join(copies, on=DOC_ID, how="left_anti")
     order = [F.xxhash64(F.lit(seed), DOC_ID), F.col(DOC_ID)]
-    with files.scratch(spark, config.table(_SCRATCH_FOLDER)) as materialise:
+    with scratch(spark, config.table(_SCRATCH_FOLDER)) as materialise:
         drawn = materialise(distinct.orderBy(*order).limit(documents))
         near = materialise(removed.where(F.col(KIND) == NEAR).orderBy(*order).limit(documents))
         chosen = near.select(COMPONENT_ID).distinct().orderBy(F.xxhash64(F.lit(seed), COMPONENT_ID)).limit(_COMPONENTS)

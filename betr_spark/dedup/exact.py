@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from betr_spark.dedup.buckets import PLACE_BYTES
-from betr_spark.features.buffers import binary_column
+from betr_spark.kernels.arrow_buffers import binary_column
 from betr_spark.ordering import descending_key, unsigned
 from betr_spark.schemas import CONTENT_HASH, DOC_ID
 

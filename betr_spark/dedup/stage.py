@@ -12,7 +12,7 @@ from typing import NamedTuple
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from betr_spark import files, schemas, tables
+from betr_spark import schemas
 from betr_spark.config import LONGEST, Config
 from betr_spark.dedup import guards
 from betr_spark.dedup.candidates import BETTER, EQUAL, WORSE, Thresholds, candidate_pairs, linked_documents
@@ -38,7 +38,9 @@ from betr_spark.schemas import (
     SOURCE,
     logit_column,
 )
-from betr_spark.tables import Clock, StageKey, StageRun
+from betr_spark.storage import delta, hadoop_files, runs
+from betr_spark.storage.runs import Clock, StageKey, StageRun
+from betr_spark.storage.scratch import scratch
 
 _SCRATCH_FOLDER = "_scratch/dedup"
 _COMPONENTS = "_components"
@@ -49,7 +51,7 @@ Materialise = Callable[[DataFrame], DataFrame]
 
 def key(spark: SparkSession, config: Config) -> StageKey:
     """Key of `duplicates`: the rule, the guards, and the features."""
-    features = tables.input_version(spark, config.table(schemas.FEATURES_TABLE))
+    features = runs.input_version(spark, config.table(schemas.FEATURES_TABLE))
     return StageKey.of("dedup", {"dedup": config.dedup, "rule": _rule(config)}, features=features)
 
 
@@ -76,18 +78,18 @@ def run(spark: SparkSession, config: Config) -> list[StageRun]:
     """Find duplicates among the documents of `features`, what is new against what is published."""
     wanted = key(spark, config)
     path = config.table(schemas.DUPLICATES_TABLE)
-    if done := tables.finished(spark, config.output, path, wanted):
+    if done := runs.finished(spark, config.output, path, wanted):
         _clear(spark, config, wanted)
         return [done]
     clock = Clock(wanted)
-    features = tables.read(spark, config.table(schemas.FEATURES_TABLE))
+    features = delta.read(spark, config.table(schemas.FEATURES_TABLE))
     if lacking := [name for name in (_merit(config), INPUT_FILE, BATCH) if name not in features.columns]:
         raise DataError(
             f"{config.table(schemas.FEATURES_TABLE)}: no column '{lacking[0]}'; `betr-spark features` makes it"
         )
     checkpoint, batch = _newest_batch(spark, config)
     history = _history(spark, config, checkpoint)
-    with files.scratch(spark, config.table(_SCRATCH_FOLDER)) as materialise:
+    with scratch(spark, config.table(_SCRATCH_FOLDER)) as materialise:
         documents = materialise(with_place(_documents(spark, config, features, history, SOURCE)))
         found = _find(spark, config, features, history, documents, materialise)
         rows = materialise(found.rows)
@@ -104,20 +106,20 @@ def run(spark: SparkSession, config: Config) -> list[StageRun]:
         )
         # The components first, in a folder of their own: without the commit of `duplicates` nobody looks at them.
         found.components.write.mode("overwrite").parquet(config.table(f"{_COMPONENTS}/{wanted.key[:16]}"))
-        tables.overwrite(
+        delta.overwrite(
             rows.drop(SOURCE), path, user_metadata=done.to_json(checkpoint=checkpoint, batch=batch, rule=_rule(config))
         )
-    tables.record(spark, config.output, done)
+    runs.record(spark, config.output, done)
     _clear(spark, config, wanted)
     return [done]
 
 
 def _clear(spark: SparkSession, config: Config, done: StageKey) -> None:
     """Remove what finished runs, and killed ones, left."""
-    files.delete(spark, config.table(_SCRATCH_FOLDER))
-    for old in files.children(spark, config.table(_COMPONENTS)):
+    hadoop_files.delete(spark, config.table(_SCRATCH_FOLDER))
+    for old in hadoop_files.children(spark, config.table(_COMPONENTS)):
         if old != done.key[:16]:
-            files.delete(spark, config.table(f"{_COMPONENTS}/{old}"))
+            hadoop_files.delete(spark, config.table(f"{_COMPONENTS}/{old}"))
 
 
 def _newest_batch(spark: SparkSession, config: Config) -> tuple[str, int]:
@@ -127,9 +129,9 @@ def _newest_batch(spark: SparkSession, config: Config) -> tuple[str, int]:
         DataError: the features were made with other `minhash` settings.
     """
     path = config.table(schemas.FEATURES_TABLE)
-    newest = tables.newest_commit(spark, path)
-    found = tables.as_object(newest.user_metadata) if newest else {}
-    made, wanted = tables.as_object(found.get("config")).get("minhash"), config.minhash.model_dump(mode="json")
+    newest = delta.newest_commit(spark, path)
+    found = delta.as_object(newest.user_metadata) if newest else {}
+    made, wanted = delta.as_object(found.get("config")).get("minhash"), config.minhash.model_dump(mode="json")
     if made is not None and made != wanted:
         name = next(name for name in wanted if made.get(name) != wanted[name])
         raise DataError(
@@ -141,16 +143,16 @@ def _newest_batch(spark: SparkSession, config: Config) -> tuple[str, int]:
 
 def _history(spark: SparkSession, config: Config, checkpoint: str) -> _History | None:
     """Find what an earlier run published; None where all is to be decided anew."""
-    newest = tables.newest_commit(spark, config.table(schemas.DUPLICATES_TABLE))
+    newest = delta.newest_commit(spark, config.table(schemas.DUPLICATES_TABLE))
     if newest is None or config.dedup.history == "replace":
         return None
-    about = tables.as_object(newest.user_metadata)
+    about = delta.as_object(newest.user_metadata)
     components = config.table(f"{_COMPONENTS}/{about.get('key', '')[:16]}")
     if about.get("rule") != _rule(config):
         why = "another rule"
     elif about.get("checkpoint") != checkpoint:
         why = "the features were made anew"
-    elif not files.exists(spark, f"{components}/_SUCCESS"):
+    elif not hadoop_files.exists(spark, f"{components}/_SUCCESS"):
         why = "the components of the last run are gone"
     else:
         return _History(int(about["batch"]), components)
@@ -170,7 +172,7 @@ def _documents(
     wanted = features.select(DOC_ID, F.col(_merit(config)).alias(MERIT), CONTENT_HASH, BATCH, *columns)
     if history is None:
         return wanted.drop(BATCH).withColumns({NEW: F.lit(True), REMOVED: F.lit(False)})
-    removed = tables.read(spark, config.table(schemas.DUPLICATES_TABLE)).select(DOC_ID, F.lit(True).alias(REMOVED))
+    removed = delta.read(spark, config.table(schemas.DUPLICATES_TABLE)).select(DOC_ID, F.lit(True).alias(REMOVED))
     wanted = wanted.withColumn(NEW, F.col(BATCH) > history.batch).drop(BATCH)
     return wanted.join(removed, on=DOC_ID, how="left").fillna(value=False, subset=[REMOVED])
 
@@ -229,7 +231,7 @@ def _find(
 
 def _decided(spark: SparkSession, config: Config, documents: DataFrame, copies: DataFrame) -> DataFrame:
     """Near-duplicates that an earlier run removed, as `removed_near` gives them."""
-    near = tables.read(spark, config.table(schemas.DUPLICATES_TABLE)).where(F.col(KIND) == NEAR)
+    near = delta.read(spark, config.table(schemas.DUPLICATES_TABLE)).where(F.col(KIND) == NEAR)
     others = copies.where(F.col(PLACE) != F.col(REPRESENTATIVE))
     own = documents.select(DOC_ID, PLACE).join(others, on=PLACE, how="left_anti")
     kept = documents.select(F.col(DOC_ID).alias(KEPT_DOC_ID), F.col(PLACE).alias(KEPT))

@@ -14,8 +14,8 @@ from betr_spark.corpus.documents import read_documents
 from betr_spark.dedup.candidates import BETTER, BETTER_PUBLISHED, EQUAL, WORSE, Thresholds
 from betr_spark.dedup.exact import PLACE
 from betr_spark.errors import DataError
-from betr_spark.features.buffers import binary_pieces, string_buffers
-from betr_spark.features.shingles import jaccard, shingle_sets
+from betr_spark.kernels.arrow_buffers import binary_pieces, string_buffers
+from betr_spark.kernels.shingles import jaccard, shingle_sets
 from betr_spark.schemas import DOC_ID, EVIDENCE, INPUT_FILE, REASON, SHINGLES, SIMILARITY, SKETCH, TEXT
 
 _MOST_FILES = 10_000  # to be read alone; with more of them the whole input is

@@ -12,20 +12,21 @@ from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from betr_spark import files, schemas, tables
+from betr_spark import schemas
 from betr_spark.config import RANDOM_SCORER, Config
-from betr_spark.config_evaluate import EvaluateConfig
-from betr_spark.config_scorers import RandomScorer
+from betr_spark.config.evaluate import EvaluateConfig
+from betr_spark.config.scorers import RandomScorer
 from betr_spark.corpus.documents import read_documents
 from betr_spark.corpus.input_schema import input_schema
 from betr_spark.errors import ConfigError, DataError
 from betr_spark.evaluate.benefit import GENERAL, OFF_TARGET, TARGET, Change, Items, LanguageModel, Tokens, changes
+from betr_spark.evaluate.byte_pairs import encode, train_tokenizer
 from betr_spark.evaluate.kneser_ney import KneserNey
 from betr_spark.evaluate.plot import plot
-from betr_spark.evaluate.tokens import encode, train_tokenizer
 from betr_spark.schemas import DOC_ID, N_WORDS, REASON, TEXT
-from betr_spark.selection.stage import logit_of
-from betr_spark.tables import Clock, StageKey, StageRun
+from betr_spark.scoring.logit import logit_of
+from betr_spark.storage import delta, hadoop_files, runs
+from betr_spark.storage.runs import Clock, StageKey, StageRun
 from betr_spark.targets.examples import examples_of
 from betr_spark.targets.reading import Benchmark, examples_and_items, read_benchmark, read_content
 
@@ -81,7 +82,7 @@ def caveats(config: Config) -> list[str]:
 def key(spark: SparkSession, config: Config) -> StageKey:
     """Key of `evaluations`: settings, scorers, held-out items, features and duplicates."""
     names = (schemas.FEATURES_TABLE, schemas.DUPLICATES_TABLE)
-    versions = {name: tables.input_version(spark, config.table(name)) for name in names}
+    versions = {name: runs.input_version(spark, config.table(name)) for name in names}
     tests = {f"items.{name}": target.test for name, target in config.targets.items() if target.test}
     off_target = {f"off.{name}": target.path for name, target in config.evaluate.off_target.items()}
     items = {
@@ -108,9 +109,9 @@ def run(spark: SparkSession, config: Config) -> tuple[StageRun, list[Change]]:
     check(config)
     names = scorers_of(config)
     wanted, path = key(spark, config), config.table(schemas.EVALUATIONS_TABLE)
-    if done := tables.finished(spark, config.output, path, wanted):
+    if done := runs.finished(spark, config.output, path, wanted):
         found = read(spark, config)
-        if not files.exists(spark, config.table(PLOT)):
+        if not hadoop_files.exists(spark, config.table(PLOT)):
             _draw(spark, config, found)
         return done, found
     clock, settings = Clock(wanted), config.evaluate
@@ -134,15 +135,15 @@ def run(spark: SparkSession, config: Config) -> tuple[StageRun, list[Change]]:
     done = clock.done(rows_in=len(pool.general) + len(pool.texts), rows_out=len(found))
     rows = spark.createDataFrame([(*row, row.verdict) for row in found], schemas.EVALUATIONS)
     _draw(spark, config, found)
-    tables.overwrite(rows.coalesce(1), path, user_metadata=done.to_json())
-    tables.record(spark, config.output, done)
+    delta.overwrite(rows.coalesce(1), path, user_metadata=done.to_json())
+    runs.record(spark, config.output, done)
     return done, found
 
 
 def _draw(spark: SparkSession, config: Config, found: Sequence[Change]) -> None:
     picture = io.BytesIO()
     plot(found, picture)
-    files.write_bytes(spark, config.table(PLOT), picture.getvalue())
+    hadoop_files.write_bytes(spark, config.table(PLOT), picture.getvalue())
 
 
 def _check_budgets(budgets: Sequence[float], tokens: Tokens, rankings: Mapping[str, NDArray[np.int64]]) -> None:
@@ -162,7 +163,7 @@ def _check_budgets(budgets: Sequence[float], tokens: Tokens, rankings: Mapping[s
 
 def read(spark: SparkSession, config: Config) -> list[Change]:
     """Read what a finished evaluation found."""
-    rows = tables.read(spark, config.table(schemas.EVALUATIONS_TABLE)).drop("verdict").collect()  # sets x selections
+    rows = delta.read(spark, config.table(schemas.EVALUATIONS_TABLE)).drop("verdict").collect()  # sets x selections
     return [Change(*row) for row in rows]
 
 
@@ -195,8 +196,8 @@ def _sizes(texts: Sequence[str]) -> NDArray[np.int64]:
 
 def _pool(spark: SparkSession, config: Config, names: Sequence[str]) -> _Pool:
     """Draw the general slice and the pool by a hash; the driver holds their texts, as many as the settings say."""
-    features = tables.read(spark, config.table(schemas.FEATURES_TABLE)).where(F.col(N_WORDS) > 0)
-    removed = tables.read(spark, config.table(schemas.DUPLICATES_TABLE)).select(DOC_ID)
+    features = delta.read(spark, config.table(schemas.FEATURES_TABLE)).where(F.col(N_WORDS) > 0)
+    removed = delta.read(spark, config.table(schemas.DUPLICATES_TABLE)).select(DOC_ID)
     survivors = features.join(removed, on=DOC_ID, how="left_anti")
     logits = [logit_of(config, name).alias(schemas.logit_column(name)) for name in names]
     rows = survivors.select(

@@ -12,7 +12,7 @@ import torch
 from numpy.typing import NDArray
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from betr_spark.config_evaluate import TransformerConfig
+from betr_spark.config.evaluate import TransformerConfig
 from betr_spark.errors import DataError, SetupError
 from betr_spark.evaluate.kneser_ney import BOUNDARY
 

@@ -8,10 +8,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from betr_spark.corpus.utf8 import valid_utf8
-from betr_spark.features.buffers import binary_column, string_buffers
-from betr_spark.features.hashing import content_hashes
-from betr_spark.features.minhash import MinHasher
+from betr_spark.kernels.arrow_buffers import binary_column, string_buffers
+from betr_spark.kernels.minhash import MinHasher
+from betr_spark.kernels.murmur3 import content_hashes
+from betr_spark.kernels.utf8 import valid_utf8
 from betr_spark.schemas import (
     BANDS,
     CONTENT_HASH,
@@ -31,8 +31,8 @@ from betr_spark.schemas import (
     TEXT,
     logit_column,
 )
-from betr_spark.scorer.kernel import score
-from betr_spark.scorer.table import Banks
+from betr_spark.scoring.ngram_table import Banks
+from betr_spark.scoring.score import score
 
 Batches = Iterator[pa.RecordBatch]
 _PASSED_ON = (DOC_ID, SOURCE, REASON, DETAIL, ROW, INPUT_FILE)

@@ -13,7 +13,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from betr_spark.corpus.jit import jit
+from betr_spark.kernels.jit import jit
 
 GRID = 2.0**24
 _EXACT_CELLS = 2**25  # up to 256 MB of cosines every document is ranked exactly

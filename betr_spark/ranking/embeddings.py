@@ -19,12 +19,14 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from betr_spark import files, schemas, tables
+from betr_spark import schemas
 from betr_spark.config import Config
-from betr_spark.config_scorers import EncoderConfig
-from betr_spark.corpus.text import PREPARATION
+from betr_spark.config.ranking import EncoderConfig
+from betr_spark.kernels.text_preparation import PREPARATION
 from betr_spark.ranking.encoder import embed
 from betr_spark.schemas import DOC_ID, EMBEDDING, ENCODER, TEXT, TEXT_HASH
+from betr_spark.storage import delta
+from betr_spark.storage.scratch import scratch
 
 _TEXTS_A_GROUP = 256
 _SECONDS_A_COMMIT = 60.0
@@ -71,15 +73,15 @@ def embeddings_of(sampled: DataFrame, n_texts: int, config: Config) -> DataFrame
         config: for the encoder and the output.
     """
     spark, path, key = sampled.sparkSession, config.table(schemas.EMBEDDINGS_TABLE), encoder_key(config.encoder)
-    if not tables.exists(spark, path) or TEXT_HASH not in tables.read(spark, path).columns:
-        tables.overwrite(spark.createDataFrame([], schemas.EMBEDDINGS), path, user_metadata="{}")
+    if not delta.exists(spark, path) or TEXT_HASH not in delta.read(spark, path).columns:
+        delta.overwrite(spark.createDataFrame([], schemas.EMBEDDINGS), path, user_metadata="{}")
     own = [DOC_ID, TEXT_HASH]
     wanted_texts = sampled.select(DOC_ID, F.xxhash64(TEXT).alias(TEXT_HASH), TEXT)
-    known = tables.read(spark, path).where(F.col(ENCODER) == key).select(own)
+    known = delta.read(spark, path).where(F.col(ENCODER) == key).select(own)
     n_groups = max(1, math.ceil(n_texts / _TEXTS_A_GROUP))
     missing = _grouped(wanted_texts, n_groups).join(known, on=own, how="left_anti")
     missing = missing.repartitionByRange(_GROUP).sortWithinPartitions(_GROUP)  # a commit reads its own groups
-    with files.scratch(spark, config.table(_SCRATCH_FOLDER)) as materialise:  # a cache would be undone by each commit
+    with scratch(spark, config.table(_SCRATCH_FOLDER)) as materialise:  # a cache would be undone by each commit
         missing = materialise(missing)
         n_missing, first = missing.agg(F.count("*"), F.min(_GROUP)).head() or (0, 0)
         n_done, n_cores = 0, spark.sparkContext.defaultParallelism
@@ -90,12 +92,12 @@ def embeddings_of(sampled: DataFrame, n_texts: int, config: Config) -> DataFrame
             vectors = _embedded_groups(some, last - first + 1, config.encoder, config.encoder.document_prompt)
             hashes = some.select(own)
             rows = vectors.join(hashes, on=DOC_ID, how="inner").select(*own, F.lit(key).alias(ENCODER), EMBEDDING)
-            tables.append(rows, path, user_metadata=json.dumps({"encoder": key, "groups": [first, last]}))
+            delta.append(rows, path, user_metadata=json.dumps({"encoder": key, "groups": [first, last]}))
             n_done += some.count()
             _logger.info("rank: %d of %d documents embedded", n_done, n_missing)
             first = last + 1
             width = max(n_cores, int(width * min(2.0, _SECONDS_A_COMMIT / (time.monotonic() - start))))
-    made = tables.read(spark, path).where(F.col(ENCODER) == key).join(wanted_texts.select(own), on=own, how="left_semi")
+    made = delta.read(spark, path).where(F.col(ENCODER) == key).join(wanted_texts.select(own), on=own, how="left_semi")
     made = made.groupBy(own).agg(F.min(EMBEDDING).alias(EMBEDDING))  # once, also where two runs at a time have added it
     return made.select(DOC_ID, EMBEDDING)
 

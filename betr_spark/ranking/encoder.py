@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from betr_spark.config_scorers import EncoderConfig
+from betr_spark.config.ranking import EncoderConfig
 from betr_spark.errors import SetupError
 from betr_spark.ranking.best_rank import on_grid
 

@@ -12,9 +12,9 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
-from betr_spark import files, schemas, tables
+from betr_spark import schemas
 from betr_spark.config import Config
-from betr_spark.config_scorers import EncoderConfig
+from betr_spark.config.ranking import EncoderConfig
 from betr_spark.corpus.documents import check_unique, input_fingerprint, read_documents, read_ids
 from betr_spark.corpus.input_schema import input_schema
 from betr_spark.corpus.sampling import sample
@@ -22,20 +22,17 @@ from betr_spark.errors import DataError
 from betr_spark.ranking import best_rank
 from betr_spark.ranking.embeddings import embedded, embeddings_of, vectors_of
 from betr_spark.ranking.encoder import check_encoder
-from betr_spark.ranking.granularity import Rankers, rankers
 from betr_spark.ranking.labels import teacher_order, with_labels
+from betr_spark.ranking.query_vectors import Rankers, rankers
 from betr_spark.schemas import DOC_ID, EMBEDDING, REASON, SCORE, SOURCE, TEXT
-from betr_spark.tables import Clock, StageKey, StageRun
+from betr_spark.storage import delta, runs
+from betr_spark.storage.runs import Clock, StageKey, StageRun
+from betr_spark.storage.shipping import ship, shipping_folder
 from betr_spark.targets.examples import Example
-from betr_spark.targets.reading import Benchmark, read_benchmark, targets_of
+from betr_spark.targets.reading import Benchmark, read_targets, targets_of
 
 _CELLS_A_TASK = 2**20  # of the lists, when they are merged; 8 MB
 _logger = logging.getLogger(__name__)
-
-
-def read_targets(spark: SparkSession, config: Config) -> dict[str, Benchmark]:
-    """Read the files of all benchmarks."""
-    return {name: read_benchmark(spark, target) for name, target in config.targets.items()}
 
 
 def keys(spark: SparkSession, config: Config, contents: Mapping[str, Benchmark]) -> tuple[StageKey, StageKey]:
@@ -52,13 +49,13 @@ def keys(spark: SparkSession, config: Config, contents: Mapping[str, Benchmark])
     settings_of_rank = {**settings, "encoder": config.encoder.model_dump(exclude={"device"})}
     settings_of_rank |= {"targets": targets, "labels": config.labels}
     sample, path = StageKey.of("sample", settings), config.table(schemas.SAMPLE_TABLE)
-    version = tables.input_version(spark, path) if _drawn(spark, path, sample) else "none"
+    version = runs.input_version(spark, path) if _drawn(spark, path, sample) else "none"
     return sample, StageKey.of("rank", settings_of_rank, sample=version, **digests)
 
 
 def _drawn(spark: SparkSession, path: str, key: StageKey) -> StageRun | None:
     """Return the run that drew the sample that is there, if its key is this one."""
-    drawn = tables.made_by(spark, path)
+    drawn = runs.made_by(spark, path)
     return drawn if drawn and drawn.key == key.key else None
 
 
@@ -78,7 +75,7 @@ def run(spark: SparkSession, config: Config, *, again: bool = False) -> list[Sta
     sample_key, rank_key = keys(spark, config, contents)
     path = config.table(schemas.RANKED_SAMPLE_TABLE)
     sample_path = config.table(schemas.SAMPLE_TABLE)
-    done = None if again else tables.finished(spark, config.output, path, rank_key)
+    done = None if again else runs.finished(spark, config.output, path, rank_key)
     if done:
         return [done]
     clock = Clock(rank_key)
@@ -88,7 +85,7 @@ def run(spark: SparkSession, config: Config, *, again: bool = False) -> list[Sta
     if drawn is None:
         drawn = _draw_sample(spark, config, sample_key)
         clock.key = keys(spark, config, contents)[1]
-    sampled = tables.read(spark, sample_path)
+    sampled = delta.read(spark, sample_path)
     sampled = sampled.select(DOC_ID, SOURCE).join(
         embeddings_of(sampled, drawn.rows_out, config), on=DOC_ID, how="inner"
     )
@@ -114,8 +111,8 @@ def run(spark: SparkSession, config: Config, *, again: bool = False) -> list[Sta
         metrics={"n_examples": len(examples), "documents_per_example": ratio, "depth": depth},
     )
     ranked = ranked.select(*[F.col(column.name).cast(column.dataType).alias(column.name) for column in _columns()])
-    tables.overwrite(ranked, path, user_metadata=done.to_json())
-    tables.record(spark, config.output, done)
+    delta.overwrite(ranked, path, user_metadata=done.to_json())
+    runs.record(spark, config.output, done)
     return [done]
 
 
@@ -147,7 +144,7 @@ def _draw_sample(spark: SparkSession, config: Config, key: StageKey) -> StageRun
             if n_usable == 0:
                 raise DataError(f"input.path: {config.input.path}: no document with text in a sample of {drawn.n_ids}")
             done = clock.done(rows_in=n_corpus, rows_out=n_usable, dropped={"without_text": drawn.n_ids - n_usable})
-            tables.overwrite(usable, config.table(schemas.SAMPLE_TABLE), user_metadata=done.to_json())
+            delta.overwrite(usable, config.table(schemas.SAMPLE_TABLE), user_metadata=done.to_json())
         finally:
             usable.unpersist()
     finally:
@@ -220,7 +217,7 @@ def _shipped_lists(lists: DataFrame, n_examples: int) -> Callable[[], NDArray[np
         What maps them into a worker's memory, [M, R].
     """
     name = f"betr-spark-lists-{uuid.uuid4().hex}"
-    with (files.shipping_folder(lists.sparkSession) / name).open("wb") as out:
+    with (shipping_folder(lists.sparkSession) / name).open("wb") as out:
         lists = lists.persist()  # an iterator makes one partition after the other
         try:
             lists.count()
@@ -229,7 +226,7 @@ def _shipped_lists(lists: DataFrame, n_examples: int) -> Callable[[], NDArray[np
                 out.write(row["top"])
         finally:
             lists.unpersist()
-    fetched = files.ship(lists.sparkSession, name)
+    fetched = ship(lists.sparkSession, name)
     # "c": kernels are compiled for arrays that can be written to; nothing is
     return lambda: np.asarray(np.memmap(fetched(), np.float64, mode="c")).reshape(n_examples, -1)
 

@@ -7,11 +7,12 @@ import numpy as np
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from betr_spark import schemas, tables
+from betr_spark import schemas
 from betr_spark.config import Config
 from betr_spark.errors import ConfigError
 from betr_spark.schemas import DOC_ID, logit_column
-from betr_spark.scorer.evaluation import places, spearman
+from betr_spark.storage import delta
+from betr_spark.training.agreement import places, spearman
 
 _MOST_COMPARED = 200_000  # documents of the corpus
 
@@ -42,7 +43,7 @@ def compare(spark: SparkSession, config: Config, *, percent: float) -> tuple[lis
     names = [name for name in config.scorers if name in config.scored()]
     if len(names) < 2:
         raise ConfigError(f"config.scorers: two to compare are wanted, found {', '.join(names) or 'none'}")
-    features = tables.read(spark, config.table(schemas.FEATURES_TABLE))
+    features = delta.read(spark, config.table(schemas.FEATURES_TABLE))
     order = [F.xxhash64(F.lit("comparison"), DOC_ID), F.col(DOC_ID)]
     rows = features.orderBy(*order).limit(_MOST_COMPARED).select(*map(logit_column, names)).toArrow()
     logits = {name: rows.column(logit_column(name)).to_numpy().astype(np.float64) for name in names}

@@ -5,9 +5,10 @@ from typing import NamedTuple
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from betr_spark import schemas, tables
+from betr_spark import schemas
 from betr_spark.config import Config
 from betr_spark.schemas import DOC_ID, LOGIT, N_TOKENS, RANK, SOURCE, TEXT
+from betr_spark.storage import delta
 
 _BEST = 10
 _TEXT_SHOWN = 100
@@ -71,9 +72,9 @@ def source_shares(before: DataFrame, after: DataFrame, *, most: int = _SOURCES_S
 
 def selection_figures(spark: SparkSession, config: Config, name: str) -> SelectionFigures:
     """Read the figures of one finished selection."""
-    selected = tables.read(spark, config.table(f"selected/{name}"))
-    features = tables.read(spark, config.table(schemas.FEATURES_TABLE)).where(F.col(N_TOKENS) > 0)
-    removed = tables.read(spark, config.table(schemas.DUPLICATES_TABLE)).select(DOC_ID)
+    selected = delta.read(spark, config.table(f"selected/{name}"))
+    features = delta.read(spark, config.table(schemas.FEATURES_TABLE)).where(F.col(N_TOKENS) > 0)
+    removed = delta.read(spark, config.table(schemas.DUPLICATES_TABLE)).select(DOC_ID)
     survivors = features.join(removed, on=DOC_ID, how="left_anti")
     size = selected.agg(F.count("*"), F.sum(N_TOKENS)).first()
     n_documents, n_tokens = (int(value or 0) for value in size or (0, 0))

@@ -5,34 +5,13 @@ from decimal import Decimal
 from fractions import Fraction
 
 import pyarrow as pa
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from betr_spark.config import KeepConfig
 from betr_spark.ordering import ORDER_HASH, ORDER_KEY, WEIGHT, before, descending_key, longest_prefix
 from betr_spark.schemas import DOC_ID, LOGIT, N_TOKENS
-
-_MANTISSA = 2.0**53
-
-
-def gumbel_noise(seed: int) -> Column:
-    """Standard Gumbel noise from a hash of (seed, doc_id): the largest of weight + noise are a draw by weight."""
-    return -F.log(-F.log(_uniform(F.lit(f"gumbel {seed}"))))
-
-
-def random_logit(seed: int) -> Column:
-    """Logit of a uniform number in (0, 1) from xxhash64(seed, doc_id): the same for any partitioning."""
-    uniform = _uniform(F.lit(seed))
-    return F.log(uniform / (F.lit(1.0) - uniform)).cast("float")
-
-
-def _uniform(seed: Column) -> Column:
-    return (F.shiftrightunsigned(F.xxhash64(seed, DOC_ID), 11) + F.lit(0.5)) / F.lit(_MANTISSA)
-
-
-def score_of(logit: Column) -> Column:
-    """Score = sigmoid(logit), double."""
-    return F.lit(1.0) / (F.lit(1.0) + F.exp(-logit.cast("double")))
+from betr_spark.scoring.logit import score_of
 
 
 def with_order(scored: DataFrame) -> DataFrame:

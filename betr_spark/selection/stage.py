@@ -5,9 +5,8 @@ import math
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from betr_spark import schemas, tables
+from betr_spark import schemas
 from betr_spark.config import Config, SelectionConfig
-from betr_spark.config_scorers import DsirScorer, RandomScorer
 from betr_spark.corpus.documents import quoted, read_documents
 from betr_spark.corpus.input_schema import input_schema
 from betr_spark.ordering import with_rank
@@ -17,15 +16,16 @@ from betr_spark.schemas import (
     LOGIT,
     N_BYTES,
     N_TOKENS,
-    N_WORDS,
     RANK,
     REASON,
     SCORE,
     SOURCE,
     TEXT,
 )
-from betr_spark.selection.budget import gumbel_noise, random_logit, score_of, with_order, within_budget
-from betr_spark.tables import Clock, StageKey, StageRun
+from betr_spark.scoring.logit import logit_of, score_of
+from betr_spark.selection.budget import with_order, within_budget
+from betr_spark.storage import delta, runs
+from betr_spark.storage.runs import Clock, StageKey, StageRun
 
 _FILE_BYTES = 256 * 2**20
 
@@ -37,30 +37,19 @@ def key(spark: SparkSession, config: Config, name: str) -> StageKey:
     settings = {"selection": selection, "scorer": config.scorers.get(selection.scorer), "input": mapping}
     settings["heads"] = config.heads(selection.scorer)
     versions = {
-        t: tables.input_version(spark, config.table(t)) for t in (schemas.FEATURES_TABLE, schemas.DUPLICATES_TABLE)
+        t: runs.input_version(spark, config.table(t)) for t in (schemas.FEATURES_TABLE, schemas.DUPLICATES_TABLE)
     }
     return StageKey.of(f"select/{name}", settings, **versions)
 
 
 def run(spark: SparkSession, config: Config) -> list[StageRun]:
     """Write every selection that is not there under the same key."""
-    runs = []
+    all_runs = []
     for name, selection in config.selections.items():
         wanted = key(spark, config, name)
-        done = tables.finished(spark, config.output, config.table(f"selected/{name}"), wanted)
-        runs.append(done or _select(spark, config, name, selection, wanted))
-    return runs
-
-
-def logit_of(config: Config, scorer: str) -> Column:
-    """The logit of a scorer from the columns of `features`, a random one or DSIR's noise included; null without text."""
-    settings = config.scorers.get(scorer)
-    if scorer not in config.scored():
-        return F.when(F.col(N_WORDS) > 0, random_logit(settings.seed if isinstance(settings, RandomScorer) else 0))
-    logit = F.col(schemas.logit_column(scorer))
-    if isinstance(settings, DsirScorer) and settings.noise:
-        return (logit + gumbel_noise(settings.seed)).cast("float")
-    return logit
+        done = runs.finished(spark, config.output, config.table(f"selected/{name}"), wanted)
+        all_runs.append(done or _select(spark, config, name, selection, wanted))
+    return all_runs
 
 
 def scored_survivors(features: DataFrame, duplicates: DataFrame, config: Config, scorer: str) -> DataFrame:
@@ -78,8 +67,8 @@ def scored_survivors(features: DataFrame, duplicates: DataFrame, config: Config,
 
 def _select(spark: SparkSession, config: Config, name: str, selection: SelectionConfig, wanted: StageKey) -> StageRun:
     clock = Clock(wanted)
-    features = tables.read(spark, config.table(schemas.FEATURES_TABLE))
-    duplicates = tables.read(spark, config.table(schemas.DUPLICATES_TABLE))
+    features = delta.read(spark, config.table(schemas.FEATURES_TABLE))
+    duplicates = delta.read(spark, config.table(schemas.DUPLICATES_TABLE))
     survivors = scored_survivors(features, duplicates, config, selection.scorer)
     ordered = with_order(survivors).persist()  # read for the total, each cut, and the kept rows
     kept = within_budget(ordered, selection.keep).persist()  # read for the bins, the totals, and the join
@@ -106,11 +95,11 @@ def _select(spark: SparkSession, config: Config, name: str, selection: Selection
                 "kept_fraction": tokens / total if total else 0.0,
             },
         )
-        tables.overwrite(selected, config.table(f"selected/{name}"), user_metadata=done.to_json())
+        delta.overwrite(selected, config.table(f"selected/{name}"), user_metadata=done.to_json())
     finally:
         kept.unpersist()
         ordered.unpersist()
-    tables.record(spark, config.output, done)
+    runs.record(spark, config.output, done)
     return done
 
 

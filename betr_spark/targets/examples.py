@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from jinja2 import StrictUndefined, TemplateSyntaxError
 from jinja2.sandbox import SandboxedEnvironment
 
-from betr_spark.config_scorers import TargetConfig
+from betr_spark.config.targets import TargetConfig
 from betr_spark.errors import ConfigError, DataError
 
 Content = bytes | list[bytes]  # of a file, or of the Arrow files of a dataset's folder

@@ -8,9 +8,10 @@ from typing import NamedTuple
 
 from pyspark.sql import SparkSession
 
-from betr_spark import files
-from betr_spark.config_scorers import TargetConfig
+from betr_spark.config import Config
+from betr_spark.config.targets import TargetConfig
 from betr_spark.errors import DataError
+from betr_spark.storage import hadoop_files
 from betr_spark.targets.examples import Content, Example, balanced, check_not_in_test, distinct, examples_of
 
 _logger = logging.getLogger(__name__)
@@ -34,17 +35,19 @@ def read_content(spark: SparkSession, path: str) -> Content:
     Raises:
         DataError: it is not there, or is another folder.
     """
-    if not files.exists(spark, path) or files.is_file(spark, path):
-        return files.read_bytes(spark, path)
-    if files.exists(spark, f"{path}/dataset_dict.json"):
-        found = json.loads(files.read_bytes(spark, f"{path}/dataset_dict.json"))
+    if not hadoop_files.exists(spark, path) or hadoop_files.is_file(spark, path):
+        return hadoop_files.read_bytes(spark, path)
+    if hadoop_files.exists(spark, f"{path}/dataset_dict.json"):
+        found = json.loads(hadoop_files.read_bytes(spark, f"{path}/dataset_dict.json"))
         raise DataError(
             f"{path}: holds the splits {', '.join(found['splits'])}; name one of them, as {path}/{found['splits'][0]}"
         )
-    if not files.exists(spark, f"{path}/state.json"):
+    if not hadoop_files.exists(spark, f"{path}/state.json"):
         raise DataError(f"{path}: is a folder; a file is wanted, or a folder that `Dataset.save_to_disk` wrote")
-    names = [part["filename"] for part in json.loads(files.read_bytes(spark, f"{path}/state.json"))["_data_files"]]
-    return [files.read_bytes(spark, f"{path}/{name}") for name in names]
+    names = [
+        part["filename"] for part in json.loads(hadoop_files.read_bytes(spark, f"{path}/state.json"))["_data_files"]
+    ]
+    return [hadoop_files.read_bytes(spark, f"{path}/{name}") for name in names]
 
 
 def read_benchmark(spark: SparkSession, target: TargetConfig) -> Benchmark:
@@ -82,3 +85,8 @@ def targets_of(targets: Mapping[str, TargetConfig], benchmarks: Mapping[str, Ben
         if not left[name]:
             raise DataError(f"{targets[name].path}: every example of targets.{name} stands in an earlier benchmark")
     return balanced(left, {name: target.examples for name, target in targets.items()})
+
+
+def read_targets(spark: SparkSession, config: Config) -> dict[str, Benchmark]:
+    """Read the files of all benchmarks."""
+    return {name: read_benchmark(spark, target) for name, target in config.targets.items()}

@@ -12,13 +12,13 @@ import pytest
 import zstandard
 from conftest import settings, write_config
 
-from betr_spark.check import problems
 from betr_spark.config import InputConfig, load_config
 from betr_spark.corpus.documents import check_unique, read_documents, read_ids
 from betr_spark.corpus.input_schema import input_schema
 from betr_spark.corpus.sampling import sample
 from betr_spark.errors import DataError, SchemaError
-from betr_spark.files import check_writable
+from betr_spark.pipeline.check import problems
+from betr_spark.storage.hadoop_files import check_writable
 
 LINES = [
     {"id": 1, "text": "plain", "n": {"a": 1}},

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
+from betr_spark.dedup.bucket_representatives import MOST_LEADERS, Compared, Leaders, Members
 from betr_spark.dedup.buckets import GONE, MEMBER, NEW, PUBLISHED, parted, with_first
 from betr_spark.dedup.candidates import Thresholds
-from betr_spark.dedup.leaders import MOST_LEADERS, Compared, Leaders, Members
 
 N_VALUES = 12
 LEAST, ENOUGH = 4, 8

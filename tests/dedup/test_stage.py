@@ -14,9 +14,9 @@ from betr_spark.dedup import guards, stage
 from betr_spark.dedup.evaluation import evaluate
 from betr_spark.errors import DataError
 from betr_spark.features import stage as features
-from betr_spark.scorer import artifact
-from betr_spark.scorer.table import NgramTable
-from betr_spark.tables import StageRun
+from betr_spark.scoring import artifact
+from betr_spark.scoring.ngram_table import NgramTable
+from betr_spark.storage.runs import StageRun
 
 Row = dict[str, Any]
 SIMILARITY = 0.75

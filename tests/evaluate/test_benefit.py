@@ -21,9 +21,9 @@ from betr_spark.evaluate.benefit import (
     table,
     taken,
 )
+from betr_spark.evaluate.byte_pairs import encode, train_tokenizer
 from betr_spark.evaluate.kneser_ney import KneserNey
 from betr_spark.evaluate.plot import plot
-from betr_spark.evaluate.tokens import encode, train_tokenizer
 
 KITCHEN = ["flour", "butter", "oven", "simmer", "garlic", "onion", "sauce", "bake", "whisk", "dough", "pepper", "roast"]
 HARBOUR = ["anchor", "tide", "vessel", "mast", "cargo", "dock", "sailor", "current", "rope", "compass", "hull", "deck"]

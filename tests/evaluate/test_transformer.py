@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from betr_spark.config_evaluate import TransformerConfig
+from betr_spark.config.evaluate import TransformerConfig
 from betr_spark.errors import DataError
 from betr_spark.evaluate.transformer import Transformer
 

@@ -16,9 +16,9 @@ from conftest import write_parquet
 from betr_spark.config import Config
 from betr_spark.errors import DataError
 from betr_spark.features import stage
-from betr_spark.scorer import artifact
-from betr_spark.scorer.table import NgramTable
-from betr_spark.tables import StageRun
+from betr_spark.scoring import artifact
+from betr_spark.scoring.ngram_table import NgramTable
+from betr_spark.storage.runs import StageRun
 
 
 def configured(spark: Any, tmp_path: Path, **source: Any) -> Config:

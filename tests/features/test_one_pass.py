@@ -9,10 +9,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from betr_spark.corpus.text import prepare
-from betr_spark.features.minhash import MinHasher
 from betr_spark.features.one_pass import features_of, output_columns
-from betr_spark.scorer.table import NgramTable, stack
+from betr_spark.kernels.minhash import MinHasher
+from betr_spark.kernels.text_preparation import prepare
+from betr_spark.scoring.ngram_table import NgramTable, stack
 
 HASHER = MinHasher(ngram=2, bands=3, rows=2, seed=1)
 TABLE = NgramTable.build(["</s>", "a", "é"], np.array([1, 2, -4], np.float32), np.zeros(8, np.float32), word_ngrams=1)

@@ -13,11 +13,11 @@ from betr_spark.config import Config
 from betr_spark.dedup import stage as dedup
 from betr_spark.errors import DataError
 from betr_spark.features import stage as features
+from betr_spark.pipeline.run import outlook, plan
 from betr_spark.ranking import stage as ranking
-from betr_spark.ranking.direct import time_to_embed
-from betr_spark.run import outlook, plan
-from betr_spark.scorer import stage as scorers
+from betr_spark.ranking.estimate import time_to_embed
 from betr_spark.selection import stage as selection
+from betr_spark.training import stage as scorers
 
 
 def rows_of(spark: Any, config: Config, table: str) -> dict[str, Any]:

@@ -10,16 +10,16 @@ import pyarrow as pa
 import pytest
 from conftest import settings, write_parquet
 
-from betr_spark import tables
 from betr_spark.config import Config
-from betr_spark.config_scorers import EncoderConfig
+from betr_spark.config.ranking import EncoderConfig
 from betr_spark.errors import DataError, SetupError
+from betr_spark.pipeline.run import plan
 from betr_spark.ranking import embeddings
 from betr_spark.ranking import stage as ranking
 from betr_spark.ranking.embeddings import embedded, embeddings_of, encoder_key, vectors_of
 from betr_spark.ranking.encoder import embed
-from betr_spark.run import plan
-from betr_spark.scorer import stage as scorers
+from betr_spark.storage import delta, runs
+from betr_spark.training import stage as scorers
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_a_killed_run_does_no_more_than_its_last_commit_again(
     spark: Any, corpus: list[dict[str, Any]], config: Config, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     documents, path = sampled(spark, corpus, 100), config.table("_embeddings")
-    append, commits = tables.append, []
+    append, commits = delta.append, []
 
     def dies_at_the_third(rows: Any, path: str, **options: Any) -> None:
         if len(commits) == 2:
@@ -62,18 +62,18 @@ def test_a_killed_run_does_no_more_than_its_last_commit_again(
         append(rows, path, **options)
 
     with monkeypatch.context() as patch:
-        patch.setattr(tables, "append", dies_at_the_third)
+        patch.setattr(delta, "append", dies_at_the_third)
         with pytest.raises(KeyboardInterrupt):
             embeddings_of(documents, 100, config)
-    before = vectors(tables.read(spark, path))
+    before = vectors(delta.read(spark, path))
     assert 20 <= len(before) < 80
     found = vectors(embeddings_of(documents, 100, config))
     assert set(found) == {row["id"] for row in corpus[:100]}
-    assert tables.read(spark, path).count() == 100  # none twice
+    assert delta.read(spark, path).count() == 100  # none twice
     assert before.items() <= found.items()
-    version = tables.input_version(spark, path)
+    version = runs.input_version(spark, path)
     assert vectors(embeddings_of(documents.repartition(3), 100, config)) == found
-    assert tables.input_version(spark, path) == version  # nothing left to do
+    assert runs.input_version(spark, path) == version  # nothing left to do
 
 
 def test_quick_commits_grow(
@@ -82,10 +82,10 @@ def test_quick_commits_grow(
     monkeypatch.setattr(embeddings, "_SECONDS_A_COMMIT", 1e9)
     monkeypatch.setattr(embeddings, "_TEXTS_A_GROUP", 2)
     assert len(vectors(embeddings_of(sampled(spark, corpus, 120), 120, config))) == 120
-    newest = tables.newest_commit(spark, config.table("_embeddings"))
+    newest = delta.newest_commit(spark, config.table("_embeddings"))
     assert newest is not None
-    twice = tables.read(spark, config.table("_embeddings"))  # as two runs at a time would add them
-    tables.append(twice, config.table("_embeddings"), user_metadata="{}")
+    twice = delta.read(spark, config.table("_embeddings"))  # as two runs at a time would add them
+    delta.append(twice, config.table("_embeddings"), user_metadata="{}")
     assert embeddings_of(sampled(spark, corpus, 120), 120, config).count() == 120
     assert newest.version <= np.log2(60 / spark.sparkContext.defaultParallelism) + 1  # for 60 groups
 
@@ -98,7 +98,7 @@ def test_a_ranking_is_of_the_sample_that_is_there(
     other = first.model_copy(update={"sample": first.sample.model_copy(update={"seed": 1})})
 
     def ids(table: str) -> set[str]:
-        return {row["doc_id"] for row in tables.read(spark, config.table(table)).select("doc_id").collect()}
+        return {row["doc_id"] for row in delta.read(spark, config.table(table)).select("doc_id").collect()}
 
     def dies(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt

@@ -9,16 +9,16 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from betr_spark import tables
 from betr_spark.config import Config
 from betr_spark.dedup import stage as dedup
 from betr_spark.features import stage as features
 from betr_spark.report.figures import selection_figures
 from betr_spark.schemas import DUPLICATES
-from betr_spark.scorer import artifact
-from betr_spark.scorer.table import NgramTable
+from betr_spark.scoring import artifact
+from betr_spark.scoring.ngram_table import NgramTable
 from betr_spark.selection import stage as selection
-from betr_spark.session import spark_error_line
+from betr_spark.spark.error_messages import spark_error_line
+from betr_spark.storage import delta
 
 WORDS = ["good", "fair", "poor"]
 
@@ -45,7 +45,7 @@ def write(folder: Path, texts: list[str]) -> Path:
 
 
 def without_duplicates(spark: Any, config: Config) -> None:
-    tables.overwrite(spark.createDataFrame([], DUPLICATES), config.table("duplicates"), user_metadata="")
+    delta.overwrite(spark.createDataFrame([], DUPLICATES), config.table("duplicates"), user_metadata="")
 
 
 def select(spark: Any, config: Config, deduplicate: Callable[[Any, Config], object] = without_duplicates) -> list[Any]:

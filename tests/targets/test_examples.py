@@ -8,7 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from betr_spark.config_scorers import TargetConfig
+from betr_spark.config.targets import TargetConfig
 from betr_spark.errors import ConfigError, DataError
 from betr_spark.targets.examples import Example, balanced, check_not_in_test, distinct, examples_of
 

@@ -8,7 +8,7 @@ from typing import Any
 import pyarrow as pa
 import pytest
 
-from betr_spark.config_scorers import TargetConfig
+from betr_spark.config.targets import TargetConfig
 from betr_spark.errors import DataError
 from betr_spark.targets.reading import Benchmark, read_benchmark, read_content, targets_of
 

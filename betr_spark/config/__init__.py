@@ -1,0 +1,38 @@
+"""The configuration: frozen typed models of a YAML file. Names for other packages are imported from here."""
+
+from betr_spark.config.base import Model
+from betr_spark.config.evaluate import EvaluateConfig, TransformerConfig
+from betr_spark.config.ranking import EncoderConfig, LabelsConfig, SampleConfig
+from betr_spark.config.root import (
+    LONGEST,
+    NOT_IN_DELTA,
+    RANDOM_SCORER,
+    Config,
+    DedupConfig,
+    InputConfig,
+    KeepConfig,
+    MinHashConfig,
+    SelectionConfig,
+    load_config,
+)
+from betr_spark.config.targets import TargetConfig
+
+__all__ = [
+    "LONGEST",
+    "NOT_IN_DELTA",
+    "RANDOM_SCORER",
+    "Config",
+    "DedupConfig",
+    "EncoderConfig",
+    "EvaluateConfig",
+    "InputConfig",
+    "KeepConfig",
+    "LabelsConfig",
+    "MinHashConfig",
+    "Model",
+    "SampleConfig",
+    "SelectionConfig",
+    "TargetConfig",
+    "TransformerConfig",
+    "load_config",
+]

@@ -1,0 +1,212 @@
+"""The configuration: YAML into frozen typed models; unknown keys are errors, all problems are reported at once."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import Field, StringConstraints, ValidationError, model_validator
+
+from betr_spark.config.base import Model, Seed
+from betr_spark.config.evaluate import EvaluateConfig
+from betr_spark.config.problems import validation_problems
+from betr_spark.config.ranking import EncoderConfig, LabelsConfig, SampleConfig
+from betr_spark.config.scorers import BetrScorer, ExpressionScorer, FittedScorer, ScorerConfig
+from betr_spark.config.targets import TargetConfig
+from betr_spark.config.yaml_file import read_mapping
+from betr_spark.errors import ConfigError
+from betr_spark.schemas import QUARANTINE_COLUMNS, SELECTED_COLUMNS
+
+RANDOM_SCORER, LONGEST = "random", "longest"
+ScorerName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
+SelectionName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+NOT_IN_DELTA = frozenset(" ,;{}()\n\t=")  # no column's name may hold these
+
+
+class InputConfig(Model):
+    """Where the documents are and which columns say what. Without `id`, the id is a 128-bit hash of the text."""
+
+    path: str = Field(min_length=1)
+    format: Literal["parquet", "delta", "json"] = "parquet"
+    id: str | None = None
+    text: str = "text"
+    source: str | None = None
+    columns: tuple[str, ...] = ()
+    max_text_bytes: int = Field(default=16 * 2**20, gt=0)
+    max_batch_bytes: int = Field(default=64 * 2**30, gt=0)
+
+    @model_validator(mode="after")
+    def _columns_are_free(self) -> Self:
+        lowered = [column.lower() for column in self.columns]  # Spark does not tell case apart
+        for column in self.columns:
+            if column.lower() in (*SELECTED_COLUMNS, *QUARANTINE_COLUMNS) or lowered.count(column.lower()) > 1:
+                raise ValueError(f"columns: '{column}' is repeated, or is a name that betr-spark uses itself")
+            if set(column) & NOT_IN_DELTA:
+                raise ValueError(f"columns: '{column}' has a character that Delta's column names must not have")
+        return self
+
+
+class MinHashConfig(Model):
+    """Shingle length in tokens and the sketch; P(candidate | J) = 1 - (1 - J^rows)^bands."""
+
+    ngram: int = Field(default=5, ge=1, le=1_000)
+    bands: int = Field(default=14, ge=1, le=1_000)
+    rows: int = Field(default=8, ge=1, le=1_000)
+    seed: Seed = 1
+
+
+class DedupConfig(Model):
+    """Near-duplicates: least Jaccard similarity to the kept document, and which one is kept.
+
+    `survivor` is a trained scorer, whose best document stays (the first one by default), or `longest`. Documents that an
+    earlier run kept stay, or with `history: replace` are decided anew with all others. A run that would remove more than
+    `max_source_loss` of a source's documents, or has a component of more than `max_component`, stops and writes nothing.
+    """
+
+    similarity: float = Field(default=0.75, gt=0.0, le=1.0)
+    survivor: ScorerName | None = None
+    history: Literal["keep", "replace"] = "keep"
+    max_source_loss: float | None = Field(default=None, ge=0.0, le=1.0)
+    max_component: int | None = Field(default=None, ge=1)
+
+
+class KeepConfig(Model):
+    """Exactly one of these. Fractions are of the survivors' tokens, `tokens` in units of n_tokens."""
+
+    token_fraction: float | None = Field(default=None, gt=0.0, le=1.0)
+    tokens: int | None = Field(default=None, ge=0)
+    documents: int | None = Field(default=None, ge=0)
+    min_score: float | None = Field(default=None, ge=0.0, le=1.0)
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        if len(given) != 1:
+            wanted = ", ".join(type(self).model_fields)
+            raise ValueError(f"exactly one of {wanted} is wanted; found {', '.join(given) or 'none'}")
+        return self
+
+
+class SelectionConfig(Model):
+    """One ranked table of kept documents."""
+
+    scorer: ScorerName
+    keep: KeepConfig
+
+
+def _default_scorers() -> dict[str, ScorerConfig]:
+    return {"betr": BetrScorer()}
+
+
+def _default_selections(data: dict[str, Any]) -> dict[str, SelectionConfig]:
+    best = SelectionConfig(scorer="betr", keep=KeepConfig(token_fraction=0.10))
+    return {"betr-10": best} if "betr" in data.get("scorers", ()) else {}
+
+
+class Config(Model):
+    """A whole run. Only `input.path`, `output` and, for scorers that are made here, `targets` are required."""
+
+    input: InputConfig
+    output: str = Field(min_length=1)
+    targets: dict[SelectionName, TargetConfig] = Field(default_factory=dict)
+    sample: SampleConfig = SampleConfig()
+    encoder: EncoderConfig = EncoderConfig()
+    labels: LabelsConfig = LabelsConfig()
+    scorers: dict[ScorerName, ScorerConfig] = Field(default_factory=_default_scorers)
+    minhash: MinHashConfig = MinHashConfig()
+    dedup: DedupConfig = DedupConfig()
+    selections: dict[SelectionName, SelectionConfig] = Field(default_factory=_default_selections)
+    evaluate: EvaluateConfig = EvaluateConfig()
+
+    @model_validator(mode="after")
+    def _names_agree(self) -> Self:
+        control = self.scorers.get(RANDOM_SCORER)
+        if control is not None and control.kind != "random":
+            raise ValueError(
+                f"scorers.{RANDOM_SCORER}: this name is kept for the control; give the scorer another name"
+            )
+        if self.ranks() and not self.targets:
+            first = next(iter([*self.trained_scorers(), *self.direct()]))
+            raise ValueError(f"targets: missing; scorers.{first} wants benchmarks ('scorers: {{}}' deduplicates alone)")
+        self._heads_have_names()
+        known = [*dict.fromkeys([*self.scorers, *self.scored()]), RANDOM_SCORER]
+        for name, selection in self.selections.items():
+            if selection.scorer not in known:
+                raise ValueError(f"selections.{name}.scorer: '{selection.scorer}' is not one of {', '.join(known)}")
+        if LONGEST in self.scorers:
+            raise ValueError(f"scorers.{LONGEST}: this name is kept for dedup.survivor; give the scorer another name")
+        if self.dedup.survivor not in (None, LONGEST, *self.scored()):
+            raise ValueError(
+                f"dedup.survivor: '{self.dedup.survivor}' is not one of {', '.join([*self.scored(), LONGEST])}"
+            )
+        return self
+
+    def _heads_have_names(self) -> None:
+        taken = {*self.scorers, RANDOM_SCORER, LONGEST}
+        for scorer in self.scorers:
+            heads = self.heads(scorer)
+            if heads and self.labels.granularity == "global":
+                raise ValueError(f"scorers.{scorer}.per_benchmark: labels.granularity 'global' knows no benchmarks")
+            for benchmark, name in heads.items():
+                if name in taken:
+                    raise ValueError(
+                        f"scorers.{scorer}.per_benchmark: its head for {benchmark} and another have the name {name}"
+                    )
+                taken.add(name)
+
+    def trained_scorers(self) -> dict[str, FittedScorer]:
+        """Scorers that have an artifact, in the order of the file."""
+        direct = self.direct()
+        return {n: one for n, one in self.scorers.items() if isinstance(one, FittedScorer) and n not in direct}
+
+    def direct(self) -> dict[str, str | None]:
+        """Scorers, and their heads, that are the teacher's own order of all documents: the head's benchmark, or none."""
+        if self.encoder.mode != "direct":
+            return {}
+        found: dict[str, str | None] = {}
+        for name in (name for name, scorer in self.scorers.items() if isinstance(scorer, BetrScorer)):
+            found |= {name: None, **{head: benchmark for benchmark, head in self.heads(name).items()}}
+        return found
+
+    def ranks(self) -> bool:
+        """Whether documents are ranked by the targets' examples at all."""
+        return bool(self.trained_scorers() or self.direct())
+
+    def heads(self, scorer: str) -> dict[str, str]:
+        """Names of a scorer's heads, by benchmark; none unless it is `per_benchmark`."""
+        settings = self.scorers.get(scorer)
+        if not isinstance(settings, BetrScorer) or not settings.per_benchmark:
+            return {}
+        return {benchmark: f"{scorer}_{re.sub('[^a-z0-9_]', '_', benchmark.lower())}" for benchmark in self.targets}
+
+    def folded(self) -> list[str]:
+        """All that has an artifact: the trained scorers, each before its heads."""
+        return [name for scorer in self.trained_scorers() for name in (scorer, *self.heads(scorer).values())]
+
+    def expressions(self) -> dict[str, str]:
+        """Columns of the input that are scorers, by the scorer's name."""
+        return {name: one.column for name, one in self.scorers.items() if isinstance(one, ExpressionScorer)}
+
+    def scored(self) -> list[str]:
+        """Scorers, and heads of scorers, that have a logit column in `features`."""
+        return [*self.folded(), *self.direct(), *self.expressions()]
+
+    def survivor(self) -> str:
+        """What decides which duplicate stays: a scorer's name (the first one that is made of text), or `longest`."""
+        first = [name for name in self.scorers if name in self.scored() and name not in self.expressions()]
+        return self.dedup.survivor or next(iter([*first, *self.expressions()]), LONGEST)
+
+    def table(self, name: str) -> str:
+        """Path of a table, `selected/NAME` included, below the output."""
+        return f"{self.output.rstrip('/')}/{name}"
+
+
+def load_config(path: str | Path, overrides: tuple[str, ...] = ()) -> Config:
+    """Read a YAML file, apply `key.sub=value` overrides (values are YAML) and validate.
+
+    Raises:
+        ConfigError: with one line for every problem, each naming the key.
+    """
+    try:
+        return Config.model_validate(read_mapping(path, overrides))
+    except ValidationError as error:
+        raise ConfigError(*dict.fromkeys(validation_problems(error, Config))) from None

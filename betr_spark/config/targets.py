@@ -1,0 +1,30 @@
+"""Benchmarks: where their examples are and how a row becomes a text."""
+
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from betr_spark.config.base import Model
+
+
+class TargetConfig(Model):
+    """One benchmark's TRAIN examples: JSON Lines, Parquet, or a folder that Hugging Face `datasets` saved.
+
+    `template` names the file's fields; `jinja` in its place is a Jinja template, for optional fields, lists and choices.
+    `examples` caps their number. `test` is the benchmark's test file, which is never used as a target.
+    """
+
+    path: str = Field(min_length=1)
+    template: str | None = Field(default=None, min_length=1)
+    jinja: str | None = Field(default=None, min_length=1)
+    format: Literal["parquet", "json", "dataset"] | None = None
+    examples: int | None = Field(default=None, ge=1)
+    test: str | None = Field(default=None, min_length=1)
+
+    @model_validator(mode="after")
+    def _one_template(self) -> Self:
+        if (self.template is None) == (self.jinja is None):
+            raise ValueError(
+                f"exactly one of template, jinja is wanted; found {'none' if self.jinja is None else 'both'}"
+            )
+        return self

@@ -1,0 +1,69 @@
+"""Writes the micro-batches of `features`, each as one idempotent commit of each table."""
+
+from collections.abc import Callable
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from betr_spark import schemas
+from betr_spark.config import Config
+from betr_spark.corpus.documents import check_unique
+from betr_spark.errors import BetrSparkError
+from betr_spark.features.checkpoint import progress_of
+from betr_spark.schemas import BATCH, DETAIL, DOC_ID, INPUT_FILE, REASON, ROW, SOURCE
+from betr_spark.storage import delta
+
+
+class BatchWriter:
+    """foreachBatch: features and quarantine of one batch, each one idempotent commit; keeps the error that stopped it."""
+
+    def __init__(self, config: Config, checkpoint: str, transform: Callable[[DataFrame], DataFrame]) -> None:
+        self._config, self._checkpoint, self._transform = config, checkpoint, transform
+        self.error: BetrSparkError | None = None
+        self.rows_new = 0
+
+    def __call__(self, documents: DataFrame, batch: int) -> None:
+        """Write one batch."""
+        computed = self._transform(documents).persist()  # counted, checked, and written to two tables
+        try:
+            self._write(computed, batch)
+        except BetrSparkError as error:
+            self.error = error
+            raise
+        finally:
+            computed.unpersist()
+
+    def _write(self, computed: DataFrame, batch: int) -> None:
+        spark, config = computed.sparkSession, self._config
+        path = config.table(schemas.FEATURES_TABLE)
+        good = computed.where(F.col(REASON).isNull()).drop(REASON, DETAIL, ROW)
+        good = good.withColumn(BATCH, F.lit(batch).cast("bigint"))
+        bad = computed.where(F.col(REASON).isNotNull()).select(REASON, DETAIL, ROW, INPUT_FILE)
+        before = progress_of(spark, path, self._checkpoint) if batch else {"rows_in": 0, "copies": 0, "batch": -1}
+        if before["batch"] >= batch:  # committed before the process died: only what follows it is left to do
+            self._commit(bad, config.table(schemas.QUARANTINE_TABLE), batch, before)
+            return
+        n_rows, n_good = computed.agg(F.count("*"), F.sum(F.col(REASON).isNull().cast("bigint"))).first() or (0, 0)
+        n_good = n_good or 0
+        self.rows_new += n_rows
+        known = delta.read(spark, path).select(DOC_ID) if batch else None
+        if config.input.id is None:
+            good = good.groupBy(DOC_ID).agg(
+                F.min_by(F.struct(*good.columns), F.struct(F.coalesce(SOURCE, F.lit("")), INPUT_FILE)).alias("row")
+            )
+            good = good.select("row.*")
+            good = good if known is None else good.join(known, on=DOC_ID, how="left_anti")
+            copies = n_good - good.count()
+        else:
+            copies = 0
+            ids = good.select(DOC_ID)
+            repeated = ids if known is None else ids.unionByName(known.join(ids, on=DOC_ID, how="left_semi"))
+            check_unique(repeated, f"input.path: {config.input.path}")
+        progress = {"rows_in": before["rows_in"] + n_rows, "copies": before["copies"] + copies, "batch": batch}
+        self._commit(good, path, batch, progress)
+        self._commit(bad, config.table(schemas.QUARANTINE_TABLE), batch, progress)
+
+    def _commit(self, rows: DataFrame, path: str, batch: int, progress: dict[str, int]) -> None:
+        write = delta.append if batch else delta.overwrite
+        metadata = {**progress, "checkpoint": self._checkpoint}
+        write(rows, path, user_metadata=delta.to_json(metadata), transaction=(self._checkpoint, batch))

@@ -1,0 +1,1 @@
+"""Compiled functions over buffers of text; no Spark."""

@@ -1,0 +1,156 @@
+"""Word shingles of documents, on raw UTF-8 bytes: their hashes, and true Jaccard similarity of their sets (method 4b)."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from betr_spark.kernels.bits import byte_mask, last_block, lowest_one, set_bit
+from betr_spark.kernels.jit import jit
+from betr_spark.kernels.token_runs import behind_eight, end_of_slice, first_eight, heads_of, mix, token_runs
+from betr_spark.kernels.utf8 import code_point, is_unspaced
+
+BYTES_AT_ONCE = 1 << 17
+# Letters, digits and all that is not ASCII; and the first bytes of characters of three and four bytes.
+_of_words = byte_mask((0x30, 0x39), (0x41, 0x5A), (0x61, 0x7A), (0x80, 0xFF))
+_of_three_or_more = byte_mask((0xE0, 0xFF))
+_1 = np.uint64(1)
+STEP = np.uint64(0x9E3779B97F4A7C15)
+_LOW_BITS, _TOP_BITS = np.uint64(0x7F7F7F7F7F7F7F7F), np.uint64(0x8080808080808080)
+_FROM_A = np.uint64(0x01010101_01010101 * (0x80 - ord("A")))
+_ABOVE_Z = np.uint64(0x01010101_01010101 * (0x80 - ord("Z") - 1))
+
+
+@jit
+def shingle_sets(
+    data: NDArray[np.uint8], offsets: NDArray[np.int64], ngram: int, seed: int
+) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
+    """Give the distinct shingles of each document.
+
+    Args:
+        data: bytes of all documents, uint8.
+        offsets: int64 [n + 1].
+        ngram: tokens a shingle.
+        seed: of the hash.
+
+    Returns:
+        Hashes, uint64, each document's ascending and distinct; and where each document's begin, int64 [n + 1].
+    """
+    n = len(offsets) - 1
+    bounds = np.zeros(n + 1, np.int64)
+    hashes = np.empty(offsets[n] - offsets[0], np.uint64)  # as many as bytes, where they are not UTF-8; seldom touched
+    a = 0
+    while a < n:
+        b = end_of_slice(offsets, a, BYTES_AT_ONCE)
+        first, shingles = document_shingles(data, offsets[a : b + 1], ngram, seed)
+        for document in range(b - a):
+            at = bounds[a + document]
+            count = first[document + 1] - first[document] - ngram + 1
+            if count > 0:
+                own = np.unique(shingles[first[document] : first[document] + count])
+                hashes[at : at + len(own)] = own
+                at += len(own)
+            bounds[a + document + 1] = at
+        a = b
+    return hashes[: bounds[n]].copy(), bounds
+
+
+@jit
+def jaccard(
+    left: NDArray[np.uint64],
+    left_offsets: NDArray[np.int64],
+    right: NDArray[np.uint64],
+    right_offsets: NDArray[np.int64],
+) -> NDArray[np.float64]:
+    """Jaccard similarity of n pairs of sets, as `shingle_sets` gives them; 0 where both are empty. float64 [n]."""
+    n = len(left_offsets) - 1
+    similarity = np.zeros(n, np.float64)
+    for pair in range(n):
+        i, i_end = left_offsets[pair], left_offsets[pair + 1]
+        j, j_end = right_offsets[pair], right_offsets[pair + 1]
+        size, common = (i_end - i) + (j_end - j), 0
+        while i < i_end and j < j_end:
+            one, other = left[i], right[j]
+            common += one == other
+            i += one <= other
+            j += other <= one
+        if size > 0:
+            similarity[pair] = common / (size - common)
+    return similarity
+
+
+@jit
+def document_shingles(
+    data: NDArray[np.uint8], offsets: NDArray[np.int64], ngram: int, seed: int
+) -> tuple[NDArray[np.int64], NDArray[np.uint64]]:
+    """Hash the shingles of a few documents.
+
+    Returns:
+        The first token of each document, int64 [n + 1]; and the hash of the `ngram` tokens from each token on, as if all
+        were one document, uint64 [n_tokens]: of a document's tokens the last `ngram` - 1 begin no shingle.
+    """
+    marks, breaks = _marks(data, offsets)
+    first, starts, lengths = token_runs(marks, breaks, offsets, 0)
+    return first, _shingles(data, offsets[0], starts, lengths, ngram, seed)
+
+
+@jit
+def _marks(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
+    """A bit a byte: 1 for each byte of a token; 1 where a character stands alone, and behind it."""
+    own, last = data[offsets[0] : offsets[-1]], last_block(data[offsets[0] : offsets[-1]])
+    full = len(own) // 64
+    marks, breaks, leads = np.zeros(full + 1, np.uint64), np.zeros(full + 1, np.uint64), np.zeros(full + 1, np.uint64)
+    for block in range(full):
+        marks[block], leads[block] = _of_words(own, 64 * block), _of_three_or_more(own, 64 * block)
+    marks[full], leads[full] = _of_words(last, 0), _of_three_or_more(last, 0)
+    document = 0
+    for block in range(full + 1):
+        while leads[block] != 0:
+            i = 64 * block + lowest_one(leads[block])
+            leads[block] &= leads[block] - _1
+            while offsets[document + 1] - offsets[0] <= i:
+                document += 1
+            character, length = code_point(own, i, offsets[document + 1] - offsets[0])
+            if is_unspaced(character):
+                set_bit(breaks, i)
+                set_bit(breaks, i + length)
+    return marks, breaks
+
+
+@jit
+def _lower(eight: np.uint64) -> np.uint64:
+    """ASCII letters among eight bytes to lower case."""
+    low = eight & _LOW_BITS
+    upper = ((low + _FROM_A) ^ (low + _ABOVE_Z)) & ~eight & _TOP_BITS
+    return eight | (upper >> np.uint64(2))
+
+
+@jit
+def _shingles(
+    data: NDArray[np.uint8], base: int, starts: NDArray[np.int32], lengths: NDArray[np.int32], ngram: int, seed: int
+) -> NDArray[np.uint64]:
+    """Hash of the `ngram` tokens from each token on, as if in one document, uint64 [n_tokens]."""
+    n_tokens, hashes = len(starts), heads_of(data, base, starts, lengths)
+    for t in range(n_tokens):
+        hashes[t] = mix(_lower(hashes[t]))
+    long, tail_starts, tail_lengths = behind_eight(starts, lengths)
+    tails = heads_of(data, base, tail_starts, tail_lengths)
+    for i in range(len(long)):
+        value = mix((hashes[long[i]] + STEP) ^ _lower(tails[i]))
+        for at in range(8, tail_lengths[i], 8):
+            left = min(tail_lengths[i] - at, 8)
+            value = mix((value + STEP) ^ _lower(first_eight(data, base + tail_starts[i] + at, left)))
+        hashes[long[i]] = value
+    # The sum of hash[s + k] * factor^k, from that of the token before: factor is odd, so it has an inverse modulo 2^64.
+    shingles, inverse, highest, value = np.empty(n_tokens, np.uint64), STEP, np.uint64(1), np.uint64(0)
+    for _ in range(5):
+        inverse *= np.uint64(2) - STEP * inverse
+    for k in range(min(ngram, n_tokens)):
+        value += hashes[k] * highest
+        highest *= STEP
+    highest *= inverse
+    key = mix(np.uint64(seed) * STEP + np.uint64(1))
+    for s in range(n_tokens):
+        shingles[s] = mix(value ^ key)
+        value = (value - hashes[s]) * inverse
+        if s + ngram < n_tokens:
+            value += hashes[s + ngram] * highest
+    return shingles

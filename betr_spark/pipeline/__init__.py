@@ -1,0 +1,1 @@
+"""The stage protocol, its runner, and the commands that iterate over stages."""

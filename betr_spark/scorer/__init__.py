@@ -1,1 +1,0 @@
-"""fastText training, folding, the n-gram table and its kernel, the artifact."""

@@ -1,0 +1,1 @@
+"""Scorers as executors use them: n-gram tables, the scoring kernel, artifacts, logits."""

@@ -1,0 +1,156 @@
+"""DSIR's scorer: log-ratios of hashed words and pairs of words (method 7), on raw UTF-8 bytes.
+
+Words are runs of letters, digits and `_`, and runs of punctuation; ASCII is lowered, and what lies above it belongs to words.
+"""
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from betr_spark.kernels.jit import jit
+from betr_spark.kernels.token_runs import mix
+
+_SMOOTHING = 1e-8
+_START, _PRIME = np.uint64(0xCBF29CE484222325), np.uint64(0x100000001B3)  # 64-bit FNV-1a
+_PAIR = np.uint64(0x9E3779B97F4A7C15)
+
+
+@dataclasses.dataclass(frozen=True)
+class LogRatioTable:
+    """Weight of each bucket, float32 [buckets]; the logit is their sum over a document's features, or the mean of them."""
+
+    weights: NDArray[np.float32]
+    per_feature: bool
+
+    @classmethod
+    def fit(cls, target: NDArray[np.int64], raw: NDArray[np.int64], *, per_feature: bool) -> Self:
+        """Take counts of buckets in the target and in the raw text, int64 [buckets]: log(p + 1e-8) - log(q + 1e-8)."""
+        shares = (counts / max(1, counts.sum()) for counts in (target, raw))
+        p, q = (np.log(share + _SMOOTHING) for share in shares)
+        return cls((p - q).astype(np.float32), per_feature)
+
+    def arrays(self) -> dict[str, Any]:
+        """Arrays by name, for an npz."""
+        return {"log_ratios": self.weights, "per_feature": np.asarray(self.per_feature)}
+
+    @classmethod
+    def from_arrays(cls, arrays: Mapping[str, Any]) -> Self:
+        """Undo `arrays`.
+
+        Raises:
+            KeyError: an array is missing.
+        """
+        return cls(arrays["log_ratios"], bool(arrays["per_feature"]))
+
+
+class LogRatios(NamedTuple):
+    """K tables of one bucket count: `columns` int64 [K], `weights` float32 [buckets, K], `per_feature` bool [K]."""
+
+    columns: NDArray[np.int64]
+    weights: NDArray[np.float32]
+    per_feature: NDArray[np.bool_]
+
+
+def side_by_side(tables: Sequence[LogRatioTable], columns: Sequence[int]) -> list[LogRatios]:
+    """Put tables of one bucket count together."""
+    alike: dict[int, list[int]] = {}
+    for place, table in enumerate(tables):
+        alike.setdefault(len(table.weights), []).append(place)
+    return [
+        LogRatios(
+            np.array([columns[i] for i in places], np.int64),
+            np.stack([tables[i].weights for i in places], axis=1),
+            np.array([tables[i].per_feature for i in places], np.bool_),
+        )
+        for places in alike.values()
+    ]
+
+
+def log_ratio_scores(data: NDArray[np.uint8], offsets: NDArray[np.int64], ratios: LogRatios) -> NDArray[np.float32]:
+    """Logits of documents, float32 [n, K]; 0 for a document without a word.
+
+    Args:
+        data: bytes of all documents, uint8.
+        offsets: int64 [n + 1].
+        ratios: the tables.
+    """
+    sums, counts = _sums(data, offsets, ratios.weights)
+    divisor = np.where(ratios.per_feature[None, :], np.maximum(counts, 1)[:, None], 1)
+    logits: NDArray[np.float32] = (sums / divisor).astype(np.float32)
+    return logits
+
+
+def bucket_counts(data: NDArray[np.uint8], offsets: NDArray[np.int64], *, n_buckets: int) -> NDArray[np.int64]:
+    """Count the features of all documents together, int64 [n_buckets]."""
+    counts = np.zeros(n_buckets, np.int64)
+    _count(data, offsets, counts)
+    return counts
+
+
+@jit
+def _word_class(byte: int) -> int:
+    """0 for white space, 1 for what words are made of, 2 for punctuation."""
+    if byte >= 0x80 or 97 <= byte <= 122 or 65 <= byte <= 90 or 48 <= byte <= 57 or byte == 95:
+        return 1
+    return 0 if byte <= 32 or byte == 127 else 2
+
+
+@jit
+def _buckets(data: NDArray[np.uint8], start: int, end: int, n_buckets: int, found: NDArray[np.int64]) -> int:
+    """Write the buckets of one document's words and pairs of words; return how many. `found` holds 2 a byte."""
+    n, at, before = 0, start, np.uint64(0)
+    modulus = np.uint64(n_buckets)
+    while at < end:
+        kind = _word_class(data[at])
+        if kind == 0:
+            at += 1
+            continue
+        value = _START
+        while at < end and _word_class(data[at]) == kind:
+            byte = np.uint64(data[at])
+            if 65 <= byte <= 90:
+                byte += np.uint64(32)
+            value = (value ^ byte) * _PRIME
+            at += 1
+        own = mix(value)
+        found[n] = np.int64(own % modulus)
+        n += 1
+        if before != 0:
+            found[n] = np.int64(mix(before * _PAIR ^ own) % modulus)
+            n += 1
+        before = own | np.uint64(1)
+    return n
+
+
+@jit
+def _longest(offsets: NDArray[np.int64]) -> int:
+    longest = 0
+    for document in range(len(offsets) - 1):
+        longest = max(longest, offsets[document + 1] - offsets[document])
+    return longest
+
+
+@jit
+def _sums(
+    data: NDArray[np.uint8], offsets: NDArray[np.int64], weights: NDArray[np.float32]
+) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
+    n, n_columns = len(offsets) - 1, weights.shape[1]
+    sums, counts = np.zeros((n, n_columns)), np.zeros(n, np.int64)
+    found = np.empty(2 * _longest(offsets) + 1, np.int64)
+    for document in range(n):
+        counts[document] = _buckets(data, offsets[document], offsets[document + 1], len(weights), found)
+        for i in range(counts[document]):
+            for k in range(n_columns):
+                sums[document, k] += weights[found[i], k]
+    return sums, counts
+
+
+@jit
+def _count(data: NDArray[np.uint8], offsets: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
+    found = np.empty(2 * _longest(offsets) + 1, np.int64)
+    for document in range(len(offsets) - 1):
+        for i in range(_buckets(data, offsets[document], offsets[document + 1], len(counts), found)):
+            counts[found[i]] += 1

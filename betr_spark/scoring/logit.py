@@ -1,0 +1,43 @@
+"""The logit of a scorer, from the columns of `features`."""
+
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+
+from betr_spark import schemas
+from betr_spark.config import Config
+from betr_spark.config.scorers import DsirScorer, RandomScorer
+from betr_spark.schemas import DOC_ID, N_WORDS
+
+
+def logit_of(config: Config, scorer: str) -> Column:
+    """The logit of a scorer from the columns of `features`, a random one or DSIR's noise included; null without text."""
+    settings = config.scorers.get(scorer)
+    if scorer not in config.scored():
+        return F.when(F.col(N_WORDS) > 0, random_logit(settings.seed if isinstance(settings, RandomScorer) else 0))
+    logit = F.col(schemas.logit_column(scorer))
+    if isinstance(settings, DsirScorer) and settings.noise:
+        return (logit + gumbel_noise(settings.seed)).cast("float")
+    return logit
+
+
+_MANTISSA = 2.0**53
+
+
+def gumbel_noise(seed: int) -> Column:
+    """Standard Gumbel noise from a hash of (seed, doc_id): the largest of weight + noise are a draw by weight."""
+    return -F.log(-F.log(_uniform(F.lit(f"gumbel {seed}"))))
+
+
+def random_logit(seed: int) -> Column:
+    """Logit of a uniform number in (0, 1) from xxhash64(seed, doc_id): the same for any partitioning."""
+    uniform = _uniform(F.lit(seed))
+    return F.log(uniform / (F.lit(1.0) - uniform)).cast("float")
+
+
+def _uniform(seed: Column) -> Column:
+    return (F.shiftrightunsigned(F.xxhash64(seed, DOC_ID), 11) + F.lit(0.5)) / F.lit(_MANTISSA)
+
+
+def score_of(logit: Column) -> Column:
+    """Score = sigmoid(logit), double."""
+    return F.lit(1.0) / (F.lit(1.0) + F.exp(-logit.cast("double")))

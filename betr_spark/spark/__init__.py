@@ -1,0 +1,1 @@
+"""The Spark session, Delta's jars, and error messages."""

@@ -1,0 +1,1 @@
+"""Delta tables, run records, and files on any Hadoop file system."""

@@ -1,0 +1,133 @@
+"""Run records: what made a table, under which key; the `runs` table."""
+
+import dataclasses
+import hashlib
+import json
+import logging
+import time
+import uuid
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Self, cast
+
+from pydantic import BaseModel
+from pyspark.sql import SparkSession
+from pyspark.sql.types import StructType
+
+from betr_spark import __version__, schemas
+from betr_spark.storage.delta import append, as_object, newest_commit, to_json
+
+_logger = logging.getLogger(__name__)
+
+
+FORMAT_VERSION = "7"  # of what stages make: raise it when the same settings would give other rows
+
+
+RUN_ID = uuid.uuid4().hex
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StageKey:
+    """What a stage's output depends on; equal `key`, equal output."""
+
+    stage: str
+    config: str
+    input_versions: Mapping[str, str]
+
+    @classmethod
+    def of(cls, stage: str, settings: Mapping[str, Any], **input_versions: str) -> Self:
+        """Build from the settings that matter (models or plain values) and the versions of the inputs."""
+        plain = {k: v.model_dump() if isinstance(v, BaseModel) else v for k, v in settings.items()}
+        return cls(stage=stage, config=json.dumps(plain, sort_keys=True, default=str), input_versions=input_versions)
+
+    @property
+    def key(self) -> str:
+        """sha256, hex."""
+        text = json.dumps([FORMAT_VERSION, self.stage, self.config, dict(self.input_versions)], sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StageRun:
+    """One row of `runs`; `skipped` marks work found finished (then it tells of the run that did it)."""
+
+    run_id: str
+    stage: str
+    started_at: float
+    seconds: float
+    rows_in: int
+    rows_out: int
+    dropped: Mapping[str, int]
+    metrics: Mapping[str, float]
+    key: str
+    config: str
+    input_versions: Mapping[str, str]
+    package_version: str = __version__
+    skipped: bool = False
+
+    def to_json(self, **more: str | int) -> str:
+        """Encode as the userMetadata of the commit that this run made, with `more` beside the fields."""
+        return to_json({**{k: v for k, v in dataclasses.asdict(self).items() if k != "skipped"}, **more})
+
+    @classmethod
+    def from_json(cls, text: str) -> Self | None:
+        """Decode; None where it is not one of ours."""
+        values = as_object(text)
+        names = {field.name for field in dataclasses.fields(cls)} - {"skipped"}
+        return cls(**{name: values[name] for name in names}, skipped=True) if names <= set(values) else None
+
+
+class Clock:
+    """Start of a stage, and the StageRun at its end."""
+
+    def __init__(self, key: StageKey) -> None:
+        """Start now."""
+        self.key, self.started_at = key, time.time()
+
+    def done(
+        self, *, rows_in: int, rows_out: int, dropped: Mapping[str, int] | None = None,
+        metrics: Mapping[str, float] | None = None,
+    ) -> StageRun:  # fmt: skip
+        """Make the record of the run that ends now."""
+        return StageRun(
+            run_id=RUN_ID, stage=self.key.stage, started_at=self.started_at, seconds=time.time() - self.started_at,
+            rows_in=rows_in, rows_out=rows_out, dropped=dropped or {},
+            metrics={name: float(value) for name, value in (metrics or {}).items()}, key=self.key.key,
+            config=self.key.config, input_versions=self.key.input_versions,
+        )  # fmt: skip
+
+
+def made_by(spark: SparkSession, path: str) -> StageRun | None:
+    """Return the run that made the table that is there; None where there is none, or it is not one of ours."""
+    commit = newest_commit(spark, path)
+    return StageRun.from_json(commit.user_metadata) if commit else None
+
+
+def input_version(spark: SparkSession, path: str) -> str:
+    """Version of a table as stage keys name it: number and writer's run, so that a table made anew differs."""
+    commit = newest_commit(spark, path)
+    made = StageRun.from_json(commit.user_metadata) if commit else None
+    return f"{commit.version if commit else -1}:{made.run_id if made else ''}"
+
+
+def finished(spark: SparkSession, output: str, path: str, key: StageKey) -> StageRun | None:
+    """Return the run that already made the table under the same key, or None when there is work to do.
+
+    The run's row in `runs` is written now if its process died between the table's commit and that row.
+    """
+    made = made_by(spark, path)
+    if made is None or made.key != key.key:
+        return None
+    record(spark, output, made)
+    return made
+
+
+def record(spark: SparkSession, output: str, run: StageRun) -> None:
+    """Add a run's row to `runs`, once, however often this is called."""
+    row = {**dataclasses.asdict(run), "started_at": datetime.fromtimestamp(run.started_at, UTC)}
+    schema = cast(StructType, StructType.fromDDL(schemas.RUNS))
+    rows = spark.createDataFrame([tuple(row[name] for name in schema.names)], schema).coalesce(1)
+    transaction = (f"{run.run_id}/{run.stage}", 1)
+    append(rows, f"{output.rstrip('/')}/{schemas.RUNS_TABLE}", user_metadata="", transaction=transaction)
+    if not run.skipped:
+        _logger.info("%s: %d rows in, %d out, %.1f s", run.stage, run.rows_in, run.rows_out, run.seconds)

@@ -1,0 +1,26 @@
+"""Intermediate results on the output's file system."""
+
+import itertools
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from pyspark.sql import DataFrame, SparkSession
+
+from betr_spark.storage.hadoop_files import delete
+
+
+@contextmanager
+def scratch(spark: SparkSession, folder: str) -> Iterator[Callable[[DataFrame], DataFrame]]:
+    """Give a function that stores a frame and goes on from what is stored; the folder is emptied before and after."""
+    delete(spark, folder)
+    number = itertools.count()
+
+    def materialise(frame: DataFrame) -> DataFrame:
+        path = f"{folder}/{next(number)}"
+        frame.write.parquet(path)
+        return spark.read.schema(frame.schema).parquet(path)
+
+    try:
+        yield materialise
+    finally:
+        delete(spark, folder)

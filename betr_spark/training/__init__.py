@@ -1,0 +1,1 @@
+"""Training of scorers on the driver: data, fastText, the linear model, folding, agreement."""

@@ -1,0 +1,265 @@
+"""MinHash and bands against true Jaccard, counted on shingles by an obvious Python reference."""
+
+import random
+import unicodedata
+
+import numpy as np
+import pytest
+from datasketch import MinHash
+from hypothesis import given
+from hypothesis import strategies as st
+
+from betr_spark.kernels.minhash import MinHasher, MinHashes, _band_keys, equal_values
+
+HASHER = MinHasher(ngram=5, bands=14, rows=8, seed=1)
+UNSPACED = ("CJK UNIFIED", "CJK COMPATIBILITY IDEOGRAPH", "HIRAGANA", "KATAKANA", "THAI", "LAO ", "KHMER", "MYANMAR")
+
+
+def estimated_similarity(left: np.ndarray, right: np.ndarray) -> np.ndarray:
+    return equal_values(left, right) / left.shape[1]
+
+
+def tokens(text: str) -> list[str]:
+    found, word = [], ""
+    for character in text:
+        alone = unicodedata.name(character, "").startswith(UNSPACED)
+        if ord(character) >= 0x80 and not alone:
+            word += character
+        elif character.isascii() and character.isalnum():
+            word += character.lower()
+        else:
+            found += [word] if word else []
+            word = ""
+            found += [character] if alone else []
+    return found + ([word] if word else [])
+
+
+def shingles(text: str, ngram: int) -> set[tuple[str, ...]]:
+    words = tokens(text)
+    return {tuple(words[i : i + ngram]) for i in range(len(words) - ngram + 1)}
+
+
+def jaccard(one: str, other: str, ngram: int = 5) -> float:
+    a, b = shingles(one, ngram), shingles(other, ngram)
+    return len(a & b) / len(a | b)
+
+
+def sketch(texts: list[str], hasher: MinHasher = HASHER) -> MinHashes:
+    encoded = [text.encode() for text in texts]
+    return hasher(np.frombuffer(b"".join(encoded), np.uint8), np.cumsum([0, *map(len, encoded)]).astype(np.int64))
+
+
+def edited_pairs(count: int, words: int, seed: int) -> list[tuple[str, str]]:
+    pick = random.Random(seed)
+    pairs = []
+    for _ in range(count):
+        one = [f"w{pick.randrange(10_000)}" for _ in range(words)]
+        other = list(one)
+        for _ in range(pick.randint(0, max(1, words // 12))):
+            other[pick.randrange(words)] = f"x{pick.randrange(10_000)}"
+        pairs.append((" ".join(one), " ".join(other)))
+    return pairs
+
+
+def mix(x: int) -> int:
+    for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
+        x = (x ^ (x >> 33)) * factor % 2**64
+    return x ^ (x >> 33)
+
+
+def plain_signature(text: str, hasher: MinHasher) -> list[int] | None:
+    """Fast similarity sketching, value by value, in Python's unbounded integers."""
+    step, hashes = 0x9E3779B97F4A7C15, []
+    for token in tokens(text):
+        eights = [int.from_bytes(token.encode()[i : i + 8], "little") for i in range(0, len(token.encode()), 8)]
+        value = mix(eights[0])
+        for eight in eights[1:]:
+            value = mix((value + step) % 2**64 ^ eight)
+        hashes.append(value)
+    found = {
+        mix(
+            sum(h * step**k for k, h in enumerate(hashes[s : s + hasher.ngram])) % 2**64
+            ^ mix(hasher.seed * step % 2**64 + 1)
+        )
+        for s in range(len(hashes) - hasher.ngram + 1)
+    }
+    places = hasher.n_permutations
+    signature: dict[int, int] = {}
+    for r in range(2 * places if found else 0):
+        thrown: dict[int, int] = {}
+        for shingle in found:
+            value = (
+                shingle
+                if r == 0
+                else (shingle << 32 | shingle >> 32) % 2**64
+                if r == 1
+                else mix(shingle ^ mix(step * r % 2**64))
+            )
+            place = ((value >> 32) * places) >> 32 if r < places else r - places
+            thrown[place] = min(thrown.get(place, 2**32), value % 2**32)
+        signature = {**thrown, **signature}
+    return [signature[place] for place in range(places)] if found else None
+
+
+@given(
+    st.lists(st.text(alphabet=st.sampled_from("aB1 .-\né漢かไ\u200b"), max_size=70), max_size=4),
+    st.integers(1, 5),
+    st.integers(0, 3),
+)
+def test_signatures_are_those_of_a_plain_reference(texts: list[str], ngram: int, seed: int) -> None:
+    hasher = MinHasher(ngram=ngram, bands=3, rows=2, seed=seed)
+    found = sketch([*texts, "Some longwordsthataremorethansixteen " * 9], hasher)
+    for index, text in enumerate([*texts, "some longwordsthataremorethansixteen " * 9]):
+        wanted = plain_signature(text, hasher)
+        assert (found.n_shingles[index] == 0) == (wanted is None)
+        if wanted is not None:
+            assert found.signatures[index].tolist() == wanted
+
+
+@pytest.mark.parametrize("words", [30, 100, 400])
+def test_estimates_lie_within_the_binomial_error(words: int) -> None:
+    pairs = edited_pairs(400, words, words)
+    true = np.array([jaccard(*pair) for pair in pairs])
+    left, right = (sketch([pair[side] for pair in pairs]).signatures for side in (0, 1))
+    error = estimated_similarity(left, right) - true
+    expected = np.sqrt((true * (1 - true) / (14 * 8)).mean())
+    assert abs(error.mean()) < 4 * expected / np.sqrt(len(pairs))
+    assert np.sqrt((error**2).mean()) < 1.1 * expected  # on short texts the sketch does better than P permutations
+
+
+def test_bands_collide_as_often_as_the_formula_says() -> None:
+    pairs = edited_pairs(1500, 60, 5)
+    true = np.array([jaccard(*pair) for pair in pairs])
+    left, right = (sketch([pair[side] for pair in pairs]).band_keys for side in (0, 1))
+    found = (left == right).any(axis=1)
+    expected = 1 - (1 - true**8) ** 14
+    spread = np.sqrt((expected * (1 - expected)).sum())
+    assert abs(found.sum() - expected.sum()) < 4 * spread
+    assert 0.2 < found.mean() < 0.98
+
+
+def test_datasketch_estimates_the_same_pairs_alike() -> None:
+    pairs = edited_pairs(100, 100, 9)
+    left, right = (sketch([pair[side] for pair in pairs]).signatures for side in (0, 1))
+    ours = estimated_similarity(left, right)
+
+    def independent(text: str) -> MinHash:
+        made = MinHash(num_perm=112)
+        for shingle in shingles(text, 5):
+            made.update("\x1f".join(shingle).encode())
+        return made
+
+    theirs = np.array([independent(one).jaccard(independent(other)) for one, other in pairs])
+    assert np.abs(ours - theirs).max() < 0.25
+    assert abs((ours - theirs).mean()) < 0.02
+
+
+@given(
+    st.text(alphabet=st.sampled_from("aB1 .,-\n_é漢字かなไทยລ\u1780\u1000\u200b"), max_size=60),
+    st.integers(1, 4),
+    st.integers(0, 70),
+    st.integers(1, 4),
+)
+def test_the_number_of_shingles_is_that_of_the_reference(text: str, ngram: int, shift: int, times: int) -> None:
+    found = sketch(["x" * shift, text * times], MinHasher(ngram=ngram, bands=2, rows=2, seed=1)).n_shingles[1]
+    assert found == max(0, len(tokens(text * times)) - ngram + 1)
+
+
+def test_every_named_character_of_an_unspaced_script_is_a_token_of_its_own() -> None:
+    prefixes = (*UNSPACED, "CJK RADICAL", "KANGXI RADICAL", "HANGZHOU NUMERAL", "CIRCLED KATAKANA")
+    alone = [c for c in map(chr, range(0x80, 0x110000)) if unicodedata.name(c, "").startswith(prefixes)]
+    assert len(alone) > 90_000
+    one = MinHasher(ngram=1, bands=1, rows=1, seed=1)
+    assert set(sketch([c + c + c for c in alone], one).n_shingles.tolist()) == {3}
+    spaced = (
+        "LATIN",
+        "GREEK",
+        "CYRILLIC",
+        "ARABIC LETTER",
+        "HEBREW",
+        "DEVANAGARI",
+        "HANGUL SYLLABLE",
+        "EMOJI",
+        "ETHIOPIC",
+    )
+    words = [c for c in map(chr, range(0x80, 0x20000)) if unicodedata.name(c, "").startswith(spaced)]
+    assert len(words) > 12_000
+    assert set(sketch([c + c + c for c in words], one).n_shingles.tolist()) == {1}
+
+
+@pytest.mark.parametrize(
+    "raw", [b"\xc3 a b", b"\xe4 a b", b"\xf0 a b", b"\xe4\xb8 a b", b"\xf0\x9f\x98 a b", b"\xff a b"]
+)
+def test_a_broken_character_swallows_no_neighbour(raw: bytes) -> None:
+    one = MinHasher(ngram=1, bands=1, rows=1, seed=1)
+    assert one(np.frombuffer(raw, np.uint8), np.array([0, len(raw)], np.int64)).n_shingles[0] == 3
+
+
+def test_the_bias_over_many_pairs_is_small() -> None:
+    pairs = edited_pairs(1500, 60, 17)
+    true = np.array([jaccard(*pair) for pair in pairs])
+    left, right = (sketch([pair[side] for pair in pairs]).signatures for side in (0, 1))
+    assert abs((estimated_similarity(left, right) - true).mean()) < 0.003
+
+
+def test_repetition_changes_no_sketch() -> None:
+    """Also where there are so many shingles that the distinct ones are sought first."""
+    text = "one two three four five six seven "
+    found = sketch([text * 3, text * 400])
+    assert found.n_shingles[1] > 8 * HASHER.n_permutations
+    assert np.array_equal(found.signatures[0], found.signatures[1])
+
+
+def test_documents_may_begin_inside_the_buffer() -> None:
+    text = b"skip me one two three four five six and the rest"
+    found = HASHER(np.frombuffer(text, np.uint8), np.array([8, 35], np.int64))
+    alone = sketch([text[8:35].decode()])
+    assert found.n_shingles.tolist() == alone.n_shingles.tolist() == [2]
+    assert np.array_equal(found.signatures, alone.signatures)
+
+
+def test_signatures_depend_on_the_seed_and_band_keys_on_the_band() -> None:
+    text = "one two three four five"  # one shingle
+    found = sketch([text], MinHasher(ngram=5, bands=3, rows=2, seed=1))
+    assert not np.array_equal(found.signatures, sketch([text], MinHasher(ngram=5, bands=3, rows=2, seed=2)).signatures)
+    hasher = MinHasher(ngram=5, bands=3, rows=2, seed=1)
+    same = _band_keys(np.zeros((1, hasher.n_permutations), np.uint32), hasher.bands, hasher.rows)
+    assert len(set(same[0].tolist())) == 3  # equal rows in different bands do not meet
+
+
+def test_case_and_ascii_punctuation_do_not_matter_but_words_do() -> None:
+    texts = ["one two three four five six", "One, TWO three-four.five  six!", "one two three four five seven"]
+    found = sketch(texts).signatures
+    assert np.array_equal(found[0], found[1])
+    assert not np.array_equal(found[0], found[2])
+
+
+def test_text_without_spaces_has_shingles_and_short_text_none() -> None:
+    one = "今日は天気がとても良いので散歩に行きました"
+    found = sketch([one, one[:-3] + "ません", "only four words here", ""])
+    assert (found.n_shingles > 0).tolist() == [True, True, False, False]
+    assert estimated_similarity(found.signatures[:1], found.signatures[1:2])[0] > 0.5
+
+
+@given(st.lists(st.text(max_size=50), min_size=1, max_size=5), st.data())
+def test_a_sketch_does_not_depend_on_its_neighbours(texts: list[str], data: st.DataObject) -> None:
+    index = data.draw(st.integers(0, len(texts) - 1))
+    together, alone = sketch(texts), sketch([texts[index]])
+    assert np.array_equal(together.signatures[index], alone.signatures[0])
+    assert np.array_equal(together.band_keys[index], alone.band_keys[0])
+
+
+def test_many_documents_and_long_ones_are_sketched_as_each_alone() -> None:
+    """The kernel works through slices of the batch; where they are cut must not show."""
+    texts = ["one TWO 漢字 four, five " * n for n in (0, 9_000, 1, *(k % 40 for k in range(600)), 9_000)]
+    together = sketch(texts)
+    for index in [*range(0, len(texts), 7), 1, len(texts) - 1]:
+        alone = sketch([texts[index]])
+        assert together.n_shingles[index] == alone.n_shingles[0]
+        assert np.array_equal(together.signatures[index], alone.signatures[0])
+
+
+@given(st.binary(max_size=40))
+def test_any_bytes_are_sketched_within_bounds(raw: bytes) -> None:
+    found = HASHER(np.frombuffer(raw, np.uint8), np.array([0, len(raw)], np.int64))
+    assert 0 <= found.n_shingles[0] <= len(raw)

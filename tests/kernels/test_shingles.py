@@ -1,0 +1,34 @@
+"""Sets of shingles and true Jaccard similarity against plain Python sets, for any text and any cutting."""
+
+import numpy as np
+import pyarrow as pa
+from hypothesis import example, given
+from hypothesis import strategies as st
+from planted import shingle_set
+
+from betr_spark.kernels.arrow_buffers import string_buffers
+from betr_spark.kernels.shingles import jaccard, shingle_sets
+
+texts = st.lists(st.text(alphabet="aB c\n9é漢ก。", max_size=40), min_size=1, max_size=6)
+
+
+@given(texts, st.integers(1, 3))
+@example(["a b c d " * 40_000, "x"], 2)  # a document longer than a slice
+def test_sets_and_similarity_equal_plain_python(drawn: list[str], ngram: int) -> None:
+    data, offsets = string_buffers(pa.array(["xx yy zz", *drawn]).slice(1))
+    hashes, bounds = shingle_sets(data, offsets, ngram=ngram, seed=3)
+    wanted = [shingle_set(text, ngram) for text in drawn]
+    assert np.diff(bounds).tolist() == [len(one) for one in wanted]
+    parts = [hashes[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
+    assert all((part[1:] > part[:-1]).all() for part in parts)
+    for part, own in zip(parts, wanted, strict=True):
+        other, other_bounds = np.concatenate([part] * len(parts)), np.arange(len(parts) + 1) * len(part)
+        found = jaccard(hashes, bounds, other, other_bounds)
+        sizes = [(len(own & one), len(own | one)) for one in wanted]
+        assert found.tolist() == [common / union if union else 0.0 for common, union in sizes]
+
+
+def test_bytes_that_are_no_text_do_no_harm() -> None:
+    raw = bytes([0xE4] * 100 + [0xFF] * 3 + [0xF0, 0x9F])
+    hashes, bounds = shingle_sets(np.frombuffer(raw, np.uint8), np.array([0, len(raw)], np.int64), ngram=1, seed=0)
+    assert 0 < len(hashes) == bounds[1] <= len(raw)

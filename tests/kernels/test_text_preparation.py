@@ -1,0 +1,92 @@
+"""The one text preparation, and the kernel that does the same on bytes."""
+
+import numpy as np
+from hypothesis import given
+from hypothesis import strategies as st
+
+from betr_spark.kernels.text_preparation import prepare
+from betr_spark.kernels.token_runs import token_runs
+from betr_spark.kernels.utf8 import valid_utf8
+from betr_spark.scoring.fasttext_tokens import _marks, tokenise
+from betr_spark.scoring.ngram_table import fnv1a
+
+PIECES = ["__label__", "__label__1", "</s>", "_", "<", "/", "s>", "a", "b", "é", "漢", "😀", "\u200b", "</s>x"]
+SPACES = [
+    " ",
+    "\n",
+    "\r",
+    "\t",
+    "\v",
+    "\f",
+    "\0",
+    "\x1c",
+    "\x1f",
+    "\x85",
+    "\xa0",
+    "\u1680",
+    "\u2003",
+    "\u2028",
+    "\u2029",
+]
+SPACES += ["\u202f", "\u205f", "\u3000"]
+texts = st.lists(st.one_of(st.sampled_from(PIECES + SPACES), st.text(max_size=4))).map("".join)
+
+
+def plain_tokens(text: str) -> list[str]:
+    tokens = text.replace("\0", " ").split()
+    return [t[2:] if t.startswith("__label__") or t == "</s>" else t for t in tokens]
+
+
+@given(texts)
+def test_prepared_text_is_one_line_of_plain_tokens(text: str) -> None:
+    prepared = prepare(text)
+    assert [token for token in prepared.split(" ") if token] == plain_tokens(text)
+    assert prepare(prepared) == prepared
+
+
+@given(st.lists(texts, max_size=4), st.integers(0, 70), st.integers(1, 5))
+def test_the_kernel_finds_the_same_tokens_in_raw_bytes(documents: list[str], shift: int, times: int) -> None:
+    encoded = [b"x" * shift, *(text.encode("utf-8", "replace") * times for text in documents)]
+    data = np.frombuffer(b"".join(encoded), np.uint8)
+    offsets = np.cumsum([0, *map(len, encoded)]).astype(np.int64)
+    first, (starts, lengths, _, _, _, hashes) = tokenise(data, offsets)
+    for index, raw in enumerate(encoded):
+        wanted = [token.encode() for token in plain_tokens(raw.decode())]
+        found = range(first[index], first[index + 1])[:-1]  # `</s>` closes each document that has a word
+        assert [data[starts[t] : starts[t] + lengths[t]].tobytes() for t in found] == wanted
+        assert [int(hashes[t]) for t in found] == [fnv1a(token) for token in wanted]
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_tokenised_within_bounds(raw: bytes) -> None:
+    data = np.frombuffer(raw, np.uint8)
+    offsets = np.array([0, len(raw)], np.int64)
+    marks = _marks(data, offsets)
+    first, starts, lengths = token_runs(marks, np.zeros_like(marks), offsets, 0)
+    n = first[1]
+    assert np.all(starts[:n] >= 0)
+    assert np.all(starts[:n] + lengths[:n] <= len(raw))
+
+
+@given(
+    st.lists(st.one_of(st.binary(max_size=90), st.text(max_size=40).map(lambda t: t.encode("utf-8", "surrogatepass"))))
+)
+def test_valid_utf8_is_what_python_decodes(documents: list[bytes]) -> None:
+    def decodes(document: bytes) -> bool:
+        try:
+            document.decode()
+        except UnicodeDecodeError:
+            return False
+        return True
+
+    offsets = np.cumsum([0, *map(len, documents)], dtype=np.int64)
+    found = valid_utf8(np.frombuffer(b"".join(documents), np.uint8), offsets)
+    assert found.tolist() == [decodes(document) for document in documents]
+
+
+def test_every_lead_and_second_byte() -> None:
+    for lead in range(0x80, 0x100):
+        documents = [
+            bytes([lead, second, *rest]) for second in range(256) for rest in ([], [0x80], [0x80, 0xBF], [0x7F])
+        ]
+        test_valid_utf8_is_what_python_decodes.hypothesis.inner_test(documents)

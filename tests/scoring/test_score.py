@@ -1,0 +1,256 @@
+"""The scoring kernel against a plain Python account of fastText's features, on raw bytes of any kind."""
+
+import dataclasses
+import io
+import math
+import os
+import pickle
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from betr_spark.errors import ArtifactError
+from betr_spark.kernels.text_preparation import prepare
+from betr_spark.scoring import lookup
+from betr_spark.scoring import score as kernel
+from betr_spark.scoring.ngram_table import MOST_BUCKETS, NgramTable, fnv1a, stack
+from betr_spark.scoring.score import score
+from betr_spark.scoring.shared_memory import map_banks, write_banks
+
+WORDS = ["</s>", "a", "b", "é", "漢字", "s>", "label__1", "costarring", "liquid", "a" * 40]
+OTHERS = ["unknown", "__label__1", "</s>", "x</s>", "__label", "😀", "\u200b", "aa", "</s>x"]
+SPACES = [" ", "\n", "\r\n", "\t", "\0", "\x1c", "\x85", "\xa0", "\u2028", "\u3000", "\u205f", "  "]
+BUCKET = 97
+pieces = st.one_of(st.sampled_from(WORDS), st.sampled_from(OTHERS), st.sampled_from(SPACES), st.text(max_size=3))
+texts = st.lists(pieces, max_size=30).map("".join)
+
+
+def table(word_ngrams: int = 2, words: list[str] = WORDS) -> NgramTable:
+    draw = np.random.default_rng(word_ngrams)
+    weights = draw.normal(size=len(words)).astype(np.float32), draw.normal(size=BUCKET).astype(np.float32)
+    return NgramTable.build(words, *weights, word_ngrams=word_ngrams)
+
+
+def score_all(documents: list[bytes], tables: list[NgramTable]) -> tuple[np.ndarray, np.ndarray]:
+    offsets = np.cumsum([0, *map(len, documents)]).astype(np.int64)
+    return score(np.frombuffer(b"".join(documents), np.uint8), offsets, stack(tables))
+
+
+def plain_logit(text: str, folded: NgramTable, words: list[str] = WORDS) -> float:
+    """Mean weight over fastText's features, in Python's unbounded integers."""
+    tokens = [token for token in prepare(text).split(" ") if token]
+    if not tokens:
+        return math.nan
+    tokens.append("</s>")
+    weights = [float(folded.word_weights[words.index(token)]) for token in tokens if token in words]
+    signed = [value - 2**32 if value >= 2**31 else value for value in (fnv1a(token.encode()) for token in tokens)]
+    for start in range(len(tokens)):
+        value = signed[start] % 2**64
+        for following in signed[start + 1 : start + folded.word_ngrams]:
+            value = (value * 116049371 + following) % 2**64
+            weights.append(float(folded.bucket_weights[value % BUCKET]))
+    return sum(weights) / len(weights) if weights else 0.0
+
+
+@given(st.lists(texts, max_size=4), st.integers(1, 4))
+def test_logits_are_means_over_fasttexts_features(documents: list[str], word_ngrams: int) -> None:
+    encoded = [text.encode("utf-8", "replace") for text in documents]
+    folded = table(word_ngrams)
+    n_words, logits = score_all(encoded, [folded])
+    assert n_words.dtype == np.int32
+    assert logits.dtype == np.float32
+    wanted = [plain_logit(raw.decode(), folded) for raw in encoded]
+    np.testing.assert_allclose(logits[:, 0], wanted, rtol=1e-6, atol=1e-6)
+    assert n_words.tolist() == [
+        len(prepare(raw.decode()).split(" ")) - prepare(raw.decode()).split(" ").count("") for raw in encoded
+    ]
+
+
+@pytest.mark.parametrize(("word_ngrams", "n_buckets"), [(0, 0), (0, 5), (2, 0)])
+def test_a_table_that_no_look_up_fits_is_refused(word_ngrams: int, n_buckets: int) -> None:
+    with pytest.raises(ArtifactError, match=f"{n_buckets} buckets for n-grams of up to {word_ngrams} words"):
+        NgramTable.build(["a"], np.ones(1, np.float32), np.zeros(n_buckets, np.float32), word_ngrams=word_ngrams)
+
+
+@given(st.lists(st.integers(0, 2**32 - 1), max_size=30), st.integers(1, MOST_BUCKETS - 1), st.integers(1, 5))
+def test_buckets_are_exact_remainders(hashes: list[int], n_buckets: int, word_ngrams: int) -> None:
+    found = np.empty((word_ngrams - 1, len(hashes)), np.int32)
+    lookup._buckets(np.array(hashes, np.uint32), n_buckets, found)
+    signed = [value - 2**32 if value >= 2**31 else value for value in hashes]
+    for start in range(len(hashes)):
+        value = signed[start] % 2**64
+        for m, following in enumerate(signed[start + 1 : start + word_ngrams]):
+            value = (value * 116049371 + following) % 2**64
+            assert found[m, start] == value % n_buckets
+
+
+@given(texts)
+def test_raw_text_scores_as_prepared_text_does(text: str) -> None:
+    raw = text.encode("utf-8", "replace")
+    n_words, logits = score_all([raw, prepare(raw.decode()).encode()], [table()])
+    assert n_words[0] == n_words[1]
+    np.testing.assert_array_equal(logits[0], logits[1])
+
+
+@given(st.lists(st.binary(max_size=12), min_size=1, max_size=6), st.data())
+def test_a_document_is_read_within_its_own_bytes(documents: list[bytes], data: st.DataObject) -> None:
+    """Also where a character is cut by the end of a document and the next one begins with the missing bytes."""
+    whole = data.draw(st.sampled_from([[], ["\u2028".encode(), "é".encode(), "\u3000".encode()]]))
+    documents += [part for character in whole for part in (b"a" + character[:1], character[1:] + b"b")]
+    n_words, logits = score_all(documents, [table()])
+    for index, raw in enumerate(documents):
+        alone_words, alone = score_all([raw], [table()])
+        assert n_words[index] == alone_words[0]
+        np.testing.assert_array_equal(logits[index], alone[0])
+
+
+@pytest.mark.parametrize("raw", [b"a\xe2\x80", b"a\xe2", b"a\xc2", b"a\xe3\x80", b"a\xff\xfeb", b"\x80", b"\xf0\x9f"])
+def test_bytes_that_are_no_utf8_belong_to_words(raw: bytes) -> None:
+    n_words, logits = score_all([raw, b"b " + raw + b" b"], [table()])
+    assert n_words.tolist() == [1, 3]
+    assert np.isfinite(logits).all()
+
+
+def test_long_documents_and_many_score_as_each_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel works through slices of the batch; where they are cut must not show."""
+    documents = [b"a b unknown " * n for n in (0, 1, 40_000, 3, 0, 2, 60_000, 1, 0)]
+    documents += [b"b unknown a \xc3\xa9 a " * (n % 60) for n in range(1_000)]  # some slices of short ones
+    tables = [table(2), table(1), table(3)]
+    n_words, logits = score_all(documents, tables)
+    assert n_words[:9].tolist() == [0, 3, 120_000, 9, 0, 6, 180_000, 3, 0]
+    assert np.isnan(logits[:9, 0]).tolist() == [True, False, False, False, True, False, False, False, True]
+    for index, document in enumerate(documents):
+        alone_words, alone = score_all([document], tables)
+        assert n_words[index] == alone_words[0]
+        np.testing.assert_array_equal(logits[index], alone[0])
+    for size in (1, 37, 1 << 30):
+        monkeypatch.setattr(kernel, "_BYTES_AT_ONCE", size)
+        again = score_all(documents, tables)
+        np.testing.assert_array_equal(again[0], n_words)
+        np.testing.assert_array_equal(again[1], logits)
+    np.testing.assert_allclose(logits[6, 0], plain_logit(documents[6].decode(), tables[0]), rtol=1e-6)
+
+
+@pytest.mark.parametrize("word_ngrams", [1, 2, 3, 4, 5])
+@pytest.mark.parametrize("n_scorers", [2, 4, 7, 9])
+def test_several_scorers_give_what_each_gives_alone(word_ngrams: int, n_scorers: int) -> None:
+    documents = [
+        b"a",
+        b"a b",
+        b"",
+        b"b unknown a b a",
+        b"liquid a costarring " * 90,
+    ]  # the first are shorter than an n-gram
+    draw = np.random.default_rng(n_scorers)
+    for words in ([WORDS] * n_scorers, [WORDS[k % 3 :] for k in range(n_scorers)]):  # one vocabulary, and several
+        tables = []
+        for own in words:
+            weights = draw.normal(size=len(own)).astype(np.float32), draw.normal(size=BUCKET).astype(np.float32)
+            tables.append(NgramTable.build(own, *weights, word_ngrams=word_ngrams))
+        alone = np.column_stack([score_all(documents, [each])[1][:, 0] for each in tables])
+        np.testing.assert_array_equal(score_all(documents, tables)[1], alone)
+        wanted = [
+            [plain_logit(document.decode(), each, own) for each, own in zip(tables, words, strict=True)]
+            for document in documents
+        ]
+        np.testing.assert_allclose(alone, wanted, rtol=1e-5, atol=1e-6)
+
+
+def test_offsets_may_begin_and_end_inside_the_buffer() -> None:
+    data = np.frombuffer("unknown a b é".encode(), np.uint8)
+    n_words, logits = score(data, np.array([8, 10, 10, 11], np.int64), stack([table()]))
+    assert n_words.tolist() == [1, 0, 1]
+    np.testing.assert_array_equal(logits, score_all([b"a", b"", b"b"], [table()])[1])
+
+
+def test_no_table_counts_words_and_no_document_gives_no_rows() -> None:
+    n_words, logits = score_all([b"a b", b""], [])
+    assert n_words.tolist() == [2, 0]
+    assert logits.shape == (2, 0)
+    n_words, logits = score(np.empty(0, np.uint8), np.zeros(1, np.int64), stack([table()]))
+    assert n_words.shape == (0,)
+    assert logits.shape == (0, 1)
+
+
+def test_words_of_equal_hash_have_each_its_own_weight() -> None:
+    one, other = "dryfxb", "ugnkig"  # of one length too, so that only their bytes tell them apart
+    assert fnv1a(one.encode()) == fnv1a(other.encode())
+    both = NgramTable.build([one, other], np.array([1, 5], np.float32), np.zeros(1, np.float32), word_ngrams=1)
+    documents = [one.encode(), other.encode(), f"{other} {one}".encode()]
+    assert score_all(documents, [both])[1][:, 0].tolist() == [1.0, 5.0, 3.0]
+    alone = NgramTable.build([one], np.ones(1, np.float32), np.zeros(1, np.float32), word_ngrams=1)
+    assert score_all(documents, [alone])[1][:, 0].tolist() == [1.0, 0.0, 1.0]
+
+
+def test_a_large_vocabulary_is_found_word_for_word() -> None:
+    words = [f"w{index}é" for index in range(20_000)]
+    weights = np.arange(20_000, dtype=np.float32)
+    folded = NgramTable.build(words, weights, np.zeros(1, np.float32), word_ngrams=1)
+    _, logits = score_all([word.encode() for word in words], [folded])
+    np.testing.assert_array_equal(logits[:, 0], weights)
+    assert score_all([b"w20000\xc3\xa9", b"w1"], [folded])[1][:, 0].tolist() == [0.0, 0.0]
+
+
+def test_a_table_outlives_an_npz() -> None:
+    file = io.BytesIO()
+    np.savez(file, allow_pickle=False, **table(3).arrays())
+    file.seek(0)
+    with np.load(file, allow_pickle=False) as arrays:
+        again = NgramTable.from_arrays(arrays)
+    documents = [b"a b unknown </s>", "漢字 é".encode()]
+    np.testing.assert_array_equal(score_all(documents, [again])[1], score_all(documents, [table(3)])[1])
+    assert again.word_ngrams == 3
+    assert again.nbytes >= 4 * (len(WORDS) + BUCKET)
+    with pytest.raises(KeyError):
+        NgramTable.from_arrays({"words": again.words})
+
+
+@pytest.mark.parametrize("writable", [True, False])
+def test_kernels_run_from_a_zip(tmp_path: Path, writable: bool) -> None:
+    """Spark ships code as a zip, and an executor may have no home: the cache then lies in the temporary folder."""
+    package = Path(kernel.__file__).parents[1]
+    with zipfile.ZipFile(tmp_path / "code.zip", "w") as archive:
+        for path in sorted(package.rglob("*.py")):
+            archive.write(path, path.relative_to(package.parent))
+    code = (
+        "import numpy as np, betr_spark.kernels.minhash, betr_spark.scoring.score as k; print(k.__file__); "
+        "print(k.score(np.frombuffer(b'a b', np.uint8), np.array([0, 3]), [])[0][0])"
+    )
+    home, temporary = str(tmp_path / "home") if writable else os.devnull, tmp_path / "temporary"
+    temporary.mkdir()
+    environment = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"}
+    environment |= {
+        "PYTHONPATH": str(tmp_path / "code.zip"),
+        "HOME": home,
+        "XDG_CACHE_HOME": home,
+        "TMPDIR": str(temporary),
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
+    )
+    where, count = done.stdout.split()
+    assert ".zip" in where
+    assert count == "2"
+    assert list((tmp_path / "home" if writable else temporary).rglob("*.nbc"))
+
+
+def test_banks_mapped_from_a_file_are_the_same_and_aligned(tmp_path: Path) -> None:
+    tables = [table(), table(), dataclasses.replace(table(), word_ngrams=1, bucket_weights=np.empty(0, np.float32))]
+    banks = stack(tables)
+    places = write_banks(banks, tmp_path)
+    assert write_banks(banks, tmp_path) == places
+    mapped = map_banks(pickle.loads(pickle.dumps(places)), tmp_path / places.name)
+    assert [path.name for path in tmp_path.iterdir()] == [places.name]
+    text = np.frombuffer(b"some words that the table knows and some that it does not", np.uint8)
+    offsets = np.array([0, 20, len(text)], np.int64)
+    assert np.array_equal(score(text, offsets, mapped)[1], score(text, offsets, banks)[1], equal_nan=True)
+    for bank in mapped:
+        assert bank.bucket_weights.ctypes.data % 64 == 0
+        assert bank.word_weights.ctypes.data % 64 == 0
+    assert write_banks(stack(tables[:1]), tmp_path).name != places.name
