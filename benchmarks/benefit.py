@@ -38,7 +38,7 @@ from betr_spark.evaluate.kneser_ney import KneserNey
 from betr_spark.kernels.text_preparation import as_buffers, prepare
 from betr_spark.ranking.best_rank import TopCosines, best_ranks
 from betr_spark.ranking.encoder import embed
-from betr_spark.ranking.query_vectors import rankers
+from betr_spark.ranking.query_vectors import query_vectors
 from betr_spark.scoring.dsir import LogRatioTable, bucket_counts
 from betr_spark.scoring.ngram_table import Table
 from betr_spark.targets.examples import balanced, examples_of
@@ -149,7 +149,7 @@ def ranked(
 ) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float64]]]:
     """Chosen documents, the best first, and what orders them for each benchmark (score, cosine), [n, 2] in that order."""
     rows = list(range(len(here.benchmarks)))
-    by = rankers(here.benchmarks, rows, here.example_vectors, granularity=granularity, clusters=10)
+    by = query_vectors(here.benchmarks, rows, here.example_vectors, granularity=granularity, clusters=10)
     highest = TopCosines(by.vectors, depth=len(chosen))
     highest.add(here.vectors[chosen])
     groups = by.groups()

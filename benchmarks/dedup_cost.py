@@ -44,8 +44,8 @@ def corpus(documents: Path, n_bytes: int) -> list[Row]:
                 copies.append(words)
             elif chance < 0.2:
                 changed = list(words)
-                for place in pick.sample(range(len(words)), max(1, len(words) // 50)):
-                    changed[place] = f"w{pick.randrange(10**6)}"
+                for rank_key in pick.sample(range(len(words)), max(1, len(words) // 50)):
+                    changed[rank_key] = f"w{pick.randrange(10**6)}"
                 copies.append(changed)
             for copy in copies:
                 joined = " ".join(copy)

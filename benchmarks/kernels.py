@@ -35,7 +35,7 @@ from betr_spark.kernels.murmur3 import content_hashes
 from betr_spark.kernels.text_preparation import prepare
 from betr_spark.scoring.ngram_table import NgramTable, stack
 from betr_spark.scoring.score import score
-from betr_spark.scoring.shared_memory import map_banks, write_banks
+from betr_spark.scoring.shared_memory import map_shared_tables, write_shared_tables
 from betr_spark.training.fasttext import NEGATIVE, PAPER, POSITIVE
 from betr_spark.training.fold import fold
 
@@ -113,10 +113,10 @@ def rows(column: pa.Array, model_file: Path, table: NgramTable) -> tuple[list[Ro
     n_bytes, n_few = int(offsets[-1] - offsets[0]), sum(len(text.encode()) for text in few)
     few_data, few_offsets = string_buffers(pa.array(few))
     model = fasttext.load_model(str(model_file))
-    banks = {}
+    shared_tables = {}
     for count in (1, 4, 8):  # as they come to a worker
-        places = write_banks(stack([table] * count), model_file.parent)
-        banks[count] = map_banks(places, model_file.parent / places.name)
+        places = write_shared_tables(stack([table] * count), model_file.parent)
+        shared_tables[count] = map_shared_tables(places, model_file.parent / places.name)
     prepared = [prepare(text) + "\n" for text in few]
 
     def shingles(text: str) -> list[str]:
@@ -143,21 +143,21 @@ def rows(column: pa.Array, model_file: Path, table: NgramTable) -> tuple[list[Ro
         return loaded
 
     def load_ours() -> object:
-        places = write_banks(stack([table]), model_file.parent)
-        loaded = map_banks(places, model_file.parent / places.name)
+        places = write_shared_tables(stack([table]), model_file.parent)
+        loaded = map_shared_tables(places, model_file.parent / places.name)
         score(few_data, few_offsets, loaded)
         return loaded
 
     on_all: dict[str, Callable[[], object]] = {
         "content hash": lambda: content_hashes(data, offsets),
         "words only": lambda: score(data, offsets, []),
-        **{f"score, {k} scorers": lambda k=k: score(data, offsets, banks[k]) for k in banks},  # type: ignore[misc]
+        **{f"score, {k} scorers": lambda k=k: score(data, offsets, shared_tables[k]) for k in shared_tables},  # type: ignore[misc]
         "MinHash": lambda: HASHER(data, offsets),
     }
     on_few = {"fastText's own prediction": lambda: predict(model), "datasketch": datasketch, "rensa": rensa}
     size = {name: n_bytes if name in on_all else n_few for name in (*on_all, *on_few)}
     taken = {name: [s / size[name] for s in each] for name, each in seconds({**on_all, **on_few}).items()}  # a byte
-    logits = score(few_data, few_offsets, banks[1])[1][:, 0].astype(np.float64)
+    logits = score(few_data, few_offsets, shared_tables[1])[1][:, 0].astype(np.float64)
     worst = np.abs(1 / (1 + np.exp(-logits)) - np.array(predict(model))).max()
     ours, theirs = memory_of(load_ours), memory_of(load_theirs)
     one, eight, own = (taken[name] for name in ("score, 1 scorers", "score, 8 scorers", "fastText's own prediction"))

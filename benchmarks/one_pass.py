@@ -120,8 +120,10 @@ def works_of(spark: SparkSession, folder: Path, table: NgramTable, scratch: Path
         return run
 
     def scored(k: int) -> Callable[[], object]:
-        banks = ship(spark, stack([table] * k))
-        return lambda: to_noop(plain.mapInArrow(each(lambda data, offsets: score(data, offsets, banks())), "n long"))
+        shared_tables = ship(spark, stack([table] * k))
+        return lambda: to_noop(
+            plain.mapInArrow(each(lambda data, offsets: score(data, offsets, shared_tables())), "n long")
+        )
 
     def whole(k: int) -> DataFrame:
         scorers = [f"s{i}" for i in range(k)]

@@ -13,7 +13,7 @@ BEST_RANK = "best_rank"
 BEST_COSINE = "best_cosine"
 BEST_BENCHMARK = "best_benchmark"
 BEST_EXAMPLE = "best_example"
-TEACHER_SCORE = "teacher_score"
+TARGET_SCORE = "target_score"
 BY_BENCHMARK = "by_benchmark"
 LABEL = "label"
 SPLIT = "split"
@@ -48,7 +48,7 @@ EVALUATIONS_TABLE = "evaluations"
 EMBEDDINGS = f"{DOC_ID} string, {TEXT_HASH} bigint, {ENCODER} string, {EMBEDDING} binary"
 RANKED_SAMPLE = (
     f"{DOC_ID} string, {SOURCE} string, {BEST_RANK} int, {BEST_COSINE} float, {BEST_BENCHMARK} string, "
-    f"{BEST_EXAMPLE} int, {TEACHER_SCORE} double, {BY_BENCHMARK} map<string,struct<{SCORE}:double,cosine:float>>, "
+    f"{BEST_EXAMPLE} int, {TARGET_SCORE} double, {BY_BENCHMARK} map<string,struct<{SCORE}:double,cosine:float>>, "
     f"{LABEL} int, {SPLIT} string"
 )
 FEATURES = (

@@ -23,7 +23,7 @@ from betr_spark.pipeline.run import plan, run_all
 
 pytestmark = pytest.mark.whole
 TABLES = {
-    "ranked_sample": "doc_id source best_rank best_cosine best_benchmark best_example teacher_score by_benchmark label split",
+    "ranked_sample": "doc_id source best_rank best_cosine best_benchmark best_example target_score by_benchmark label split",
     "features": "doc_id source n_bytes n_words n_tokens content_hash bands signature logit_betr input_file batch",
     "duplicates": "doc_id kept_doc_id kind similarity evidence component_id component_size",
     "quarantine": "reason detail row input_file",

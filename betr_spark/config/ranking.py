@@ -19,7 +19,7 @@ class EncoderConfig(Model):
 
     Prompts are put before documents and examples. `device: auto` is a GPU where there is one. `backend` other than torch wants
     sentence-transformers' extras, and the model in that form. A document longer than `max_tokens` is cut off, as in the paper,
-    or with `long_documents: best_chunk` cut into chunks (`most_chunks` at most), the best of which counts for each example.
+    or with `long_documents: best_chunk` cut into chunks (`max_chunks` at most), the best of which counts for each example.
     With `mode: direct` all documents are embedded, and their ranking itself is the score of `betr`: no sample, no model of it.
     """
 
@@ -34,7 +34,7 @@ class EncoderConfig(Model):
     backend: Literal["torch", "onnx", "openvino"] = "torch"
     trust_remote_code: bool = False
     long_documents: Literal["truncate", "best_chunk"] = "truncate"
-    most_chunks: int = Field(default=16, ge=1, le=2**16)
+    max_chunks: int = Field(default=16, ge=1, le=2**16)
 
     @model_validator(mode="after")
     def _dtype_is_torchs(self) -> Self:

@@ -143,7 +143,7 @@ class Config(Model):
     def _heads_have_names(self) -> None:
         taken = {*self.scorers, RANDOM_SCORER, LONGEST}
         for scorer in self.scorers:
-            heads = self.heads(scorer)
+            heads = self.benchmark_scorers(scorer)
             if heads and self.labels.granularity == "global":
                 raise ValueError(f"scorers.{scorer}.per_benchmark: labels.granularity 'global' knows no benchmarks")
             for benchmark, name in heads.items():
@@ -164,14 +164,14 @@ class Config(Model):
             return {}
         found: dict[str, str | None] = {}
         for name in (name for name, scorer in self.scorers.items() if isinstance(scorer, BetrScorer)):
-            found |= {name: None, **{head: benchmark for benchmark, head in self.heads(name).items()}}
+            found |= {name: None, **{head: benchmark for benchmark, head in self.benchmark_scorers(name).items()}}
         return found
 
     def ranks(self) -> bool:
         """Whether documents are ranked by the targets' examples at all."""
         return bool(self.trained_scorers() or self.direct())
 
-    def heads(self, scorer: str) -> dict[str, str]:
+    def benchmark_scorers(self, scorer: str) -> dict[str, str]:
         """Names of a scorer's heads, by benchmark; none unless it is `per_benchmark`."""
         settings = self.scorers.get(scorer)
         if not isinstance(settings, BetrScorer) or not settings.per_benchmark:
@@ -180,7 +180,9 @@ class Config(Model):
 
     def folded(self) -> list[str]:
         """All that has an artifact: the trained scorers, each before its heads."""
-        return [name for scorer in self.trained_scorers() for name in (scorer, *self.heads(scorer).values())]
+        return [
+            name for scorer in self.trained_scorers() for name in (scorer, *self.benchmark_scorers(scorer).values())
+        ]
 
     def expressions(self) -> dict[str, str]:
         """Columns of the input that are scorers, by the scorer's name."""

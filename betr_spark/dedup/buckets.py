@@ -7,11 +7,11 @@ from numpy.typing import NDArray
 
 from betr_spark.kernels.jit import jit
 
-PLACE_BYTES = 16
+RANK_KEY_BYTES = 16
 
-# A document in a bucket, 33 bytes: `content` is the start of its content hash, `high` and `low` are its place.
+# A document in a bucket, 33 bytes: `content` is the start of its content hash, `high` and `low` are its rank_key.
 MEMBER = np.dtype([("bucket", "<i8"), ("content", "<u8"), ("high", "<u8"), ("low", "<u8"), ("state", "u1")])
-PUBLISHED, GONE, NEW = 0, 1, 2  # states: an earlier run kept or removed it, or it is new
+PREVIOUSLY_KEPT, GONE, NEW = 0, 1, 2  # states: an earlier run kept or removed it, or it is new
 
 
 class Parts(NamedTuple):
@@ -25,21 +25,22 @@ class Parts(NamedTuple):
 class Linked(NamedTuple):
     """Documents in buckets of several, one after the other, with the first document of their bucket.
 
-    `buckets` int64 [m], `published` bool [m], `places` uint8 [m, 16], `first` uint8 [m, 16], `first_published` bool [m].
+    `buckets` int64 [m], `previously_kept` bool [m], `rank_keys` uint8 [m, 16], `first` uint8 [m, 16],
+    `first_previously_kept` bool [m].
     """
 
     buckets: NDArray[np.int64]
-    published: NDArray[np.bool_]
-    places: NDArray[np.uint8]
+    previously_kept: NDArray[np.bool_]
+    rank_keys: NDArray[np.uint8]
     first: NDArray[np.uint8]
-    first_published: NDArray[np.bool_]
+    first_previously_kept: NDArray[np.bool_]
 
 
 def parted(
     buckets: NDArray[np.int64],
     sizes: NDArray[np.int64],
     contents: NDArray[np.uint8],
-    places: NDArray[np.uint8],
+    rank_keys: NDArray[np.uint8],
     states: NDArray[np.uint8],
     *,
     n_parts: int,
@@ -50,13 +51,13 @@ def parted(
         buckets: int64 [m], those of the first document, of the second, and so on.
         sizes: int64 [n], how many each document has; m together.
         contents: uint8 [n, 16], content hashes.
-        places: uint8 [n, 16].
+        rank_keys: uint8 [n, 16].
         states: uint8 [n].
         n_parts: of the whole corpus.
     """
     documents = np.empty(len(sizes), MEMBER)
     documents["content"] = _halves(contents)[:, 0]
-    documents["high"], documents["low"] = _halves(places).T
+    documents["high"], documents["low"] = _halves(rank_keys).T
     documents["state"] = states
     part = ((buckets.view(np.uint64) >> np.uint64(32)) % np.uint64(n_parts)).astype(np.int64)
     counts = np.bincount(part, minlength=n_parts)
@@ -91,10 +92,10 @@ def _scatter(
 
 
 def with_first(rows: NDArray[np.void]) -> Linked:
-    """Link the documents of each bucket to its first: published ones come before new ones, then places decide.
+    """Link the documents of each bucket to its first: previously kept ones come before new ones, then rank_keys decide.
 
     Of documents of equal content the one that `exact.copies_of` chooses takes part, unless it is gone. Left out are buckets of
-    one document, and of published ones alone.
+    one document, and of previously kept ones alone.
 
     Args:
         rows: MEMBER [n], whole buckets in any order.
@@ -107,15 +108,15 @@ def with_first(rows: NDArray[np.void]) -> Linked:
     members, first = shared[chosen], shared[best]
     return Linked(
         members["bucket"].copy(),
-        members["state"] == PUBLISHED,
-        _places(members),
-        _places(first),
-        first["state"] == PUBLISHED,
+        members["state"] == PREVIOUSLY_KEPT,
+        _rank_keys(members),
+        _rank_keys(first),
+        first["state"] == PREVIOUSLY_KEPT,
     )
 
 
-def _places(rows: NDArray[np.void]) -> NDArray[np.uint8]:
-    return np.stack([rows["high"], rows["low"]], axis=1).astype(">u8").view(np.uint8).reshape(-1, PLACE_BYTES)
+def _rank_keys(rows: NDArray[np.void]) -> NDArray[np.uint8]:
+    return np.stack([rows["high"], rows["low"]], axis=1).astype(">u8").view(np.uint8).reshape(-1, RANK_KEY_BYTES)
 
 
 @jit

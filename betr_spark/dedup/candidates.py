@@ -1,4 +1,4 @@
-"""LSH candidates: documents that share a bucket, compared with the bucket's leaders by their signatures."""
+"""LSH candidates: documents that share a bucket, compared with the bucket's representatives by their signatures."""
 
 import itertools
 import math
@@ -14,20 +14,22 @@ from pyspark.sql import functions as F
 from scipy.special import bdtr, bdtrc
 
 from betr_spark.dedup import buckets
-from betr_spark.dedup.bucket_representatives import Leaders, Members
-from betr_spark.dedup.buckets import MEMBER, PLACE_BYTES, parted, with_first
-from betr_spark.dedup.exact import NEW, PLACE, REMOVED, add_place, with_hashes
+from betr_spark.dedup.bucket_representatives import BucketRepresentatives, Members
+from betr_spark.dedup.buckets import MEMBER, RANK_KEY_BYTES, parted, with_first
+from betr_spark.dedup.exact import NEW, RANK_KEY, REMOVED, add_rank_key, with_hashes
 from betr_spark.kernels.arrow_buffers import binary_column, binary_pieces, binary_rows, string_buffers
 from betr_spark.kernels.minhash import equal_values
 from betr_spark.schemas import BANDS, CONTENT_HASH, SIGNATURE
 
-BETTER, WORSE, EQUAL = "better", "worse", "equal"
-PUBLISHED, BETTER_PUBLISHED = "published", "better_published"
+KEEPER, CANDIDATE, EQUAL = "keeper", "candidate", "equal"
+PREVIOUSLY_KEPT, KEEPER_PREVIOUSLY_KEPT = "previously_kept", "keeper_previously_kept"
 _BUCKET, _PART, _ROWS = "bucket", "part", "rows"
 _ROWS_A_BATCH = 2**16
-_LINKED = f"{_BUCKET} bigint, {PUBLISHED} boolean, {PLACE} binary, {BETTER} binary, {BETTER_PUBLISHED} boolean"
-_PAIRS = f"{BETTER} binary, {BETTER_PUBLISHED} boolean, {WORSE} binary, {EQUAL} int"
-_SIDES = {BETTER: "better_signature", WORSE: "worse_signature"}
+_LINKED = (
+    f"{_BUCKET} bigint, {PREVIOUSLY_KEPT} boolean, {RANK_KEY} binary, {KEEPER} binary, {KEEPER_PREVIOUSLY_KEPT} boolean"
+)
+_PAIRS = f"{KEEPER} binary, {KEEPER_PREVIOUSLY_KEPT} boolean, {CANDIDATE} binary, {EQUAL} int"
+_SIDES = {KEEPER: "keeper_signature", CANDIDATE: "candidate_signature"}
 
 
 class Thresholds(NamedTuple):
@@ -60,27 +62,28 @@ def linked_documents(documents: DataFrame, *, n_parts: int) -> DataFrame:
     """Bring documents that share a bucket together and name the first of them.
 
     Args:
-        documents: as `exact.with_place` wants them, with content_hash, bands, new and removed; one row a document.
+        documents: as `exact.with_rank_key` wants them, with content_hash, bands, new and removed; one row a document.
         n_parts: into which the buckets are parted; one task sorts a part in memory, 50 bytes a document and band.
 
     Returns:
-        bucket, published, place, better, better_published (the first one; it is in a row of its own, too), for representatives
-        of exact copies that are new or published, in buckets of at least two of which one is new.
+        bucket, previously_kept, rank_key, keeper, keeper_previously_kept (the first one; it is in a row of its own,
+        too), for representatives
+        of exact copies that are new or previously_kept, in buckets of at least two of which one is new.
     """
     packed = with_hashes(documents).mapInArrow(partial(_pack, n_parts=n_parts), f"{_PART} int, {_ROWS} binary")
     return packed.repartitionById(n_parts, F.col(_PART)).select(_ROWS).mapInArrow(_link, _LINKED)
 
 
 def _pack(batches: Iterator[pa.RecordBatch], *, n_parts: int) -> Iterator[pa.RecordBatch]:
-    for batch in add_place(batches):
+    for batch in add_rank_key(batches):
         new, removed = (batch.column(name).to_numpy(zero_copy_only=False) for name in (NEW, REMOVED))
         bands = batch.column(BANDS)
         found = parted(
             bands.flatten().to_numpy(),
             bands.value_lengths().to_numpy().astype(np.int64),
-            binary_rows(batch.column(CONTENT_HASH), PLACE_BYTES),
-            binary_rows(batch.column(PLACE), PLACE_BYTES),
-            np.where(new, buckets.NEW, np.where(removed, buckets.GONE, buckets.PUBLISHED)).astype(np.uint8),
+            binary_rows(batch.column(CONTENT_HASH), RANK_KEY_BYTES),
+            binary_rows(batch.column(RANK_KEY), RANK_KEY_BYTES),
+            np.where(new, buckets.NEW, np.where(removed, buckets.GONE, buckets.PREVIOUSLY_KEPT)).astype(np.uint8),
             n_parts=n_parts,
         )
         rows = binary_pieces(found.rows.view(np.uint8), found.bounds * MEMBER.itemsize)
@@ -93,15 +96,15 @@ def _link(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         data, offsets = string_buffers(batch.column(_ROWS))
         pieces.append(data[offsets[0] : offsets[-1]].view(MEMBER))
     found = with_first(np.concatenate(pieces))
-    names = [_BUCKET, PUBLISHED, PLACE, BETTER, BETTER_PUBLISHED]
+    names = [_BUCKET, PREVIOUSLY_KEPT, RANK_KEY, KEEPER, KEEPER_PREVIOUSLY_KEPT]
     for start in range(0, len(found.buckets), _ROWS_A_BATCH):
         some = slice(start, start + _ROWS_A_BATCH)
         arrays = [
             pa.array(found.buckets[some]),
-            pa.array(found.published[some]),
-            binary_column(found.places[some]),
+            pa.array(found.previously_kept[some]),
+            binary_column(found.rank_keys[some]),
             binary_column(found.first[some]),
-            pa.array(found.first_published[some]),
+            pa.array(found.first_previously_kept[some]),
         ]
         yield pa.RecordBatch.from_arrays(arrays, names)
 
@@ -117,46 +120,53 @@ def candidate_pairs(
 
     First every document is compared with the first one of its buckets, each pair once: that settles most buckets, and takes a
     signature twice for each pair rather than once for each band. Where that leaves documents, the bucket is gone through by
-    `Leaders`, in rounds. So a bucket of n documents costs n - 1 comparisons and then at most 16 n a round, whatever its
-    size, and none is skipped. Pairs of two published documents are not looked for.
+    `BucketRepresentatives`, in rounds. So a bucket of n documents costs n - 1 comparisons and then at most 16 n a
+    round, whatever its
+    size, and none is skipped. Pairs of two previously kept documents are not looked for.
 
     Args:
         linked: as `linked_documents` gives it; read several times.
-        signatures: gives place, signature for a frame of places.
+        signatures: gives rank_key, signature for a frame of rank_keys.
         thresholds: of equal values.
         materialise: computes a frame and cuts its lineage.
 
     Returns:
-        better, better_published, worse, equal; each pair once. `better` is published, or comes before in the ranking.
+        keeper, keeper_previously_kept, candidate, equal; each pair once. `keeper` is previously kept, or comes
+        before in the ranking.
     """
-    rows = linked.where((F.col(BETTER) != F.col(PLACE)) & ~F.col(PUBLISHED))
-    pairs = materialise(rows.select(BETTER, BETTER_PUBLISHED, F.col(PLACE).alias(WORSE)).distinct())
+    rows = linked.where((F.col(KEEPER) != F.col(RANK_KEY)) & ~F.col(PREVIOUSLY_KEPT))
+    pairs = materialise(rows.select(KEEPER, KEEPER_PREVIOUSLY_KEPT, F.col(RANK_KEY).alias(CANDIDATE)).distinct())
     if not pairs.take(1):
         return linked.sparkSession.createDataFrame([], _PAIRS)
-    published = linked.where(PUBLISHED)
-    places = [
-        pairs.select(F.col(BETTER).alias(PLACE)),
-        pairs.select(F.col(WORSE).alias(PLACE)),
-        published.select(PLACE),
+    previously_kept = linked.where(PREVIOUSLY_KEPT)
+    rank_keys = [
+        pairs.select(F.col(KEEPER).alias(RANK_KEY)),
+        pairs.select(F.col(CANDIDATE).alias(RANK_KEY)),
+        previously_kept.select(RANK_KEY),
     ]
-    signed = materialise(signatures(reduce(DataFrame.unionByName, places).distinct()))
+    signed = materialise(signatures(reduce(DataFrame.unionByName, rank_keys).distinct()))
     compared = materialise(_with_equal(pairs, signed, thresholds))
     found = compared.where(F.col(EQUAL) >= thresholds.least)
-    strays = compared.where(F.col(EQUAL) < thresholds.enough).select(BETTER, F.col(WORSE).alias(PLACE))
-    left = materialise(rows.join(strays.hint("shuffle_hash"), on=[BETTER, PLACE], how="left_semi"))
-    first = left.where(~F.col(BETTER_PUBLISHED)).select(_BUCKET, PUBLISHED, F.col(BETTER).alias(PLACE)).distinct()
-    published = published.join(left.select(_BUCKET).distinct(), on=_BUCKET, how="left_semi")
+    strays = compared.where(F.col(EQUAL) < thresholds.enough).select(KEEPER, F.col(CANDIDATE).alias(RANK_KEY))
+    left = materialise(rows.join(strays.hint("shuffle_hash"), on=[KEEPER, RANK_KEY], how="left_semi"))
+    first = (
+        left.where(~F.col(KEEPER_PREVIOUSLY_KEPT))
+        .select(_BUCKET, PREVIOUSLY_KEPT, F.col(KEEPER).alias(RANK_KEY))
+        .distinct()
+    )
+    previously_kept = previously_kept.join(left.select(_BUCKET).distinct(), on=_BUCKET, how="left_semi")
     members = reduce(
-        DataFrame.unionByName, [frame.select(_BUCKET, PUBLISHED, PLACE) for frame in (left, first, published)]
+        DataFrame.unionByName,
+        [frame.select(_BUCKET, PREVIOUSLY_KEPT, RANK_KEY) for frame in (left, first, previously_kept)],
     )
     for round_ in itertools.count():
-        rows = members.join(signed, on=PLACE, how="inner").select(_BUCKET, PUBLISHED, PLACE, SIGNATURE)
-        rows = rows.repartition(_BUCKET).sortWithinPartitions(_BUCKET, F.desc(PUBLISHED), PLACE)
+        rows = members.join(signed, on=RANK_KEY, how="inner").select(_BUCKET, PREVIOUSLY_KEPT, RANK_KEY, SIGNATURE)
+        rows = rows.repartition(_BUCKET).sortWithinPartitions(_BUCKET, F.desc(PREVIOUSLY_KEPT), RANK_KEY)
         compare = partial(_compare, thresholds=thresholds, round_=round_)
         compared = materialise(rows.mapInArrow(compare, f"{_LINKED}, {EQUAL} int"))
-        more = compared.where(F.col(BETTER).isNotNull())
-        found = found.unionByName(more.select(BETTER, BETTER_PUBLISHED, F.col(PLACE).alias(WORSE), EQUAL))
-        members = compared.where(F.col(BETTER).isNull()).select(_BUCKET, PUBLISHED, PLACE)
+        more = compared.where(F.col(KEEPER).isNotNull())
+        found = found.unionByName(more.select(KEEPER, KEEPER_PREVIOUSLY_KEPT, F.col(RANK_KEY).alias(CANDIDATE), EQUAL))
+        members = compared.where(F.col(KEEPER).isNull()).select(_BUCKET, PREVIOUSLY_KEPT, RANK_KEY)
         if not members.take(1):
             break
     return found.distinct()
@@ -167,9 +177,9 @@ def _with_equal(pairs: DataFrame, signed: DataFrame, thresholds: Thresholds) -> 
     pairs = pairs.hint("shuffle_hash")
     for side, column in _SIDES.items():
         pairs = pairs.join(
-            signed.select(F.col(PLACE).alias(side), F.col(SIGNATURE).alias(column)), on=side, how="inner"
+            signed.select(F.col(RANK_KEY).alias(side), F.col(SIGNATURE).alias(column)), on=side, how="inner"
         )
-    rows = pairs.select(BETTER, BETTER_PUBLISHED, WORSE, *_SIDES.values())
+    rows = pairs.select(KEEPER, KEEPER_PREVIOUSLY_KEPT, CANDIDATE, *_SIDES.values())
     return rows.mapInArrow(partial(_count_equal, thresholds=thresholds), _PAIRS)
 
 
@@ -185,35 +195,35 @@ def _values(signatures: pa.Array, n_values: int) -> NDArray[np.uint32]:
 
 
 def _compare(batches: Iterator[pa.RecordBatch], *, thresholds: Thresholds, round_: int) -> Iterator[pa.RecordBatch]:
-    leaders: Leaders | None = None
+    representatives: BucketRepresentatives | None = None
     for batch in batches:
         if not batch.num_rows:
             continue
-        if leaders is None:
-            leaders = Leaders(
+        if representatives is None:
+            representatives = BucketRepresentatives(
                 n_values=thresholds.n_values,
                 least_equal=thresholds.least,
                 enough_equal=thresholds.enough,
                 round_=round_,
             )
-        found = leaders.compare(
+        found = representatives.compare(
             Members(
                 batch.column(_BUCKET).to_numpy(),
-                batch.column(PUBLISHED).to_numpy(zero_copy_only=False),
-                binary_rows(batch.column(PLACE), PLACE_BYTES),
+                batch.column(PREVIOUSLY_KEPT).to_numpy(zero_copy_only=False),
+                binary_rows(batch.column(RANK_KEY), RANK_KEY_BYTES),
                 _values(batch.column(SIGNATURE), thresholds.n_values),
             )
         )
-        pairs = batch.select([_BUCKET, PUBLISHED, PLACE]).take(pa.array(found.worse))
-        left = batch.select([PUBLISHED, PLACE]).take(pa.array(found.left))
+        pairs = batch.select([_BUCKET, PREVIOUSLY_KEPT, RANK_KEY]).take(pa.array(found.candidate))
+        left = batch.select([PREVIOUSLY_KEPT, RANK_KEY]).take(pa.array(found.left))
         yield pa.RecordBatch.from_arrays(
             [
                 pa.concat_arrays([pairs.column(0), pa.array(found.left_buckets, pa.int64())]),
                 pa.concat_arrays([pairs.column(1), left.column(0)]),
                 pa.concat_arrays([pairs.column(2), left.column(1)]),
-                pa.concat_arrays([binary_column(found.better), pa.nulls(left.num_rows, pa.binary())]),
-                pa.concat_arrays([pa.array(found.better_published), pa.nulls(left.num_rows, pa.bool_())]),
+                pa.concat_arrays([binary_column(found.keeper), pa.nulls(left.num_rows, pa.binary())]),
+                pa.concat_arrays([pa.array(found.keeper_previously_kept), pa.nulls(left.num_rows, pa.bool_())]),
                 pa.concat_arrays([pa.array(found.equal, pa.int32()), pa.nulls(left.num_rows, pa.int32())]),
             ],
-            [_BUCKET, PUBLISHED, PLACE, BETTER, BETTER_PUBLISHED, EQUAL],
+            [_BUCKET, PREVIOUSLY_KEPT, RANK_KEY, KEEPER, KEEPER_PREVIOUSLY_KEPT, EQUAL],
         )

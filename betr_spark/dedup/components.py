@@ -13,7 +13,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from scipy.sparse import coo_array, csgraph
 
-from betr_spark.dedup.buckets import PLACE_BYTES
+from betr_spark.dedup.buckets import RANK_KEY_BYTES
 from betr_spark.kernels.arrow_buffers import binary_column, binary_rows
 
 NODE, ROOT = "node", "root"
@@ -50,7 +50,9 @@ def connected_components(
 
 def _components(edges: pa.Table) -> pa.Table:
     names = [pa.concat_arrays(edges.column(side).chunks or [pa.array([], pa.binary())]) for side in ("u", "v")]
-    ends = np.concatenate([binary_rows(array, PLACE_BYTES) for array in names]).view(f"V{PLACE_BYTES}").reshape(-1)
+    ends = (
+        np.concatenate([binary_rows(array, RANK_KEY_BYTES) for array in names]).view(f"V{RANK_KEY_BYTES}").reshape(-1)
+    )
     nodes, number = np.unique(ends, return_inverse=True)
     pairs = number.reshape(2, -1)
     graph = coo_array((np.ones(pairs.shape[1], np.int8), pairs), shape=(len(nodes), len(nodes)))
@@ -58,7 +60,7 @@ def _components(edges: pa.Table) -> pa.Table:
     least = np.full(n, len(nodes), np.int64)
     np.minimum.at(least, label, np.arange(len(nodes)))
     roots = nodes[least[label]]
-    columns = [binary_column(array.view(np.uint8).reshape(-1, PLACE_BYTES)) for array in (nodes, roots)]
+    columns = [binary_column(array.view(np.uint8).reshape(-1, RANK_KEY_BYTES)) for array in (nodes, roots)]
     return pa.Table.from_arrays(columns, [NODE, ROOT])
 
 

@@ -13,9 +13,9 @@ from pyspark.sql import functions as F
 from betr_spark import schemas
 from betr_spark.config import Config, MinHashConfig
 from betr_spark.corpus.documents import read_documents
-from betr_spark.dedup.candidates import BETTER, BETTER_PUBLISHED, WORSE
-from betr_spark.dedup.exact import PLACE
-from betr_spark.dedup.exhaustive_search import Index, overlaps
+from betr_spark.dedup.candidates import CANDIDATE, KEEPER, KEEPER_PREVIOUSLY_KEPT
+from betr_spark.dedup.exact import RANK_KEY
+from betr_spark.dedup.exhaustive_search import Index, exhaustive_search
 from betr_spark.dedup.verification import shingles_of, similar_by_shingles
 from betr_spark.kernels.arrow_buffers import string_buffers
 from betr_spark.kernels.shingles import shingle_sets
@@ -116,13 +116,15 @@ def evaluate(spark: SparkSession, config: Config, *, documents: int, seed: int) 
         near = materialise(removed.where(F.col(KIND) == NEAR).orderBy(*order).limit(documents))
         chosen = near.select(COMPONENT_ID).distinct().orderBy(F.xxhash64(F.lit(seed), COMPONENT_ID)).limit(_COMPONENTS)
         members = materialise(_members(chosen, removed))
-        pairs = near.select(F.col(KEPT_DOC_ID).alias(BETTER), F.col(DOC_ID).alias(WORSE)).unionByName(
+        pairs = near.select(F.col(KEPT_DOC_ID).alias(KEEPER), F.col(DOC_ID).alias(CANDIDATE)).unionByName(
             _all_pairs(members)
         )
-        wanted = pairs.select(F.col(BETTER).alias(DOC_ID)).unionByName(pairs.select(F.col(WORSE).alias(DOC_ID)))
+        wanted = pairs.select(F.col(KEEPER).alias(DOC_ID)).unionByName(pairs.select(F.col(CANDIDATE).alias(DOC_ID)))
         wanted = wanted.unionByName(drawn.select(DOC_ID)).distinct()
         wanted = materialise(
-            features.select(DOC_ID, INPUT_FILE).join(wanted, on=DOC_ID, how="inner").withColumn(PLACE, _place(DOC_ID))
+            features.select(DOC_ID, INPUT_FILE)
+            .join(wanted, on=DOC_ID, how="inner")
+            .withColumn(RANK_KEY, _place(DOC_ID))
         )
         sets = shingles_of(wanted, config, materialise=materialise)
         similar = materialise(_true_similarity(pairs, sets))
@@ -151,22 +153,24 @@ def _members(chosen: DataFrame, removed: DataFrame) -> DataFrame:
 
 
 def _all_pairs(members: DataFrame) -> DataFrame:
-    one, other = (members.select(COMPONENT_ID, F.col(DOC_ID).alias(name)) for name in (BETTER, WORSE))
-    return one.join(other, on=COMPONENT_ID, how="inner").where(F.col(BETTER) < F.col(WORSE)).select(BETTER, WORSE)
+    one, other = (members.select(COMPONENT_ID, F.col(DOC_ID).alias(name)) for name in (KEEPER, CANDIDATE))
+    return (
+        one.join(other, on=COMPONENT_ID, how="inner").where(F.col(KEEPER) < F.col(CANDIDATE)).select(KEEPER, CANDIDATE)
+    )
 
 
 def _true_similarity(pairs: DataFrame, sets: DataFrame) -> DataFrame:
-    """Add the true similarity to pairs (better, worse; doc_ids)."""
+    """Add the true similarity to pairs (keeper, candidate; doc_ids)."""
     named = pairs.distinct().select(
-        _place(BETTER).alias(BETTER), F.lit(False).alias(BETTER_PUBLISHED), _place(WORSE).alias(WORSE)
+        _place(KEEPER).alias(KEEPER), F.lit(False).alias(KEEPER_PREVIOUSLY_KEPT), _place(CANDIDATE).alias(CANDIDATE)
     )
     found = similar_by_shingles(named, sets, similarity=0.0)
-    return found.select(*(F.col(name).cast("string").alias(name) for name in (BETTER, WORSE)), SIMILARITY)
+    return found.select(*(F.col(name).cast("string").alias(name) for name in (KEEPER, CANDIDATE)), SIMILARITY)
 
 
 def _partners(spark: SparkSession, config: Config, drawn: DataFrame, sets: DataFrame, copies: DataFrame) -> DataFrame:
     """Every document that is truly similar to a drawn one: one, doc_id, similarity. Passes over the whole text."""
-    own = sets.withColumn(DOC_ID, F.col(PLACE).cast("string")).join(drawn, on=DOC_ID, how="left_semi")
+    own = sets.withColumn(DOC_ID, F.col(RANK_KEY).cast("string")).join(drawn, on=DOC_ID, how="left_semi")
     known = own.select(DOC_ID, SHINGLES).toArrow()  # bounded by the sample
     shingles = [np.frombuffer(row.as_py(), np.uint64) for row in known.column(SHINGLES)]
     offsets = np.concatenate([[0], np.cumsum([len(one) for one in shingles])]).astype(np.int64)
@@ -178,7 +182,7 @@ def _partners(spark: SparkSession, config: Config, drawn: DataFrame, sets: DataF
         index, ids = shared.value
         for batch in batches:
             hashes, bounds = _sets_of(batch, minhash)
-            found = overlaps(hashes, bounds, index, least=least)
+            found = exhaustive_search(hashes, bounds, index, least=least)
             ones = pa.array([ids[number] for number in found.sets], pa.string())
             others = batch.column(DOC_ID).take(pa.array(found.rows))
             yield pa.RecordBatch.from_arrays([ones, others, pa.array(found.similarity)], [_ONE, DOC_ID, SIMILARITY])
@@ -210,7 +214,9 @@ def _by_band(pairs: DataFrame, right: Column, config: Config) -> list[Share]:
 
 
 def _precision(near: DataFrame, similar: DataFrame, config: Config) -> list[Share]:
-    true = similar.select(F.col(BETTER).alias(KEPT_DOC_ID), F.col(WORSE).alias(DOC_ID), F.col(SIMILARITY).alias("true"))
+    true = similar.select(
+        F.col(KEEPER).alias(KEPT_DOC_ID), F.col(CANDIDATE).alias(DOC_ID), F.col(SIMILARITY).alias("true")
+    )
     pairs = near.join(true, on=[KEPT_DOC_ID, DOC_ID], how="inner")
     return _by_band(pairs, F.col("true") >= F.lit(config.dedup.similarity).cast("float"), config)
 
@@ -224,13 +230,13 @@ def _recall(found: DataFrame, removed: DataFrame, config: Config) -> list[Share]
 
 def _components(members: DataFrame, similar: DataFrame, removed: DataFrame, config: Config) -> dict[str, Share]:
     gone = removed.select(DOC_ID, F.lit(True).alias(_GONE))
-    pairs = _all_pairs(members).join(similar, on=[BETTER, WORSE], how="inner")
-    for side in (BETTER, WORSE):
+    pairs = _all_pairs(members).join(similar, on=[KEEPER, CANDIDATE], how="inner")
+    for side in (KEEPER, CANDIDATE):
         own = gone.withColumnRenamed(DOC_ID, side).withColumnRenamed(_GONE, f"{side}_gone")
         pairs = pairs.join(own, on=side, how="left")
     least = config.dedup.similarity
     is_similar = F.col(SIMILARITY) >= F.lit(least).cast("float")
-    both_kept = F.col(f"{BETTER}_gone").isNull() & F.col(f"{WORSE}_gone").isNull()
+    both_kept = F.col(f"{KEEPER}_gone").isNull() & F.col(f"{CANDIDATE}_gone").isNull()
     row = pairs.agg(F.count("*"), F.count_if(is_similar), F.count_if(is_similar & both_kept)).first()
     n, n_similar, n_kept = row or (0, 0, 0)
     return {"inside": Share(least, math.inf, n_similar, n), "both_kept": Share(least, math.inf, n_kept, n_similar)}

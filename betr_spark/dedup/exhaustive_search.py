@@ -31,12 +31,12 @@ class Index(NamedTuple):
         order = np.argsort(hashes, kind="stable")
         distinct, starts = np.unique(hashes[order], return_index=True)
         bits = np.zeros((int(_FILTER_BITS) + 1) // 64, np.uint64)
-        places = distinct & _FILTER_BITS
-        np.bitwise_or.at(bits, (places >> _6).astype(np.int64), _1 << (places & _63))
+        rank_keys = distinct & _FILTER_BITS
+        np.bitwise_or.at(bits, (rank_keys >> _6).astype(np.int64), _1 << (rank_keys & _63))
         return cls(distinct, np.append(starts, len(hashes)).astype(np.int64), owners[order], sizes, bits)
 
 
-class Overlaps(NamedTuple):
+class ExhaustiveMatches(NamedTuple):
     """Pairs: row of the batch int32 [k], number of the set int32 [k], similarity float64 [k]."""
 
     rows: NDArray[np.int32]
@@ -44,13 +44,15 @@ class Overlaps(NamedTuple):
     similarity: NDArray[np.float64]
 
 
-def overlaps(hashes: NDArray[np.uint64], offsets: NDArray[np.int64], index: Index, *, least: float) -> Overlaps:
+def exhaustive_search(
+    hashes: NDArray[np.uint64], offsets: NDArray[np.int64], index: Index, *, least: float
+) -> ExhaustiveMatches:
     """Find all sets of the index whose similarity to one of n sets (as `shingle_sets` gives them) is at least `least` > 0."""
-    return Overlaps(*_overlaps(hashes, offsets, index, least))
+    return ExhaustiveMatches(*_exhaustive_search(hashes, offsets, index, least))
 
 
 @jit
-def _overlaps(
+def _exhaustive_search(
     hashes: NDArray[np.uint64], offsets: NDArray[np.int64], index: Index, least: float
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64]]:
     common = np.zeros(len(index.sizes), np.int32)

@@ -8,7 +8,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from betr_spark.config import Config
-from betr_spark.dedup.exact import PLACE
+from betr_spark.dedup.exact import RANK_KEY
 from betr_spark.dedup.verification import texts_of
 from betr_spark.errors import DataError
 from betr_spark.schemas import (
@@ -105,7 +105,7 @@ def _samples(rows: DataFrame, features: DataFrame, config: Config) -> Iterator[s
     pairs_of_each = rows.groupBy(KEPT_DOC_ID).agg(least).select(KEPT_DOC_ID, "least.*")
     pairs = pairs_of_each.orderBy(SIMILARITY, DOC_ID).limit(_PAIRS_SHOWN).collect()
     ids = sorted({row[name] for row in pairs for name in (DOC_ID, KEPT_DOC_ID)})
-    wanted = features.where(F.col(DOC_ID).isin(ids)).select(DOC_ID, F.col(DOC_ID).alias(PLACE), INPUT_FILE)
+    wanted = features.where(F.col(DOC_ID).isin(ids)).select(DOC_ID, F.col(DOC_ID).alias(RANK_KEY), INPUT_FILE)
     text = F.substring(TEXT, 1, 4 * _TEXT_SHOWN).alias(TEXT)
     found = {row[DOC_ID]: row[TEXT] for row in texts_of(wanted, config).select(DOC_ID, text).collect()}
     for row in pairs:

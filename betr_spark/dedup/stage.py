@@ -1,6 +1,7 @@
 """Stage `dedup`: exact copies, LSH candidates, verification, components, survivors; table `duplicates`.
 
-Documents that an earlier run with the same rule kept are published: they stay, and what is new is held against them. Their
+Documents that an earlier run with the same rule kept are previously kept: they stay, and what is new is held against
+them. Their
 texts are not read again, but for pairs whose signatures leave it open whether they are similar.
 """
 
@@ -15,9 +16,9 @@ from pyspark.sql import functions as F
 from betr_spark import schemas
 from betr_spark.config import LONGEST, Config
 from betr_spark.dedup import guards
-from betr_spark.dedup.candidates import BETTER, EQUAL, WORSE, Thresholds, candidate_pairs, linked_documents
+from betr_spark.dedup.candidates import CANDIDATE, EQUAL, KEEPER, Thresholds, candidate_pairs, linked_documents
 from betr_spark.dedup.components import NODE, ROOT, connected_components
-from betr_spark.dedup.exact import MERIT, NEW, PLACE, REMOVED, REPRESENTATIVE, copies_of, with_place
+from betr_spark.dedup.exact import NEW, RANK_KEY, REMOVED, REPRESENTATIVE, SURVIVOR_SCORE, copies_of, with_rank_key
 from betr_spark.dedup.survivors import KEPT, duplicates, removed_near, with_sizes
 from betr_spark.dedup.verification import shingles_of, similar_by_shingles, similar_by_signature
 from betr_spark.errors import DataError
@@ -39,7 +40,7 @@ from betr_spark.schemas import (
     logit_column,
 )
 from betr_spark.storage import delta, hadoop_files, runs
-from betr_spark.storage.runs import Clock, StageKey, StageRun
+from betr_spark.storage.runs import StageKey, StageRun, StageTimer
 from betr_spark.storage.scratch import scratch
 
 _SCRATCH_FOLDER = "_scratch/dedup"
@@ -75,22 +76,22 @@ class _Found(NamedTuple):
 
 
 def run(spark: SparkSession, config: Config) -> list[StageRun]:
-    """Find duplicates among the documents of `features`, what is new against what is published."""
+    """Find duplicates among the documents of `features`, what is new against what is previously kept."""
     wanted = key(spark, config)
     path = config.table(schemas.DUPLICATES_TABLE)
     if done := runs.finished(spark, config.output, path, wanted):
         _clear(spark, config, wanted)
         return [done]
-    clock = Clock(wanted)
+    clock = StageTimer(wanted)
     features = delta.read(spark, config.table(schemas.FEATURES_TABLE))
-    if lacking := [name for name in (_merit(config), INPUT_FILE, BATCH) if name not in features.columns]:
+    if lacking := [name for name in (_survivor_column(config), INPUT_FILE, BATCH) if name not in features.columns]:
         raise DataError(
             f"{config.table(schemas.FEATURES_TABLE)}: no column '{lacking[0]}'; `betr-spark features` makes it"
         )
     checkpoint, batch = _newest_batch(spark, config)
     history = _history(spark, config, checkpoint)
     with scratch(spark, config.table(_SCRATCH_FOLDER)) as materialise:
-        documents = materialise(with_place(_documents(spark, config, features, history, SOURCE)))
+        documents = materialise(with_rank_key(_documents(spark, config, features, history, SOURCE)))
         found = _find(spark, config, features, history, documents, materialise)
         rows = materialise(found.rows)
         totals = guards.check(rows, features, config)
@@ -142,7 +143,7 @@ def _newest_batch(spark: SparkSession, config: Config) -> tuple[str, int]:
 
 
 def _history(spark: SparkSession, config: Config, checkpoint: str) -> _History | None:
-    """Find what an earlier run published; None where all is to be decided anew."""
+    """Find what an earlier run previously_kept; None where all is to be decided anew."""
     newest = delta.newest_commit(spark, config.table(schemas.DUPLICATES_TABLE))
     if newest is None or config.dedup.history == "replace":
         return None
@@ -156,11 +157,11 @@ def _history(spark: SparkSession, config: Config, checkpoint: str) -> _History |
         why = "the components of the last run are gone"
     else:
         return _History(int(about["batch"]), components)
-    _logger.warning("dedup: %s, so no document is published yet and all are decided anew", why)
+    _logger.warning("dedup: %s, so no document is previously kept yet and all are decided anew", why)
     return None
 
 
-def _merit(config: Config) -> str:
+def _survivor_column(config: Config) -> str:
     survivor = config.survivor()
     return N_BYTES if survivor == LONGEST else logit_column(survivor)
 
@@ -168,8 +169,10 @@ def _merit(config: Config) -> str:
 def _documents(
     spark: SparkSession, config: Config, features: DataFrame, history: _History | None, *columns: str
 ) -> DataFrame:
-    """Every document, as `with_place` wants it: doc_id, merit, content_hash, columns, new, removed (earlier)."""
-    wanted = features.select(DOC_ID, F.col(_merit(config)).alias(MERIT), CONTENT_HASH, BATCH, *columns)
+    """Every document, as `with_rank_key` wants it: doc_id, survivor_score, content_hash, columns, new, removed (earlier)."""
+    wanted = features.select(
+        DOC_ID, F.col(_survivor_column(config)).alias(SURVIVOR_SCORE), CONTENT_HASH, BATCH, *columns
+    )
     if history is None:
         return wanted.drop(BATCH).withColumns({NEW: F.lit(True), REMOVED: F.lit(False)})
     removed = delta.read(spark, config.table(schemas.DUPLICATES_TABLE)).select(DOC_ID, F.lit(True).alias(REMOVED))
@@ -187,10 +190,10 @@ def _find(
 ) -> _Found:
     copies = materialise(copies_of(documents))
 
-    def signatures(places: DataFrame) -> DataFrame:
-        named = documents.select(DOC_ID, PLACE).join(places.hint("shuffle_hash"), on=PLACE, how="left_semi")
+    def signatures(rank_keys: DataFrame) -> DataFrame:
+        named = documents.select(DOC_ID, RANK_KEY).join(rank_keys.hint("shuffle_hash"), on=RANK_KEY, how="left_semi")
         signed = features.select(DOC_ID, SIGNATURE).join(named.hint("shuffle_hash"), on=DOC_ID, how="inner")
-        return signed.select(PLACE, SIGNATURE)
+        return signed.select(RANK_KEY, SIGNATURE)
 
     thresholds = Thresholds.of(config.dedup.similarity, bands=config.minhash.bands, rows=config.minhash.rows)
     members = documents.count() * config.minhash.bands
@@ -204,14 +207,16 @@ def _find(
     texts = {}
     if n_unsure:
         ends = (
-            unsure.select(F.col(BETTER).alias(PLACE)).unionByName(unsure.select(F.col(WORSE).alias(PLACE))).distinct()
+            unsure.select(F.col(KEEPER).alias(RANK_KEY))
+            .unionByName(unsure.select(F.col(CANDIDATE).alias(RANK_KEY)))
+            .distinct()
         )
-        wanted = documents.join(ends, on=PLACE, how="left_semi").select(DOC_ID, PLACE, NEW)
+        wanted = documents.join(ends, on=RANK_KEY, how="left_semi").select(DOC_ID, RANK_KEY, NEW)
         wanted = materialise(wanted.join(features.select(DOC_ID, INPUT_FILE), on=DOC_ID, how="inner"))
         texts = {bool(row[NEW]): int(row["count"]) for row in wanted.groupBy(NEW).count().collect()}  # two rows
         sets = shingles_of(wanted, config, materialise=materialise)
         edges = materialise(edges.unionByName(similar_by_shingles(unsure, sets, similarity=config.dedup.similarity)))
-    links = edges.select(F.col(BETTER).alias(NODE), F.col(WORSE).alias(ROOT))
+    links = edges.select(F.col(KEEPER).alias(NODE), F.col(CANDIDATE).alias(ROOT))
     earlier = None
     if history is not None:
         links = links.unionByName(spark.read.schema(f"{NODE} binary, {ROOT} binary").parquet(history.components))
@@ -224,7 +229,7 @@ def _find(
         "candidates": n_pairs,
         "unsure": n_unsure,
         "texts_new": texts.get(True, 0),
-        "texts_published": texts.get(False, 0),
+        "texts_previously_kept": texts.get(False, 0),
     }
     return _Found(rows, components, metrics)
 
@@ -232,8 +237,8 @@ def _find(
 def _decided(spark: SparkSession, config: Config, documents: DataFrame, copies: DataFrame) -> DataFrame:
     """Near-duplicates that an earlier run removed, as `removed_near` gives them."""
     near = delta.read(spark, config.table(schemas.DUPLICATES_TABLE)).where(F.col(KIND) == NEAR)
-    others = copies.where(F.col(PLACE) != F.col(REPRESENTATIVE))
-    own = documents.select(DOC_ID, PLACE).join(others, on=PLACE, how="left_anti")
-    kept = documents.select(F.col(DOC_ID).alias(KEPT_DOC_ID), F.col(PLACE).alias(KEPT))
+    others = copies.where(F.col(RANK_KEY) != F.col(REPRESENTATIVE))
+    own = documents.select(DOC_ID, RANK_KEY).join(others, on=RANK_KEY, how="left_anti")
+    kept = documents.select(F.col(DOC_ID).alias(KEPT_DOC_ID), F.col(RANK_KEY).alias(KEPT))
     joined = near.join(own, on=DOC_ID, how="inner").join(kept, on=KEPT_DOC_ID, how="inner")
-    return joined.select(PLACE, KEPT, SIMILARITY, EVIDENCE)
+    return joined.select(RANK_KEY, KEPT, SIMILARITY, EVIDENCE)

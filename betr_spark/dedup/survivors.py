@@ -11,9 +11,9 @@ import pyarrow as pa
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
-from betr_spark.dedup.candidates import BETTER, BETTER_PUBLISHED, WORSE
+from betr_spark.dedup.candidates import CANDIDATE, KEEPER, KEEPER_PREVIOUSLY_KEPT
 from betr_spark.dedup.components import NODE, ROOT
-from betr_spark.dedup.exact import COPIES, PLACE, REPRESENTATIVE
+from betr_spark.dedup.exact import COPIES, RANK_KEY, REPRESENTATIVE
 from betr_spark.schemas import (
     COMPONENT_ID,
     COMPONENT_SIZE,
@@ -34,20 +34,20 @@ KEPT = "kept"
 def removed_near(edges: DataFrame, components: DataFrame) -> DataFrame:
     """Apply the rule to each component, its documents one after the other, in one pass.
 
-    A removed document goes to the first of its neighbours that stay: a published one, or the best. Memory grows with the
+    A removed document goes to the first of its neighbours that stay: a previously_kept one, or the best. Memory grows with the
     documents removed of one component, on the executor that has it.
 
     Args:
-        edges: better, better_published, worse, similarity, evidence; verified pairs, once each.
+        edges: keeper, keeper_previously_kept, candidate, similarity, evidence; verified pairs, once each.
         components: node, root; of every node of `edges`.
 
     Returns:
-        place, kept (a place), similarity, evidence.
+        rank_key, kept (a rank_key), similarity, evidence.
     """
-    rooted = edges.join(components.select(F.col(NODE).alias(WORSE), ROOT), on=WORSE, how="inner")
-    order: list[str | Column] = [ROOT, WORSE, F.desc(BETTER_PUBLISHED), BETTER]
-    columns = f"{PLACE} binary, {KEPT} binary, {SIMILARITY} float, {EVIDENCE} string"
-    rows = rooted.select(ROOT, BETTER, BETTER_PUBLISHED, WORSE, SIMILARITY, EVIDENCE)
+    rooted = edges.join(components.select(F.col(NODE).alias(CANDIDATE), ROOT), on=CANDIDATE, how="inner")
+    order: list[str | Column] = [ROOT, CANDIDATE, F.desc(KEEPER_PREVIOUSLY_KEPT), KEEPER]
+    columns = f"{RANK_KEY} binary, {KEPT} binary, {SIMILARITY} float, {EVIDENCE} string"
+    rows = rooted.select(ROOT, KEEPER, KEEPER_PREVIOUSLY_KEPT, CANDIDATE, SIMILARITY, EVIDENCE)
     return rows.repartition(ROOT).sortWithinPartitions(*order).mapInArrow(_decide, columns)
 
 
@@ -55,18 +55,18 @@ def _decide(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     root: bytes | None = None
     removed: set[bytes] = set()
     for batch in batches:
-        names = (ROOT, BETTER, BETTER_PUBLISHED, WORSE)
+        names = (ROOT, KEEPER, KEEPER_PREVIOUSLY_KEPT, CANDIDATE)
         chosen = []
-        for i, (own, better, stays, worse) in enumerate(
+        for i, (own, keeper, stays, candidate) in enumerate(
             zip(*(batch.column(n).to_pylist() for n in names), strict=True)
         ):
             if own != root:
                 root, removed = own, set()
-            if worse not in removed and (stays or better not in removed):
-                removed.add(worse)
+            if candidate not in removed and (stays or keeper not in removed):
+                removed.add(candidate)
                 chosen.append(i)
-        rows = batch.select([WORSE, BETTER, SIMILARITY, EVIDENCE]).take(pa.array(chosen, pa.int64()))
-        yield rows.rename_columns([PLACE, KEPT, SIMILARITY, EVIDENCE])
+        rows = batch.select([CANDIDATE, KEEPER, SIMILARITY, EVIDENCE]).take(pa.array(chosen, pa.int64()))
+        yield rows.rename_columns([RANK_KEY, KEPT, SIMILARITY, EVIDENCE])
 
 
 def with_sizes(components: DataFrame, copies: DataFrame) -> DataFrame:
@@ -76,7 +76,7 @@ def with_sizes(components: DataFrame, copies: DataFrame) -> DataFrame:
         components: node, root.
         copies: as `exact.copies_of` gives it.
     """
-    own = copies.where(F.col(PLACE) == F.col(REPRESENTATIVE)).select(F.col(PLACE).alias(NODE), COPIES)
+    own = copies.where(F.col(RANK_KEY) == F.col(REPRESENTATIVE)).select(F.col(RANK_KEY).alias(NODE), COPIES)
     size = F.sum(F.coalesce(COPIES, F.lit(1))).over(Window.partitionBy(ROOT)).alias(COMPONENT_SIZE)
     return components.join(own, on=NODE, how="left").select(NODE, ROOT, size)
 
@@ -94,19 +94,19 @@ def duplicates(
     An exact copy goes where its representative goes. `component_id` is the best document of the component, in ranking order.
 
     Args:
-        documents: doc_id, source, place; one row a document.
+        documents: doc_id, source, rank_key; one row a document.
         copies: as `exact.copies_of` gives it.
-        near: place (of a representative), kept (a place), similarity, evidence.
-        components: node (a representative), root, component_size; of every place in `near`.
+        near: rank_key (of a representative), kept (a rank_key), similarity, evidence.
+        components: node (a representative), root, component_size; of every rank_key in `near`.
         materialise: computes a frame and cuts its lineage.
     """
-    moved = components.join(near.withColumnRenamed(PLACE, NODE), on=NODE, how="left")
+    moved = components.join(near.withColumnRenamed(RANK_KEY, NODE), on=NODE, how="left")
     joined = moved.withColumnRenamed(NODE, REPRESENTATIVE).join(copies, on=REPRESENTATIVE, how="full")
-    place = F.coalesce(PLACE, REPRESENTATIVE)
+    rank_key = F.coalesce(RANK_KEY, REPRESENTATIVE)
     kept = F.coalesce(KEPT, REPRESENTATIVE)
     is_exact = F.col(KEPT).isNull()
-    removed = joined.where(kept != place).select(
-        place.alias(PLACE),
+    removed = joined.where(kept != rank_key).select(
+        rank_key.alias(RANK_KEY),
         kept.alias(KEPT),
         F.when(is_exact, EXACT).otherwise(NEAR).alias(KIND),
         F.when(is_exact, F.lit(1.0)).otherwise(F.col(SIMILARITY)).cast("float").alias(SIMILARITY),
@@ -115,10 +115,12 @@ def duplicates(
         F.coalesce(COMPONENT_SIZE, COPIES).alias(COMPONENT_SIZE),
     )
     removed = materialise(removed)
-    places = removed.select(F.explode(F.array(PLACE, KEPT, ROOT)).alias(PLACE)).distinct()
-    named = documents.select(PLACE, DOC_ID, SOURCE).join(places.hint("shuffle_hash"), on=PLACE, how="left_semi")
+    rank_keys = removed.select(F.explode(F.array(RANK_KEY, KEPT, ROOT)).alias(RANK_KEY)).distinct()
+    named = documents.select(RANK_KEY, DOC_ID, SOURCE).join(
+        rank_keys.hint("shuffle_hash"), on=RANK_KEY, how="left_semi"
+    )
     named = materialise(named)
-    rows = removed.join(named, on=PLACE, how="inner")
+    rows = removed.join(named, on=RANK_KEY, how="inner")
     for of, name in ((KEPT, KEPT_DOC_ID), (ROOT, COMPONENT_ID)):
-        rows = rows.join(named.select(F.col(PLACE).alias(of), F.col(DOC_ID).alias(name)), on=of, how="inner")
+        rows = rows.join(named.select(F.col(RANK_KEY).alias(of), F.col(DOC_ID).alias(name)), on=of, how="inner")
     return rows.select(DOC_ID, SOURCE, KEPT_DOC_ID, KIND, SIMILARITY, EVIDENCE, COMPONENT_ID, COMPONENT_SIZE)

@@ -11,8 +11,8 @@ from pyspark.sql import functions as F
 
 from betr_spark.config import Config, MinHashConfig
 from betr_spark.corpus.documents import read_documents
-from betr_spark.dedup.candidates import BETTER, BETTER_PUBLISHED, EQUAL, WORSE, Thresholds
-from betr_spark.dedup.exact import PLACE
+from betr_spark.dedup.candidates import CANDIDATE, EQUAL, KEEPER, KEEPER_PREVIOUSLY_KEPT, Thresholds
+from betr_spark.dedup.exact import RANK_KEY
 from betr_spark.errors import DataError
 from betr_spark.kernels.arrow_buffers import binary_pieces, string_buffers
 from betr_spark.kernels.shingles import jaccard, shingle_sets
@@ -21,36 +21,38 @@ from betr_spark.schemas import DOC_ID, EVIDENCE, INPUT_FILE, REASON, SHINGLES, S
 _MOST_FILES = 10_000  # to be read alone; with more of them the whole input is
 _MOST_BROADCAST = 200_000  # documents
 _LEFT, _RIGHT = "left_shingles", "right_shingles"
-_EDGE = f"{BETTER} binary, {BETTER_PUBLISHED} boolean, {WORSE} binary"
+_EDGE = f"{KEEPER} binary, {KEEPER_PREVIOUSLY_KEPT} boolean, {CANDIDATE} binary"
 
 
 def similar_by_signature(pairs: DataFrame, thresholds: Thresholds) -> DataFrame:
     """Keep pairs with at least `thresholds.sure` equal values; `equal` becomes `similarity` (estimated), with `evidence`."""
     similarity = (F.col(EQUAL) / F.lit(thresholds.n_values)).cast("float").alias(SIMILARITY)
     sure = pairs.where(F.col(EQUAL) >= thresholds.sure)
-    return sure.select(BETTER, BETTER_PUBLISHED, WORSE, similarity, F.lit(SKETCH).alias(EVIDENCE))
+    return sure.select(KEEPER, KEEPER_PREVIOUSLY_KEPT, CANDIDATE, similarity, F.lit(SKETCH).alias(EVIDENCE))
 
 
 def similar_by_shingles(unsure: DataFrame, sets: DataFrame, *, similarity: float) -> DataFrame:
     """Keep pairs whose true Jaccard similarity is at least `similarity`; with `similarity` and `evidence`.
 
     Args:
-        unsure: better, better_published, worse.
-        sets: place, shingles; of every document in `unsure`.
+        unsure: keeper, keeper_previously_kept, candidate.
+        sets: rank_key, shingles; of every document in `unsure`.
         similarity: the threshold.
     """
-    pairs = unsure.select(BETTER, BETTER_PUBLISHED, WORSE)
-    for side, column in ((BETTER, _LEFT), (WORSE, _RIGHT)):
-        pairs = pairs.join(sets.select(F.col(PLACE).alias(side), F.col(SHINGLES).alias(column)), on=side, how="inner")
+    pairs = unsure.select(KEEPER, KEEPER_PREVIOUSLY_KEPT, CANDIDATE)
+    for side, column in ((KEEPER, _LEFT), (CANDIDATE, _RIGHT)):
+        pairs = pairs.join(
+            sets.select(F.col(RANK_KEY).alias(side), F.col(SHINGLES).alias(column)), on=side, how="inner"
+        )
     compared = pairs.mapInArrow(partial(_with_jaccard, least=similarity), f"{_EDGE}, {SIMILARITY} float")
     return compared.withColumn(EVIDENCE, F.lit(SHINGLES))
 
 
 def texts_of(wanted: DataFrame, config: Config) -> DataFrame:
-    """Read the texts of some documents: doc_id, text, place. Only files that hold one of them are read (Delta: the table).
+    """Read the texts of some documents: doc_id, text, rank_key. Only files that hold one of them are read (Delta: the table).
 
     Args:
-        wanted: doc_id, place, input_file; few, compared with the corpus.
+        wanted: doc_id, rank_key, input_file; few, compared with the corpus.
         config: for input.
     """
     found = wanted.select(INPUT_FILE).distinct().limit(_MOST_FILES + 1).collect()  # bounded
@@ -58,13 +60,13 @@ def texts_of(wanted: DataFrame, config: Config) -> DataFrame:
     files = [row[INPUT_FILE] for row in found] if named else None
     documents = read_documents(wanted.sparkSession, config.input, only_files=files)
     texts = documents.where(F.col(REASON).isNull()).select(DOC_ID, TEXT)
-    names = wanted.select(DOC_ID, PLACE)
+    names = wanted.select(DOC_ID, RANK_KEY)
     few = names.limit(_MOST_BROADCAST + 1).count() <= _MOST_BROADCAST
     return texts.join(F.broadcast(names) if few else names, on=DOC_ID, how="inner")
 
 
 def shingles_of(wanted: DataFrame, config: Config, *, materialise: Callable[[DataFrame], DataFrame]) -> DataFrame:
-    """Shingle the texts of some documents: place, shingles (uint64 hashes, ascending and distinct, as binary).
+    """Shingle the texts of some documents: rank_key, shingles (uint64 hashes, ascending and distinct, as binary).
 
     Args:
         wanted: as for `texts_of`.
@@ -74,12 +76,12 @@ def shingles_of(wanted: DataFrame, config: Config, *, materialise: Callable[[Dat
     Raises:
         DataError: a text is not there any more; names the document.
     """
-    texts = texts_of(wanted, config).select(PLACE, TEXT)
-    sets = texts.mapInArrow(partial(_shingled, minhash=config.minhash), f"{PLACE} binary, {SHINGLES} binary")
+    texts = texts_of(wanted, config).select(RANK_KEY, TEXT)
+    sets = texts.mapInArrow(partial(_shingled, minhash=config.minhash), f"{RANK_KEY} binary, {SHINGLES} binary")
     if config.input.id is None:  # each copy of a text gives the same
-        sets = sets.dropDuplicates([PLACE])
+        sets = sets.dropDuplicates([RANK_KEY])
     sets = materialise(sets)
-    lost = wanted.join(sets, on=PLACE, how="left_anti").select(DOC_ID).limit(1).collect()
+    lost = wanted.join(sets, on=RANK_KEY, how="left_anti").select(DOC_ID).limit(1).collect()
     if lost:
         raise DataError(f"input.path: {config.input.path}: the text of document '{lost[0][DOC_ID]}' is gone")
     return sets
@@ -89,13 +91,13 @@ def _shingled(batches: Iterator[pa.RecordBatch], *, minhash: MinHashConfig) -> I
     for batch in batches:
         hashes, bounds = shingle_sets(*string_buffers(batch.column(TEXT)), ngram=minhash.ngram, seed=minhash.seed)
         pieces = binary_pieces(hashes.view(np.uint8), bounds * 8)
-        yield pa.RecordBatch.from_arrays([batch.column(PLACE), pieces], [PLACE, SHINGLES])
+        yield pa.RecordBatch.from_arrays([batch.column(RANK_KEY), pieces], [RANK_KEY, SHINGLES])
 
 
 def _with_jaccard(batches: Iterator[pa.RecordBatch], *, least: float) -> Iterator[pa.RecordBatch]:
     for batch in batches:
         found = jaccard(*_hashes(batch.column(_LEFT)), *_hashes(batch.column(_RIGHT)))
-        kept = batch.select([BETTER, BETTER_PUBLISHED, WORSE])
+        kept = batch.select([KEEPER, KEEPER_PREVIOUSLY_KEPT, CANDIDATE])
         yield kept.append_column(SIMILARITY, pa.array(found, pa.float32())).filter(pa.array(found >= least))
 
 

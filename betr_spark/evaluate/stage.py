@@ -26,7 +26,7 @@ from betr_spark.evaluate.plot import plot
 from betr_spark.schemas import DOC_ID, N_WORDS, REASON, TEXT
 from betr_spark.scoring.logit import logit_of
 from betr_spark.storage import delta, hadoop_files, runs
-from betr_spark.storage.runs import Clock, StageKey, StageRun
+from betr_spark.storage.runs import StageKey, StageRun, StageTimer
 from betr_spark.targets.examples import examples_of
 from betr_spark.targets.reading import Benchmark, examples_and_items, read_benchmark, read_content
 
@@ -114,7 +114,7 @@ def run(spark: SparkSession, config: Config) -> tuple[StageRun, list[Change]]:
         if not hadoop_files.exists(spark, config.table(PLOT)):
             _draw(spark, config, found)
         return done, found
-    clock, settings = Clock(wanted), config.evaluate
+    clock, settings = StageTimer(wanted), config.evaluate
     items = _items(spark, config)
     pool = _pool(spark, config, names)
     tokenizer = train_tokenizer([*pool.general, *pool.texts[:_TOKENIZER_TEXTS]], n_vocabulary=settings.vocabulary)

@@ -31,7 +31,7 @@ from betr_spark.schemas import (
     TEXT,
     logit_column,
 )
-from betr_spark.scoring.ngram_table import Banks
+from betr_spark.scoring.ngram_table import SharedTables
 from betr_spark.scoring.score import score
 
 Batches = Iterator[pa.RecordBatch]
@@ -39,7 +39,7 @@ _PASSED_ON = (DOC_ID, SOURCE, REASON, DETAIL, ROW, INPUT_FILE)
 
 
 def one_pass(
-    hasher: MinHasher, scorers: Sequence[str], banks: Callable[[], Banks], *, numbers: Sequence[str] = ()
+    hasher: MinHasher, scorers: Sequence[str], shared_tables: Callable[[], SharedTables], *, numbers: Sequence[str] = ()
 ) -> Callable[[Batches], Batches]:
     """Build the function for mapInArrow.
 
@@ -51,20 +51,25 @@ def one_pass(
     Args:
         hasher: the sketch.
         scorers: names, for the logit columns.
-        banks: gives, in a worker, what `scorer.table.stack` makes of the scorers' tables in the order of `scorers`.
+        shared_tables: gives, in a worker, what `scorer.table.stack` makes of the scorers' tables in the order of `scorers`.
         numbers: names of scorers whose logit column is in the batch already.
     """
 
     def run(batches: Batches) -> Batches:
-        mapped = banks()
+        mapped = shared_tables()
         for batch in batches:
-            yield features_of(batch, hasher=hasher, scorers=scorers, banks=mapped, numbers=numbers)
+            yield features_of(batch, hasher=hasher, scorers=scorers, shared_tables=mapped, numbers=numbers)
 
     return run
 
 
 def features_of(
-    batch: pa.RecordBatch, *, hasher: MinHasher, scorers: Sequence[str], banks: Banks, numbers: Sequence[str] = ()
+    batch: pa.RecordBatch,
+    *,
+    hasher: MinHasher,
+    scorers: Sequence[str],
+    shared_tables: SharedTables,
+    numbers: Sequence[str] = (),
 ) -> pa.RecordBatch:
     """Compute the features of one batch; see `one_pass` for the columns. A document without a word has null logits.
 
@@ -75,7 +80,7 @@ def features_of(
     if text.null_count:
         text = pc.fill_null(text, "")
     data, offsets = string_buffers(text)
-    n_words, logits = score(data, offsets, banks)
+    n_words, logits = score(data, offsets, shared_tables)
     sketch = hasher(data, offsets)
     has_shingles = sketch.n_shingles > 0
     words = pa.array(n_words, pa.int32())

@@ -26,9 +26,9 @@ from betr_spark.kernels.text_preparation import PREPARATION
 from betr_spark.ranking.direct import direct_versions, with_direct_logits
 from betr_spark.schemas import DETAIL, DOC_ID, INPUT_FILE, REASON, ROW, SOURCE, TEXT
 from betr_spark.scoring import artifact
-from betr_spark.scoring.ngram_table import Banks, stack
+from betr_spark.scoring.ngram_table import SharedTables, stack
 from betr_spark.storage import delta, hadoop_files, runs
-from betr_spark.storage.runs import Clock, StageKey, StageRun
+from betr_spark.storage.runs import StageKey, StageRun, StageTimer
 
 # Delta's errors where a source's history cannot be followed by appends alone.
 _CHANGED_SOURCE = (
@@ -65,7 +65,7 @@ def run(spark: SparkSession, config: Config) -> list[StageRun]:
     found = runs.finished(spark, config.output, path, wanted)
     if found and delta.exists(spark, config.table(schemas.QUARANTINE_TABLE)):
         return [found]
-    clock = Clock(wanted)
+    clock = StageTimer(wanted)
     schema = input_schema(spark, config.input)
     folded = [artifact.load(spark, config.table(f"scorers/{name}"), name).table for name in config.folded()]
     transform = _transform(config, artifact.ship(spark, stack(folded)))
@@ -118,14 +118,16 @@ def _follow(
     return writer.rows_new
 
 
-def _transform(config: Config, banks: Callable[[], Banks]) -> Callable[[DataFrame], DataFrame]:
+def _transform(config: Config, shared_tables: Callable[[], SharedTables]) -> Callable[[DataFrame], DataFrame]:
     sketch = MinHasher(**config.minhash.model_dump())
     schema = f"{schemas.features_schema(config.scored())}, {schemas.QUARANTINE}"
-    run_pass = one_pass(sketch, config.folded(), banks, numbers=[*config.direct(), *config.expressions()])
+    run_pass = one_pass(sketch, config.folded(), shared_tables, numbers=[*config.direct(), *config.expressions()])
     return lambda documents: with_direct_logits(documents, config).mapInArrow(run_pass, schema)
 
 
-def _summary(spark: SparkSession, config: Config, clock: Clock, progress: dict[str, int], rows_new: int) -> StageRun:
+def _summary(
+    spark: SparkSession, config: Config, clock: StageTimer, progress: dict[str, int], rows_new: int
+) -> StageRun:
     totals = (
         delta.read(spark, config.table(schemas.FEATURES_TABLE))
         .agg(F.count("*").alias("n"), *[F.sum(c).alias(c) for c in ("n_bytes", "n_tokens")])

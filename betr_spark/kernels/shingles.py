@@ -5,7 +5,7 @@ from numpy.typing import NDArray
 
 from betr_spark.kernels.bits import byte_mask, last_block, lowest_one, set_bit
 from betr_spark.kernels.jit import jit
-from betr_spark.kernels.token_runs import behind_eight, end_of_slice, first_eight, heads_of, mix, token_runs
+from betr_spark.kernels.token_runs import behind_eight, end_of_slice, first_eight, mix, prefixes_of, token_runs
 from betr_spark.kernels.utf8 import code_point, is_unspaced
 
 BYTES_AT_ONCE = 1 << 17
@@ -128,11 +128,11 @@ def _shingles(
     data: NDArray[np.uint8], base: int, starts: NDArray[np.int32], lengths: NDArray[np.int32], ngram: int, seed: int
 ) -> NDArray[np.uint64]:
     """Hash of the `ngram` tokens from each token on, as if in one document, uint64 [n_tokens]."""
-    n_tokens, hashes = len(starts), heads_of(data, base, starts, lengths)
+    n_tokens, hashes = len(starts), prefixes_of(data, base, starts, lengths)
     for t in range(n_tokens):
         hashes[t] = mix(_lower(hashes[t]))
     long, tail_starts, tail_lengths = behind_eight(starts, lengths)
-    tails = heads_of(data, base, tail_starts, tail_lengths)
+    tails = prefixes_of(data, base, tail_starts, tail_lengths)
     for i in range(len(long)):
         value = mix((hashes[long[i]] + STEP) ^ _lower(tails[i]))
         for at in range(8, tail_lengths[i], 8):

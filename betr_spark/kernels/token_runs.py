@@ -117,12 +117,12 @@ def first_eight(data: NDArray[np.uint8], at: int, length: int) -> np.uint64:
 
 
 @jit
-def heads_of(
+def prefixes_of(
     data: NDArray[np.uint8], base: int, starts: NDArray[np.int32], lengths: NDArray[np.int32]
 ) -> NDArray[np.uint64]:
     """Give the first eight bytes of each run, little-endian, zeroes behind a shorter run, uint64 [n_runs]."""
     n_runs = len(starts)
-    heads = np.empty(n_runs, np.uint64)
+    prefixes = np.empty(n_runs, np.uint64)
     n_inner = n_runs  # of these, eight bytes can be read at once: compilers make one load of it
     while n_inner > 0 and base + starts[n_inner - 1] + 8 > len(data):
         n_inner -= 1
@@ -131,10 +131,10 @@ def heads_of(
         value = np.uint64(0)
         for k in range(8):
             value |= np.uint64(data[at + np.uint64(k)]) << np.uint64(8 * k)
-        heads[t] = value & (ALL_64 >> np.uint64(64 - 8 * min(lengths[t], 8)))
+        prefixes[t] = value & (ALL_64 >> np.uint64(64 - 8 * min(lengths[t], 8)))
     for t in range(n_inner, n_runs):
-        heads[t] = first_eight(data, base + starts[t], min(lengths[t], 8))
-    return heads
+        prefixes[t] = first_eight(data, base + starts[t], min(lengths[t], 8))
+    return prefixes
 
 
 @jit

@@ -12,7 +12,7 @@ from betr_spark.schemas import (
     BY_BENCHMARK,
     DOC_ID,
     SCORE,
-    TEACHER_SCORE,
+    TARGET_SCORE,
     logit_column,
 )
 from betr_spark.storage import delta, runs
@@ -52,7 +52,7 @@ def with_direct_logits(documents: DataFrame, config: Config) -> DataFrame:
     count, logits = ranked.count(), []
     for name, benchmark in config.direct().items():
         own = F.col(BY_BENCHMARK)[benchmark] if benchmark else None
-        order = [TEACHER_SCORE, BEST_COSINE] if own is None else [own[SCORE], own["cosine"]]
+        order = [TARGET_SCORE, BEST_COSINE] if own is None else [own[SCORE], own["cosine"]]
         place = F.rank().over(Window.orderBy(*[F.desc(key) for key in order]))
         ahead = (F.lit(count) - place + 0.5) / F.lit(count)
         logits.append(F.log(ahead / (1 - ahead)).cast("float").alias(logit_column(name)))

@@ -82,7 +82,7 @@ def embed(texts: list[str], *, settings: EncoderConfig, prompt: str) -> list[NDA
     encoder = _load(settings)
     pieces = [[text] for text in texts]
     if settings.long_documents == "best_chunk":
-        pieces = [_chunks(encoder, text, prompt, settings.most_chunks) for text in texts]
+        pieces = [_chunks(encoder, text, prompt, settings.max_chunks) for text in texts]
     vectors = encoder.encode(
         [piece for own in pieces for piece in own], batch_size=settings.batch_size, prompt=prompt or None,
         convert_to_numpy=True, show_progress_bar=False,

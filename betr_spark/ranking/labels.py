@@ -7,16 +7,16 @@ from functools import reduce
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from betr_spark.schemas import BEST_COSINE, BY_BENCHMARK, DOC_ID, LABEL, SCORE, SPLIT, TEACHER_SCORE, TRAIN, VALIDATION
+from betr_spark.schemas import BEST_COSINE, BY_BENCHMARK, DOC_ID, LABEL, SCORE, SPLIT, TARGET_SCORE, TRAIN, VALIDATION
 
 BENCHMARKS = "benchmarks"
 _VALIDATION_ONE_IN = 5
 _MIXED = "betr label"  # another hash than that of the sample, whose seed is a number
 
 
-def teacher_order() -> list[Column]:
+def target_order() -> list[Column]:
     """Order of the ranked sample: the teacher's score, then the highest cosine, then a hash of the id."""
-    return [F.desc(TEACHER_SCORE), F.desc(BEST_COSINE), F.xxhash64(DOC_ID), F.col(DOC_ID)]
+    return [F.desc(TARGET_SCORE), F.desc(BEST_COSINE), F.xxhash64(DOC_ID), F.col(DOC_ID)]
 
 
 def with_labels(ranked: DataFrame, order: Sequence[Column], *, n_documents: int, positive_fraction: float) -> DataFrame:

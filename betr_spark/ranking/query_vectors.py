@@ -12,7 +12,7 @@ from betr_spark.ranking.best_rank import on_grid
 ALL = "(all)"  # the benchmark of the one global vector
 
 
-class Rankers(NamedTuple):
+class QueryVectors(NamedTuple):
     """Vectors that rank documents: benchmark and number of each (an example's row, or a centroid's place), [M, d] float32."""
 
     benchmarks: list[str]
@@ -27,9 +27,9 @@ class Rankers(NamedTuple):
         return found
 
 
-def rankers(
+def query_vectors(
     benchmarks: Sequence[str], rows: Sequence[int], vectors: NDArray[np.float32], *, granularity: str, clusters: int
-) -> Rankers:
+) -> QueryVectors:
     """Make the vectors that rank of those of the examples.
 
     Args:
@@ -40,9 +40,9 @@ def rankers(
         clusters: k-means centroids a benchmark, fewer where it has fewer examples.
     """
     if granularity == "example":
-        return Rankers(list(benchmarks), list(rows), vectors)
+        return QueryVectors(list(benchmarks), list(rows), vectors)
     if granularity == "global":
-        return Rankers([ALL], [0], on_grid(_mean(vectors)))
+        return QueryVectors([ALL], [0], on_grid(_mean(vectors)))
     names: list[str] = []
     numbers: list[int] = []
     parts = []
@@ -52,7 +52,7 @@ def rankers(
         names += [name] * len(centres)
         numbers += range(len(centres))
         parts.append(centres)
-    return Rankers(names, numbers, on_grid(np.concatenate(parts)))
+    return QueryVectors(names, numbers, on_grid(np.concatenate(parts)))
 
 
 def _mean(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -22,11 +22,11 @@ from betr_spark.errors import DataError
 from betr_spark.ranking import best_rank
 from betr_spark.ranking.embeddings import embedded, embeddings_of, vectors_of
 from betr_spark.ranking.encoder import check_encoder
-from betr_spark.ranking.labels import teacher_order, with_labels
-from betr_spark.ranking.query_vectors import Rankers, rankers
+from betr_spark.ranking.labels import target_order, with_labels
+from betr_spark.ranking.query_vectors import QueryVectors, query_vectors
 from betr_spark.schemas import DOC_ID, EMBEDDING, REASON, SCORE, SOURCE, TEXT
 from betr_spark.storage import delta, runs
-from betr_spark.storage.runs import Clock, StageKey, StageRun
+from betr_spark.storage.runs import StageKey, StageRun, StageTimer
 from betr_spark.storage.shipping import ship, shipping_folder
 from betr_spark.targets.examples import Example
 from betr_spark.targets.reading import Benchmark, read_targets, targets_of
@@ -78,7 +78,7 @@ def run(spark: SparkSession, config: Config, *, again: bool = False) -> list[Sta
     done = None if again else runs.finished(spark, config.output, path, rank_key)
     if done:
         return [done]
-    clock = Clock(rank_key)
+    clock = StageTimer(rank_key)
     examples = targets_of(config.targets, contents)
     check_encoder(config.encoder)
     drawn = None if again else _drawn(spark, sample_path, sample_key)
@@ -90,7 +90,7 @@ def run(spark: SparkSession, config: Config, *, again: bool = False) -> list[Sta
         embeddings_of(sampled, drawn.rows_out, config), on=DOC_ID, how="inner"
     )
     vectors = _embed_examples(spark, examples, config.encoder)
-    ranking = rankers(
+    ranking = query_vectors(
         [example.benchmark for example in examples], [example.row for example in examples], vectors,
         granularity=config.labels.granularity, clusters=config.labels.clusters,
     )  # fmt: skip
@@ -102,7 +102,7 @@ def run(spark: SparkSession, config: Config, *, again: bool = False) -> list[Sta
         _logger.warning("rank: %.1f documents for each example, below 100: many ties in best rank", ratio)
     ranked = _ranked(sampled, ranking, depth, config.labels.aggregate)
     ranked = with_labels(
-        ranked, teacher_order(), n_documents=drawn.rows_out, positive_fraction=config.labels.positive_fraction
+        ranked, target_order(), n_documents=drawn.rows_out, positive_fraction=config.labels.positive_fraction
     )
     done = clock.done(
         rows_in=drawn.rows_in,
@@ -124,7 +124,7 @@ def _columns(count: int | None = None) -> StructType:
 
 
 def _draw_sample(spark: SparkSession, config: Config, key: StageKey) -> StageRun:
-    clock = Clock(key)
+    clock = StageTimer(key)
     input_schema(spark, config.input)
     ids = read_ids(spark, config.input)
     ids = (ids.distinct() if config.input.id is None else ids).persist()  # read by the check and by each cut
@@ -160,7 +160,7 @@ def _embed_examples(spark: SparkSession, examples: list[Example], encoder: Encod
     return np.stack([np.frombuffer(row[EMBEDDING], np.float32) for row in sorted(found)])
 
 
-def _ranked(sampled: DataFrame, ranking: Rankers, depth: int, aggregate: str) -> DataFrame:
+def _ranked(sampled: DataFrame, ranking: QueryVectors, depth: int, aggregate: str) -> DataFrame:
     """Rank the sample in two passes over its vectors; the workers of a machine share the lists, [M, R] float64, of a file."""
     context = sampled.sparkSession.sparkContext
     shared, width = context.broadcast(ranking.vectors), ranking.vectors.shape[1]

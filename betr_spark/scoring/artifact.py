@@ -14,8 +14,8 @@ import numpy as np
 from pyspark.sql import SparkSession
 
 from betr_spark.errors import ArtifactError
-from betr_spark.scoring.ngram_table import Banks, Table, table_of
-from betr_spark.scoring.shared_memory import map_banks, write_banks
+from betr_spark.scoring.ngram_table import SharedTables, Table, table_of
+from betr_spark.scoring.shared_memory import map_shared_tables, write_shared_tables
 from betr_spark.storage import hadoop_files, shipping
 
 
@@ -92,8 +92,8 @@ def load(spark: SparkSession, folder: str, name: str) -> Scorer:
     return Scorer(name, table, about)
 
 
-def ship(spark: SparkSession, banks: Banks) -> Callable[[], Banks]:
-    """Send banks to every executor once; what is returned maps them, in a Python worker, into memory that workers share."""
-    places = write_banks(banks, shipping.shipping_folder(spark))
+def ship(spark: SparkSession, shared_tables: SharedTables) -> Callable[[], SharedTables]:
+    """Send tables to every executor once; the function returned maps them into memory that a machine's workers share."""
+    places = write_shared_tables(shared_tables, shipping.shipping_folder(spark))
     fetched = shipping.ship(spark, places.name)
-    return lambda: map_banks(places, fetched())
+    return lambda: map_shared_tables(places, fetched())

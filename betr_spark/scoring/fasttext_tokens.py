@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from betr_spark.kernels.bits import byte_mask, clear_bit, last_block, lowest_one
 from betr_spark.kernels.jit import jit
-from betr_spark.kernels.token_runs import behind_eight, first_eight, heads_of, token_runs
+from betr_spark.kernels.token_runs import behind_eight, first_eight, prefixes_of, token_runs
 from betr_spark.kernels.utf8 import separator_length
 from betr_spark.scoring.ngram_table import END_OF_LINE, FNV_PRIME, FNV_START
 
@@ -21,13 +21,13 @@ _LABEL = np.frombuffer(b"__label__", np.uint8)
 class Tokens(NamedTuple):
     """Tokens of some documents, `</s>` at the end of each document that has a word.
 
-    starts, lengths: in bytes, int32; of `</s>` the start means nothing. heads: first eight bytes, little-endian, uint64.
+    starts, lengths: in bytes, int32; of `</s>` the start means nothing. prefixes: first eight bytes, little-endian, uint64.
     long: the tokens of more than eight bytes, int32. tails: their next eight bytes, uint64. hashes: FNV, uint32.
     """
 
     starts: NDArray[np.int32]
     lengths: NDArray[np.int32]
-    heads: NDArray[np.uint64]
+    prefixes: NDArray[np.uint64]
     long: NDArray[np.int32]
     tails: NDArray[np.uint64]
     hashes: NDArray[np.uint32]
@@ -38,11 +38,11 @@ def tokenise(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> tuple[NDArr
     """Cut documents into tokens; the first one of each document, and the end, int64 [n + 1]. Starts count from offsets[0]."""
     base, marks = offsets[0], _marks(data, offsets)
     first, starts, lengths = token_runs(marks, np.zeros_like(marks), offsets, 1)
-    heads = _heads(data, base, first, starts, lengths)
+    prefixes = _heads(data, base, first, starts, lengths)
     long, tail_starts, tail_lengths = behind_eight(starts, lengths)
-    tails = heads_of(data, base, tail_starts, tail_lengths)
-    hashes = _hashes(data, base, starts, lengths, heads, long, tails, tail_lengths)
-    return first, Tokens(starts, lengths, heads, long, tails, hashes)
+    tails = prefixes_of(data, base, tail_starts, tail_lengths)
+    hashes = _hashes(data, base, starts, lengths, prefixes, long, tails, tail_lengths)
+    return first, Tokens(starts, lengths, prefixes, long, tails, hashes)
 
 
 @jit
@@ -78,12 +78,12 @@ def _heads(
 
     Where `prepare` takes two bytes from the front of a token (`__label__...` and `</s>`), so does this.
     """
-    heads = heads_of(data, base, starts, lengths)
-    for t in range(len(heads)):
-        lead = heads[t] & np.uint64(0xFF)
+    prefixes = prefixes_of(data, base, starts, lengths)
+    for t in range(len(prefixes)):
+        lead = prefixes[t] & np.uint64(0xFF)
         if lead == 0x5F or lead == 0x3C:  # '_' or '<'
             start = base + starts[t]
-            skip = heads[t] == _END_HEAD
+            skip = prefixes[t] == _END_HEAD
             if lengths[t] >= len(_LABEL):
                 skip = True
                 for k in range(len(_LABEL)):
@@ -91,12 +91,12 @@ def _heads(
             if skip:
                 starts[t] += 2
                 lengths[t] -= 2
-                heads[t] = first_eight(data, start + 2, min(lengths[t], 8))
+                prefixes[t] = first_eight(data, start + 2, min(lengths[t], 8))
     for document in range(len(first) - 1):
         last = first[document + 1] - 1
         if last >= first[document]:
-            heads[last], lengths[last] = _END_HEAD, _END_LENGTH
-    return heads
+            prefixes[last], lengths[last] = _END_HEAD, _END_LENGTH
+    return prefixes
 
 
 @jit
@@ -105,14 +105,14 @@ def _hashes(
     base: int,
     starts: NDArray[np.int32],
     lengths: NDArray[np.int32],
-    heads: NDArray[np.uint64],
+    prefixes: NDArray[np.uint64],
     long: NDArray[np.int32],
     tails: NDArray[np.uint64],
     tail_lengths: NDArray[np.int32],
 ) -> NDArray[np.uint32]:
     """FNV hash of every token."""
-    hashes = np.full(len(heads), FNV_START, np.uint32)
-    _continue(hashes, heads, lengths)
+    hashes = np.full(len(prefixes), FNV_START, np.uint32)
+    _continue(hashes, prefixes, lengths)
     of_long = np.empty(len(long), np.uint32)
     for i in range(len(long)):
         of_long[i] = hashes[np.uint32(long[i])]

@@ -38,7 +38,7 @@ def look_up(
     Args:
         data: bytes of all documents, uint8.
         offsets: int64 [n + 1].
-        vocabulary: of a bank.
+        vocabulary: of a shared_table.
         n_buckets: number of rows for n-grams.
         words: the row of each token's word comes here, int32 [>= most_tokens(offsets)].
         buckets: the row of the n-gram of m + 2 tokens from each token on, int32 [word_ngrams - 1, as many].
@@ -62,16 +62,16 @@ def look_up(
 @jit
 def _find(data: NDArray[np.uint8], base: int, tokens: Tokens, vocabulary: Vocabulary, found: NDArray[np.int32]) -> None:
     """Find the number + 1 of every token in a vocabulary, 0 where it is none of its words."""
-    starts, lengths, heads, long, tails, hashes = tokens
-    words, word_offsets, word_heads, word_tails, word_lengths, slots = vocabulary
-    n_tokens, mask = len(heads), np.uint64(len(slots) - 1)
+    starts, lengths, prefixes, long, tails, hashes = tokens
+    words, word_offsets, word_prefixes, word_tails, word_lengths, slots = vocabulary
+    n_tokens, mask = len(prefixes), np.uint64(len(slots) - 1)
     rest, n_rest = np.empty(n_tokens + len(long) + 1, np.int32), np.uint64(0)
     for t in range(n_tokens):  # without a branch, so that the cache misses of many tokens overlap
         word = slots[np.uint64(hashes[t]) & mask]
         found[t] = word
         rest[n_rest] = t
         n_rest += np.uint64(
-            (word != 0) & ((word_heads[word] != heads[t]) | (word_lengths[word] != min(lengths[t], LONGEST)))
+            (word != 0) & ((word_prefixes[word] != prefixes[t]) | (word_lengths[word] != min(lengths[t], LONGEST)))
         )
     after = np.uint64(0)
     while n_rest != 0:  # those that met another word go on to the next slot, all at once for the same reason
@@ -82,7 +82,7 @@ def _find(data: NDArray[np.uint8], base: int, tokens: Tokens, vocabulary: Vocabu
             found[t] = word
             rest[n_rest] = t
             n_rest += np.uint64(
-                (word != 0) & ((word_heads[word] != heads[t]) | (word_lengths[word] != min(lengths[t], LONGEST)))
+                (word != 0) & ((word_prefixes[word] != prefixes[t]) | (word_lengths[word] != min(lengths[t], LONGEST)))
             )
     for i in range(len(long)):
         t = long[i]
@@ -95,7 +95,7 @@ def _find(data: NDArray[np.uint8], base: int, tokens: Tokens, vocabulary: Vocabu
         word = slots[at]
         while word != 0:
             there, k = word_offsets[word - 1], 8
-            if word_heads[word] == heads[t] and word_offsets[word] - there == length:
+            if word_prefixes[word] == prefixes[t] and word_offsets[word] - there == length:
                 while k < length and data[start + k] == words[there + k]:
                     k += 1
                 if k >= length:

@@ -96,11 +96,11 @@ class NgramTable:
 
 
 class Vocabulary(NamedTuple):
-    """The V words that any model of a bank knows, and an index of them.
+    """The V words that any model of a shared_table knows, and an index of them.
 
     words: UTF-8 bytes of the words, one after the other, uint8.
     offsets: start of each word in `words`, and the end, int64 [V + 1].
-    heads: first eight bytes of each word, little-endian, uint64 [V + 1]; entry 0 stands for every unknown word.
+    prefixes: first eight bytes of each word, little-endian, uint64 [V + 1]; entry 0 stands for every unknown word.
     tails: its next eight bytes, uint64 [V + 1].
     lengths: its bytes, or LONGEST where they are more, uint8 [V + 1].
     slots: open addressing: number of a word + 1, 0 where empty, uint32 [a power of two]. A word lies at its
@@ -109,13 +109,13 @@ class Vocabulary(NamedTuple):
 
     words: NDArray[np.uint8]
     offsets: NDArray[np.int64]
-    heads: NDArray[np.uint64]
+    prefixes: NDArray[np.uint64]
     tails: NDArray[np.uint64]
     lengths: NDArray[np.uint8]
     slots: NDArray[np.uint32]
 
 
-class Bank(NamedTuple):
+class SharedTable(NamedTuple):
     """K folded models of one bucket count and one n-gram length, side by side, so that one look-up serves them all.
 
     columns: place of each model among the tables that were stacked, int64 [K].
@@ -135,7 +135,7 @@ class Bank(NamedTuple):
 
 
 Table = NgramTable | LogRatioTable
-Banks = Sequence[Bank | LogRatios]
+SharedTables = Sequence[SharedTable | LogRatios]
 
 
 def table_of(arrays: Mapping[str, Any]) -> Table:
@@ -147,21 +147,23 @@ def table_of(arrays: Mapping[str, Any]) -> Table:
     return LogRatioTable.from_arrays(arrays) if "log_ratios" in arrays else NgramTable.from_arrays(arrays)
 
 
-def stack(tables: Sequence[Table]) -> list[Bank | LogRatios]:
+def stack(tables: Sequence[Table]) -> list[SharedTable | LogRatios]:
     """Put the tables that share bucket count and n-gram length side by side.
 
-    A model's logits do not depend on its neighbours in a bank.
+    A model's logits do not depend on its neighbours in a shared_table.
     """
     alike: dict[tuple[int, int], list[tuple[int, NgramTable]]] = {}
     for column, table in enumerate(tables):
         if isinstance(table, NgramTable):
             alike.setdefault((len(table.bucket_weights), table.word_ngrams), []).append((column, table))
-    banks = [_bank([table for _, table in same], [column for column, _ in same]) for same in alike.values()]
+    shared_tables = [
+        _shared_table([table for _, table in same], [column for column, _ in same]) for same in alike.values()
+    ]
     ratios = {column: table for column, table in enumerate(tables) if isinstance(table, LogRatioTable)}
-    return [*banks, *side_by_side(list(ratios.values()), list(ratios))]
+    return [*shared_tables, *side_by_side(list(ratios.values()), list(ratios))]
 
 
-def _bank(tables: Sequence[NgramTable], columns: Sequence[int]) -> Bank:
+def _shared_table(tables: Sequence[NgramTable], columns: Sequence[int]) -> SharedTable:
     row_of: dict[bytes, int] = {}
     for table in tables:
         for word in table.word_bytes():
@@ -178,18 +180,18 @@ def _bank(tables: Sequence[NgramTable], columns: Sequence[int]) -> Bank:
     index = _index(words, offsets, 1 << max(4, (_SLOTS_PER_WORD * len(row_of)).bit_length()))
     buckets = np.stack([table.bucket_weights for table in tables], axis=1)
     vocabulary = Vocabulary(words, offsets, *index)
-    return Bank(np.asarray(columns, np.int64), vocabulary, weights, counts, buckets, tables[0].word_ngrams)
+    return SharedTable(np.asarray(columns, np.int64), vocabulary, weights, counts, buckets, tables[0].word_ngrams)
 
 
 @jit
 def _index(
     words: NDArray[np.uint8], word_offsets: NDArray[np.int64], size: int
 ) -> tuple[NDArray[np.uint64], NDArray[np.uint64], NDArray[np.uint8], NDArray[np.uint32]]:
-    heads, tails = np.zeros(len(word_offsets), np.uint64), np.zeros(len(word_offsets), np.uint64)
+    prefixes, tails = np.zeros(len(word_offsets), np.uint64), np.zeros(len(word_offsets), np.uint64)
     lengths, slots = np.zeros(len(word_offsets), np.uint8), np.zeros(size, np.uint32)
     for word in range(len(word_offsets) - 1):
         start, end = word_offsets[word], word_offsets[word + 1]
-        heads[word + 1] = first_eight(words, start, min(end - start, 8))
+        prefixes[word + 1] = first_eight(words, start, min(end - start, 8))
         tails[word + 1] = first_eight(words, start + 8, min(max(end - start - 8, 0), 8))
         lengths[word + 1] = min(end - start, LONGEST)
         value = FNV_START
@@ -199,4 +201,4 @@ def _index(
         while slots[at] != 0:
             at = (at + 1) & (size - 1)
         slots[at] = word + 1
-    return heads, tails, lengths, slots
+    return prefixes, tails, lengths, slots

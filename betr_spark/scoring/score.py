@@ -16,26 +16,26 @@ from betr_spark.kernels.token_runs import end_of_slice, prefetch
 from betr_spark.scoring.dsir import LogRatios, log_ratio_scores
 from betr_spark.scoring.fasttext_tokens import tokenise
 from betr_spark.scoring.lookup import AHEAD, look_up, most_tokens
-from betr_spark.scoring.ngram_table import Banks
+from betr_spark.scoring.ngram_table import SharedTables
 
 _BYTES_AT_ONCE = 1 << 21  # so that the weights, which push everything else out of the cache, seldom come between
 
 
 def score(
-    data: NDArray[np.uint8], offsets: NDArray[np.int64], banks: Banks
+    data: NDArray[np.uint8], offsets: NDArray[np.int64], shared_tables: SharedTables
 ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """Count words and score documents.
 
     Args:
         data: bytes of all documents, uint8.
         offsets: int64 [n + 1]; document i is data[offsets[i] : offsets[i + 1]].
-        banks: what `table.stack` made of K tables.
+        shared_tables: what `table.stack` made of K tables.
 
     Returns:
         Words of each document, int32 [n], and logits, float32 [n, K], NaN (log-ratios: 0) for a document without a word. A
         document whose words are no feature of a model (unknown words, and a model of single words without `</s>`) has logit 0.
     """
-    n, n_columns = len(offsets) - 1, sum(len(bank.columns) for bank in banks)
+    n, n_columns = len(offsets) - 1, sum(len(shared_table.columns) for shared_table in shared_tables)
     n_words, logits = np.empty(n, np.int32), np.empty((n, n_columns), np.float32)
     words, buckets = np.empty(0, np.int32), np.empty((0, 0), np.int32)
     a = 0
@@ -43,19 +43,19 @@ def score(
         b = end_of_slice(offsets, a, _BYTES_AT_ONCE)
         part = offsets[a : b + 1]
         first = None
-        for bank in banks:
-            if isinstance(bank, LogRatios):
-                logits[a:b, bank.columns] = log_ratio_scores(data, part, bank)
+        for shared_table in shared_tables:
+            if isinstance(shared_table, LogRatios):
+                logits[a:b, shared_table.columns] = log_ratio_scores(data, part, shared_table)
                 continue
-            shape = bank.word_ngrams - 1, most_tokens(part)
+            shape = shared_table.word_ngrams - 1, most_tokens(part)
             if (
                 shape[0] > buckets.shape[0] or shape[1] > buckets.shape[1]
             ):  # else those of the slice before are used again
                 words, buckets = np.empty(shape[1], np.int32), np.empty(shape, np.int32)
             grams = buckets[: shape[0]]
-            first = look_up(data, part, bank.vocabulary, max(1, len(bank.bucket_weights)), words, grams)
-            weights = bank.word_weights, bank.word_counts, bank.bucket_weights
-            logits[a:b, bank.columns] = _means(first, words, grams, *weights)
+            first = look_up(data, part, shared_table.vocabulary, max(1, len(shared_table.bucket_weights)), words, grams)
+            weights = shared_table.word_weights, shared_table.word_counts, shared_table.bucket_weights
+            logits[a:b, shared_table.columns] = _means(first, words, grams, *weights)
         if first is None:
             first, _ = tokenise(data, part)
         n_words[a:b] = np.maximum(np.diff(first) - 1, 0)

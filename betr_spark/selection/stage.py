@@ -25,7 +25,7 @@ from betr_spark.schemas import (
 from betr_spark.scoring.logit import logit_of, score_of
 from betr_spark.selection.budget import with_order, within_budget
 from betr_spark.storage import delta, runs
-from betr_spark.storage.runs import Clock, StageKey, StageRun
+from betr_spark.storage.runs import StageKey, StageRun, StageTimer
 
 _FILE_BYTES = 256 * 2**20
 
@@ -35,7 +35,7 @@ def key(spark: SparkSession, config: Config, name: str) -> StageKey:
     selection = config.selections[name]
     mapping = config.input.model_dump(exclude={"max_batch_bytes"})
     settings = {"selection": selection, "scorer": config.scorers.get(selection.scorer), "input": mapping}
-    settings["heads"] = config.heads(selection.scorer)
+    settings["heads"] = config.benchmark_scorers(selection.scorer)
     versions = {
         t: runs.input_version(spark, config.table(t)) for t in (schemas.FEATURES_TABLE, schemas.DUPLICATES_TABLE)
     }
@@ -58,7 +58,7 @@ def scored_survivors(features: DataFrame, duplicates: DataFrame, config: Config,
     With heads also best_benchmark, that of the highest head (the first one of equals).
     """
     survivors = features.join(duplicates.select(DOC_ID), on=DOC_ID, how="left_anti")
-    heads = {name: F.col(schemas.logit_column(head)) for name, head in config.heads(scorer).items()}
+    heads = {name: F.col(schemas.logit_column(head)) for name, head in config.benchmark_scorers(scorer).items()}
     highest = F.array_max(F.array(*heads.values()))
     best = [F.coalesce(*[F.when(head == highest, F.lit(name)) for name, head in heads.items()]).alias(BEST_BENCHMARK)]
     columns = [logit_of(config, scorer).alias(LOGIT), *(best if heads else [])]
@@ -66,7 +66,7 @@ def scored_survivors(features: DataFrame, duplicates: DataFrame, config: Config,
 
 
 def _select(spark: SparkSession, config: Config, name: str, selection: SelectionConfig, wanted: StageKey) -> StageRun:
-    clock = Clock(wanted)
+    clock = StageTimer(wanted)
     features = delta.read(spark, config.table(schemas.FEATURES_TABLE))
     duplicates = delta.read(spark, config.table(schemas.DUPLICATES_TABLE))
     survivors = scored_survivors(features, duplicates, config, selection.scorer)

@@ -77,7 +77,7 @@ class StageRun:
         return cls(**{name: values[name] for name in names}, skipped=True) if names <= set(values) else None
 
 
-class Clock:
+class StageTimer:
     """Start of a stage, and the StageRun at its end."""
 
     def __init__(self, key: StageKey) -> None:

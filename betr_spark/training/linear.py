@@ -24,7 +24,7 @@ from threadpoolctl import threadpool_limits
 from betr_spark.errors import DataError
 from betr_spark.kernels.text_preparation import as_buffers, prepare
 from betr_spark.scoring.lookup import look_up, most_tokens
-from betr_spark.scoring.ngram_table import END_OF_LINE, Bank, NgramTable, stack
+from betr_spark.scoring.ngram_table import END_OF_LINE, NgramTable, SharedTable, stack
 from betr_spark.training.fasttext import Labelled, Trained, best_of, check_validation, score_texts, validated
 
 BUCKETS = 2_000_000
@@ -49,9 +49,9 @@ class LinearModel:
         words = sorted(word for word, count in counts.items() if count >= LEAST_COUNT and word not in own)
         self._words = [END_OF_LINE, *words]
         empty = np.zeros(len(self._words), np.float32), np.zeros(BUCKETS, np.float32)
-        bank = stack([NgramTable.build(self._words, *empty, word_ngrams=2)])[0]
-        assert isinstance(bank, Bank)
-        self._vocabulary = bank.vocabulary
+        shared_table = stack([NgramTable.build(self._words, *empty, word_ngrams=2)])[0]
+        assert isinstance(shared_table, SharedTable)
+        self._vocabulary = shared_table.vocabulary
         with lines.open(encoding="utf-8", newline="\n") as file:
             counted = sp.vstack([self._counted(some) for some in _slices(file)], format="csr")
         used, numbers = np.unique(counted.indices, return_inverse=True)

@@ -14,7 +14,7 @@ from betr_spark.config import Config
 from betr_spark.config.scorers import BetrScorer, DsirScorer, FastTextScorer, FittedScorer
 from betr_spark.errors import DataError
 from betr_spark.kernels.text_preparation import PREPARATION
-from betr_spark.ranking.labels import BENCHMARKS, held_out, teacher_order
+from betr_spark.ranking.labels import BENCHMARKS, held_out, target_order
 from betr_spark.schemas import (
     BEST_BENCHMARK,
     BEST_COSINE,
@@ -26,7 +26,7 @@ from betr_spark.schemas import (
     SCORE,
     SOURCE,
     SPLIT,
-    TEACHER_SCORE,
+    TARGET_SCORE,
     TEXT,
     TRAIN,
     VALIDATION,
@@ -34,7 +34,7 @@ from betr_spark.schemas import (
 from betr_spark.scoring import artifact
 from betr_spark.scoring.ngram_table import NgramTable, Table
 from betr_spark.storage import delta, runs
-from betr_spark.storage.runs import Clock, StageKey, StageRun
+from betr_spark.storage.runs import StageKey, StageRun, StageTimer
 from betr_spark.training import training_data as material
 from betr_spark.training.agreement import Sampled, agreement, details, in_words, warnings
 from betr_spark.training.fasttext import LEAST_AUC, Labelled, Trained, score_texts, train, train_heads
@@ -48,7 +48,7 @@ _logger = logging.getLogger(__name__)
 def key(spark: SparkSession, config: Config, name: str) -> StageKey:
     """Key of one scorer: its settings, the text preparation, the ranked sample, and what else it is made of."""
     scorer = config.trained_scorers()[name]
-    settings = {"scorer": scorer, "preparation": PREPARATION, "heads": config.heads(name)}
+    settings = {"scorer": scorer, "preparation": PREPARATION, "heads": config.benchmark_scorers(name)}
     ranked = runs.input_version(spark, config.table(schemas.RANKED_SAMPLE_TABLE))
     return StageKey.of(f"train/{name}", settings, ranked_sample=ranked, **material.versions(spark, scorer))
 
@@ -58,7 +58,7 @@ def trained(spark: SparkSession, config: Config, name: str) -> StageRun | None:
     about = artifact.describe(spark, folder(config, name))
     if about is None:
         return None
-    for head in config.heads(name).values():
+    for head in config.benchmark_scorers(name).values():
         own = artifact.describe(spark, folder(config, head))
         if own is None or own["sha256"] != about.get("heads", {}).get(head):
             return None
@@ -85,7 +85,7 @@ def run(spark: SparkSession, config: Config, *, again: bool = False) -> list[Sta
 
 
 def _train(spark: SparkSession, config: Config, name: str, scorer: FittedScorer, wanted: StageKey) -> StageRun:
-    clock = Clock(wanted)
+    clock = StageTimer(wanted)
     _check_sample(spark, config)
     ranked = delta.read(spark, config.table(schemas.RANKED_SAMPLE_TABLE))
     texts = delta.read(spark, config.table(schemas.SAMPLE_TABLE)).select(DOC_ID, TEXT)
@@ -113,7 +113,9 @@ def _train(spark: SparkSession, config: Config, name: str, scorer: FittedScorer,
     for warning in warnings(metrics):
         _logger.warning("scorers.%s: %s", name, warning)
     saved = {}
-    for (benchmark, head), one in zip(config.heads(name).items(), heads, strict=True):  # before what they belong to
+    for (benchmark, head), one in zip(
+        config.benchmark_scorers(name).items(), heads, strict=True
+    ):  # before what they belong to
         about = _about(head, "head", one._replace(settings={**one.settings, "benchmark": benchmark}), one.metrics)
         saved[head] = artifact.save(spark, folder(config, head), one.table, about)["sha256"]
         _logger.info("scorers.%s: %s", head, in_words(one.metrics))
@@ -161,14 +163,14 @@ def _is_linear(scorer: BetrScorer, n_documents: int, name: str) -> bool:
 
 def _fit_to_order(spark: SparkSession, config: Config, name: str, ranked: DataFrame, texts: DataFrame) -> list[Trained]:
     """Fit the scorer, and its heads, to the order of the sample, but for a fifth that is held out."""
-    heads = list(config.heads(name))
+    heads = list(config.benchmark_scorers(name))
     labelled = material.labelled_by_benchmark(config, ranked, texts) if heads else ranked.join(texts, on=DOC_ID)
     rows = (
         labelled.where(F.col(SPLIT) == VALIDATION).orderBy(F.xxhash64(DOC_ID), DOC_ID).collect()
     )  # a fifth of the labels
     validation = Labelled([row[TEXT] for row in rows], np.array([row[LABEL] for row in rows], np.int8))
     labels = [np.array([number in row[BENCHMARKS] for row in rows], np.int8) for number in range(len(heads))]
-    training = ranked.where(~held_out()).join(texts, on=DOC_ID, how="inner").orderBy(*teacher_order())
+    training = ranked.where(~held_out()).join(texts, on=DOC_ID, how="inner").orderBy(*target_order())
     by_benchmark = [F.col(BY_BENCHMARK)[benchmark] for benchmark in heads]
     own = [value for head in by_benchmark for value in (head[SCORE], head["cosine"])]
     found = training.select(TEXT, F.coalesce(F.col(LABEL) == 1, F.lit(False)), *own).toLocalIterator()
@@ -184,7 +186,7 @@ def _trained_heads(
     validation, training = (labelled.where(F.col(SPLIT) == s).select(TEXT, BENCHMARKS) for s in (VALIDATION, TRAIN))
     held = [(row[TEXT], row[BENCHMARKS]) for row in validation.limit(_MOST_VALIDATED).collect()]
     rows = ((row[TEXT], row[BENCHMARKS]) for row in training.toLocalIterator())
-    return train_heads(scorer, list(config.heads(name)), rows, held, settings=made.settings, name=name)
+    return train_heads(scorer, list(config.benchmark_scorers(name)), rows, held, settings=made.settings, name=name)
 
 
 def _sampled(unseen: DataFrame, texts: DataFrame, table: Table) -> Sampled:
@@ -201,11 +203,11 @@ def _sampled(unseen: DataFrame, texts: DataFrame, table: Table) -> Sampled:
     source = F.coalesce(SOURCE, F.lit("(none)")).alias(SOURCE)
     label = F.coalesce(LABEL, F.lit(-1)).cast("tinyint").alias(LABEL)
     size = F.octet_length(TEXT).cast("bigint").alias(N_BYTES)
-    columns: list[str | Column] = [DOC_ID, TEACHER_SCORE, BEST_COSINE, label, size, BEST_BENCHMARK, source, TEXT]
+    columns: list[str | Column] = [DOC_ID, TARGET_SCORE, BEST_COSINE, label, size, BEST_BENCHMARK, source, TEXT]
     schema = (
-        f"{DOC_ID} string, {TEACHER_SCORE} double, {BEST_COSINE} float, {LABEL} tinyint, {N_BYTES} bigint, "
+        f"{DOC_ID} string, {TARGET_SCORE} double, {BEST_COSINE} float, {LABEL} tinyint, {N_BYTES} bigint, "
         f"{BEST_BENCHMARK} string, {SOURCE} string, {LOGIT} float"
     )
     found = rows.select(*columns).mapInArrow(with_logit, schema).toArrow().sort_by(DOC_ID)
-    numbers = (found.column(n).to_numpy() for n in (TEACHER_SCORE, BEST_COSINE, LOGIT, LABEL, N_BYTES))
+    numbers = (found.column(n).to_numpy() for n in (TARGET_SCORE, BEST_COSINE, LOGIT, LABEL, N_BYTES))
     return Sampled(*numbers, *(found.column(name).to_pylist() for name in (BEST_BENCHMARK, SOURCE)))

@@ -114,7 +114,7 @@ def test_heads_are_scorers_of_their_own_names(tmp_path: Path) -> None:
     targets = "{web-q: {path: a, template: '{q}'}, b: {path: b, template: '{q}'}}"
     text = f"input: {{path: d}}\noutput: o\ntargets: {targets}\nscorers: {{s: {{per_benchmark: true}}}}\n"
     config = load_config(write(tmp_path, text + "selections: {w: {scorer: s_web_q, keep: {documents: 3}}}\n"))
-    assert config.heads("s") == {"web-q": "s_web_q", "b": "s_b"}
+    assert config.benchmark_scorers("s") == {"web-q": "s_web_q", "b": "s_b"}
     assert config.scored() == ["s", "s_web_q", "s_b"]
     with pytest.raises(
         ConfigError, match=r"scorers\.s\.per_benchmark: labels\.granularity 'global' knows no benchmarks"

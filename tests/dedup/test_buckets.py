@@ -8,13 +8,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.typing import NDArray
 
-from betr_spark.dedup.bucket_representatives import MOST_LEADERS, Compared, Leaders, Members
-from betr_spark.dedup.buckets import GONE, MEMBER, NEW, PUBLISHED, parted, with_first
+from betr_spark.dedup.bucket_representatives import MAX_REPRESENTATIVES, BucketRepresentatives, Compared, Members
+from betr_spark.dedup.buckets import GONE, MEMBER, NEW, PREVIOUSLY_KEPT, parted, with_first
 from betr_spark.dedup.candidates import Thresholds
 
 N_VALUES = 12
 LEAST, ENOUGH = 4, 8
-# bucket, published, first value of the signature, and how many values differ from that
+# bucket, previously_kept, first value of the signature, and how many values differ from that
 documents = st.lists(st.tuples(st.integers(-1, 1), st.booleans(), st.integers(0, 40), st.integers(0, 9)), max_size=60)
 
 
@@ -22,10 +22,10 @@ def members(rows: list[tuple[int, bool, int, int]]) -> Members:
     signatures = np.array([[value] * N_VALUES for _, _, value, _ in rows], np.uint32).reshape(-1, N_VALUES)
     for i, (_, _, _, different) in enumerate(rows):
         signatures[i, :different] = 100 + i
-    places = np.zeros((len(rows), 16), np.uint8)
-    places[:, 15] = np.arange(len(rows))
+    rank_keys = np.zeros((len(rows), 16), np.uint8)
+    rank_keys[:, 15] = np.arange(len(rows))
     buckets = np.array([row[0] for row in rows], np.int64)
-    return Members(buckets, np.array([row[1] for row in rows], np.bool_), places, signatures)
+    return Members(buckets, np.array([row[1] for row in rows], np.bool_), rank_keys, signatures)
 
 
 def in_order(rows: list[tuple[int, bool, int, int]]) -> list[tuple[int, bool, int, int]]:
@@ -33,20 +33,20 @@ def in_order(rows: list[tuple[int, bool, int, int]]) -> list[tuple[int, bool, in
 
 
 def plain(rows: Members, start: int = 0) -> tuple[list[tuple[int, int, int]], list[int]]:
-    """Pairs (better, worse, equal) and the documents left, one after the other."""
+    """Pairs (keeper, candidate, equal) and the documents left, one after the other."""
     pairs, left = [], []
-    leaders: dict[int, list[int]] = {}
+    representatives: dict[int, list[int]] = {}
     for i, bucket in enumerate(rows.buckets.tolist()):
         follows = False
-        for leader in leaders.setdefault(bucket, []):
-            if rows.published[i] and rows.published[leader]:
+        for representative in representatives.setdefault(bucket, []):
+            if rows.previously_kept[i] and rows.previously_kept[representative]:
                 continue
-            equal = int(np.sum(rows.signatures[i] == rows.signatures[leader]))
+            equal = int(np.sum(rows.signatures[i] == rows.signatures[representative]))
             if equal >= LEAST:
-                pairs.append((leader, i, equal))
+                pairs.append((representative, i, equal))
             follows |= equal >= ENOUGH
         if not follows:
-            (leaders[bucket] if len(leaders[bucket]) < MOST_LEADERS else left).append(i)
+            (representatives[bucket] if len(representatives[bucket]) < MAX_REPRESENTATIVES else left).append(i)
     return pairs, left
 
 
@@ -56,14 +56,15 @@ def test_comparing_equals_plain_python_for_any_cutting(
 ) -> None:
     rows = members(in_order(drawn))
     cuts = sorted(data.draw(st.lists(st.integers(0, len(drawn)), max_size=4)))
-    leaders = Leaders(n_values=N_VALUES, least_equal=LEAST, enough_equal=ENOUGH, round_=1)
+    representatives = BucketRepresentatives(n_values=N_VALUES, least_equal=LEAST, enough_equal=ENOUGH, round_=1)
     pairs, left, keys = [], [], {}
     for start, end in zip([0, *cuts], [*cuts, len(drawn)], strict=True):
-        found: Compared = leaders.compare(Members(*(column[start:end] for column in rows)))
+        found: Compared = representatives.compare(Members(*(column[start:end] for column in rows)))
         pairs += [
-            (int(b[15]), int(w) + start, int(e)) for b, w, e in zip(found.better, found.worse, found.equal, strict=True)
+            (int(b[15]), int(w) + start, int(e))
+            for b, w, e in zip(found.keeper, found.candidate, found.equal, strict=True)
         ]
-        assert [bool(rows.published[b[15]]) for b in found.better] == found.better_published.tolist()
+        assert [bool(rows.previously_kept[b[15]]) for b in found.keeper] == found.keeper_previously_kept.tolist()
         left += [int(i) + start for i in found.left]
         keys |= {int(i) + start: int(k) for i, k in zip(found.left, found.left_buckets, strict=True)}
     assert (pairs, left) == plain(rows)
@@ -90,9 +91,11 @@ def test_comparing_equals_plain_python_for_any_cutting(
 def test_documents_are_linked_to_the_first_of_their_bucket_for_any_parts_and_batches(
     drawn: list[tuple[list[int], int, int, int]], n_parts: int, n_batch: int
 ) -> None:
-    """Equal content is represented by one, and not at all where that is gone; no bucket of one or of published ones alone."""
+    """Equal content is represented by one, and not at all where that is gone; no bucket of one or of previously_kept ones alone."""
     by_content = {content: keys for keys, _, content, _ in drawn}  # equal content has equal bands
-    rows = [([key << 32 for key in by_content[content]], state, content, place) for _, state, content, place in drawn]
+    rows = [
+        ([key << 32 for key in by_content[content]], state, content, rank_key) for _, state, content, rank_key in drawn
+    ]
     parts: dict[int, list[NDArray[np.void]]] = {}
     for start in range(0, len(rows), n_batch):
         some = rows[start : start + n_batch]
@@ -108,27 +111,27 @@ def test_documents_are_linked_to_the_first_of_their_bucket_for_any_parts_and_bat
     seen = []
     for pieces in parts.values():
         linked = with_first(np.concatenate(pieces))
-        places, first = (
-            [int.from_bytes(row.tobytes(), "big") for row in side] for side in (linked.places, linked.first)
+        rank_keys, first = (
+            [int.from_bytes(row.tobytes(), "big") for row in side] for side in (linked.rank_keys, linked.first)
         )
         seen += zip(
             linked.buckets.tolist(),
-            linked.published.tolist(),
-            places,
+            linked.previously_kept.tolist(),
+            rank_keys,
             first,
-            linked.first_published.tolist(),
+            linked.first_previously_kept.tolist(),
             strict=True,
         )
     wanted = []
     for key in {key for row in rows for key in row[0]}:
         chosen: dict[int, tuple[int, int]] = {}
-        for keys_, state, content, place in sorted(rows, key=lambda row: (row[1], row[3])):
+        for keys_, state, content, rank_key in sorted(rows, key=lambda row: (row[1], row[3])):
             if key in keys_:
-                chosen.setdefault(content, (state, place))
+                chosen.setdefault(content, (state, rank_key))
         members = sorted(member for member in chosen.values() if member[0] != GONE)
         if len(members) > 1 and members[-1][0] == NEW:
             lead = members[0]
-            wanted += [(key, s == PUBLISHED, p, lead[1], lead[0] == PUBLISHED) for s, p in members]
+            wanted += [(key, s == PREVIOUSLY_KEPT, p, lead[1], lead[0] == PREVIOUSLY_KEPT) for s, p in members]
     assert sorted(seen) == sorted(wanted)
     assert len(with_first(np.empty(0, MEMBER)).buckets) == 0
 

@@ -4,7 +4,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from betr_spark.dedup.exhaustive_search import Index, overlaps
+from betr_spark.dedup.exhaustive_search import Index, exhaustive_search
 
 sets = st.lists(st.sets(st.integers(0, 12).map(lambda n: n * 0x9E3779B97F4A7C15 % 2**64), max_size=8), max_size=8)
 
@@ -16,7 +16,7 @@ def flat(drawn: list[set[int]]) -> tuple[np.ndarray, np.ndarray]:
 
 @given(sets, sets, st.sampled_from([0.2, 0.5, 1.0]))
 def test_overlaps_equal_plain_python(known: list[set[int]], stream: list[set[int]], least: float) -> None:
-    found = overlaps(*flat(stream), Index.of(*flat(known)), least=least)
+    found = exhaustive_search(*flat(stream), Index.of(*flat(known)), least=least)
     pairs = {(int(r), int(s)): float(v) for r, s, v in zip(found.rows, found.sets, found.similarity, strict=True)}
     wanted = {
         (i, j): len(one & other) / len(one | other)

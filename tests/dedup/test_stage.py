@@ -64,14 +64,14 @@ def by_the_rule(batches: list[list[Row]], order: list[str]) -> dict[str, str]:
     rows = [row for batch in batches for row in batch]
     number = {row["id"]: i for i, row in enumerate(rows)}
     near = similar_pairs([row["text"] for row in rows], SIMILARITY)
-    place = {doc: i for i, doc in enumerate(order)}
+    rank_key = {doc: i for i, doc in enumerate(order)}
     kept: list[str] = []
     removed: dict[str, str] = {}
     for batch in batches:
         representative: dict[str, str] = {}
-        published = list(kept)
+        previously_kept = list(kept)
         known = {row["text"]: removed.get(row["id"], row["id"]) for row in rows if row["id"] in {*kept, *removed}}
-        for row in sorted(batch, key=lambda row: place[row["id"]]):
+        for row in sorted(batch, key=lambda row: rank_key[row["id"]]):
             doc = row["id"]
             if row["text"] in known:
                 removed[doc] = known[row["text"]]
@@ -81,9 +81,9 @@ def by_the_rule(batches: list[list[Row]], order: list[str]) -> dict[str, str]:
             else:
                 representative[row["text"]] = doc
                 keepers = [o for o in kept if tuple(sorted((number[doc], number[o]))) in near]
-                stays = [o for o in keepers if o in published] or keepers
+                stays = [o for o in keepers if o in previously_kept] or keepers
                 if stays:
-                    removed[doc] = min(stays, key=place.__getitem__)
+                    removed[doc] = min(stays, key=rank_key.__getitem__)
                 else:
                     kept.append(doc)
     return removed
@@ -226,8 +226,8 @@ def test_three_batches_end_as_the_rule_says(spark: Any, incremental: Any, corpus
     wanted = by_the_rule(days(corpus), in_ranking_order(spark, config))
     assert {doc: row["kept_doc_id"] for doc, row in duplicates(spark, config).items()} == wanted
     assert [done.rows_in for done in runs] == [sum(map(len, days(corpus)[: i + 1])) for i in range(3)]
-    assert runs[1].metrics["texts_published"] > 0
-    assert (runs[2].metrics["texts_published"], runs[2].metrics["texts_new"]) == (0, 0)
+    assert runs[1].metrics["texts_previously_kept"] > 0
+    assert (runs[2].metrics["texts_previously_kept"], runs[2].metrics["texts_new"]) == (0, 0)
     assert stage.run(spark, config)[0].skipped
 
 
@@ -235,12 +235,12 @@ def test_replace_forgets_what_is_published_and_so_does_another_rule(spark: Any, 
     config, _ = incremental
     checkpoint, batch = stage._newest_batch(spark, config)
 
-    def published(checkpoint: str, **changed: Any) -> Any:
+    def previously_kept(checkpoint: str, **changed: Any) -> Any:
         settings = DedupConfig.model_validate({"similarity": SIMILARITY, **changed})
         return stage._history(spark, config.model_copy(update={"dedup": settings}), checkpoint)
 
-    assert published(checkpoint).batch == batch == 2
-    assert published(checkpoint, max_component=9).batch == 2  # a guard is no part of the rule
-    assert published(checkpoint, history="replace") is None
-    assert published(checkpoint, similarity=0.8) is None
-    assert published("another") is None
+    assert previously_kept(checkpoint).batch == batch == 2
+    assert previously_kept(checkpoint, max_component=9).batch == 2  # a guard is no part of the rule
+    assert previously_kept(checkpoint, history="replace") is None
+    assert previously_kept(checkpoint, similarity=0.8) is None
+    assert previously_kept("another") is None

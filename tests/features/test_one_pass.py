@@ -40,7 +40,7 @@ def batch(texts: list[bytes | None], kind: pa.DataType) -> pa.RecordBatch:
 
 
 def features(part: pa.RecordBatch) -> list[dict[str, Any]]:
-    found = features_of(part, hasher=HASHER, scorers=["s"], banks=stack([TABLE]))
+    found = features_of(part, hasher=HASHER, scorers=["s"], shared_tables=stack([TABLE]))
     assert found.schema.names == output_columns(["s"])
     found.validate(full=True)
     return found.to_pylist()

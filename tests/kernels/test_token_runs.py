@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from betr_spark.kernels.bits import byte_mask
 from betr_spark.kernels.jit import jit
-from betr_spark.kernels.token_runs import end_of_slice, first_eight, heads_of, token_runs
+from betr_spark.kernels.token_runs import end_of_slice, first_eight, prefixes_of, token_runs
 
 mask = byte_mask((0, 0), (0x09, 0x0D), (0x80, 0xFF))
 documents = st.lists(st.binary(max_size=150), max_size=5)
@@ -58,7 +58,7 @@ def test_heads_are_the_first_eight_bytes(texts: list[bytes], data: st.DataObject
     begins = sorted(data.draw(st.lists(st.integers(0, len(whole) - 1), max_size=20)))
     lengths = [data.draw(st.integers(1, len(whole) - begin)) for begin in begins]
     buffer = np.frombuffer(whole, np.uint8)
-    found = heads_of(buffer, 0, np.array(begins, np.int32), np.array(lengths, np.int32))
+    found = prefixes_of(buffer, 0, np.array(begins, np.int32), np.array(lengths, np.int32))
     wanted = [
         int.from_bytes(whole[begin : begin + min(length, 8)], "little")
         for begin, length in zip(begins, lengths, strict=True)

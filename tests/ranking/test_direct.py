@@ -58,7 +58,7 @@ def test_the_score_is_the_place_in_the_ranking_of_all(spark: Any, config: Config
         keys = {
             name: (row["by_benchmark"][benchmark]["score"], row["by_benchmark"][benchmark]["cosine"])
             if benchmark
-            else (row["teacher_score"], row["best_cosine"])
+            else (row["target_score"], row["best_cosine"])
             for name, row in ranked.items()
         }
         for name, row in found.items():

@@ -135,7 +135,7 @@ def test_another_text_under_the_same_id_gets_a_vector_of_its_own(
 def test_the_best_chunk_of_a_long_document_counts(spark: Any, config: Config) -> None:
     parts = ["The tide turned and the harbour emptied. " * 4, "Stir the flour into the butter. " * 4]
     texts = [parts[0], parts[0] + parts[1], parts[0] * 9, ""]
-    settings = EncoderConfig(max_tokens=40, long_documents="best_chunk", most_chunks=3)
+    settings = EncoderConfig(max_tokens=40, long_documents="best_chunk", max_chunks=3)
     found = embed(texts, settings=settings, prompt="")
     assert [len(own) for own in found] == [1, 2, 3, 1]
     cut = EncoderConfig(max_tokens=40)

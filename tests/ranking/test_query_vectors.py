@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from betr_spark.ranking.best_rank import on_grid
-from betr_spark.ranking.query_vectors import ALL, rankers
+from betr_spark.ranking.query_vectors import ALL, query_vectors
 
 BENCHMARKS, ROWS = ["a"] * 30 + ["b"] * 20, [*range(30), *range(20)]
 
@@ -17,8 +17,8 @@ def vectors() -> np.ndarray:
 
 
 def test_means_are_unit_vectors_of_the_mean(vectors: np.ndarray) -> None:
-    whole = rankers(BENCHMARKS, ROWS, vectors, granularity="global", clusters=3)
-    each = rankers(BENCHMARKS, ROWS, vectors, granularity="benchmark", clusters=3)
+    whole = query_vectors(BENCHMARKS, ROWS, vectors, granularity="global", clusters=3)
+    each = query_vectors(BENCHMARKS, ROWS, vectors, granularity="benchmark", clusters=3)
     assert (whole.benchmarks, whole.rows, each.benchmarks, each.rows) == ([ALL], [0], ["a", "b"], [0, 0])
     for found, own in ((whole.vectors[0], vectors), (each.vectors[0], vectors[:30]), (each.vectors[1], vectors[30:])):
         mean = own.astype(np.float64).mean(axis=0)
@@ -26,10 +26,10 @@ def test_means_are_unit_vectors_of_the_mean(vectors: np.ndarray) -> None:
 
 
 def test_centroids_lie_in_the_clusters_and_are_no_more_than_examples(vectors: np.ndarray) -> None:
-    found = rankers(BENCHMARKS, ROWS, vectors, granularity="kmeans", clusters=2)
+    found = query_vectors(BENCHMARKS, ROWS, vectors, granularity="kmeans", clusters=2)
     assert found.benchmarks == ["a", "a", "b", "b"]
     assert sorted(found.vectors[:2].argmax(axis=1).tolist()) == [0, 1]
-    same = rankers(["c"] * 3, [0, 1, 2], vectors[[0, 0, 0]], granularity="kmeans", clusters=10)
+    same = query_vectors(["c"] * 3, [0, 1, 2], vectors[[0, 0, 0]], granularity="kmeans", clusters=10)
     np.testing.assert_allclose(same.vectors, vectors[:1], atol=1e-6)
-    again = rankers(BENCHMARKS, ROWS, vectors, granularity="kmeans", clusters=2)
+    again = query_vectors(BENCHMARKS, ROWS, vectors, granularity="kmeans", clusters=2)
     np.testing.assert_array_equal(again.vectors, found.vectors)

@@ -53,4 +53,4 @@ def test_scores_are_sums_or_means_of_log_ratios(drawn: list[str]) -> None:
         sums = [np.sum(ratios[plain(text)]) / (len(plain(text)) if per_feature else 1) for text in drawn]
         np.testing.assert_allclose(score_texts(drawn, table), sums, rtol=1e-4, atol=1e-4)
     tables = [LogRatioTable.fit(target, raw, per_feature=per) for per in (True, False)]
-    assert [bank.columns.tolist() for bank in stack(tables)] == [[0, 1]]
+    assert [shared_table.columns.tolist() for shared_table in stack(tables)] == [[0, 1]]

@@ -21,7 +21,7 @@ from betr_spark.scoring import lookup
 from betr_spark.scoring import score as kernel
 from betr_spark.scoring.ngram_table import MOST_BUCKETS, NgramTable, fnv1a, stack
 from betr_spark.scoring.score import score
-from betr_spark.scoring.shared_memory import map_banks, write_banks
+from betr_spark.scoring.shared_memory import map_shared_tables, write_shared_tables
 
 WORDS = ["</s>", "a", "b", "é", "漢字", "s>", "label__1", "costarring", "liquid", "a" * 40]
 OTHERS = ["unknown", "__label__1", "</s>", "x</s>", "__label", "😀", "\u200b", "aa", "</s>x"]
@@ -242,15 +242,15 @@ def test_kernels_run_from_a_zip(tmp_path: Path, writable: bool) -> None:
 
 def test_banks_mapped_from_a_file_are_the_same_and_aligned(tmp_path: Path) -> None:
     tables = [table(), table(), dataclasses.replace(table(), word_ngrams=1, bucket_weights=np.empty(0, np.float32))]
-    banks = stack(tables)
-    places = write_banks(banks, tmp_path)
-    assert write_banks(banks, tmp_path) == places
-    mapped = map_banks(pickle.loads(pickle.dumps(places)), tmp_path / places.name)
+    shared_tables = stack(tables)
+    places = write_shared_tables(shared_tables, tmp_path)
+    assert write_shared_tables(shared_tables, tmp_path) == places
+    mapped = map_shared_tables(pickle.loads(pickle.dumps(places)), tmp_path / places.name)
     assert [path.name for path in tmp_path.iterdir()] == [places.name]
     text = np.frombuffer(b"some words that the table knows and some that it does not", np.uint8)
     offsets = np.array([0, 20, len(text)], np.int64)
-    assert np.array_equal(score(text, offsets, mapped)[1], score(text, offsets, banks)[1], equal_nan=True)
-    for bank in mapped:
-        assert bank.bucket_weights.ctypes.data % 64 == 0
-        assert bank.word_weights.ctypes.data % 64 == 0
-    assert write_banks(stack(tables[:1]), tmp_path).name != places.name
+    assert np.array_equal(score(text, offsets, mapped)[1], score(text, offsets, shared_tables)[1], equal_nan=True)
+    for shared_table in mapped:
+        assert shared_table.bucket_weights.ctypes.data % 64 == 0
+        assert shared_table.word_weights.ctypes.data % 64 == 0
+    assert write_shared_tables(stack(tables[:1]), tmp_path).name != places.name

@@ -196,7 +196,7 @@ def test_a_head_a_benchmark_tells_which_benchmark_a_document_serves(
     ranked = rows_of(spark, whole, "ranked_sample")
     for row in ranked.values():
         assert set(row["by_benchmark"]) == {"cooking", "sailing"}
-        assert row["by_benchmark"][row["best_benchmark"]]["score"] == row["teacher_score"] == 1 / row["best_rank"]
+        assert row["by_benchmark"][row["best_benchmark"]]["score"] == row["target_score"] == 1 / row["best_rank"]
     features = rows_of(spark, whole, "features")
     for benchmark, source in (("cooking", "kitchen"), ("sailing", "harbour")):
         found = about(whole, f"{scorer}_{benchmark}")
