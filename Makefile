@@ -32,10 +32,11 @@ demo: setup ## build a corpus from this machine's Python packages, run the whole
 test: setup ## run the whole test suite
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
 
-lint: setup ## ruff and mypy --strict
+lint: setup ## ruff, mypy --strict and deptry
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy betr_spark jobs benchmarks
+	$(BIN)/deptry .
 
 e2e: package ## a real master and two workers, spark-submit with the packaged environment, compared with local mode
 	$(BIN)/python tests/e2e.py --environment dist/betr-spark-env.tar.gz

@@ -20,6 +20,7 @@ from deltalake import DeltaTable
 
 from betr_spark.config import load_config
 from betr_spark.pipeline.run import plan, run_all
+from betr_spark.pipeline.stage import RunContext
 
 pytestmark = pytest.mark.whole
 TABLES = {
@@ -108,15 +109,15 @@ def test_the_selection_goes_where_the_benchmarks_point(undisturbed: Path) -> Non
 def test_a_second_run_does_nothing_and_says_so(undisturbed: Path, spark: Any) -> None:
     before = versions(undisturbed / "out")
     config = load_config(undisturbed / "conf.yaml")
-    assert [done.skipped for done in run_all(spark, config)] == [True] * 7
-    assert [planned.work for planned in plan(spark, config)] == [False] * 7
+    assert [done.skipped for done in run_all(spark, config)] == [True] * 8
+    assert [planned.work for planned in plan(RunContext(spark, config))] == [False] * 8
     assert versions(undisturbed / "out") == before
 
 
 def test_a_plan_names_what_has_work_and_writes_nothing(undisturbed: Path, spark: Any) -> None:
     before = versions(undisturbed / "out")
     config = load_config(undisturbed / "conf.yaml", ("dedup.similarity=0.9",))
-    planned = {p.stage: (p.work, p.why) for p in plan(spark, config)}
+    planned = {p.stage.name: (p.work, p.why) for p in plan(RunContext(spark, config))}
     assert planned["features"] == (False, "up to date")
     assert planned["dedup"] == (True, "other settings or input")
     assert planned["select/betr-30"] == (True, "after dedup")
@@ -178,12 +179,21 @@ def test_killed_in_each_stage_and_run_again_ends_with_the_same_tables(undisturbe
     kill_when(config, (out / "features/_delta_log/00000000000000000000.json").exists)  # between the batches
     kill_when(config, lambda: any((out / "_scratch/dedup").rglob("part-*")))  # between the rounds
     kill_when(config, lambda: any((out / "selected/betr-30").glob("*.parquet")))  # before or after the commit
-    assert "rank: 598 in, 300 out; skipped, up to date" in run(config)
+    assert "rank/sample: 598 in, 300 out; skipped, up to date" in run(config)
     assert tables(out) == tables(undisturbed / "out")
     runs = DeltaTable(str(out / "runs")).to_pyarrow_table().to_pylist()
     stages = Counter(row["stage"] for row in runs)
     assert stages == Counter(
-        ["rank", "train/betr", "features", "dedup", "select/betr-30", "select/random-30", "select/best-50"]
+        [
+            "rank/sample",
+            "rank",
+            "train/betr",
+            "features",
+            "dedup",
+            "select/betr-30",
+            "select/random-30",
+            "select/best-50",
+        ]
     )
 
 

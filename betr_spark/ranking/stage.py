@@ -2,8 +2,9 @@
 
 import logging
 import uuid
-from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
@@ -15,105 +16,108 @@ from pyspark.sql.types import StructType
 from betr_spark import schemas
 from betr_spark.config import Config
 from betr_spark.config.ranking import EncoderConfig
-from betr_spark.corpus.documents import check_unique, input_fingerprint, read_documents, read_ids
-from betr_spark.corpus.input_schema import input_schema
-from betr_spark.corpus.sampling import sample
-from betr_spark.errors import DataError
+from betr_spark.pipeline.stage import Result, RunContext, Stage, problems_of
 from betr_spark.ranking import best_rank
 from betr_spark.ranking.embeddings import embedded, embeddings_of, vectors_of
 from betr_spark.ranking.encoder import check_encoder
+from betr_spark.ranking.estimate import time_to_embed
 from betr_spark.ranking.labels import target_order, with_labels
 from betr_spark.ranking.query_vectors import QueryVectors, query_vectors
-from betr_spark.schemas import DOC_ID, EMBEDDING, REASON, SCORE, SOURCE, TEXT
+from betr_spark.ranking.sample import Sample, sample_settings
+from betr_spark.schemas import DOC_ID, EMBEDDING, SCORE, SOURCE, TEXT
 from betr_spark.storage import delta, runs
-from betr_spark.storage.runs import StageKey, StageRun, StageTimer
+from betr_spark.storage.runs import Metrics, StageKey
 from betr_spark.storage.shipping import ship, shipping_folder
 from betr_spark.targets.examples import Example
-from betr_spark.targets.reading import Benchmark, read_targets, targets_of
+from betr_spark.targets.reading import examples_and_items, read_benchmark, read_targets, targets_of
 
 _CELLS_A_TASK = 2**20  # of the lists, when they are merged; 8 MB
 _logger = logging.getLogger(__name__)
 
 
-def keys(spark: SparkSession, config: Config, contents: Mapping[str, Benchmark]) -> tuple[StageKey, StageKey]:
-    """Keys of `_sample` and of `ranked_sample`, which names the sample that is there, or none where another is to be drawn.
+@dataclass(frozen=True, kw_only=True)
+class RankMetrics(Metrics):
+    """Examples, documents for each of them, and the length of the list of cosines kept for each."""
 
-    Neither holds the input's version, since a grown input does not resample; but in direct mode, where all is ranked, both do.
-    """
-    mapping = config.input.model_dump(include={"path", "format", "id", "text", "source", "max_text_bytes"})
-    settings: dict[str, Any] = {"input": mapping, "sample": config.sample}
-    if config.encoder.mode == "direct":
-        settings["sample"] = {"all of": input_fingerprint(spark, config.input)}
-    targets = {name: target.model_dump(exclude={"test"}) for name, target in config.targets.items()}
-    digests = {f"targets.{name}": content.digest() for name, content in contents.items()}
-    settings_of_rank = {**settings, "encoder": config.encoder.model_dump(exclude={"device"})}
-    settings_of_rank |= {"targets": targets, "labels": config.labels}
-    sample, path = StageKey.of("sample", settings), config.table(schemas.SAMPLE_TABLE)
-    version = runs.input_version(spark, path) if _drawn(spark, path, sample) else "none"
-    return sample, StageKey.of("rank", settings_of_rank, sample=version, **digests)
+    n_examples: int | None
+    documents_per_example: float | None
+    depth: int | None
 
 
-def _drawn(spark: SparkSession, path: str, key: StageKey) -> StageRun | None:
-    """Return the run that drew the sample that is there, if its key is this one."""
-    drawn = runs.made_by(spark, path)
-    return drawn if drawn and drawn.key == key.key else None
+class Rank(Stage):
+    """Ranks the sample by the targets' examples."""
+
+    rebuilds = True
+
+    def __init__(self) -> None:
+        """Name the stage."""
+        super().__init__("rank")
+
+    def outputs(self, config: Config) -> Sequence[str]:
+        """`ranked_sample`."""
+        return [config.table(schemas.RANKED_SAMPLE_TABLE)]
+
+    def key(self, context: RunContext) -> StageKey:
+        """The sample that `_sample` holds, the encoder, the targets and the labels."""
+        return key(context.spark, context.config)
+
+    def problems(self, context: RunContext) -> Iterator[str]:
+        """Whatever is wrong with the encoder and the targets."""
+        spark, config = context.spark, context.config
+        yield from problems_of(lambda: check_encoder(config.encoder))
+        for name, target in config.targets.items():
+            yield from problems_of(lambda n=name, t=target: examples_and_items(n, t, read_benchmark(spark, t)))  # type: ignore[misc]
+
+    def estimate(self, context: RunContext) -> str:
+        """How long embedding takes; a few documents are embedded to measure it."""
+        return str(time_to_embed(context.spark, context.config))
+
+    @contextmanager
+    def build(self, context: RunContext, key: StageKey) -> Iterator[Result]:  # noqa: ARG002 - part of the protocol
+        """Embed the sample and the examples, rank in two passes, label."""
+        spark, config = context.spark, context.config
+        (path,) = self.outputs(config)
+        examples = targets_of(config.targets, read_targets(spark, config))
+        check_encoder(config.encoder)
+        sampled = delta.read(spark, config.table(schemas.SAMPLE_TABLE))
+        n_documents = sampled.count()
+        sampled = sampled.select(DOC_ID, SOURCE).join(
+            embeddings_of(sampled, n_documents, config), on=DOC_ID, how="inner"
+        )
+        vectors = _embed_examples(spark, examples, config.encoder)
+        ranking = query_vectors(
+            [example.benchmark for example in examples], [example.row for example in examples], vectors,
+            granularity=config.labels.granularity, clusters=config.labels.clusters,
+        )  # fmt: skip
+        fraction = config.labels.positive_fraction
+        depth = best_rank.depth(n_documents=n_documents, n_examples=len(ranking.rows), positive_fraction=fraction)
+        ratio = n_documents / len(examples)
+        if ratio < 100:
+            _logger.warning("rank: %.1f documents for each example, below 100: many ties in best rank", ratio)
+        ranked = _ranked(sampled, ranking, depth, config.labels.aggregate)
+        ranked = with_labels(ranked, target_order(), n_documents=n_documents, positive_fraction=fraction)
+        ranked = ranked.select(*[F.col(column.name).cast(column.dataType).alias(column.name) for column in _columns()])
+        yield Result(
+            rows_in=n_documents,
+            rows_out=n_documents,
+            metrics=RankMetrics(n_examples=len(examples), documents_per_example=ratio, depth=depth),
+            commit=lambda run: delta.overwrite(ranked, path, user_metadata=run.to_json()),
+        )
+
+
+def stages(config: Config) -> list[Stage]:
+    """The sample and its ranking, where a scorer is made of them."""
+    return [Sample(), Rank()] if config.ranks() else []
 
 
 def key(spark: SparkSession, config: Config) -> StageKey:
-    """Key of `ranked_sample`."""
-    return keys(spark, config, read_targets(spark, config))[1]
-
-
-def run(spark: SparkSession, config: Config, *, again: bool = False) -> list[StageRun]:
-    """Rank the sample, unless the same ranking is there; `again` draws and ranks a new sample all the same.
-
-    Without a scorer that is made of it, there is nothing to rank.
-    """
-    if not config.ranks():
-        return []
-    contents = read_targets(spark, config)
-    sample_key, rank_key = keys(spark, config, contents)
-    path = config.table(schemas.RANKED_SAMPLE_TABLE)
-    sample_path = config.table(schemas.SAMPLE_TABLE)
-    done = None if again else runs.finished(spark, config.output, path, rank_key)
-    if done:
-        return [done]
-    clock = StageTimer(rank_key)
-    examples = targets_of(config.targets, contents)
-    check_encoder(config.encoder)
-    drawn = None if again else _drawn(spark, sample_path, sample_key)
-    if drawn is None:
-        drawn = _draw_sample(spark, config, sample_key)
-        clock.key = keys(spark, config, contents)[1]
-    sampled = delta.read(spark, sample_path)
-    sampled = sampled.select(DOC_ID, SOURCE).join(
-        embeddings_of(sampled, drawn.rows_out, config), on=DOC_ID, how="inner"
-    )
-    vectors = _embed_examples(spark, examples, config.encoder)
-    ranking = query_vectors(
-        [example.benchmark for example in examples], [example.row for example in examples], vectors,
-        granularity=config.labels.granularity, clusters=config.labels.clusters,
-    )  # fmt: skip
-    depth = best_rank.depth(
-        n_documents=drawn.rows_out, n_examples=len(ranking.rows), positive_fraction=config.labels.positive_fraction
-    )
-    ratio = drawn.rows_out / len(examples)
-    if ratio < 100:
-        _logger.warning("rank: %.1f documents for each example, below 100: many ties in best rank", ratio)
-    ranked = _ranked(sampled, ranking, depth, config.labels.aggregate)
-    ranked = with_labels(
-        ranked, target_order(), n_documents=drawn.rows_out, positive_fraction=config.labels.positive_fraction
-    )
-    done = clock.done(
-        rows_in=drawn.rows_in,
-        rows_out=drawn.rows_out,
-        dropped=drawn.dropped,
-        metrics={"n_examples": len(examples), "documents_per_example": ratio, "depth": depth},
-    )
-    ranked = ranked.select(*[F.col(column.name).cast(column.dataType).alias(column.name) for column in _columns()])
-    delta.overwrite(ranked, path, user_metadata=done.to_json())
-    runs.record(spark, config.output, done)
-    return [done]
+    """Key of `ranked_sample`, which names the sample that `_sample` holds."""
+    settings = sample_settings(spark, config)
+    targets = {name: target.model_dump(exclude={"test"}) for name, target in config.targets.items()}
+    settings |= {"encoder": config.encoder.model_dump(exclude={"device"}), "targets": targets, "labels": config.labels}
+    digests = {f"targets.{name}": content.digest() for name, content in read_targets(spark, config).items()}
+    drawn = runs.input_version(spark, config.table(schemas.SAMPLE_TABLE))
+    return StageKey.of("rank", settings, sample=drawn, **digests)
 
 
 def _columns(count: int | None = None) -> StructType:
@@ -121,35 +125,6 @@ def _columns(count: int | None = None) -> StructType:
     columns = StructType.fromDDL(schemas.RANKED_SAMPLE)
     assert isinstance(columns, StructType)
     return StructType(columns.fields[:count])
-
-
-def _draw_sample(spark: SparkSession, config: Config, key: StageKey) -> StageRun:
-    clock = StageTimer(key)
-    input_schema(spark, config.input)
-    ids = read_ids(spark, config.input)
-    ids = (ids.distinct() if config.input.id is None else ids).persist()  # read by the check and by each cut
-    try:
-        if config.input.id is not None:
-            check_unique(ids, f"input.path: {config.input.path}")
-        documents = read_documents(spark, config.input).where(F.col(REASON).isNull()).select(DOC_ID, SOURCE, TEXT)
-        n_corpus = ids.count()
-        n_documents = n_corpus if config.encoder.mode == "direct" else config.sample.documents
-        drawn = sample(documents, ids, n_documents=n_documents, seed=config.sample.seed)
-        usable = drawn.documents.where(F.col(TEXT).rlike(r"(?U)[^\s\x00\x1c-\x1f]"))
-        if config.input.id is None:
-            usable = usable.groupBy(DOC_ID).agg(F.min(SOURCE).alias(SOURCE), F.first(TEXT).alias(TEXT))
-        usable = usable.persist()  # counted, then written
-        try:
-            n_usable = usable.count()
-            if n_usable == 0:
-                raise DataError(f"input.path: {config.input.path}: no document with text in a sample of {drawn.n_ids}")
-            done = clock.done(rows_in=n_corpus, rows_out=n_usable, dropped={"without_text": drawn.n_ids - n_usable})
-            delta.overwrite(usable, config.table(schemas.SAMPLE_TABLE), user_metadata=done.to_json())
-        finally:
-            usable.unpersist()
-    finally:
-        ids.unpersist()
-    return done
 
 
 def _embed_examples(spark: SparkSession, examples: list[Example], encoder: EncoderConfig) -> NDArray[np.float32]:

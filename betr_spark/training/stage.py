@@ -1,7 +1,8 @@
 """Stage `train`: every scorer that has an artifact, folded, with its figures, under `scorers/NAME`."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -11,9 +12,10 @@ from pyspark.sql import functions as F
 
 from betr_spark import schemas
 from betr_spark.config import Config
-from betr_spark.config.scorers import BetrScorer, DsirScorer, FastTextScorer, FittedScorer
+from betr_spark.config.scorers import BetrScorer, DsirScorer, FastTextScorer
 from betr_spark.errors import DataError
 from betr_spark.kernels.text_preparation import PREPARATION
+from betr_spark.pipeline.stage import Result, RunContext, Stage
 from betr_spark.ranking.labels import BENCHMARKS, held_out, target_order
 from betr_spark.schemas import (
     BEST_BENCHMARK,
@@ -34,8 +36,8 @@ from betr_spark.schemas import (
 from betr_spark.scoring import artifact
 from betr_spark.scoring.ngram_table import NgramTable, Table
 from betr_spark.storage import delta, runs
-from betr_spark.storage.runs import StageKey, StageRun, StageTimer
-from betr_spark.training import training_data as material
+from betr_spark.storage.runs import StageKey, StageRun
+from betr_spark.training import training_data
 from betr_spark.training.agreement import Sampled, agreement, details, in_words, warnings
 from betr_spark.training.fasttext import LEAST_AUC, Labelled, Trained, score_texts, train, train_heads
 from betr_spark.training.linear import MOST_DOCUMENTS, Placed, train_on_order
@@ -45,24 +47,54 @@ _MOST_VALIDATED = 20_000  # whose texts the driver holds
 _logger = logging.getLogger(__name__)
 
 
-def key(spark: SparkSession, config: Config, name: str) -> StageKey:
-    """Key of one scorer: its settings, the text preparation, the ranked sample, and what else it is made of."""
-    scorer = config.trained_scorers()[name]
-    settings = {"scorer": scorer, "preparation": PREPARATION, "heads": config.benchmark_scorers(name)}
-    ranked = runs.input_version(spark, config.table(schemas.RANKED_SAMPLE_TABLE))
-    return StageKey.of(f"train/{name}", settings, ranked_sample=ranked, **material.versions(spark, scorer))
+class Train(Stage):
+    """Fits one scorer, and its benchmark scorers, and folds them into artifacts."""
 
+    rebuilds = True
 
-def trained(spark: SparkSession, config: Config, name: str) -> StageRun | None:
-    """Return the run that made a scorer's artifact and its heads, or None where one of them is not there."""
-    about = artifact.describe(spark, folder(config, name))
-    if about is None:
-        return None
-    for head in config.benchmark_scorers(name).values():
-        own = artifact.describe(spark, folder(config, head))
-        if own is None or own["sha256"] != about.get("heads", {}).get(head):
+    def __init__(self, scorer: str) -> None:
+        """Name the scorer."""
+        super().__init__(f"train/{scorer}")
+        self.scorer = scorer
+
+    def outputs(self, config: Config) -> Sequence[str]:
+        """Folders of the artifacts: the scorer's, then those of its benchmark scorers."""
+        return [folder(config, name) for name in (self.scorer, *config.benchmark_scorers(self.scorer).values())]
+
+    def key(self, context: RunContext) -> StageKey:
+        """The scorer's settings, the text preparation, the ranked sample, and what else it is trained on."""
+        config, name = context.config, self.scorer
+        scorer = config.trained_scorers()[name]
+        settings = {"scorer": scorer, "preparation": PREPARATION, "heads": config.benchmark_scorers(name)}
+        ranked = runs.input_version(context.spark, config.table(schemas.RANKED_SAMPLE_TABLE))
+        others = training_data.versions(context.spark, scorer)
+        return StageKey.of(self.name, settings, ranked_sample=ranked, **others)
+
+    def made_by(self, context: RunContext) -> StageRun | None:
+        """The run that wrote the artifacts, or None if one is missing or belongs to another training."""
+        spark, config = context.spark, context.config
+        about = artifact.describe(spark, folder(config, self.scorer))
+        if about is None:
             return None
-    return StageRun.from_json(about.get("run", ""))
+        for name in config.benchmark_scorers(self.scorer).values():
+            own = artifact.describe(spark, folder(config, name))
+            if own is None or own["sha256"] != about.get("heads", {}).get(name):
+                return None
+        return StageRun.from_json(about.get("run", ""))
+
+    @contextmanager
+    def build(self, context: RunContext, key: StageKey) -> Iterator[Result]:  # noqa: ARG002 - part of the protocol
+        """Fit, measure agreement with the target ranking on documents that were held out, and save."""
+        yield _train(context.spark, context.config, self.scorer)
+
+    def summary(self, run: StageRun) -> list[str]:
+        """With the figures."""
+        return [*super().summary(run), f"  {in_words(run.metrics)}"]
+
+
+def stages(config: Config) -> list[Stage]:
+    """One stage for each scorer that is trained."""
+    return [Train(name) for name in config.trained_scorers()]
 
 
 def folder(config: Config, name: str) -> str:
@@ -70,36 +102,22 @@ def folder(config: Config, name: str) -> str:
     return config.table(f"scorers/{name}")
 
 
-def run(spark: SparkSession, config: Config, *, again: bool = False) -> list[StageRun]:
-    """Train every scorer whose artifact is not there under the same key; all of them with `again`."""
-    all_runs = []
-    for name, scorer in config.trained_scorers().items():
-        wanted = key(spark, config, name)
-        made = None if again else trained(spark, config, name)
-        if made is not None and made.key == wanted.key:
-            runs.record(spark, config.output, made)
-            all_runs.append(made)
-        else:
-            all_runs.append(_train(spark, config, name, scorer, wanted))
-    return all_runs
-
-
-def _train(spark: SparkSession, config: Config, name: str, scorer: FittedScorer, wanted: StageKey) -> StageRun:
-    clock = StageTimer(wanted)
+def _train(spark: SparkSession, config: Config, name: str) -> Result:
+    scorer = config.trained_scorers()[name]
     _check_sample(spark, config)
     ranked = delta.read(spark, config.table(schemas.RANKED_SAMPLE_TABLE))
     texts = delta.read(spark, config.table(schemas.SAMPLE_TABLE)).select(DOC_ID, TEXT)
     unseen, n_ranked, heads = ranked, ranked.count(), list[Trained]()
     if isinstance(scorer, FastTextScorer):
-        made = Trained(material.folded_model(spark, scorer, name), {"label": scorer.label}, {})
+        made = Trained(training_data.folded_model(spark, scorer, name), {"label": scorer.label}, {})
     elif isinstance(scorer, DsirScorer):
-        fitted = material.fitted_ratio(spark, config, scorer, texts)
+        fitted = training_data.fitted_ratio(spark, config, scorer, texts)
         made = Trained(fitted, {"normalize": scorer.normalize, "buckets": scorer.buckets}, {})
     elif isinstance(scorer, BetrScorer) and _is_linear(scorer, n_ranked, name):
         made, *heads = _fit_to_order(spark, config, name, ranked, texts)
         unseen = ranked.where(held_out())
     else:
-        labelled = material.labelled(spark, config, name, ranked, texts).orderBy(F.xxhash64(DOC_ID), DOC_ID)
+        labelled = training_data.labelled(spark, config, name, ranked, texts).orderBy(F.xxhash64(DOC_ID), DOC_ID)
         held = labelled.where(F.col(SPLIT) == VALIDATION).limit(_MOST_VALIDATED).select(TEXT, LABEL).collect()
         validation = Labelled([row[TEXT] for row in held], np.array([row[LABEL] for row in held], np.int8))
         training = labelled.where(F.col(SPLIT) == TRAIN)
@@ -112,28 +130,28 @@ def _train(spark: SparkSession, config: Config, name: str, scorer: FittedScorer,
     metrics = {**made.metrics, **agreement(sampled)}
     for warning in warnings(metrics):
         _logger.warning("scorers.%s: %s", name, warning)
-    saved = {}
-    for (benchmark, head), one in zip(
-        config.benchmark_scorers(name).items(), heads, strict=True
-    ):  # before what they belong to
-        about = _about(head, "head", one._replace(settings={**one.settings, "benchmark": benchmark}), one.metrics)
-        saved[head] = artifact.save(spark, folder(config, head), one.table, about)["sha256"]
-        _logger.info("scorers.%s: %s", head, in_words(one.metrics))
-        if one.metrics.get("validation_auc", 0.0) < LEAST_AUC:
-            _logger.warning(
-                "scorers.%s: its benchmark's documents are not told from others; raise sample.documents", head
-            )
+
+    def commit(run: StageRun) -> None:
+        saved = {}
+        for (benchmark, head), one in zip(config.benchmark_scorers(name).items(), heads, strict=True):
+            settings = {**one.settings, "benchmark": benchmark}
+            about = _about(head, "head", one._replace(settings=settings), one.metrics)
+            saved[head] = artifact.save(spark, folder(config, head), one.table, about)["sha256"]
+            _logger.info("scorers.%s: %s", head, in_words(one.metrics))
+            if one.metrics.get("validation_auc", 0.0) < LEAST_AUC:
+                _logger.warning(
+                    "scorers.%s: its benchmark's documents are not told from others; raise sample.documents", head
+                )
+        about = {
+            **_about(name, scorer.kind, made, metrics),
+            "evaluation": details(sampled),
+            "heads": saved,
+            "run": run.to_json(),
+        }
+        artifact.save(spark, folder(config, name), made.table, about)  # after the benchmark scorers that it names
+
     count = int(metrics.get("n_training", 0) + metrics.get("n_validation", 0))
-    done = clock.done(rows_in=n_ranked, rows_out=count, metrics=metrics)
-    about = {
-        **_about(name, scorer.kind, made, metrics),
-        "evaluation": details(sampled),
-        "heads": saved,
-        "run": done.to_json(),
-    }
-    artifact.save(spark, folder(config, name), made.table, about)
-    runs.record(spark, config.output, done)
-    return done
+    return Result(rows_in=n_ranked, rows_out=count, metrics=metrics, commit=commit)
 
 
 def _check_sample(spark: SparkSession, config: Config) -> None:
@@ -164,7 +182,7 @@ def _is_linear(scorer: BetrScorer, n_documents: int, name: str) -> bool:
 def _fit_to_order(spark: SparkSession, config: Config, name: str, ranked: DataFrame, texts: DataFrame) -> list[Trained]:
     """Fit the scorer, and its heads, to the order of the sample, but for a fifth that is held out."""
     heads = list(config.benchmark_scorers(name))
-    labelled = material.labelled_by_benchmark(config, ranked, texts) if heads else ranked.join(texts, on=DOC_ID)
+    labelled = training_data.labelled_by_benchmark(config, ranked, texts) if heads else ranked.join(texts, on=DOC_ID)
     rows = (
         labelled.where(F.col(SPLIT) == VALIDATION).orderBy(F.xxhash64(DOC_ID), DOC_ID).collect()
     )  # a fifth of the labels
@@ -175,14 +193,14 @@ def _fit_to_order(spark: SparkSession, config: Config, name: str, ranked: DataFr
     own = [value for head in by_benchmark for value in (head[SCORE], head["cosine"])]
     found = training.select(TEXT, F.coalesce(F.col(LABEL) == 1, F.lit(False)), *own).toLocalIterator()
     placed = (Placed(row[0], row[1], list(zip(row[2::2], row[3::2], strict=True))) for row in found)
-    examples = material.examples_by_benchmark(spark, config)
+    examples = training_data.examples_by_benchmark(spark, config)
     return train_on_order(placed, list(examples.values()), validation, labels, name=name)
 
 
 def _trained_heads(
     config: Config, name: str, scorer: BetrScorer, ranked: DataFrame, texts: DataFrame, made: Trained
 ) -> list[Trained]:
-    labelled = material.labelled_by_benchmark(config, ranked, texts).orderBy(F.xxhash64(DOC_ID), DOC_ID)
+    labelled = training_data.labelled_by_benchmark(config, ranked, texts).orderBy(F.xxhash64(DOC_ID), DOC_ID)
     validation, training = (labelled.where(F.col(SPLIT) == s).select(TEXT, BENCHMARKS) for s in (VALIDATION, TRAIN))
     held = [(row[TEXT], row[BENCHMARKS]) for row in validation.limit(_MOST_VALIDATED).collect()]
     rows = ((row[TEXT], row[BENCHMARKS]) for row in training.toLocalIterator())

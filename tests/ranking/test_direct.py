@@ -10,14 +10,10 @@ import pytest
 from conftest import settings, write_parquet
 
 from betr_spark.config import Config
-from betr_spark.dedup import stage as dedup
 from betr_spark.errors import DataError
-from betr_spark.features import stage as features
-from betr_spark.pipeline.run import outlook, plan
-from betr_spark.ranking import stage as ranking
+from betr_spark.pipeline.run import outlook, plan, run_all
+from betr_spark.pipeline.stage import RunContext
 from betr_spark.ranking.estimate import time_to_embed
-from betr_spark.selection import stage as selection
-from betr_spark.training import stage as scorers
 
 
 def rows_of(spark: Any, config: Config, table: str) -> dict[str, Any]:
@@ -25,8 +21,7 @@ def rows_of(spark: Any, config: Config, table: str) -> dict[str, Any]:
 
 
 def made(spark: Any, config: Config) -> None:
-    for stage in (ranking, scorers, features, dedup, selection):
-        stage.run(spark, config)
+    run_all(spark, config)
 
 
 @pytest.fixture(scope="module")
@@ -46,7 +41,7 @@ def config(
 
 
 def test_the_score_is_the_place_in_the_ranking_of_all(spark: Any, config: Config, corpus: list[dict[str, Any]]) -> None:
-    assert "at most 120 documents to embed" in outlook(spark, config)[1]
+    assert "at most 120 documents to embed" in "\n".join(outlook(RunContext(spark, config)))
     made(spark, config)
     assert not Path(config.table("scorers/betr")).exists()
     ranked, found = rows_of(spark, config, "ranked_sample"), rows_of(spark, config, "features")
@@ -71,7 +66,7 @@ def test_the_score_is_the_place_in_the_ranking_of_all(spark: Any, config: Config
     chosen = spark.read.format("delta").load(config.table("selected/best")).orderBy("rank").collect()
     assert chosen[0]["score"] == pytest.approx(1 - 0.5 / len(ranked), rel=1e-6)
     assert [row["logit"] for row in chosen] == sorted((row["logit"] for row in chosen), reverse=True)
-    assert not any(stage.work for stage in plan(spark, config))
+    assert not any(planned.work for planned in plan(RunContext(spark, config)))
 
 
 def test_new_documents_are_ranked_too_and_alone_embedded(
@@ -81,7 +76,7 @@ def test_new_documents_are_ranked_too_and_alone_embedded(
     write_parquet(tmp_path, corpus[120:150])
     shutil.copy(tmp_path / "part-0.parquet", Path(config.input.path) / "more.parquet")
     with pytest.raises(DataError, match="ranked_sample: not the ranking of this input and configuration"):
-        features.run(spark, config)
+        run_all(spark, config, "features")
     assert time_to_embed(spark, config).n_documents <= 150 - before
     made(spark, config)
     ranked, found = rows_of(spark, config, "ranked_sample"), rows_of(spark, config, "features")

@@ -13,13 +13,13 @@ from conftest import settings, write_parquet
 from betr_spark.config import Config
 from betr_spark.config.ranking import EncoderConfig
 from betr_spark.errors import DataError, SetupError
-from betr_spark.pipeline.run import plan
+from betr_spark.pipeline.run import plan, run_all
+from betr_spark.pipeline.stage import RunContext
 from betr_spark.ranking import embeddings
 from betr_spark.ranking import stage as ranking
 from betr_spark.ranking.embeddings import embedded, embeddings_of, encoder_key, vectors_of
 from betr_spark.ranking.encoder import embed
 from betr_spark.storage import delta, runs
-from betr_spark.training import stage as scorers
 
 
 @pytest.fixture
@@ -103,20 +103,20 @@ def test_a_ranking_is_of_the_sample_that_is_there(
     def dies(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    ranking.run(spark, first)
+    run_all(spark, first, "rank")
     wanted = ids("ranked_sample")
     with monkeypatch.context() as patch:
         patch.setattr(ranking, "embeddings_of", dies)
         with pytest.raises(KeyboardInterrupt):
-            ranking.run(spark, other)
+            run_all(spark, other, "rank")
     assert ids("_sample") != wanted
     for attempt in (first, other):
         with pytest.raises(DataError, match="another sample than `_sample` holds now; `betr-spark rank` makes it anew"):
-            scorers.run(spark, attempt)
-        assert next(one for one in plan(spark, attempt) if one.stage == "rank").work
-    assert not ranking.run(spark, first)[0].skipped
+            run_all(spark, attempt, "train")
+        assert next(planned for planned in plan(RunContext(spark, attempt)) if planned.stage.name == "rank").work
+    assert not any(done.skipped for done in run_all(spark, first, "rank"))
     assert ids("_sample") == ids("ranked_sample") == wanted
-    assert ranking.run(spark, first)[0].skipped
+    assert all(done.skipped for done in run_all(spark, first, "rank"))
 
 
 def test_another_text_under_the_same_id_gets_a_vector_of_its_own(

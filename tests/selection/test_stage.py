@@ -10,14 +10,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from betr_spark.config import Config
-from betr_spark.dedup import stage as dedup
-from betr_spark.features import stage as features
+from betr_spark.errors import DataError
+from betr_spark.pipeline.run import run_all
 from betr_spark.report.figures import selection_figures
 from betr_spark.schemas import DUPLICATES
 from betr_spark.scoring import artifact
 from betr_spark.scoring.ngram_table import NgramTable
-from betr_spark.selection import stage as selection
-from betr_spark.spark.error_messages import spark_error_line
 from betr_spark.storage import delta
 
 WORDS = ["good", "fair", "poor"]
@@ -48,10 +46,14 @@ def without_duplicates(spark: Any, config: Config) -> None:
     delta.overwrite(spark.createDataFrame([], DUPLICATES), config.table("duplicates"), user_metadata="")
 
 
+def with_dedup(spark: Any, config: Config) -> None:
+    run_all(spark, config, "dedup")
+
+
 def select(spark: Any, config: Config, deduplicate: Callable[[Any, Config], object] = without_duplicates) -> list[Any]:
-    features.run(spark, config)
+    run_all(spark, config, "features")
     deduplicate(spark, config)
-    selection.run(spark, config)
+    run_all(spark, config, "select")
     found: list[Any] = spark.read.format("delta").load(config.table("selected/s")).orderBy("rank").collect()
     return found
 
@@ -75,9 +77,9 @@ def test_a_document_of_many_copies_is_one_of_them(spark: Any, tmp_path: Path) ->
 def test_all_documents_equal_leave_one_and_ends_of_the_budget_hold(spark: Any, tmp_path: Path) -> None:
     write(tmp_path, ["good good good good good good"] * 40)
     config = configured(spark, tmp_path, {"token_fraction": 1.0}, id="id")
-    assert len(select(spark, config, dedup.run)) == 1
+    assert len(select(spark, config, with_dedup)) == 1
     nothing = configured(spark, tmp_path, {"tokens": 5}, id="id")
-    assert select(spark, nothing, dedup.run) == []
+    assert select(spark, nothing, with_dedup) == []
     figures = selection_figures(spark, nothing, "s")
     assert (figures.n_documents, figures.best) == (0, [])
 
@@ -85,13 +87,12 @@ def test_all_documents_equal_leave_one_and_ends_of_the_budget_hold(spark: Any, t
 def test_a_text_that_is_gone_stops_the_selection_and_is_named(spark: Any, tmp_path: Path) -> None:
     path = write(tmp_path, ["poor", "good", "fair"])
     config = configured(spark, tmp_path, {"documents": 3}, id="id")
-    features.run(spark, config)
+    run_all(spark, config, "features")
     without_duplicates(spark, config)
     table = pq.read_table(path)
     pq.write_table(table.slice(1), path)
-    with pytest.raises(Exception, match="USER_RAISED_EXCEPTION") as caught:
-        selection.run(spark, config)
-    line = spark_error_line(caught.value)
-    assert line is not None
-    assert line.endswith("the text of a ranked document is gone: id i0")
+    with pytest.raises(
+        DataError, match="document 'i0' changed since it was scored, or is gone; run `betr-spark features`"
+    ):
+        run_all(spark, config, "select")
     assert not list((tmp_path / "my out/selected/s/_delta_log").glob("*.json"))

@@ -15,14 +15,10 @@ from scipy.stats import spearmanr
 
 from betr_spark.config import Config
 from betr_spark.config.scorers import FastTextScorer
-from betr_spark.dedup import stage as dedup
 from betr_spark.errors import ArtifactError, ConfigError, DataError, SchemaError
-from betr_spark.features import stage as features
 from betr_spark.kernels.text_preparation import as_buffers, prepare
-from betr_spark.ranking import stage as ranking
+from betr_spark.pipeline.run import run_all
 from betr_spark.report.compare import compare
-from betr_spark.selection import stage as selection
-from betr_spark.training import stage as scorers
 from betr_spark.training.fasttext import score_texts
 from betr_spark.training.training_data import versions
 
@@ -77,8 +73,8 @@ def whole(
     names = ("betr", "order", "betr_sailing", "dclm", "ratio", "ratio_mean", "quality", "dice")
     values["selections"] = {name: {"scorer": name, "keep": {"documents": 40}} for name in names}
     config = Config.model_validate(values)
-    for stage in (ranking, scorers, features):
-        stage.run(spark, config)
+    for command in ("rank", "train", "features"):
+        run_all(spark, config, command)
     return config
 
 
@@ -174,8 +170,8 @@ def test_scorer_json_has_the_evaluation_of_every_kind(whole: Config) -> None:
 
 
 def test_selections_take_the_best_and_noise_changes_them(spark: Any, whole: Config) -> None:
-    dedup.run(spark, whole)
-    selection.run(spark, whole)
+    run_all(spark, whole, "dedup")
+    run_all(spark, whole, "select")
     found = rows_of(spark, whole, "features")
     removed = set(rows_of(spark, whole, "duplicates"))
     for name in ("betr", "order", "betr_sailing", "dclm", "ratio", "quality"):
@@ -206,8 +202,8 @@ def test_a_head_a_benchmark_tells_which_benchmark_a_document_serves(
         own = [(r["source"], r[f"logit_{scorer}_{benchmark}"]) for r in features.values() if r["n_words"]]
         means = {t: np.mean([logit for topic, logit in own if topic == t]) for t in ("kitchen", "harbour", "orchard")}
         assert max(means, key=lambda t: means[t]) == source
-    dedup.run(spark, whole)
-    selection.run(spark, whole)
+    run_all(spark, whole, "dedup")
+    run_all(spark, whole, "select")
     kept = spark.read.format("delta").load(whole.table(f"selected/{scorer}")).collect()
     for row in kept:
         heads = {name: features[row["doc_id"]][f"logit_{scorer}_{name}"] for name in ("cooking", "sailing")}
@@ -218,11 +214,11 @@ def test_a_head_a_benchmark_tells_which_benchmark_a_document_serves(
 def test_heads_that_are_gone_or_another_scorer_s_are_made_again(spark: Any, whole: Config) -> None:
     before = about(whole, "betr_cooking")["sha256"]
     Path(whole.table("scorers/betr_cooking/scorer.json")).unlink()
-    assert {done.stage for done in scorers.run(spark, whole) if not done.skipped} == {"train/betr"}
+    assert {done.stage for done in run_all(spark, whole, "train") if not done.skipped} == {"train/betr"}
     assert about(whole, "betr_cooking")["sha256"] == before
     foreign = {**whole.model_dump(), "scorers": {"betr_cooking": {"kind": "dsir"}}, "selections": {}}
-    scorers.run(spark, Config.model_validate(foreign))
-    assert {done.stage for done in scorers.run(spark, whole) if not done.skipped} == {"train/betr"}
+    run_all(spark, Config.model_validate(foreign), "train")
+    assert {done.stage for done in run_all(spark, whole, "train") if not done.skipped} == {"train/betr"}
     assert about(whole, "betr_cooking")["sha256"] == before
 
 
@@ -250,7 +246,7 @@ def test_compare_sets_every_two_scorers_side_by_side(spark: Any, whole: Config) 
 def test_scorers_that_cannot_be_made_are_named(spark: Any, whole: Config, tmp_path: Path) -> None:
     def made(scorer: dict[str, Any]) -> None:
         values = {**whole.model_dump(), "scorers": {"new": scorer}, "selections": {}}
-        scorers.run(spark, Config.model_validate(values))
+        run_all(spark, Config.model_validate(values), "train")
 
     cut = tmp_path / "cut.bin"
     cut.write_bytes(Path(whole.scorers["hq"].path).read_bytes()[:1000])
