@@ -20,6 +20,7 @@ from betr_spark import schemas
 from betr_spark.config import Config
 from betr_spark.corpus.documents import input_fingerprint, stream_documents
 from betr_spark.corpus.input_schema import input_schema
+from betr_spark.errors import BetrSparkError
 from betr_spark.features.batch_writer import BatchWriter
 from betr_spark.features.checkpoint import CHECKPOINTS, choose_checkpoint, progress_of
 from betr_spark.features.one_pass import one_pass
@@ -142,10 +143,10 @@ def _follow(
     )
     try:
         query.awaitTermination()
-    except StreamingQueryException:
-        if writer.error is not None:
+    except StreamingQueryException as error:
+        if isinstance(writer.error, BetrSparkError):
             raise writer.error from None
-        raise
+        raise error from writer.error  # the query's own error does not have it as a cause
     finally:
         query.stop()
     return writer.rows_new
