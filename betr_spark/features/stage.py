@@ -12,12 +12,10 @@ from collections.abc import Callable
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import StructType
 
 from betr_spark import schemas
 from betr_spark.config import Config
-from betr_spark.corpus.documents import input_fingerprint, stream_documents
-from betr_spark.corpus.input_schema import input_schema
+from betr_spark.corpus.snapshot import InputSnapshot
 from betr_spark.features.batch_writer import BatchWriter
 from betr_spark.features.checkpoint import CHECKPOINTS, choose_checkpoint, progress_of
 from betr_spark.features.one_pass import one_pass
@@ -54,7 +52,9 @@ def key(spark: SparkSession, config: Config) -> StageKey:
     """Key of the features table: settings, scorers, and the input's version."""
     settings = _settings_key(spark, config)
     return StageKey(
-        stage=settings.stage, config=settings.config, input_versions={"input": input_fingerprint(spark, config.input)}
+        stage=settings.stage,
+        config=settings.config,
+        input_versions={"input": InputSnapshot.current(spark, config).version},
     )
 
 
@@ -66,18 +66,18 @@ def run(spark: SparkSession, config: Config) -> list[StageRun]:
     if found and delta.exists(spark, config.table(schemas.QUARANTINE_TABLE)):
         return [found]
     clock = StageTimer(wanted)
-    schema = input_schema(spark, config.input)
+    snapshot = InputSnapshot.current(spark, config)
     folded = [artifact.load(spark, config.table(f"scorers/{name}"), name).table for name in config.folded()]
     transform = _transform(config, artifact.ship(spark, stack(folded)))
     settings_key = _settings_key(spark, config).key
     checkpoint = choose_checkpoint(spark, config, settings_key)
     try:
-        rows_new = _follow(spark, config, schema, checkpoint, transform)
+        rows_new = _follow(snapshot, config, checkpoint, transform)
     except StreamingQueryException as error:
         if config.input.format != "delta" or not re.search(_CHANGED_SOURCE, str(error)):
             raise
         checkpoint = choose_checkpoint(spark, config, settings_key, why="rows of the source were changed or deleted")
-        rows_new = _follow(spark, config, schema, checkpoint, transform)
+        rows_new = _follow(snapshot, config, checkpoint, transform)
     progress = progress_of(spark, path, checkpoint)
     done = _summary(spark, config, clock, progress, rows_new)
     metadata = done.to_json(checkpoint=checkpoint, copies=progress["copies"], batch=progress["batch"])
@@ -90,17 +90,16 @@ def run(spark: SparkSession, config: Config) -> list[StageRun]:
 
 
 def _follow(
-    spark: SparkSession,
+    snapshot: InputSnapshot,
     config: Config,
-    schema: StructType,
     checkpoint: str,
     transform: Callable[[DataFrame], DataFrame],
 ) -> int:
     """Take in all that the checkpoint has not seen; return its rows."""
     writer = BatchWriter(config, checkpoint, transform)
-    numbers = {schemas.logit_column(name): column for name, column in config.expressions().items()}
+    numbers = [schemas.logit_column(name) for name in config.expressions()]
     query = (
-        stream_documents(spark, config.input, schema, numbers=numbers)
+        snapshot.stream()
         .select(DOC_ID, SOURCE, TEXT, REASON, DETAIL, ROW, INPUT_FILE, *numbers)
         .writeStream.foreachBatch(writer)
         .option("checkpointLocation", config.table(f"{CHECKPOINTS}/{checkpoint}"))

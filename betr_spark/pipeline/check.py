@@ -5,7 +5,7 @@ from collections.abc import Callable
 from pyspark.sql import SparkSession
 
 from betr_spark.config import Config
-from betr_spark.corpus.input_schema import input_schema
+from betr_spark.corpus.snapshot import InputSnapshot
 from betr_spark.errors import BetrSparkError
 from betr_spark.ranking.encoder import check_encoder
 from betr_spark.spark.session import build_session
@@ -41,6 +41,6 @@ def problems(config: Config, spark: SparkSession | None = None) -> list[str]:
         look(lambda name=name, target=target: examples_and_items(name, target, read_benchmark(session, target)))  # type: ignore[misc]
     for name, off in config.evaluate.off_target.items():
         look(lambda name=name, off=off: examples_of(name, off, read_content(session, off.path)))  # type: ignore[misc]
-    look(lambda: input_schema(session, config.input))
+    look(lambda: InputSnapshot.current(session, config))
     look(lambda: check_writable(session, config.output))
     return found

@@ -15,9 +15,9 @@ from pyspark.sql.types import StructType
 from betr_spark import schemas
 from betr_spark.config import Config
 from betr_spark.config.ranking import EncoderConfig
-from betr_spark.corpus.documents import check_unique, input_fingerprint, read_documents, read_ids
-from betr_spark.corpus.input_schema import input_schema
+from betr_spark.corpus.documents import check_unique
 from betr_spark.corpus.sampling import sample
+from betr_spark.corpus.snapshot import InputSnapshot
 from betr_spark.errors import DataError
 from betr_spark.ranking import best_rank
 from betr_spark.ranking.embeddings import embedded, embeddings_of, vectors_of
@@ -43,7 +43,7 @@ def keys(spark: SparkSession, config: Config, contents: Mapping[str, Benchmark])
     mapping = config.input.model_dump(include={"path", "format", "id", "text", "source", "max_text_bytes"})
     settings: dict[str, Any] = {"input": mapping, "sample": config.sample}
     if config.encoder.mode == "direct":
-        settings["sample"] = {"all of": input_fingerprint(spark, config.input)}
+        settings["sample"] = {"all of": InputSnapshot.current(spark, config).version}
     targets = {name: target.model_dump(exclude={"test"}) for name, target in config.targets.items()}
     digests = {f"targets.{name}": content.digest() for name, content in contents.items()}
     settings_of_rank = {**settings, "encoder": config.encoder.model_dump(exclude={"device"})}
@@ -125,13 +125,13 @@ def _columns(count: int | None = None) -> StructType:
 
 def _draw_sample(spark: SparkSession, config: Config, key: StageKey) -> StageRun:
     clock = StageTimer(key)
-    input_schema(spark, config.input)
-    ids = read_ids(spark, config.input)
+    snapshot = InputSnapshot.current(spark, config)
+    ids = snapshot.ids()
     ids = (ids.distinct() if config.input.id is None else ids).persist()  # read by the check and by each cut
     try:
         if config.input.id is not None:
             check_unique(ids, f"input.path: {config.input.path}")
-        documents = read_documents(spark, config.input).where(F.col(REASON).isNull()).select(DOC_ID, SOURCE, TEXT)
+        documents = snapshot.documents().where(F.col(REASON).isNull()).select(DOC_ID, SOURCE, TEXT)
         n_corpus = ids.count()
         n_documents = n_corpus if config.encoder.mode == "direct" else config.sample.documents
         drawn = sample(documents, ids, n_documents=n_documents, seed=config.sample.seed)

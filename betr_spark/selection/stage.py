@@ -7,8 +7,8 @@ from pyspark.sql import functions as F
 
 from betr_spark import schemas
 from betr_spark.config import Config, SelectionConfig
-from betr_spark.corpus.documents import quoted, read_documents
-from betr_spark.corpus.input_schema import input_schema
+from betr_spark.corpus.documents import quoted
+from betr_spark.corpus.snapshot import InputSnapshot
 from betr_spark.ordering import with_rank
 from betr_spark.schemas import (
     BEST_BENCHMARK,
@@ -105,10 +105,10 @@ def _select(spark: SparkSession, config: Config, name: str, selection: Selection
 
 def _with_text(spark: SparkSession, config: Config, ranked: DataFrame, n_kept: int, n_bytes: int) -> DataFrame:
     """Join text and carried columns; files of about 256 MB in order of rank."""
-    input_schema(spark, config.input)
     carried = [F.col(quoted(name)) for name in config.input.columns]
     documents = (
-        read_documents(spark, config.input)
+        InputSnapshot.scored(spark, config)
+        .documents(carried=True)
         .where(F.col(REASON).isNull())
         .select(DOC_ID, TEXT, F.col(SOURCE).alias("source_of_copy"), *carried)
     )
