@@ -17,8 +17,7 @@ from betr_spark import schemas
 from betr_spark.config import RANDOM_SCORER, Config
 from betr_spark.config.evaluate import EvaluateConfig
 from betr_spark.config.scorers import RandomScorer
-from betr_spark.corpus.documents import read_documents
-from betr_spark.corpus.input_schema import input_schema
+from betr_spark.corpus.snapshot import InputSnapshot
 from betr_spark.errors import ConfigError, DataError
 from betr_spark.evaluate.benefit import GENERAL, OFF_TARGET, TARGET, Change, Items, LanguageModel, Tokens, changes
 from betr_spark.evaluate.byte_pairs import encode, train_tokenizer
@@ -220,8 +219,7 @@ def _pool(spark: SparkSession, config: Config, names: Sequence[str]) -> _Pool:
         DOC_ID, F.xxhash64(F.lit("evaluation"), DOC_ID).alias(_ORDER), F.xxhash64(DOC_ID).alias(_HASH), *logits
     )
     drawn = rows.orderBy(_ORDER, DOC_ID).limit(config.evaluate.general + config.evaluate.documents)
-    input_schema(spark, config.input)
-    documents = read_documents(spark, config.input).where(F.col(REASON).isNull())
+    documents = InputSnapshot.scored(spark, config).documents().where(F.col(REASON).isNull())
     texts = documents.select(DOC_ID, F.substring(TEXT, 1, _MOST_CHARACTERS).alias(TEXT))
     found: pa.Table = texts.join(F.broadcast(drawn), on=DOC_ID, how="inner").toArrow()
     ids, drawn_at = found.column(DOC_ID).to_pylist(), found.column(_ORDER).to_pylist()

@@ -14,12 +14,9 @@ from dataclasses import dataclass
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import StructType
 
 from betr_spark import schemas
 from betr_spark.config import Config
-from betr_spark.corpus.documents import input_fingerprint, stream_documents
-from betr_spark.corpus.input_schema import input_schema
 from betr_spark.errors import BetrSparkError
 from betr_spark.features.batch_writer import BatchWriter
 from betr_spark.features.checkpoint import CHECKPOINTS, choose_checkpoint, progress_of
@@ -42,11 +39,12 @@ _CHANGED_SOURCE = (
 _logger = logging.getLogger(__name__)
 
 
-def _settings_key(spark: SparkSession, config: Config) -> StageKey:
+def _settings_key(context: RunContext) -> StageKey:
     """Key of all but the input's version: what a batch's rows depend on besides its documents."""
+    spark, config = context.spark, context.config
     mapping = config.input.model_dump(exclude={"columns", "max_batch_bytes"})
     scorers = {name: f"column {column}" for name, column in config.expressions().items()}
-    scorers |= direct_versions(spark, config)
+    scorers |= direct_versions(context)
     for name in config.folded():
         about = artifact.describe(spark, config.table(f"scorers/{name}"))
         scorers[name] = about["sha256"] if about else "none"
@@ -76,33 +74,32 @@ class Features(Stage):
 
     def key(self, context: RunContext) -> StageKey:
         """Settings, scorers, and the input's version."""
-        settings = _settings_key(context.spark, context.config)
-        versions = {"input": input_fingerprint(context.spark, context.config.input)}
+        settings = _settings_key(context)
+        versions = {"input": context.input.version}
         return StageKey(stage=settings.stage, config=settings.config, input_versions=versions)
 
     def problems(self, context: RunContext) -> Iterator[str]:
         """Whatever is wrong with the input's files and columns."""
-        yield from problems_of(lambda: input_schema(context.spark, context.config.input))
+        yield from problems_of(lambda: context.input)
 
     @contextmanager
     def build(self, context: RunContext, key: StageKey) -> Iterator[Result]:
         """Follow the input from the checkpoint on; each batch is a commit, the last commit has the record of the run."""
         spark, config = context.spark, context.config
         path = config.table(schemas.FEATURES_TABLE)
-        schema = input_schema(spark, config.input)
         folded = [artifact.load(spark, config.table(f"scorers/{name}"), name).table for name in config.folded()]
         transform = _transform(config, artifact.ship(spark, stack(folded)))
-        settings_key = _settings_key(spark, config).key
+        settings_key = _settings_key(context).key
         checkpoint = choose_checkpoint(spark, config, settings_key)
         try:
-            rows_new = _follow(spark, config, schema, checkpoint, transform)
+            rows_new = _follow(context, checkpoint, transform)
         except StreamingQueryException as error:
             if config.input.format != "delta" or not re.search(_CHANGED_SOURCE, str(error)):
                 raise
             checkpoint = choose_checkpoint(
                 spark, config, settings_key, why="rows of the source were changed or deleted"
             )
-            rows_new = _follow(spark, config, schema, checkpoint, transform)
+            rows_new = _follow(context, checkpoint, transform)
         progress = progress_of(spark, path, checkpoint)
 
         def commit(run: StageRun) -> None:
@@ -123,18 +120,13 @@ class Features(Stage):
         )
 
 
-def _follow(
-    spark: SparkSession,
-    config: Config,
-    schema: StructType,
-    checkpoint: str,
-    transform: Callable[[DataFrame], DataFrame],
-) -> int:
+def _follow(context: RunContext, checkpoint: str, transform: Callable[[DataFrame], DataFrame]) -> int:
     """Take in all that the checkpoint has not seen; return its rows."""
+    config = context.config
     writer = BatchWriter(config, checkpoint, transform)
-    numbers = {schemas.logit_column(name): column for name, column in config.expressions().items()}
+    numbers = [schemas.logit_column(name) for name in config.expressions()]
     query = (
-        stream_documents(spark, config.input, schema, numbers=numbers)
+        context.input.stream()
         .select(DOC_ID, SOURCE, TEXT, REASON, DETAIL, ROW, INPUT_FILE, *numbers)
         .writeStream.foreachBatch(writer)
         .option("checkpointLocation", config.table(f"{CHECKPOINTS}/{checkpoint}"))

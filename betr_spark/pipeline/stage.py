@@ -13,11 +13,13 @@ import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from functools import cached_property
 from typing import ClassVar
 
 from pyspark.sql import SparkSession
 
 from betr_spark.config import Config
+from betr_spark.corpus.snapshot import InputSnapshot
 from betr_spark.errors import BetrSparkError, DataError
 from betr_spark.spark.error_messages import spark_error_line
 from betr_spark.storage import runs
@@ -43,6 +45,23 @@ class RunContext:
     again: bool = False
     lock: Callable[[], AbstractContextManager[None]] = nullcontext
     run_id: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
+
+    @cached_property
+    def input(self) -> InputSnapshot:
+        """The input as it is when it is first looked at; the whole invocation reads this snapshot.
+
+        Raises:
+            DataError, SchemaError: files or columns are wrong; one line for each problem.
+        """
+        return InputSnapshot.current(self.spark, self.config)
+
+    def scored_input(self) -> InputSnapshot:
+        """The snapshot that `features` scored: all text that is read after `features` is read from it.
+
+        Raises:
+            DataError: a scored file changed or is gone.
+        """
+        return InputSnapshot.scored(self.spark, self.config)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

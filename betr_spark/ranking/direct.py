@@ -1,11 +1,12 @@
 """`encoder.mode: direct`: the ranking of all documents is itself the score, and how long it takes to embed them."""
 
-from pyspark.sql import DataFrame, SparkSession, Window
+from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from betr_spark import schemas
 from betr_spark.config import Config
 from betr_spark.errors import DataError
+from betr_spark.pipeline.stage import RunContext
 from betr_spark.ranking import stage
 from betr_spark.schemas import (
     BEST_COSINE,
@@ -20,17 +21,18 @@ from betr_spark.storage import delta, runs
 _TEXTS_TIMED, _CHARACTERS_TIMED = 128, 100_000
 
 
-def direct_versions(spark: SparkSession, config: Config) -> dict[str, str]:
+def direct_versions(context: RunContext) -> dict[str, str]:
     """Version of the ranking behind each scorer that is the teacher's own order, for keys.
 
     Raises:
         DataError: there is none of this input and these settings.
     """
+    spark, config = context.spark, context.config
     if not config.direct():
         return {}
     path = config.table(schemas.RANKED_SAMPLE_TABLE)
     made = runs.made_by(spark, path)
-    if made is None or made.key != stage.key(spark, config).key:
+    if made is None or made.key != stage.key(context).key:
         raise DataError(f"{path}: not the ranking of this input and configuration; `betr-spark rank` makes it")
     return dict.fromkeys(config.direct(), f"all of ranked_sample {runs.input_version(spark, path)}")
 

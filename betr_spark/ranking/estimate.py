@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 
 from betr_spark import schemas
 from betr_spark.config import Config
-from betr_spark.corpus.documents import read_documents, read_ids
+from betr_spark.corpus.snapshot import InputSnapshot
 from betr_spark.ranking.embeddings import encoder_key
 from betr_spark.ranking.encoder import embed, runs_on_gpu
 from betr_spark.schemas import DOC_ID, ENCODER, REASON, TEXT, TEXT_HASH
@@ -39,7 +39,8 @@ def time_to_embed(spark: SparkSession, config: Config) -> Estimate:
 
     Vectors that are there already count in direct mode alone, for which all texts are read.
     """
-    documents = read_documents(spark, config.input).where(F.col(REASON).isNull())
+    snapshot = InputSnapshot.current(spark, config)
+    documents = snapshot.documents().where(F.col(REASON).isNull())
     if config.encoder.mode == "direct":
         texts_of = documents.select(DOC_ID, F.xxhash64(TEXT).alias(TEXT_HASH)).distinct()
         path = config.table(schemas.EMBEDDINGS_TABLE)
@@ -48,7 +49,7 @@ def time_to_embed(spark: SparkSession, config: Config) -> Estimate:
             texts_of = texts_of.join(known, on=[DOC_ID, TEXT_HASH], how="left_anti")
         wanted = texts_of.count()
     else:
-        wanted = min(read_ids(spark, config.input).distinct().count(), config.sample.documents)
+        wanted = min(snapshot.ids().distinct().count(), config.sample.documents)
     rows = documents.select(F.substring(TEXT, 1, _CHARACTERS_TIMED)).limit(_TEXTS_TIMED).collect()
     texts = [row[0] for row in rows] or [""]
     on_gpu = runs_on_gpu(config.encoder)

@@ -4,13 +4,11 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from betr_spark import schemas
 from betr_spark.config import Config
-from betr_spark.corpus.documents import check_unique, input_fingerprint, read_documents, read_ids
-from betr_spark.corpus.input_schema import input_schema
+from betr_spark.corpus.documents import check_unique
 from betr_spark.corpus.sampling import sample
 from betr_spark.errors import DataError
 from betr_spark.pipeline.stage import Result, RunContext, Stage, problems_of
@@ -37,24 +35,23 @@ class Sample(Stage):
 
     def key(self, context: RunContext) -> StageKey:
         """The input's path and columns, and the size and seed of the sample."""
-        return StageKey.of(self.name, sample_settings(context.spark, context.config))
+        return StageKey.of(self.name, sample_settings(context))
 
     def problems(self, context: RunContext) -> Iterator[str]:
         """Whatever is wrong with the input's files and columns."""
-        yield from problems_of(lambda: input_schema(context.spark, context.config.input))
+        yield from problems_of(lambda: context.input)
 
     @contextmanager
     def build(self, context: RunContext, key: StageKey) -> Iterator[Result]:  # noqa: ARG002 - part of the protocol
         """Draw by a hash of the id."""
-        spark, config = context.spark, context.config
+        config = context.config
         (path,) = self.outputs(config)
-        input_schema(spark, config.input)
-        ids = read_ids(spark, config.input)
+        ids = context.input.ids()
         ids = (ids.distinct() if config.input.id is None else ids).persist()  # read by the check and by each cut
         try:
             if config.input.id is not None:
                 check_unique(ids, f"input.path: {config.input.path}")
-            documents = read_documents(spark, config.input).where(F.col(REASON).isNull()).select(DOC_ID, SOURCE, TEXT)
+            documents = context.input.documents().where(F.col(REASON).isNull()).select(DOC_ID, SOURCE, TEXT)
             n_corpus = ids.count()
             n_documents = n_corpus if config.encoder.mode == "direct" else config.sample.documents
             drawn = sample(documents, ids, n_documents=n_documents, seed=config.sample.seed)
@@ -80,10 +77,11 @@ class Sample(Stage):
             ids.unpersist()
 
 
-def sample_settings(spark: SparkSession, config: Config) -> dict[str, Any]:
+def sample_settings(context: RunContext) -> dict[str, Any]:
     """What the sample depends on, for keys."""
+    config = context.config
     mapping = config.input.model_dump(include={"path", "format", "id", "text", "source", "max_text_bytes"})
     drawn: object = config.sample
     if config.encoder.mode == "direct":
-        drawn = {"all of": input_fingerprint(spark, config.input)}
+        drawn = {"all of": context.input.version}
     return {"input": mapping, "sample": drawn}

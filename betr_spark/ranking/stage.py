@@ -59,7 +59,7 @@ class Rank(Stage):
 
     def key(self, context: RunContext) -> StageKey:
         """The sample that `_sample` holds, the encoder, the targets and the labels."""
-        return key(context.spark, context.config)
+        return key(context)
 
     def problems(self, context: RunContext) -> Iterator[str]:
         """Whatever is wrong with the encoder and the targets."""
@@ -110,9 +110,10 @@ def stages(config: Config) -> list[Stage]:
     return [Sample(), Rank()] if config.ranks() else []
 
 
-def key(spark: SparkSession, config: Config) -> StageKey:
+def key(context: RunContext) -> StageKey:
     """Key of `ranked_sample`, which names the sample that `_sample` holds."""
-    settings = sample_settings(spark, config)
+    spark, config = context.spark, context.config
+    settings = sample_settings(context)
     targets = {name: target.model_dump(exclude={"test"}) for name, target in config.targets.items()}
     settings |= {"encoder": config.encoder.model_dump(exclude={"device"}), "targets": targets, "labels": config.labels}
     digests = {f"targets.{name}": content.digest() for name, content in read_targets(spark, config).items()}

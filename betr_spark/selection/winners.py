@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 
 from betr_spark.config import Config
 from betr_spark.corpus.content_hash import with_content_hash
-from betr_spark.corpus.documents import quoted, read_documents
+from betr_spark.corpus.documents import quoted
 from betr_spark.pipeline.stage import RunContext
 from betr_spark.schemas import (
     BEST_BENCHMARK,
@@ -41,7 +41,7 @@ def documents_of(rankings: Sequence[DataFrame], context: RunContext) -> DataFram
     source = context.config.input
     carried = [F.col(quoted(name)) for name in source.columns]
     winners = reduce(DataFrame.unionByName, [rows.select(DOC_ID, SOURCE) for rows in rankings]).distinct()
-    documents = read_documents(context.spark, source).where(F.col(REASON).isNull())
+    documents = context.scored_input().documents(carried=True).where(F.col(REASON).isNull())
     documents = documents.select(DOC_ID, TEXT, F.col(SOURCE).alias(_SOURCE_OF_COPY), *carried)
     joined = documents.join(winners.withColumnRenamed(SOURCE, _SOURCE_IN_FEATURES), on=DOC_ID, how="inner")
     if source.id is None:  # copies of a text are one document: the columns of one copy of the source in features
