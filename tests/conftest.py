@@ -190,6 +190,19 @@ def write_parquet(folder: Path, rows: list[dict[str, Any]], *, files: int = 1) -
     return folder
 
 
+@pytest.fixture(scope="session")
+def finished(spark: Any, tmp_path_factory: pytest.TempPathFactory, corpus: Any, encoder: Path, targets: Path) -> Path:
+    """A folder with the corpus in three files, `conf.yaml`, and `out`, the output of a whole run; tests copy what they change."""
+    from betr_spark.config import load_config
+    from betr_spark.pipeline.run import run_all
+
+    folder = tmp_path_factory.mktemp("finished")
+    path = write_parquet(folder / "docs", corpus, files=3)
+    config = write_config(folder / "conf.yaml", settings(path, folder / "out", encoder, targets))
+    run_all(spark, load_config(config))
+    return folder
+
+
 def settings(path: Path, output: Path, encoder: Path, targets: Path, **more: Any) -> dict[str, Any]:
     names = {"cooking": "cooking.jsonl", "sailing": "sailing.jsonl"}
     return {

@@ -28,28 +28,31 @@ from betr_spark.selection.ranking import Ranking
 
 _FILE_BYTES = 256 * 2**20
 _SOURCE_OF_COPY, _SOURCE_IN_FEATURES, _SCORED = "source_of_copy", "source_in_features", "scored_content_hash"
+_CARRIED = "carried"
 _ID_SHOWN = 80
 
 
 def documents_of(rankings: Sequence[DataFrame], context: RunContext) -> DataFrame:
-    """Read the documents that any of the rankings keeps: doc_id, text, content_hash, carried columns; one row a document.
+    """Read the documents that any of the rankings keeps: doc_id, text, content_hash, carried (a struct); one row a document.
 
     Args:
         rankings: doc_id, source, and others.
         context: of the run.
     """
     source = context.config.input
-    carried = [F.col(quoted(name)) for name in source.columns]
+    columns = [F.col(quoted(name)) for name in source.columns]
+    carried = [F.struct(*columns).alias(_CARRIED)] if columns else []
     winners = reduce(DataFrame.unionByName, [rows.select(DOC_ID, SOURCE) for rows in rankings]).distinct()
     documents = context.scored_input().documents(carried=True).where(F.col(REASON).isNull())
     documents = documents.select(DOC_ID, TEXT, F.col(SOURCE).alias(_SOURCE_OF_COPY), *carried)
     joined = documents.join(winners.withColumnRenamed(SOURCE, _SOURCE_IN_FEATURES), on=DOC_ID, how="inner")
     if source.id is None:  # copies of a text are one document: the columns of one copy of the source in features
         differs = ~F.col(_SOURCE_OF_COPY).eqNullSafe(F.col(_SOURCE_IN_FEATURES))
-        order = F.struct(differs, F.to_json(F.struct(*carried)) if carried else F.lit(""))
-        joined = joined.groupBy(DOC_ID).agg(F.min_by(F.struct(TEXT, *carried), order).alias("row"))
+        names = [F.col(_CARRIED)] if carried else []
+        order = F.struct(differs, *[F.to_json(name) for name in names])
+        joined = joined.groupBy(DOC_ID).agg(F.min_by(F.struct(TEXT, *names), order).alias("row"))
         joined = joined.select(DOC_ID, "row.*")
-    return with_content_hash(joined.select(DOC_ID, TEXT, *carried))
+    return with_content_hash(joined.select(DOC_ID, TEXT, *([_CARRIED] if carried else [])))
 
 
 def selected_rows(ranking: Ranking, documents: DataFrame, config: Config) -> DataFrame:
@@ -62,7 +65,7 @@ def selected_rows(ranking: Ranking, documents: DataFrame, config: Config) -> Dat
         documents: as `documents_of` returns them.
         config: for the carried columns and messages.
     """
-    carried = [F.col(quoted(name)) for name in config.input.columns]
+    carried = [F.col(_CARRIED).getField(name).alias(name) for name in config.input.columns]
     best = [BEST_BENCHMARK] if BEST_BENCHMARK in ranking.rows.columns else []
     scored = F.col(CONTENT_HASH).alias(_SCORED)
     winners = ranking.rows.select(DOC_ID, RANK, SOURCE, LOGIT, N_TOKENS, scored, *best)
