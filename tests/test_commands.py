@@ -1,6 +1,7 @@
 """Commands on a finished run, in process: report, compare, evaluate, dedup-eval, check, --again, --dry-run."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from typing import Any
@@ -73,9 +74,7 @@ def test_dedup_eval_finds_that_what_was_removed_is_similar(run_command: Any, fin
     near = sum(row["kind"] == "near" for row in rows(finished / "out/duplicates"))
     precision = out.split("recall")[0]
     assert code == 0
-    assert (
-        sum(int(line.split("]" if "]" in line else ")")[1].split()[0]) for line in precision.splitlines()[1:]) == near
-    )
+    assert sum(int(of) for of in re.findall(r"\d+ of (\d+) =", precision)) == near > 0
 
 
 def test_evaluate_without_held_out_items_is_a_user_error(run_command: Any, copied: Path) -> None:
@@ -116,7 +115,9 @@ def test_a_dry_run_writes_nothing_and_names_every_stage(run_command: Any, copied
     before = {path: path.stat().st_mtime_ns for path in out_folder.rglob("*") if path.is_file()}
     code, out, _ = run_command("run", "--config", str(copied), "--dry-run", "--set", "dedup.similarity=0.8")
     assert code == 0
-    assert out.splitlines()[-1] == "select/best-50: would run (after dedup)"
+    assert {"dedup: would run (other settings or input)", "select/best-50: would run (after dedup)"} <= set(
+        out.splitlines()
+    )
     assert "features: skipped (up to date)" in out
     assert {path: path.stat().st_mtime_ns for path in out_folder.rglob("*") if path.is_file()} == before
 
