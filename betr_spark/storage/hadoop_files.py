@@ -30,6 +30,12 @@ def is_file(spark: SparkSession, path: str) -> bool:
     return bool(system.exists(where) and system.getFileStatus(where).isFile())
 
 
+def matches(spark: SparkSession, pattern: str) -> bool:
+    """Tell whether a glob matches any file or folder."""
+    _, where, system = _open(spark, pattern)
+    return bool(system.globStatus(where))
+
+
 def read_bytes(spark: SparkSession, path: str) -> bytes:
     """Read a whole small file.
 
