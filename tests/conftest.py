@@ -92,9 +92,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if "spark" in getattr(item, "fixturenames", ()):
             item.add_marker("spark")
-    items.sort(
-        key=lambda item: item.get_closest_marker("whole") is None
-    )  # the longest first, for `make test` runs two files at once
+    # Two workers take files in this order, so the longest ones come first; test_kills compares with what test_whole_runs makes.
+    order = ["test_whole_runs.py", "test_kinds.py", "test_kills.py", "test_increments.py", "test_direct.py"]
+    items.sort(key=lambda item: order.index(item.path.name) if item.path.name in order else len(order))
 
 
 # For few rows: compiling and replanning take longer than the rows themselves. Processes that tests start use them too.
