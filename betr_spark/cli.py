@@ -226,7 +226,7 @@ def _stop_if_behind(spark: "SparkSession", settings: Config, *, but: Sequence[st
 
 def _line(done: object) -> str:
     from betr_spark.storage.runs import StageRun  # noqa: PLC0415
-    from betr_spark.training.agreement import in_words  # noqa: PLC0415
+    from betr_spark.training.records import in_words  # noqa: PLC0415
 
     assert isinstance(done, StageRun)
     new = f" ({done.metrics['rows_new']:.0f} new)" if "rows_new" in done.metrics and not done.skipped else ""

@@ -79,14 +79,15 @@ def outlook(spark: SparkSession, config: Config) -> list[str]:
     lines = []
     for stage in plan(spark, config):
         lines.append(f"{stage.stage}: {'would run' if stage.work else 'skipped'} ({stage.why})")
-        if stage.stage == "rank" and stage.work:
+        if stage.stage == "rank" and stage.work and config.needs_target_ranking():
             lines.append(f"  {time_to_embed(spark, config)}")
     return lines
 
 
 def _outputs(config: Config) -> Iterator[tuple[str, str, Callable[[SparkSession, Config], StageKey]]]:
-    if config.ranks():
-        yield "rank", config.table(schemas.RANKED_SAMPLE_TABLE), ranking.key
+    if config.needs_sample():
+        table = schemas.RANKED_SAMPLE_TABLE if config.needs_target_ranking() else schemas.SAMPLE_TABLE
+        yield "rank", config.table(table), ranking.key
     for name in config.trained_scorers():
         yield f"train/{name}", scorer.folder(config, name), partial(scorer.key, name=name)
     yield "features", config.table(schemas.FEATURES_TABLE), features.key

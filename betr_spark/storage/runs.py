@@ -27,6 +27,16 @@ RUN_ID = uuid.uuid4().hex
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Metrics:
+    """Figures of a stage; each stage has its own subclass, whose fields are numbers or None (not measured)."""
+
+    def to_mapping(self) -> dict[str, float]:
+        """The figures that were measured, by name."""
+        values = {field.name: getattr(self, field.name) for field in dataclasses.fields(self)}
+        return {name: float(value) for name, value in values.items() if value is not None}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class StageKey:
     """What a stage's output depends on; equal `key`, equal output."""
 
