@@ -1,14 +1,14 @@
-"""Which ranking, and which scorer, helps: bits per byte of held-out items on ../shared/data, against random documents.
+"""Which ranking and which scorer helps: bits per byte of held-out items on ../shared/data, compared with random documents.
 
     python benchmarks/benefit.py OUTPUT [--half all|tuning|reporting]
-        [--part teacher|scorers|variants|curve|sanity] [--sample 10000] [--draws 1]
+        [--part ranking|scorers|variants|curve|sanity] [--sample 10000] [--draws 1]
 
-Holds out a third of every benchmark's rows (for gsm8k its test file) as items, embeds all documents and the other rows once
-with the package's own `rank` (OUTPUT keeps the vectors), and then, in this process: orders all documents by each granularity
-and aggregate (teacher); trains scorers on a sample that is ranked by itself, as `rank` and `train` do, and scores all documents
-(scorers); the same for growing samples (curve); selections whose place is known (sanity). All but the last print how far orders
-agree with the teacher's, too. Models and intervals are those of `betr-spark evaluate`. The halves have benchmarks and sources
-of their own: what is chosen on one is reported on the other.
+Holds out a third of every benchmark's rows (for gsm8k its test file) as items, and embeds all documents and the remaining rows
+once with the package's `rank` (OUTPUT keeps the vectors). Then, in this process, it orders all documents by each granularity
+and aggregate (ranking); trains scorers on a sample that is ranked alone, as `rank` and `train` do, and scores all documents
+(scorers); does the same for growing samples (curve); and measures selections whose result is known (sanity). All parts except
+the last also print how well the orders agree with the target ranking. Models and intervals are those of `betr-spark evaluate`.
+The two halves have different benchmarks and sources: what is chosen on one half is reported on the other half.
 """
 
 import argparse
@@ -42,9 +42,18 @@ from betr_spark.ranking.query_vectors import query_vectors
 from betr_spark.scoring.dsir import LogRatioTable, bucket_counts
 from betr_spark.scoring.ngram_table import Table
 from betr_spark.targets.examples import balanced, examples_of
-from betr_spark.training.agreement import places
-from betr_spark.training.fasttext import Labelled, score_texts, train
-from betr_spark.training.linear import EXAMPLES_WEIGHT, RIDGE, LinearModel, Placed, normal_scores, train_on_order
+from betr_spark.training.agreement import positions
+from betr_spark.training.fasttext import DCLM_RECIPE, train
+from betr_spark.training.linear import (
+    EXAMPLES_WEIGHT,
+    RIDGE,
+    LinearModel,
+    RankedDocument,
+    normal_scores,
+    train_on_order,
+)
+from betr_spark.training.records import Labelled
+from betr_spark.training.validation import score_texts
 
 HALVES = {
     "tuning": (
@@ -61,6 +70,7 @@ BUDGETS = (0.03, 0.1, 0.3)
 N_GENERAL, VOCABULARY = 500, 8_192
 DRAW = ", draw "
 POSITIVE_FRACTION = 0.10
+TARGET_RANKING = "target ranking, all documents"
 TRAIN = partial(KneserNey, order=4, n_vocabulary=VOCABULARY)
 
 
@@ -82,29 +92,29 @@ def held_out(line: str) -> bool:
 
 
 def prepared(output: Path, documents: Path, targets: Path, pool: int) -> dict[str, tuple[Path, Path, str]]:
-    """Split the benchmarks' files and embed; returns train file, items, and template of each."""
-    found = {}
+    """Split the benchmarks' files and embed; returns train file, items file, and template of each benchmark."""
+    files = {}
     (output / "targets").mkdir(parents=True, exist_ok=True)
     for name, (file, template) in TARGETS.items():
         lines = (targets / file).read_text(encoding="utf-8").splitlines()
         test = targets / "gsm8k.test.jsonl"
         items = test.read_text(encoding="utf-8").splitlines() if name == "gsm8k" else [r for r in lines if held_out(r)]
         parts = output / f"targets/{name}.train.jsonl", output / f"targets/{name}.items.jsonl"
-        own = lines if name == "gsm8k" else [row for row in lines if not held_out(row)]
-        for part, rows in zip(parts, (own, items), strict=True):
+        examples = lines if name == "gsm8k" else [row for row in lines if not held_out(row)]
+        for part, rows in zip(parts, (examples, items), strict=True):
             part.write_text("\n".join(rows) + "\n", encoding="utf-8")
-        found[name] = (*parts, template)
+        files[name] = (*parts, template)
     settings = {
         "input": {"path": str(documents), "id": "id", "source": "domain"},
         "output": str(output / "out"),
-        "targets": {name: {"path": str(own), "template": template} for name, (own, _, template) in found.items()},
+        "targets": {name: {"path": str(path), "template": template} for name, (path, _, template) in files.items()},
         "sample": {"documents": pool},
         "selections": {},
     }
     config = output / "conf.yaml"
     config.write_text(yaml.safe_dump(settings), encoding="utf-8")
     command(config, "rank")
-    return found
+    return files
 
 
 def world(output: Path, documents: Path, targets: Path, half: str, pool: int) -> World:
@@ -124,9 +134,9 @@ def world(output: Path, documents: Path, targets: Path, half: str, pool: int) ->
     sets = []
     tokenizer = train_tokenizer(texts[: N_GENERAL + 5_000], n_vocabulary=VOCABULARY)
     for name in names:
-        own, items, template = files[name]
-        target = TargetConfig(path=str(own), template=template)
-        read[name] = examples_of(name, target, own.read_bytes())
+        train_file, items, template = files[name]
+        target = TargetConfig(path=str(train_file), template=template)
+        read[name] = examples_of(name, target, train_file.read_bytes())
         held = [item.text for item in examples_of(name, target, items.read_bytes())]
         sets.append(Items(name, TARGET, encode(tokenizer, held), sizes(held)))
     tokens = encode(tokenizer, texts)
@@ -147,40 +157,40 @@ def sizes(texts: list[str]) -> NDArray[np.int64]:
 def ranked(
     here: World, chosen: NDArray[np.int64], *, granularity: str = "example", aggregate: str = "best_rank"
 ) -> tuple[NDArray[np.int64], dict[str, NDArray[np.float64]]]:
-    """Chosen documents, the best first, and what orders them for each benchmark (score, cosine), [n, 2] in that order."""
+    """Chosen documents, the best first, and for each benchmark the keys of its order (score, cosine), [n, 2], in that order."""
     rows = list(range(len(here.benchmarks)))
-    by = query_vectors(here.benchmarks, rows, here.example_vectors, granularity=granularity, clusters=10)
-    highest = TopCosines(by.vectors, depth=len(chosen))
+    queries = query_vectors(here.benchmarks, rows, here.example_vectors, granularity=granularity, clusters=10)
+    highest = TopCosines(queries.vectors, depth=len(chosen))
     highest.add(here.vectors[chosen])
-    groups = by.groups()
-    found = best_ranks(
-        by.vectors, here.vectors[chosen], top=highest.lists(), aggregate=aggregate, groups=list(groups.values())
+    groups = queries.groups()
+    ranks = best_ranks(
+        queries.vectors, here.vectors[chosen], top=highest.lists(), aggregate=aggregate, groups=list(groups.values())
     )
-    order = np.argsort(places(found.score, found.cosine))
-    heads = {
-        name: np.stack([found.group_scores[order, g], found.group_cosines[order, g]], axis=1)
+    order = np.argsort(positions(ranks.score, ranks.cosine))
+    keys = {
+        name: np.stack([ranks.group_scores[order, g], ranks.group_cosines[order, g]], axis=1)
         for g, name in enumerate(groups)
     }
-    return chosen[order], heads
+    return chosen[order], keys
 
 
-def teachers(here: World) -> dict[str, NDArray[np.int64]]:
+def rankings(here: World) -> dict[str, NDArray[np.int64]]:
     """All documents by every granularity and aggregate, and by their highest cosine."""
     every = np.arange(len(here.texts))
-    found = {}
+    orders = {}
     for granularity, aggregate in itertools.product(("example", "kmeans", "benchmark"), AGGREGATES):
-        found[f"{granularity}, {aggregate}"] = ranked(here, every, granularity=granularity, aggregate=aggregate)[0]
-    found["global"] = ranked(here, every, granularity="global")[0]  # one vector: all aggregates are the same
+        orders[f"{granularity}, {aggregate}"] = ranked(here, every, granularity=granularity, aggregate=aggregate)[0]
+    orders["global"] = ranked(here, every, granularity="global")[0]  # one vector: all aggregates are the same
     cosine = np.max(here.vectors @ here.example_vectors.T, axis=1)
-    found["example, highest cosine"] = np.argsort(-cosine, kind="stable")
-    return found
+    orders["example, highest cosine"] = np.argsort(-cosine, kind="stable")
+    return orders
 
 
 def show_agreement(here: World, orders: dict[str, NDArray[np.int64]], n_seen: int = 0) -> None:
-    """Print how far each order agrees with that of each example's best rank, and what it finds of each benchmark's own top.
+    """Print how well each order agrees with the target ranking, and its recall of the top of each benchmark's ranking.
 
-    Of the draws of a sample size, the means. Where the samples were the first `n_seen` documents, the rank correlation of the
-    others alone, too.
+    For several draws of a sample size it prints the means. If the samples were the first `n_seen` documents, it also prints the
+    rank correlation on the remaining documents.
     """
     size = np.array([len(document) for document in here.tokens])
 
@@ -189,22 +199,22 @@ def show_agreement(here: World, orders: dict[str, NDArray[np.int64]], n_seen: in
         chosen[order[np.cumsum(size[order]) <= budget * size.sum()]] = True
         return chosen
 
-    teacher, heads = ranked(here, np.arange(len(size)))
-    by_benchmark = {name: teacher[np.argsort(places(own[:, 0], own[:, 1]))] for name, own in heads.items()}
+    target, keys = ranked(here, np.arange(len(size)))
+    by_benchmark = {name: target[np.argsort(positions(key[:, 0], key[:, 1]))] for name, key in keys.items()}
     budgets = " / ".join(f"{budget:.0%}" for budget in BUDGETS)
-    others = f" | of the {len(size) - n_seen} in no sample" if 0 < n_seen < len(size) else ""
-    print(f"\n| order | Spearman with the teacher's{others} | of its top {budgets} of tokens | of its top 10%:", end="")
-    print(f" {' | '.join(by_benchmark)} |\n|---|---|---{'|---' * (len(by_benchmark) + bool(others))}|")
+    unseen = f" | of the {len(size) - n_seen} in no sample" if 0 < n_seen < len(size) else ""
+    print(f"\n| order | Spearman with the target ranking{unseen} | of its top {budgets} of tokens | top 10%:", end="")
+    print(f" {' | '.join(by_benchmark)} |\n|---|---|---{'|---' * (len(by_benchmark) + bool(unseen))}|")
     rows: dict[str, list[list[float]]] = {}
-    starts = (0, n_seen) if others else (0,)
+    starts = (0, n_seen) if unseen else (0,)
     for name, order in orders.items():
-        pairs = [[np.argsort(np.argsort(np.argsort(own)[start:])) for own in (order, teacher)] for start in starts]
-        spearman = [np.corrcoef(mine, its)[0, 1] for mine, its in pairs]
-        same = [top(order, budget)[top(teacher, budget)].mean() for budget in BUDGETS]
-        each = [top(order, 0.1)[top(own, 0.1)].mean() for own in by_benchmark.values()]
-        rows.setdefault(name.partition(DRAW)[0], []).append([*spearman, *same, *each])
-    for name, found in rows.items():
-        means = np.mean(found, axis=0)
+        pairs = [[np.argsort(np.argsort(np.argsort(each)[start:])) for each in (order, target)] for start in starts]
+        spearman = [np.corrcoef(x, y)[0, 1] for x, y in pairs]
+        same = [top(order, budget)[top(target, budget)].mean() for budget in BUDGETS]
+        recall = [top(order, 0.1)[top(ranking, 0.1)].mean() for ranking in by_benchmark.values()]
+        rows.setdefault(name.partition(DRAW)[0], []).append([*spearman, *same, *recall])
+    for name, figures in rows.items():
+        means = np.mean(figures, axis=0)
         correlations = " | ".join(f"{mean:.3f}" for mean in means[: len(starts)])
         cells = [f"{mean:.2f}" for mean in means[len(starts) :]]
         print(f"| {name} | {correlations} | {' / '.join(cells[: len(BUDGETS)])} |", end="")
@@ -212,18 +222,18 @@ def show_agreement(here: World, orders: dict[str, NDArray[np.int64]], n_seen: in
 
 
 class Sample(NamedTuple):
-    """A ranked sample: texts to train on, the best first, with the order of each head; held-out texts with labels."""
+    """A ranked sample: training texts, the best first, with the keys of each benchmark's order; held-out texts with labels."""
 
     texts: list[str]
-    heads: dict[str, NDArray[np.float64]]
+    benchmark_keys: dict[str, NDArray[np.float64]]
     n_positive: int
     validation: Labelled
-    head_labels: list[NDArray[np.int8]]
+    benchmark_labels: list[NDArray[np.int8]]
 
 
 def drawn(here: World, n: int, *, draw: int = 0, aggregate: str = "best_rank") -> Sample:
-    """Rank n documents (the first draw: the first of all, whose order is that of a hash) by themselves; a fifth is held out."""
-    order, heads = ranked(here, np.arange(draw * n, (draw + 1) * n), aggregate=aggregate)
+    """Rank n documents (for the first draw the first n, whose order is that of a hash) alone; a fifth is held out."""
+    order, keys = ranked(here, np.arange(draw * n, (draw + 1) * n), aggregate=aggregate)
     held = np.random.default_rng(1).random(n) < 0.2
     n_positive = round(POSITIVE_FRACTION * n)
     positive = np.arange(n) < n_positive
@@ -231,12 +241,12 @@ def drawn(here: World, n: int, *, draw: int = 0, aggregate: str = "best_rank") -
     negative[np.random.default_rng(2).choice(np.flatnonzero(~positive), n_positive, replace=False)] = True
     chosen = np.flatnonzero(held & (positive | negative))
     labels = []
-    for own in heads.values():
-        place = places(own[:, 0], own[:, 1])
-        labels.append((place[chosen] < n_positive / len(heads)).astype(np.int8))
+    for key in keys.values():
+        rank = positions(key[:, 0], key[:, 1])
+        labels.append((rank[chosen] < n_positive / len(keys)).astype(np.int8))
     validation = Labelled([here.texts[order[i]] for i in chosen], positive[chosen].astype(np.int8))
     texts = [here.texts[document] for document in order[~held]]
-    kept = {name: own[~held] for name, own in heads.items()}
+    kept = {name: key[~held] for name, key in keys.items()}
     return Sample(texts, kept, int((positive & ~held).sum()), validation, labels)
 
 
@@ -247,27 +257,26 @@ def by_score(here: World, table: Table) -> NDArray[np.int64]:
 
 def linear(here: World, sample: Sample) -> NDArray[np.int64]:
     """All documents by the default scorer."""
-    rows = [Placed(text, i < sample.n_positive, ()) for i, text in enumerate(sample.texts)]
+    rows = [RankedDocument(text, i < sample.n_positive, ()) for i, text in enumerate(sample.texts)]
     return by_score(here, train_on_order(rows, [here.examples], sample.validation, [], name="linear")[0].table)
 
 
-def linear_and_heads(here: World, sample: Sample) -> dict[str, NDArray[np.int64]]:
-    """The linear model; and one head a benchmark, by the best place over the heads and by the highest calibrated logit."""
-    columns = list(zip(*(own.tolist() for own in sample.heads.values()), strict=True))
+def linear_by_benchmark(here: World, sample: Sample) -> dict[str, NDArray[np.int64]]:
+    """The linear model, and its benchmark scorers by the best position over them and by the highest calibrated logit."""
+    columns = list(zip(*(key.tolist() for key in sample.benchmark_keys.values()), strict=True))
     rows = [
-        Placed(text, i < sample.n_positive, own)
-        for i, (text, own) in enumerate(zip(sample.texts, columns, strict=True))
+        RankedDocument(text, i < sample.n_positive, keys)
+        for i, (text, keys) in enumerate(zip(sample.texts, columns, strict=True))
     ]
-    examples = [
-        [text for text, own in zip(here.examples, here.benchmarks, strict=True) if own == name] for name in sample.heads
-    ]
-    whole, *heads = train_on_order(rows, examples, sample.validation, sample.head_labels, name="linear")
-    logits = np.stack([score_texts(here.texts, head.table) for head in heads])
-    best = np.min([places(own) for own in logits], axis=0)
+    labelled = list(zip(here.examples, here.benchmarks, strict=True))
+    examples = [[text for text, benchmark in labelled if benchmark == name] for name in sample.benchmark_keys]
+    whole, *scorers = train_on_order(rows, examples, sample.validation, sample.benchmark_labels, name="linear")
+    logits = np.stack([score_texts(here.texts, scorer.table) for scorer in scorers])
+    best = np.min([positions(logit) for logit in logits], axis=0)
     return {
         "linear": by_score(here, whole.table),
-        "linear, best rank over heads": np.argsort(best, kind="stable"),
-        "linear, highest of heads": np.argsort(-logits.max(axis=0), kind="stable"),
+        "linear, best position over benchmarks": np.argsort(best, kind="stable"),
+        "linear, highest benchmark scorer": np.argsort(-logits.max(axis=0), kind="stable"),
     }
 
 
@@ -282,16 +291,16 @@ def linear_variants(here: World, n: int, draw: int) -> dict[str, NDArray[np.int6
         model = LinearModel(lines)
     scores = normal_scores(np.arange(n))
     scores = np.append(scores, np.full(m, scores.max()))
-    found = {}
+    orders = {}
     ridges, shares = (RIDGE, 3e-6, 3e-5, 1e-4, 1e-3), (0, 0.01, 0.3, 1)
     for ridge, share in [*((ridge, EXAMPLES_WEIGHT) for ridge in ridges), *((RIDGE, share) for share in shares)]:
         table = model.fit(scores, np.append(np.ones(n), np.full(m, share * n / m)), ridge=ridge)
-        found[f"linear, penalty {ridge:g}, examples {share:g}"] = by_score(here, table)
-    return found
+        orders[f"linear, penalty {ridge:g}, examples {share:g}"] = by_score(here, table)
+    return orders
 
 
 def fasttext(here: World, sample: Sample, scorer: FastTextTraining) -> NDArray[np.int64] | None:
-    """FastText on the best of the sample against as many others; None where it did not train."""
+    """FastText on the best of the sample against as many of the rest; None if training fails."""
     n = sample.n_positive
     rest = n + np.random.default_rng(3).permutation(len(sample.texts) - n)[:n]
     rows = [
@@ -307,12 +316,13 @@ def fasttext(here: World, sample: Sample, scorer: FastTextTraining) -> NDArray[n
 
 def classifier(here: World, sample: Sample) -> NDArray[np.int64]:
     """The examples against as many documents of the sample."""
-    own = [here.texts[i] for i in np.random.default_rng(5).permutation(len(sample.texts))[: len(here.examples)]]
-    texts = [*here.examples, *own]
+    negatives = [here.texts[i] for i in np.random.default_rng(5).permutation(len(sample.texts))[: len(here.examples)]]
+    texts = [*here.examples, *negatives]
     rows = [(texts[i], int(i < len(here.examples))) for i in np.random.default_rng(6).permutation(len(texts)).tolist()]
     held = len(rows) // 5
     validation = Labelled([text for text, _ in rows[:held]], np.array([label for _, label in rows[:held]], np.int8))
-    return by_score(here, train(ClassifierScorer(kind="classifier"), rows[held:], validation, name="classifier").table)
+    scorer = ClassifierScorer(kind="classifier")
+    return by_score(here, train(scorer, rows[held:], validation, recipe=DCLM_RECIPE, name="classifier").table)
 
 
 def dsir(here: World, sample: Sample, *, per_feature: bool) -> NDArray[np.int64]:
@@ -324,8 +334,8 @@ def dsir(here: World, sample: Sample, *, per_feature: bool) -> NDArray[np.int64]
 def scorers(here: World, n: int) -> dict[str, NDArray[np.int64]]:
     """All documents by every scorer of a sample of n."""
     sample = drawn(here, n)
-    found = {"teacher, all documents": ranked(here, np.arange(len(here.texts)))[0], **linear_and_heads(here, sample)}
-    found["linear, of mean 1 / rank"] = linear(here, drawn(here, n, aggregate="mean_reciprocal_rank"))
+    orders = {TARGET_RANKING: ranked(here, np.arange(len(here.texts)))[0], **linear_by_benchmark(here, sample)}
+    orders["linear, of mean 1 / rank"] = linear(here, drawn(here, n, aggregate="mean_reciprocal_rank"))
     makes: dict[str, Callable[[], NDArray[np.int64] | None]] = {
         "fastText, auto": lambda: fasttext(here, sample, BetrScorer(lr=1.0, epochs=50)),
         "fastText, the paper's": lambda: fasttext(here, sample, BetrScorer(lr=0.03, epochs=5)),
@@ -333,26 +343,26 @@ def scorers(here: World, n: int) -> dict[str, NDArray[np.int64]]:
         "DSIR, sum": lambda: dsir(here, sample, per_feature=False),
         "DSIR, mean": lambda: dsir(here, sample, per_feature=True),
     }
-    found |= {name: order for name, make in makes.items() if (order := make()) is not None}
-    return found | {"random": np.random.default_rng(99).permutation(len(here.texts))}
+    orders |= {name: order for name, make in makes.items() if (order := make()) is not None}
+    return orders | {"random": np.random.default_rng(99).permutation(len(here.texts))}
 
 
 def sanity(here: World) -> tuple[dict[str, NDArray[np.int64]], list[NDArray[np.uint16]]]:
-    """Selections whose place is known, and the documents that they have beside the pool's.
+    """Selections whose result is known, and the documents that they contain in addition to the pool.
 
-    The teacher's; the same documents with their tokens shuffled; the teacher's with the examples of each benchmark alone; the
-    items themselves, the teacher's behind them; a random one.
+    The target ranking; the same documents with their tokens shuffled; the ranking by the examples of each benchmark alone; the
+    items themselves followed by the target ranking; a random one.
     """
-    teacher, heads = ranked(here, np.arange(len(here.texts)))
+    target, keys = ranked(here, np.arange(len(here.texts)))
     draw, n = np.random.default_rng(7), len(here.texts)
     shuffled = [draw.permutation(document) for document in here.tokens]
     items = [item for items in here.sets if items.kind == TARGET for item in items.tokens]
-    found = {"teacher": teacher, "teacher, tokens shuffled": n + teacher}
-    for name, own in heads.items():
-        found[f"teacher of {name} alone"] = teacher[np.argsort(places(own[:, 0], own[:, 1]))]
-    found["test items, then teacher"] = np.concatenate([2 * n + np.arange(len(items)), teacher])
-    found["random"] = np.random.default_rng(99).permutation(n)
-    return found, [*shuffled, *items]
+    orders = {"target ranking": target, "target ranking, tokens shuffled": n + target}
+    for name, key in keys.items():
+        orders[f"ranking of {name} alone"] = target[np.argsort(positions(key[:, 0], key[:, 1]))]
+    orders["test items, then target ranking"] = np.concatenate([2 * n + np.arange(len(items)), target])
+    orders["random"] = np.random.default_rng(99).permutation(n)
+    return orders, [*shuffled, *items]
 
 
 def show(
@@ -362,21 +372,21 @@ def show(
     title: str,
     more: Sequence[NDArray[np.uint16]] = (),
 ) -> list[Change]:
-    """Print changes by budget, and write them as JSON; `more` are documents that selections name behind the pool's."""
+    """Print changes by budget, and write them as JSON; `more` are documents that selections name after those of the pool."""
     tokens = [*here.tokens, *more]
     controls = {f"random-{seed}": np.random.default_rng(seed).permutation(len(here.texts)) for seed in range(8)}
-    found: list[Change] = []
+    rows_of_all: list[Change] = []
     for budget in BUDGETS:
         share = budget * sum(map(len, here.tokens)) / sum(map(len, tokens))
-        found += [
+        rows_of_all += [
             row._replace(budget=budget)
             for row in changes(tokens, selections, controls, here.sets, budget=share, train=TRAIN)
         ]
-    (output / f"{title}.json").write_text(json.dumps([row._asdict() for row in found]), encoding="utf-8")
+    (output / f"{title}.json").write_text(json.dumps([row._asdict() for row in rows_of_all]), encoding="utf-8")
     names = [items.name for items in here.sets]
     print(f"\n{title}: {len(here.texts)} documents; bits per byte against random, %, with 95 % intervals over items\n")
     for budget in BUDGETS:
-        rows = {(row.name, row.items): row for row in found if row.budget == budget}
+        rows = {(row.name, row.items): row for row in rows_of_all if row.budget == budget}
         spread = next(row.spread for row in rows.values() if row.items == ALL_TARGETS)
         print(f"| {budget:.0%} of the tokens (random within {spread:.2%}) | all targets | {' | '.join(names)} |")
         print("|---" * (2 + len(names)) + "|")
@@ -385,22 +395,24 @@ def show(
             each = " | ".join(f"{100 * rows[name, items].change:+.2f}" for items in names)
             print(f"| {name} | {100 * whole.change:+.2f} [{100 * whole.low:+.2f}, {100 * whole.high:+.2f}] | {each} |")
         print(flush=True)
-    return found
+    return rows_of_all
 
 
-def show_means(found: list[Change]) -> None:
-    """Print the means over the draws of a sample size, and how far the draws lie apart."""
+def show_means(rows: list[Change]) -> None:
+    """Print the means over the draws of a sample size, and the range of the draws."""
     print(f"| mean over the draws [lowest, highest] (general) | {' | '.join(f'{b:.0%}' for b in BUDGETS)} |")
     print("|---" * (1 + len(BUDGETS)) + "|")
     by: dict[tuple[str, float, str], list[float]] = {}
-    for row in (row for row in found if not row.control):
+    for row in (row for row in rows if not row.control):
         by.setdefault((row.name.partition(DRAW)[0], row.budget, row.items), []).append(100 * row.change)
     for name in dict.fromkeys(name for name, _, _ in by):
         cells = []
         for budget in BUDGETS:
-            own, general = by[name, budget, ALL_TARGETS], by[name, budget, GENERAL]
-            cells.append(f"{np.mean(own):+.2f} [{min(own):+.2f}, {max(own):+.2f}] ({np.mean(general):+.1f})")
-        print(f"| {name} ({len(own)}) | {' | '.join(cells)} |", flush=True)
+            targets, general = by[name, budget, ALL_TARGETS], by[name, budget, GENERAL]
+            cells.append(
+                f"{np.mean(targets):+.2f} [{min(targets):+.2f}, {max(targets):+.2f}] ({np.mean(general):+.1f})"
+            )
+        print(f"| {name} ({len(targets)}) | {' | '.join(cells)} |", flush=True)
 
 
 def main() -> None:
@@ -411,17 +423,17 @@ def main() -> None:
     parser.add_argument("--targets", type=Path, default=SHARED / "targets")
     parser.add_argument("--pool", type=int, default=1_000_000, help="documents that are embedded at most")
     parser.add_argument("--half", choices=("all", *HALVES), default="all")
-    parser.add_argument("--part", choices=("teacher", "scorers", "variants", "curve", "sanity"), default="scorers")
+    parser.add_argument("--part", choices=("ranking", "scorers", "variants", "curve", "sanity"), default="scorers")
     parser.add_argument("--sample", type=int, nargs="+", default=[10_000])
     parser.add_argument(
         "--draws", type=int, default=1, help="samples of a size, of different documents (curve, variants)"
     )
     arguments = parser.parse_args()
     here = world(arguments.output, arguments.documents, arguments.targets, arguments.half, arguments.pool)
-    if arguments.part == "teacher":
-        orders_of_all = teachers(here)
+    if arguments.part == "ranking":
+        orders_of_all = rankings(here)
         show_agreement(here, orders_of_all)
-        show(here, orders_of_all, arguments.output, f"teacher-{arguments.half}")
+        show(here, orders_of_all, arguments.output, f"ranking-{arguments.half}")
         return
     if arguments.part == "sanity":
         selections, more = sanity(here)
@@ -431,11 +443,12 @@ def main() -> None:
         (n, draw) for n in arguments.sample for draw in range(arguments.draws) if (draw + 1) * n <= len(here.texts)
     ]
     if arguments.part == "variants":
-        found = {"teacher, all documents": ranked(here, np.arange(len(here.texts)))[0]}
+        variants = {TARGET_RANKING: ranked(here, np.arange(len(here.texts)))[0]}
         for n, draw in draws:
-            own = linear_variants(here, n, draw)
-            found |= {f"{n} documents: {name}" + (f"{DRAW}{draw}" if draw else ""): own[name] for name in own}
-        show_means(show(here, found, arguments.output, f"variants-{arguments.half}"))
+            suffix = f"{DRAW}{draw}" if draw else ""
+            for name, order in linear_variants(here, n, draw).items():
+                variants[f"{n} documents: {name}{suffix}"] = order
+        show_means(show(here, variants, arguments.output, f"variants-{arguments.half}"))
         return
     if arguments.part == "curve":
         orders: dict[str, NDArray[np.int64] | None] = {}
@@ -447,14 +460,14 @@ def main() -> None:
                 print(error, flush=True)
             orders[f"fastText, {name}"] = fasttext(here, sample, BetrScorer(lr=1.0, epochs=50))
         kept = {name: order for name, order in orders.items() if order is not None}
-        kept["teacher, all documents"] = ranked(here, np.arange(len(here.texts)))[0]
+        kept[TARGET_RANKING] = ranked(here, np.arange(len(here.texts)))[0]
         show_agreement(here, kept, max((draw + 1) * n for n, draw in draws))
         show_means(show(here, kept, arguments.output, f"curve-{arguments.half}"))
         return
     for n in arguments.sample:
-        found = scorers(here, n)
-        show_agreement(here, found)
-        show(here, found, arguments.output, f"scorers-{arguments.half}-{n}")
+        of_scorers = scorers(here, n)
+        show_agreement(here, of_scorers)
+        show(here, of_scorers, arguments.output, f"scorers-{arguments.half}-{n}")
 
 
 if __name__ == "__main__":

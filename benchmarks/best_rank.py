@@ -2,9 +2,9 @@
 
     python benchmarks/best_rank.py [--documents 250000 500000 1000000] [--examples 5000] [--width 384]
 
-Each size runs in a process of its own on all cores. Vectors are random and made block by block, which is not timed, so that
-memory is that of the passes. Prints time of each pass, time a billion cosines, and the process's peak memory; then the cost of
-10 million documents, 14,000 examples and width 1,024 on a core as fast as this one.
+Each size runs in a separate process on all cores. Vectors are random and generated block by block, which is not timed, so the
+memory is that of the passes. Prints the time of each pass, the time per billion cosines, and the peak memory of the process;
+then the cost of 10 million documents, 14,000 examples and width 1,024 on a core as fast as this one.
 """
 
 import argparse
@@ -33,7 +33,7 @@ def blocks(n: int, width: int) -> Iterator[NDArray[np.float32]]:
         yield on_grid(draw.standard_normal((min(BLOCK, n - start), width), np.float32))
 
 
-def one(n: int, n_examples: int, width: int) -> dict[str, float]:
+def measure(n: int, n_examples: int, width: int) -> dict[str, float]:
     """Time both passes over n documents."""
     examples = on_grid(np.random.default_rng(2**40).standard_normal((n_examples, width), np.float32))
     kept = depth(n_documents=n, n_examples=n_examples, positive_fraction=POSITIVE_FRACTION)
@@ -54,9 +54,9 @@ def one(n: int, n_examples: int, width: int) -> dict[str, float]:
     beyond = 0
     for block in blocks(n, width):
         start = time.perf_counter()
-        found = best_ranks(examples, block, top=top)
+        ranks = best_ranks(examples, block, top=top)
         second += time.perf_counter() - start
-        beyond += int((found.rank > kept).sum())
+        beyond += int((ranks.rank > kept).sum())
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return {"n": n, "depth": kept, "first": first, "second": second, "beyond": beyond, "peak": peak}
 
@@ -67,21 +67,21 @@ def main() -> None:
     parser.add_argument("--documents", type=int, nargs="+", default=[250_000, 500_000, 1_000_000])
     parser.add_argument("--examples", type=int, default=5_000)
     parser.add_argument("--width", type=int, default=384)
-    parser.add_argument("--one", type=int, help=argparse.SUPPRESS)
+    parser.add_argument("--size", type=int, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.one:
-        print(json.dumps(one(arguments.one, arguments.examples, arguments.width)))
+    if arguments.size:
+        print(json.dumps(measure(arguments.size, arguments.examples, arguments.width)))
         return
     each = 0.0
     for n in arguments.documents:
         sizes = ["--examples", str(arguments.examples), "--width", str(arguments.width)]
-        command = [sys.executable, __file__, "--one", str(n), *sizes]
+        command = [sys.executable, __file__, "--size", str(n), *sizes]
         row = json.loads(subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True).stdout.splitlines()[-1])
         seconds = row["first"] + row["second"]
         each = seconds / (n * arguments.examples)
         print(
-            f"{n:>9} documents, depth {row['depth']}: {row['first']:.0f} + {row['second']:.0f} s, {each * 1e9:.1f} s a billion "
-            f"cosines, peak {row['peak']:.0f} MiB, {row['beyond']} documents in no list",
+            f"{n:>9} documents, depth {row['depth']}: {row['first']:.0f} + {row['second']:.0f} s, {each * 1e9:.1f} s per "
+            f"billion cosines, peak {row['peak']:.0f} MiB, {row['beyond']} documents in no list",
             flush=True,
         )
     hours = each * 10e6 * 14_000 * (1024 / arguments.width) * CORES / 3600

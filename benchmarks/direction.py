@@ -1,9 +1,9 @@
-"""Does the selection go where the benchmarks point? Target one benchmark at a time, compare sources with random-10.
+"""Does the selection follow the benchmark? Targets one benchmark at a time and compares sources with random-10.
 
     python benchmarks/direction.py [--config conf/shared-data.yaml] [--output out/direction]
 
-Prints one line a case: share of the named sources in betr-10 and in random-10, by tokens, their ratio, and the least ratio
-that was asked for. The sample is embedded once and used by all cases. Exit 1 where a ratio falls short.
+Prints one line for each case: share of the named sources in betr-10 and in random-10, by tokens, their ratio, and the required
+ratio. The sample is embedded once for all cases. Exits with 1 if a ratio is below the required one.
 """
 
 import argparse
@@ -24,7 +24,7 @@ CASES = {
 
 def share(figures: SelectionFigures, sources: tuple[str, ...]) -> float:
     """Share of the tokens of some sources among the kept tokens, in [0, 1]."""
-    return sum(found.after for found in figures.shares if found.source in sources)
+    return sum(source.after for source in figures.shares if source.source in sources)
 
 
 def main() -> None:
@@ -37,16 +37,16 @@ def main() -> None:
     targets = load_config(arguments.config).targets
     short = False
     print(
-        "| only target | sources | share in betr-10 | share in random-10 | ratio | wanted |\n|---|---|---|---|---|---|"
+        "| only target | sources | share in betr-10 | share in random-10 | ratio | required |\n|---|---|---|---|---|---|"
     )
-    for name, (sources, wanted) in CASES.items():
+    for name, (sources, required) in CASES.items():
         only = json.dumps({name: targets[name].model_dump(exclude_none=True)})
         config = load_config(arguments.config, (f"targets={only}", f"output={arguments.output}"))
         run_all(spark, config)
         aimed, control = (share(selection_figures(spark, config, s), sources) for s in ("betr-10", "random-10"))
         ratio = aimed / control if control else float("inf")
-        short |= ratio < wanted
-        print(f"| {name} | {', '.join(sources)} | {aimed:.1%} | {control:.1%} | {ratio:.2f} | {wanted} |", flush=True)
+        short |= ratio < required
+        print(f"| {name} | {', '.join(sources)} | {aimed:.1%} | {control:.1%} | {ratio:.2f} | {required} |", flush=True)
     spark.stop()
     sys.exit(int(short))
 

@@ -1,12 +1,12 @@
-"""The embedding stage: documents and tokens a second of one thread, by backend, precision and order, and what they change.
+"""The embedding stage: documents and tokens per second of one thread, by backend, precision and order, and their effect.
 
     python benchmarks/embedding.py [--documents FILE.parquet] [--targets FOLDER] [--model minilm] [--count 2000] [--rounds 3]
 
-Embeds documents (text; the corpus beside the checkout by default) with the encoder as the package runs it, and with each
-variant that is installed: torch in float32, bfloat16 and int8 (its linear layers quantised as they run), ONNX Runtime and
-OpenVINO, and torch with batches in the order of the documents rather than by length. The variants go in turns over parts of
-the documents; a ratio is the median over the parts. Then the documents are ranked by the examples of five benchmarks in every
-variant's vectors: rank correlation and overlap of the top 10 % with float32. On a machine with a GPU: `--device cuda`.
+Embeds documents (their text; by default the corpus next to the checkout) with the encoder as the package runs it, and with each
+variant that is installed: torch in float32, bfloat16 and int8 (dynamically quantised linear layers), ONNX Runtime and OpenVINO,
+and torch with batches in the order of the documents rather than by length. The variants alternate over parts of the documents;
+a ratio is the median over the parts. Then the documents are ranked by the examples of five benchmarks with the vectors of every
+variant: rank correlation and overlap of the top 10 % with float32. On a machine with a GPU use `--device cuda`.
 """
 
 import argparse
@@ -27,14 +27,14 @@ from betr_spark.kernels.text_preparation import prepare
 from betr_spark.ranking.best_rank import TopCosines, best_ranks, on_grid
 from betr_spark.ranking.encoder import _load
 from betr_spark.targets.examples import balanced, examples_of
-from betr_spark.training.agreement import places
+from betr_spark.training.agreement import positions
 
 Encode = Callable[[list[str]], NDArray[np.float32]]
 FIRST = "torch float32"
 
 
 def variants(settings: EncoderConfig) -> dict[str, Encode]:
-    """Ways to embed that work here."""
+    """Variants that run on this machine."""
 
     def loaded(**changed: str) -> Any:
         _load.cache_clear()
@@ -56,7 +56,7 @@ def variants(settings: EncoderConfig) -> dict[str, Encode]:
         return torch.ao.quantization.quantize_dynamic(model, linear, dtype=torch.qint8)
 
     first = loaded()
-    found = {FIRST: encoding(first), "torch float32, in the documents' order": encoding(first, sort=False)}
+    encoders = {FIRST: encoding(first), "torch float32, in the documents' order": encoding(first, sort=False)}
     for name, make in {
         "torch bfloat16": lambda: loaded(dtype="bfloat16"),
         "torch float16": lambda: loaded(dtype="float16"),
@@ -68,19 +68,19 @@ def variants(settings: EncoderConfig) -> dict[str, Encode]:
             encode = encoding(make())  # type: ignore[no-untyped-call]
             encode(["a word"])
         except (SetupError, ImportError, OSError, RuntimeError, ValueError) as error:
-            print(f"{name}: not here ({str(error).splitlines()[0][:120]})", flush=True)
+            print(f"{name}: not available ({str(error).splitlines()[0][:120]})", flush=True)
             continue
-        found[name] = encode
-    return found
+        encoders[name] = encode
+    return encoders
 
 
 def order(documents: NDArray[np.float32], examples: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Place of each document in the teacher's order."""
-    on, targets = on_grid(documents.astype(np.float32)), on_grid(examples.astype(np.float32))
-    highest = TopCosines(targets, depth=len(on))
-    highest.add(on)
-    found = best_ranks(targets, on, top=highest.lists())
-    return places(found.score, found.cosine)
+    """Position of each document in the target ranking."""
+    vectors, queries = on_grid(documents.astype(np.float32)), on_grid(examples.astype(np.float32))
+    highest = TopCosines(queries, depth=len(vectors))
+    highest.add(vectors)
+    ranks = best_ranks(queries, vectors, top=highest.lists())
+    return positions(ranks.score, ranks.cosine)
 
 
 def main() -> None:
@@ -101,28 +101,28 @@ def main() -> None:
     targets = {n: TargetConfig(path=str(arguments.targets / f), template=t) for n, (f, t) in TARGETS.items()}
     read = {name: examples_of(name, target, Path(target.path).read_bytes()) for name, target in targets.items()}
     examples = [example.text for example in balanced(read, dict.fromkeys(targets, 100))]
-    ways = variants(settings)
+    encoders = variants(settings)
     model = _load(settings)
     n_tokens = [
         len(ids) for ids in model.tokenizer(texts, truncation=True, max_length=model.max_seq_length)["input_ids"]
     ]
-    seconds: dict[str, list[float]] = {name: [] for name in ways}
-    vectors: dict[str, list[NDArray[np.float32]]] = {name: [] for name in ways}
+    seconds: dict[str, list[float]] = {name: [] for name in encoders}
+    vectors: dict[str, list[NDArray[np.float32]]] = {name: [] for name in encoders}
     for part in np.array_split(np.arange(len(texts)), arguments.rounds):
-        for name, encode in ways.items():
+        for name, encode in encoders.items():
             start = time.perf_counter()
             vectors[name].append(encode([texts[i] for i in part]))
             seconds[name].append(time.perf_counter() - start)
     print(f"\n{len(texts)} documents, {sum(n_tokens)} tokens, {len(examples)} examples, {model.device}, one thread\n")
     print("| variant | documents/s | tokens/s | against torch float32 | Spearman of the order | the same top 10 % |")
     print("|---|---|---|---|---|---|")
-    wanted = order(np.concatenate(vectors[FIRST]), ways[FIRST](examples))
+    reference = order(np.concatenate(vectors[FIRST]), encoders[FIRST](examples))
     top = len(texts) // 10
-    for name, encode in ways.items():
-        own = order(np.concatenate(vectors[name]), encode(examples))
+    for name, encode in encoders.items():
+        ranks = order(np.concatenate(vectors[name]), encode(examples))
         ratio = float(np.median(np.array(seconds[FIRST]) / np.array(seconds[name])))
-        total, spearman = sum(seconds[name]), np.corrcoef(own, wanted)[0, 1]
-        same = float(np.mean(own[wanted < top] < top))
+        total, spearman = sum(seconds[name]), np.corrcoef(ranks, reference)[0, 1]
+        same = float(np.mean(ranks[reference < top] < top))
         print(
             f"| {name} | {len(texts) / total:.1f} | {sum(n_tokens) / total:.0f} | {ratio:.2f} | {spearman:.4f} | {same:.1%} |"
         )

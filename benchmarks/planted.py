@@ -8,7 +8,7 @@ writes id, source, text; `source` names the kind. Everything follows from the se
 import argparse
 import math
 import random
-import re
+import unicodedata
 from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from typing import Any
@@ -19,9 +19,38 @@ import pyarrow.parquet as pq
 Row = dict[str, Any]
 EDITS = (0.01, 0.02, 0.05, 0.10, 0.20, 0.40)
 TRUNCATIONS = (0.95, 0.85, 0.7)
-_THAI_LAO_MYANMAR_KHMER = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff"
-_UNSPACED = _THAI_LAO_MYANMAR_KHMER + "\u3005\u3007\u3040-\u30ff\u31f0-\u31ff\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff"
-_TOKEN = re.compile(f"[{_UNSPACED}]|(?:[0-9A-Za-z]|(?![{_UNSPACED}])[^\x00-\x7f])+")
+# Characters of scripts written without spaces, by the beginnings of their names.
+UNSPACED = (
+    "CJK COMPATIBILITY IDEOGRAPH",
+    "CJK UNIFIED IDEOGRAPH",
+    "COMBINING KATAKANA-HIRAGANA",
+    "HALFWIDTH KATAKANA",
+    "HANGZHOU",
+    "HENTAIGANA",
+    "HIRAGANA",
+    "IDEOGRAPHIC CLOSING",
+    "IDEOGRAPHIC ITERATION",
+    "IDEOGRAPHIC NUMBER ZERO",
+    "KATAKANA",
+    "KHMER",
+    "LAO ",
+    "MYANMAR",
+    "THAI ",
+    "VERTICAL IDEOGRAPHIC ITERATION",
+)
+SEPARATORS = (
+    ", ",
+    "\u00a0",
+    " \u201c",
+    "\u201d ",
+    "\u2013",
+    "\u060c ",
+    "\uff0c",
+    "\u3000",
+    "\u2026 ",
+    "\u00ab",
+    "\u2028",
+)
 
 
 class Words:
@@ -57,7 +86,8 @@ def planted(*, groups: int = 200, identical: int = 20_000, seed: int = 0) -> lis
     """Make a corpus: `groups` originals of each kind with their variants, in random order.
 
     Kinds: exact, edit-SHARE, truncated, boilerplate, template (50 to 65 % of the shingles shared), identical, short (1 to 6
-    words), chain, copies (one source, 95 % copies), cyrillic, cjk (no spaces), cjk-edit.
+    words), chain, copies (one source, 95 % copies), cyrillic, cjk (no spaces), separators (equal tokens, different characters
+    between them).
     """
     pick = random.Random(seed)  # noqa: S311 - it is to be repeatable
     words = Words(pick)
@@ -112,14 +142,44 @@ def planted(*, groups: int = 200, identical: int = 20_000, seed: int = 0) -> lis
     for group, original in enumerate(originals):
         for _ in range(20):
             add("copies", group, original)
+    for group in range(groups):
+        base = words.text(80)
+        add("separators", group, " ".join(base))
+        for separator in pick.sample(SEPARATORS, 3):
+            add("separators", group, separator.join(base))
     pick.shuffle(found)
     return found
 
 
+class _SpacedTokens(dict[int, str]):
+    """For `str.translate`: a token character in lower case, with spaces around it if it is a token; a space for all others."""
+
+    def __missing__(self, code_point: int) -> str:
+        character = chr(code_point)
+        if unicodedata.category(character)[0] not in "LMN":
+            spaced = " "
+        elif unicodedata.name(character, "").startswith(UNSPACED):
+            spaced = f" {character} "
+        else:
+            spaced = character.lower() if character.isascii() else character
+        self[code_point] = spaced
+        return spaced
+
+
+_SPACED_TOKENS = _SpacedTokens()
+
+
+def shingle_tokens(text: str) -> list[str]:
+    """Split a text into tokens (method 4b), ASCII letters in lower case.
+
+    A token is a run of letters, marks and digits by Unicode category, or one such character of a script written without spaces.
+    """
+    return text.translate(_SPACED_TOKENS).split()
+
+
 def shingle_set(text: str, ngram: int = 5) -> frozenset[tuple[str, ...]]:
-    """The distinct shingles of a text: `ngram` consecutive tokens, ASCII letters lower-cased (method 4b)."""
-    lowered = "".join(chr(ord(c) + 32) if "A" <= c <= "Z" else c for c in text)
-    tokens = _TOKEN.findall(lowered)
+    """The distinct shingles of a text: `ngram` consecutive tokens."""
+    tokens = shingle_tokens(text)
     return frozenset(zip(*(tokens[i:] for i in range(ngram)), strict=False))
 
 

@@ -1,12 +1,12 @@
-"""Ranking and training on samples of growing size: time, and what comes to the driver.
+"""Ranking and training on samples of growing size: time, and what the driver receives.
 
     python benchmarks/sample_scale.py [--documents 10000 30000 60000 100000 200000] [--spark "--conf key=value"]
 
-Makes documents of made-up words (about 60 each, in a fifth of them words that the examples have) and runs `rank` and `train`,
-a sample of all documents, in a process of its own for each size. The encoder is a table of random word vectors of width 384,
-so that all but the encoder is measured; `embedding.py` measures encoders. Prints the time of each stage,
-what Spark's tasks sent to the driver beside the text of the labels, and the peak memory of the driver's Python after each.
-`train` holds the features of a linear model there, or above 50,000 documents fastText's matrix (1 GB).
+Generates documents of synthetic words (about 60 each; a fifth of the documents has words of the examples) and runs `rank` and
+`train` on a sample of all documents, in a separate process for each size. The encoder is a table of random word vectors of
+width 384, so everything except the encoder is measured; `embedding.py` measures encoders. Prints the time of each stage, how
+much Spark's tasks sent to the driver next to the size of the labels' text, and the peak memory of the driver's Python after
+each stage. `train` holds the features of a linear model there, or above 50,000 documents the matrix of fastText (1 GB).
 """
 
 import argparse
@@ -23,14 +23,14 @@ import pyarrow.parquet as pq
 from dedup_scale import measured
 
 WORDS_A_TEXT = 60
-TOPIC = 200  # words that the examples are made of, of VOCABULARY
+TOPIC = 200  # words of the examples, the first of VOCABULARY
 VOCABULARY = 20_000
 
 
 def spelt() -> list[str]:
     """Every word, of four letters."""
     letters = [chr(ord("a") + i) for i in range(26)]
-    return ["".join(letters[(word // 26**place) % 26] for place in range(4)) for word in range(VOCABULARY)]
+    return ["".join(letters[(word // 26**power) % 26] for power in range(4)) for word in range(VOCABULARY)]
 
 
 def save_encoder(folder: Path) -> Path:
@@ -47,17 +47,17 @@ def save_encoder(folder: Path) -> Path:
     return folder
 
 
-def made_up(n: int, *, seed: int, topical: float) -> list[str]:
-    """Texts of random words; a share of them of the topic's words for the most part."""
+def synthetic_texts(n: int, *, seed: int, topical: float) -> list[str]:
+    """Texts of random words; a share of the texts has mostly words of the topic."""
     draw = np.random.default_rng(seed)
     words = (draw.zipf(1.3, size=(n, WORDS_A_TEXT)) + TOPIC) % VOCABULARY
-    own = (draw.random(n) < topical)[:, None] & (draw.random(words.shape) < 0.6)
-    words = np.where(own, draw.integers(0, TOPIC, words.shape), words)
+    of_topic = (draw.random(n) < topical)[:, None] & (draw.random(words.shape) < 0.6)
+    words = np.where(of_topic, draw.integers(0, TOPIC, words.shape), words)
     names = spelt()
     return [" ".join(names[word] for word in row) for row in words.tolist()]
 
 
-def one(n: int, folder: str) -> None:
+def measure(n: int, folder: str) -> None:
     """Rank and train on n documents; prints JSON."""
     from betr_spark.config import Config  # noqa: PLC0415
     from betr_spark.pipeline.run import run_all  # noqa: PLC0415
@@ -67,10 +67,10 @@ def one(n: int, folder: str) -> None:
     (root / "docs").mkdir(parents=True)
     for part in range(max(1, n // 10_000)):
         count = min(n, 10_000)
-        texts = made_up(count, seed=part, topical=0.2)
+        texts = synthetic_texts(count, seed=part, topical=0.2)
         ids = [f"{part}-{i}" for i in range(count)]
         pq.write_table(pa.table({"id": ids, "text": texts}), root / f"docs/{part}.parquet")
-    lines = [json.dumps({"text": text}) for text in made_up(500, seed=2**31, topical=1.0)]
+    lines = [json.dumps({"text": text}) for text in synthetic_texts(500, seed=2**31, topical=1.0)]
     (root / "examples.jsonl").write_text("\n".join(lines), encoding="utf-8")
     config = Config.model_validate(
         {
@@ -103,7 +103,7 @@ def main() -> None:
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
-        one(int(arguments.one[0]), arguments.one[1])
+        measure(int(arguments.one[0]), arguments.one[1])
         return
     print(
         "| sample | rank s | train s | text of the labels MiB | sent to the driver MiB | most by one job MiB |",

@@ -2,9 +2,9 @@
 
     python benchmarks/scorers.py OUTPUT [--documents FILE.parquet] [--targets FOLDER] [--sample 6000]
 
-Ranks a sample by five benchmarks' examples and trains a scorer of each kind, all with the package's own command line. First
-table: agreement of each scorer with the teacher's order on documents that it was not trained on (recall of the encoder's own
-top, Spearman, recall by benchmark). Second: what `betr-spark compare` says of every two. `benefit.py` compares
+Ranks a sample by the examples of five benchmarks and trains a scorer of each kind, all with the package's command line. The
+first table has the agreement of each scorer with the target ranking on documents that it was not trained on (recall of the top
+of the ranking, Spearman, recall by benchmark). The second table is the output of `betr-spark compare`. `benefit.py` compares
 granularities and aggregates.
 """
 
@@ -64,17 +64,19 @@ def main() -> None:
     config.write_text(yaml.safe_dump(settings), encoding="utf-8")
     for stage in ("rank", "train", "features"):
         command(config, stage)
-    print("\n| scorer | evaluated | Spearman | recall of the teacher's top 1 / 3 / 10 / 30 % | with length |", end="")
+    print(
+        "\n| scorer | evaluated | Spearman | recall of the target ranking's top 1 / 3 / 10 / 30 % | with length |",
+        end="",
+    )
     print(" recall at 10 % by benchmark |\n|---|---|---|---|---|---|")
     for name in SCORERS:
         about = json.loads((output / f"scorers/{name}/scorer.json").read_text())
-        own = about["metrics"]
-        recall = " / ".join(f"{own[f'recall_at_{p}_percent']:.2f}" for p in (1, 3, 10, 30))
+        metrics = about["metrics"]
+        recall = " / ".join(f"{metrics[f'recall_at_{p}_percent']:.2f}" for p in (1, 3, 10, 30))
         each = about["evaluation"]["recall_at_10_percent_by_benchmark"]
         by = ", ".join(f"{benchmark} {value:.2f}" for benchmark, value in each.items())
-        print(
-            f"| {name} | {own['n_evaluated']:.0f} | {own['spearman']:.3f} | {recall} | {own['spearman_length']:+.2f} | {by} |"
-        )
+        spearman = f"{metrics['spearman']:.3f} | {recall} | {metrics['spearman_length']:+.2f}"
+        print(f"| {name} | {metrics['n_evaluated']:.0f} | {spearman} | {by} |")
     print("\n" + command(config, "compare"), flush=True)
 
 

@@ -8,19 +8,20 @@ from betr_spark.config.base import Model, Seed
 
 
 class SampleConfig(Model):
-    """How many documents are embedded and ranked."""
+    """How many documents are ranked and trained on."""
 
     documents: int = Field(default=10_000, ge=1, lt=2**31)
     seed: Seed = 0
 
 
 class EncoderConfig(Model):
-    """A sentence-transformers model by name or path; `minilm` is the one that is installed with the package.
+    """A sentence-transformers model by name or path; `minilm` is installed with the package.
 
-    Prompts are put before documents and examples. `device: auto` is a GPU where there is one. `backend` other than torch wants
-    sentence-transformers' extras, and the model in that form. A document longer than `max_tokens` is cut off, as in the paper,
-    or with `long_documents: best_chunk` cut into chunks (`max_chunks` at most), the best of which counts for each example.
-    With `mode: direct` all documents are embedded, and their ranking itself is the score of `betr`: no sample, no model of it.
+    Prompts are added before documents and examples. `device: auto` uses a GPU if there is one. A `backend` other than torch
+    requires the extras of sentence-transformers, and the model in that format. A document longer than `max_tokens` is cut, as
+    in the paper, or with `long_documents: best_chunk` split into at most `max_chunks` chunks, the best of which counts for each
+    example. With `mode: direct` all documents are embedded, and their ranking is itself the score of `betr`: there is no sample
+    and no trained model.
     """
 
     mode: Literal["sample", "direct"] = "sample"
@@ -37,10 +38,10 @@ class EncoderConfig(Model):
     max_chunks: int = Field(default=16, ge=1, le=2**16)
 
     @model_validator(mode="after")
-    def _dtype_is_torchs(self) -> Self:
+    def _dtype_needs_torch(self) -> Self:
         if self.backend != "torch" and self.dtype != "float32":
             raise ValueError(
-                f"dtype: {self.dtype} is torch's; with backend: {self.backend} the model's own file decides"
+                f"dtype: {self.dtype} requires backend: torch; with backend: {self.backend} the file of the model sets it"
             )
         return self
 
@@ -48,8 +49,9 @@ class EncoderConfig(Model):
 class LabelsConfig(Model):
     """How the sample is ranked, and which part of it is positive.
 
-    `granularity` is what ranks the documents: each example, `clusters` k-means centroids a benchmark, one mean vector a
-    benchmark, or one of all. `aggregate` is what a document's ranks come to. The paper's choices are the defaults.
+    `granularity` is what ranks the documents: each example, `clusters` k-means centroids per benchmark, one mean vector per
+    benchmark, or one mean vector of all examples. `aggregate` reduces the ranks of a document to its score. The defaults are
+    the paper's choices.
     """
 
     positive_fraction: float = Field(default=0.10, gt=0.0, lt=1.0)

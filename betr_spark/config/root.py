@@ -11,7 +11,7 @@ from betr_spark.config.evaluate import EvaluateConfig
 from betr_spark.config.input import InputConfig
 from betr_spark.config.problems import validation_problems
 from betr_spark.config.ranking import EncoderConfig, LabelsConfig, SampleConfig
-from betr_spark.config.scorers import BetrScorer, ExpressionScorer, FittedScorer, ScorerConfig
+from betr_spark.config.scorers import BetrScorer, ScorerConfig
 from betr_spark.config.targets import TargetConfig
 from betr_spark.config.yaml_file import read_mapping
 from betr_spark.errors import ConfigError
@@ -103,10 +103,11 @@ class Config(Model):
             raise ValueError(
                 f"scorers.{RANDOM_SCORER}: this name is kept for the control; give the scorer another name"
             )
-        if self.ranks() and not self.targets:
-            first = next(iter([*self.trained_scorers(), *self.direct()]))
-            raise ValueError(f"targets: missing; scorers.{first} wants benchmarks ('scorers: {{}}' deduplicates alone)")
-        self._heads_have_names()
+        if not self.targets and (using := [name for name, scorer in self.scorers.items() if scorer.uses_targets()]):
+            raise ValueError(
+                f"targets: missing; scorers.{using[0]} requires benchmarks (use 'scorers: {{}}' only to deduplicate)"
+            )
+        self._benchmark_scorers_have_names()
         known = [*dict.fromkeys([*self.scorers, *self.scored()]), RANDOM_SCORER]
         for name, selection in self.selections.items():
             if selection.scorer not in known:
@@ -122,56 +123,64 @@ class Config(Model):
             )
         return self
 
-    def _heads_have_names(self) -> None:
+    def _benchmark_scorers_have_names(self) -> None:
         taken = {*self.scorers, RANDOM_SCORER, LONGEST}
         for scorer in self.scorers:
-            heads = self.benchmark_scorers(scorer)
-            if heads and self.labels.granularity == "global":
-                raise ValueError(f"scorers.{scorer}.per_benchmark: labels.granularity 'global' knows no benchmarks")
-            for benchmark, name in heads.items():
+            names = self.benchmark_scorers(scorer)
+            if names and self.labels.granularity == "global":
+                raise ValueError(
+                    f"scorers.{scorer}.per_benchmark: labels.granularity 'global' does not distinguish benchmarks"
+                )
+            for benchmark, name in names.items():
                 if name in taken:
                     raise ValueError(
-                        f"scorers.{scorer}.per_benchmark: its head for {benchmark} and another have the name {name}"
+                        f"scorers.{scorer}.per_benchmark: the scorer of benchmark {benchmark} would be named {name}, "
+                        "which another scorer has; rename one of them"
                     )
                 taken.add(name)
 
-    def trained_scorers(self) -> dict[str, FittedScorer]:
+    def trained_scorers(self) -> dict[str, ScorerConfig]:
         """Scorers that have an artifact, in the order of the file."""
         direct = self.direct()
-        return {n: one for n, one in self.scorers.items() if isinstance(one, FittedScorer) and n not in direct}
+        return {name: scorer for name, scorer in self.scorers.items() if scorer.fitted and name not in direct}
 
     def direct(self) -> dict[str, str | None]:
-        """Scorers, and their heads, that are the teacher's own order of all documents: the head's benchmark, or none."""
+        """Scorers that are the target ranking of all documents, and their benchmark scorers, with the benchmark of each."""
         if self.encoder.mode != "direct":
             return {}
-        found: dict[str, str | None] = {}
-        for name in (name for name, scorer in self.scorers.items() if isinstance(scorer, BetrScorer)):
-            found |= {name: None, **{head: benchmark for benchmark, head in self.benchmark_scorers(name).items()}}
-        return found
+        scorers: dict[str, str | None] = {}
+        for name in (name for name, scorer in self.scorers.items() if scorer.uses_target_ranking):
+            scorers |= {name: None, **{each: benchmark for benchmark, each in self.benchmark_scorers(name).items()}}
+        return scorers
 
-    def ranks(self) -> bool:
-        """Whether documents are ranked by the targets' examples at all."""
-        return bool(self.trained_scorers() or self.direct())
+    def needs_sample(self) -> bool:
+        """Whether a sample of the documents is drawn: for a fitted scorer."""
+        return any(scorer.fitted for scorer in self.scorers.values())
+
+    def needs_target_ranking(self) -> bool:
+        """Whether the sample is embedded and ranked by the targets' examples."""
+        return any(scorer.uses_target_ranking for scorer in self.scorers.values())
 
     def benchmark_scorers(self, scorer: str) -> dict[str, str]:
-        """Names of a scorer's heads, by benchmark; none unless it is `per_benchmark`."""
+        """Names of the benchmark scorers of a scorer, by benchmark; none unless it is `per_benchmark`."""
         settings = self.scorers.get(scorer)
-        if not isinstance(settings, BetrScorer) or not settings.per_benchmark:
+        if settings is None or not settings.scores_benchmarks():
             return {}
         return {benchmark: f"{scorer}_{re.sub('[^a-z0-9_]', '_', benchmark.lower())}" for benchmark in self.targets}
 
     def folded(self) -> list[str]:
-        """All that has an artifact: the trained scorers, each before its heads."""
+        """All scorers that have an artifact: the trained scorers, each before its benchmark scorers."""
         return [
             name for scorer in self.trained_scorers() for name in (scorer, *self.benchmark_scorers(scorer).values())
         ]
 
     def expressions(self) -> dict[str, str]:
         """Columns of the input that are scorers, by the scorer's name."""
-        return {name: one.column for name, one in self.scorers.items() if isinstance(one, ExpressionScorer)}
+        columns = {name: scorer.input_column() for name, scorer in self.scorers.items()}
+        return {name: column for name, column in columns.items() if column is not None}
 
     def scored(self) -> list[str]:
-        """Scorers, and heads of scorers, that have a logit column in `features`."""
+        """Scorers and benchmark scorers that have a logit column in `features`."""
         return [*self.folded(), *self.direct(), *self.expressions()]
 
     def survivor(self) -> str:

@@ -1,6 +1,6 @@
-"""What scorers are made of: targets, sample, encoder, labels, training; config.py has the whole configuration."""
+"""The kinds of scorers and how each is trained."""
 
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
@@ -8,13 +8,39 @@ from betr_spark.config.base import Auto, Model, Seed
 from betr_spark.config.targets import TargetConfig
 
 
-class FastTextTraining(Model):
-    """How fastText is trained. `auto` chooses lr and epochs by the number of training documents (method 3).
+class Scorer(Model):
+    """What the rest of the configuration asks of every kind of scorer.
 
-    More than one thread makes training irreproducible.
+    Attributes:
+        fitted: the scorer is fitted to documents or a model, and has a table of weights under `scorers/NAME`.
+        uses_target_ranking: the scorer is fitted to the order of the sample by the targets' examples.
     """
 
-    dim: int = Field(default=128, ge=8, le=2**12)  # less trains on uninitialised memory: scorer/train.py
+    fitted: ClassVar[bool] = False
+    uses_target_ranking: ClassVar[bool] = False
+
+    def uses_targets(self) -> bool:
+        """Whether the scorer needs the targets' examples."""
+        return self.uses_target_ranking
+
+    def scores_benchmarks(self) -> bool:
+        """Whether there is also a scorer for each benchmark."""
+        return False
+
+    def input_column(self) -> str | None:
+        """The input's column that is the score, if there is one."""
+        return None
+
+
+class FastTextTraining(Scorer):
+    """How fastText is trained. `auto` chooses lr and epochs by the number of training documents (method 3).
+
+    With more than one thread, training does not repeat.
+    """
+
+    fitted: ClassVar[bool] = True
+
+    dim: int = Field(default=128, ge=8, le=2**12)  # a smaller one trains on uninitialised memory: training/fasttext.py
     lr: Annotated[float, Field(gt=0.0)] | Auto = "auto"
     epochs: Annotated[int, Field(ge=1, le=10_000)] | Auto = "auto"
     threads: int = Field(default=1, ge=1, le=2**10)
@@ -22,13 +48,15 @@ class FastTextTraining(Model):
 
 
 class BetrScorer(FastTextTraining):
-    """A light model of the ranked sample's order.
+    """A light model of the target ranking.
 
-    `fasttext` is trained on the best of the sample against the rest, as in the paper; `linear`, for samples of up to 50,000
-    documents, is fitted to the whole order. `auto` is `linear` for such samples where neither `lr` nor `epochs` is given.
-    With `per_benchmark` there is a head a benchmark, one against all: a logit each in `features`, and in a selection the
-    benchmark whose head has the highest.
+    `fasttext` is trained on the first documents of the ranking against the rest, as in the paper. `linear`, for samples of up
+    to 50,000 documents, is fitted to the whole ranking. `auto` is `linear` for such samples if neither `lr` nor `epochs` is
+    given. With `per_benchmark` there is also a benchmark scorer, one against all, for each benchmark: each has a logit in
+    `features`, and a selection names for each document the benchmark whose scorer gives the highest logit.
     """
+
+    uses_target_ranking: ClassVar[bool] = True
 
     kind: Literal["betr"] = "betr"
     model: Literal["auto", "linear", "fasttext"] = "auto"
@@ -36,22 +64,30 @@ class BetrScorer(FastTextTraining):
     @model_validator(mode="after")
     def _linear_has_no_epochs(self) -> Self:
         if self.model == "linear" and (self.lr != "auto" or self.epochs != "auto"):
-            raise ValueError("lr and epochs are fastText's; model: linear has none")
+            raise ValueError("lr and epochs belong to fastText; model: linear has neither")
         return self
 
     per_benchmark: bool = False
 
+    def scores_benchmarks(self) -> bool:
+        """Whether `per_benchmark` is set."""
+        return self.per_benchmark
+
 
 class ClassifierScorer(FastTextTraining):
-    """FastText trained on given positives (or else the targets' examples) against the random sample, as DCLM does."""
+    """FastText trained on given positives (by default the targets' examples) against the random sample, as DCLM does."""
 
     kind: Literal["classifier"]
     positives: TargetConfig | None = None
     dim: int = Field(default=100, ge=8, le=2**12)
 
+    def uses_targets(self) -> bool:
+        """Whether the targets' examples are the positives."""
+        return self.positives is None
 
-class TeacherScorer(FastTextTraining):
-    """FastText trained on the documents of the sample that a table of scores puts first, against the rest: distillation."""
+
+class ExternalScorer(FastTextTraining):
+    """FastText distilled from a table of external scores: the sample's documents with the highest ones against the rest."""
 
     kind: Literal["teacher"]
     path: str = Field(min_length=1)
@@ -61,11 +97,13 @@ class TeacherScorer(FastTextTraining):
     positive_fraction: float = Field(default=0.10, gt=0.0, lt=1.0)
 
 
-class DsirScorer(Model):
-    """Log-ratio of hashed uni- and bigrams between the examples and the sample: the sum, or the mean a feature.
+class DsirScorer(Scorer):
+    """Log-ratio of hashed uni- and bigrams between the examples and the sample: the sum, or the mean per feature.
 
-    With `noise`, selection adds Gumbel noise from a hash of (seed, doc_id): a draw without replacement by weight, as DSIR does.
+    With `noise`, selection adds Gumbel noise from a hash of (seed, doc_id): a draw without replacement by weight, as in DSIR.
     """
+
+    fitted: ClassVar[bool] = True
 
     kind: Literal["dsir"]
     normalize: Literal["sum", "mean"] = "sum"
@@ -73,23 +111,33 @@ class DsirScorer(Model):
     noise: bool = False
     seed: Seed = 0
 
+    def uses_targets(self) -> bool:
+        """Always: the examples are one side of the ratio."""
+        return True
 
-class FastTextScorer(Model):
-    """A fastText model made elsewhere; the score is the probability of `label`."""
+
+class FastTextScorer(Scorer):
+    """An existing fastText model; the score is the probability of `label`."""
+
+    fitted: ClassVar[bool] = True
 
     kind: Literal["fasttext"]
     path: str = Field(min_length=1)
     label: str = Field(min_length=1)
 
 
-class ExpressionScorer(Model):
-    """A numeric column of the input, the higher the better."""
+class ExpressionScorer(Scorer):
+    """A numeric column of the input, higher is better."""
 
     kind: Literal["expression"]
     column: str = Field(min_length=1)
 
+    def input_column(self) -> str:
+        """The column."""
+        return self.column
 
-class RandomScorer(Model):
+
+class RandomScorer(Scorer):
     """Uniform scores from a hash of (seed, doc_id)."""
 
     kind: Literal["random"]
@@ -100,11 +148,10 @@ def _kind(value: Any) -> Any:
     return str(value.get("kind", "betr")) if isinstance(value, dict) else getattr(value, "kind", "betr")
 
 
-FittedScorer = BetrScorer | ClassifierScorer | TeacherScorer | DsirScorer | FastTextScorer
 ScorerConfig = Annotated[
     Annotated[BetrScorer, Tag("betr")]
     | Annotated[ClassifierScorer, Tag("classifier")]
-    | Annotated[TeacherScorer, Tag("teacher")]
+    | Annotated[ExternalScorer, Tag("teacher")]
     | Annotated[DsirScorer, Tag("dsir")]
     | Annotated[FastTextScorer, Tag("fasttext")]
     | Annotated[ExpressionScorer, Tag("expression")]

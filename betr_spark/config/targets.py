@@ -8,10 +8,10 @@ from betr_spark.config.base import Model
 
 
 class TargetConfig(Model):
-    """One benchmark's TRAIN examples: JSON Lines, Parquet, or a folder that Hugging Face `datasets` saved.
+    """The TRAIN examples of one benchmark: JSON Lines, Parquet, or a folder written by Hugging Face `datasets`.
 
-    `template` names the file's fields; `jinja` in its place is a Jinja template, for optional fields, lists and choices.
-    `examples` caps their number. `test` is the benchmark's test file, which is never used as a target.
+    `template` names the file's fields. `jinja` is a Jinja template instead, for optional fields, lists and choices. `examples`
+    limits their number. `test` is the benchmark's test file; its items are never targets.
     """
 
     path: str = Field(min_length=1)
@@ -24,7 +24,6 @@ class TargetConfig(Model):
     @model_validator(mode="after")
     def _one_template(self) -> Self:
         if (self.template is None) == (self.jinja is None):
-            raise ValueError(
-                f"exactly one of template, jinja is wanted; found {'none' if self.jinja is None else 'both'}"
-            )
+            given = "none" if self.jinja is None else "both"
+            raise ValueError(f"exactly one of template, jinja is required; found {given}")
         return self

@@ -30,6 +30,7 @@ from betr_spark.scoring import artifact
 from betr_spark.scoring.ngram_table import SharedTables, stack
 from betr_spark.storage import delta, hadoop_files
 from betr_spark.storage.runs import Metrics, StageKey, StageRun
+from betr_spark.training.kinds import kind_of
 
 # Delta's errors where a source's history cannot be followed by appends alone.
 _CHANGED_SOURCE = (
@@ -79,8 +80,14 @@ class Features(Stage):
         return StageKey(stage=settings.stage, config=settings.config, input_versions=versions)
 
     def problems(self, context: RunContext) -> Iterator[str]:
-        """Whatever is wrong with the input's files and columns."""
-        yield from problems_of(lambda: context.input)
+        """Whatever is wrong with the input's files and columns, and with the columns of expression scorers."""
+        lines = list(problems_of(lambda: context.input))
+        yield from lines
+        if lines or context.config.input.format == "json":  # a JSON line has no schema
+            return
+        columns = {field.name: field.dataType for field in context.input.schema}
+        for name in context.config.expressions():
+            yield from kind_of(context.config, name).problems(context.spark, columns)
 
     @contextmanager
     def build(self, context: RunContext, key: StageKey) -> Iterator[Result]:

@@ -3,16 +3,11 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from betr_spark.kernels.bits import byte_mask, last_block, lowest_one, set_bit
 from betr_spark.kernels.jit import jit
+from betr_spark.kernels.shingle_tokens import token_marks
 from betr_spark.kernels.token_runs import behind_eight, end_of_slice, first_eight, mix, prefixes_of, token_runs
-from betr_spark.kernels.utf8 import code_point, is_unspaced
 
 BYTES_AT_ONCE = 1 << 17
-# Letters, digits and all that is not ASCII; and the first bytes of characters of three and four bytes.
-_of_words = byte_mask((0x30, 0x39), (0x41, 0x5A), (0x61, 0x7A), (0x80, 0xFF))
-_of_three_or_more = byte_mask((0xE0, 0xFF))
-_1 = np.uint64(1)
 STEP = np.uint64(0x9E3779B97F4A7C15)
 _LOW_BITS, _TOP_BITS = np.uint64(0x7F7F7F7F7F7F7F7F), np.uint64(0x8080808080808080)
 _FROM_A = np.uint64(0x01010101_01010101 * (0x80 - ord("A")))
@@ -87,32 +82,9 @@ def document_shingles(
         The first token of each document, int64 [n + 1]; and the hash of the `ngram` tokens from each token on, as if all
         were one document, uint64 [n_tokens]: of a document's tokens the last `ngram` - 1 begin no shingle.
     """
-    marks, breaks = _marks(data, offsets)
+    marks, breaks = token_marks(data, offsets)
     first, starts, lengths = token_runs(marks, breaks, offsets, 0)
     return first, _shingles(data, offsets[0], starts, lengths, ngram, seed)
-
-
-@jit
-def _marks(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> tuple[NDArray[np.uint64], NDArray[np.uint64]]:
-    """A bit a byte: 1 for each byte of a token; 1 where a character stands alone, and behind it."""
-    own, last = data[offsets[0] : offsets[-1]], last_block(data[offsets[0] : offsets[-1]])
-    full = len(own) // 64
-    marks, breaks, leads = np.zeros(full + 1, np.uint64), np.zeros(full + 1, np.uint64), np.zeros(full + 1, np.uint64)
-    for block in range(full):
-        marks[block], leads[block] = _of_words(own, 64 * block), _of_three_or_more(own, 64 * block)
-    marks[full], leads[full] = _of_words(last, 0), _of_three_or_more(last, 0)
-    document = 0
-    for block in range(full + 1):
-        while leads[block] != 0:
-            i = 64 * block + lowest_one(leads[block])
-            leads[block] &= leads[block] - _1
-            while offsets[document + 1] - offsets[0] <= i:
-                document += 1
-            character, length = code_point(own, i, offsets[document + 1] - offsets[0])
-            if is_unspaced(character):
-                set_bit(breaks, i)
-                set_bit(breaks, i + length)
-    return marks, breaks
 
 
 @jit

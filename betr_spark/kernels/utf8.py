@@ -1,6 +1,4 @@
-"""Characters of UTF-8, byte by byte: which are white space, which stand alone, and whether they are characters at all."""
-
-from typing import Any
+"""UTF-8: which bytes are white space, and which texts are valid."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -8,8 +6,15 @@ from numpy.typing import NDArray
 from betr_spark.kernels.bits import ALL_64, byte_mask, lowest_one
 from betr_spark.kernels.jit import jit
 
-_non_ascii = byte_mask((0x80, 0xFF))
-_1 = np.uint64(1)
+_non_ascii, _continuations = byte_mask((0x80, 0xFF)), byte_mask((0x80, 0xBF))
+# Lead bytes of two bytes and more, of three and more, of four (RFC 3629); and the second bytes that some leads do not permit:
+# overlong forms, surrogates, and code points above U+10FFFF.
+_leads, _long_leads, _leads_of_four = byte_mask((0xC2, 0xF4)), byte_mask((0xE0, 0xF4)), byte_mask((0xF0, 0xF4))
+_E0, _80_to_9F = byte_mask((0xE0, 0xE0)), byte_mask((0x80, 0x9F))
+_ED, _A0_to_BF = byte_mask((0xED, 0xED)), byte_mask((0xA0, 0xBF))
+_F0, _80_to_8F = byte_mask((0xF0, 0xF0)), byte_mask((0x80, 0x8F))
+_F4, _90_to_BF = byte_mask((0xF4, 0xF4)), byte_mask((0x90, 0xBF))
+_1, _2, _3 = np.uint64(1), np.uint64(2), np.uint64(3)
 
 
 @jit
@@ -36,77 +41,62 @@ def separator_length(data: NDArray[np.uint8], i: int, end: int) -> int:
 
 
 @jit
-def code_point(data: NDArray[np.uint8], i: int, end: int) -> tuple[Any, int]:
-    """Code point and length at a byte >= 0x80; (0, 1) where it is no UTF-8, so that no neighbour is swallowed."""
-    b = np.int64(data[i])
-    if b < 0xC2 or b > 0xF4:
-        return 0, 1
-    length = 2 if b < 0xE0 else 3 if b < 0xF0 else 4
-    if i + length > end:
-        return 0, 1
-    value = b & (0x7F >> length)
-    for k in range(1, length):
-        following = np.int64(data[i + k])
-        if following & 0xC0 != 0x80:
-            return 0, 1
-        value = (value << 6) | (following & 0x3F)
-    return value, length
-
-
-@jit
-def is_unspaced(c: int) -> bool:
-    """Tell whether a character is of a script written without spaces: Thai, Lao, Myanmar, Khmer, Kana, Han."""
-    if c < 0x0E00:
-        return False
-    if c < 0x2E80:
-        return c <= 0x0EFF or 0x1000 <= c <= 0x109F or 0x1780 <= c <= 0x17FF or 0x19E0 <= c <= 0x19FF
-    if c < 0x3040:
-        return c <= 0x2FDF or 0x3005 <= c <= 0x3007 or 0x3021 <= c <= 0x3029 or 0x3038 <= c <= 0x303B
-    if c < 0x3400:
-        return c <= 0x30FF or 0x31F0 <= c <= 0x31FF or 0x32D0 <= c <= 0x32FE or 0x3300 <= c <= 0x3357
-    if c < 0xF900:
-        return c <= 0x4DBF or 0x4E00 <= c <= 0x9FFF or 0xA9E0 <= c <= 0xA9FF or 0xAA60 <= c <= 0xAA7F
-    if c < 0x1AFF0:
-        return c <= 0xFAFF or 0xFF66 <= c <= 0xFF9F
-    return c <= 0x1AFFE or 0x1B000 <= c <= 0x1B16F or 0x20000 <= c <= 0x3FFFF
-
-
-@jit
-def _utf8_length(data: NDArray[np.uint8], i: int, end: int) -> int:
-    """Bytes (2 to 4) of the character at a byte >= 0x80; 0 where it is no UTF-8 (RFC 3629: none too long, no surrogates)."""
-    b = data[i]
-    length = 0 if b < 0xC2 or b > 0xF4 else 2 if b < 0xE0 else 3 if b < 0xF0 else 4
-    if length == 0 or i + length > end:
-        return 0
-    least = 0xA0 if b == 0xE0 else 0x90 if b == 0xF0 else 0x80
-    most = 0x9F if b == 0xED else 0x8F if b == 0xF4 else 0xBF
-    if data[i + 1] < least or data[i + 1] > most:
-        return 0
-    for k in range(2, length):
-        if data[i + k] & 0xC0 != 0x80:
-            return 0
-    return length
-
-
-@jit
 def valid_utf8(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Tell of each document whether it is UTF-8; `data` and `offsets` as everywhere, bool [n]."""
+    """Tell of each document whether it is UTF-8 (RFC 3629: no overlong forms, no surrogates, at most U+10FFFF).
+
+    Args:
+        data: bytes of all documents, uint8.
+        offsets: int64 [n + 1].
+
+    Returns:
+        bool [n].
+    """
     valid = np.ones(len(offsets) - 1, np.bool_)
+    tail = np.zeros(64, np.uint8)
     for document in range(len(offsets) - 1):
         i, end = offsets[document], offsets[document + 1]
-        after = i  # the character before has ended here
-        while i < end and valid[document]:
-            bits = ALL_64 >> np.uint64(64 - min(64, end - i))
+        while i < end:
+            n_bytes = min(64, end - i)
             if i + 64 <= len(data):
-                bits &= _non_ascii(data, i)
-            while bits != 0:
-                at = i + lowest_one(bits)
-                bits &= bits - _1
-                if at >= after:
-                    length = 1 if data[at] < 0x80 else _utf8_length(data, at, end)
-                    after = at + length
-                    if length == 0:
-                        valid[document] = False
-                        break
-            i += 64
+                if _non_ascii(data, i) == 0:
+                    i += 64
+                    continue
+                n_whole = _whole_characters(data, i, n_bytes)
+            else:
+                tail[:n_bytes] = data[i : i + n_bytes]
+                n_whole = _whole_characters(tail, 0, n_bytes)
+            if n_whole == 0:
+                valid[document] = False
+                break
+            i += n_whole
     return valid
+
+
+@jit
+def _whole_characters(data: NDArray[np.uint8], at: int, n_bytes: int) -> int:
+    """Count the bytes of whole characters among `n_bytes` (1 to 64) from `at` on, where 64 can be read.
+
+    A last character that needs more bytes is not counted. 0 if bytes before it are not UTF-8.
+    """
+    inside = ALL_64 >> np.uint64(64 - n_bytes)
+    non_ascii = _non_ascii(data, at) & inside
+    if non_ascii == 0:
+        return n_bytes
+    leads, long, four = _leads(data, at) & inside, _long_leads(data, at) & inside, _leads_of_four(data, at) & inside
+    incomplete = (leads & ~(inside >> _1)) | (long & ~(inside >> _2)) | (four & ~(inside >> _3))
+    if incomplete != 0:
+        n_bytes = lowest_one(incomplete)
+        if n_bytes == 0:
+            return 0
+        inside = ALL_64 >> np.uint64(64 - n_bytes)
+        non_ascii, leads, long, four = non_ascii & inside, leads & inside, long & inside, four & inside
+    continuations = _continuations(data, at) & inside
+    if (leads << _1 | long << _2 | four << _3) != continuations or (leads | continuations) != non_ascii:
+        return 0
+    if long != 0:
+        wrong = (_E0(data, at) << _1 & _80_to_9F(data, at)) | (_ED(data, at) << _1 & _A0_to_BF(data, at))
+        if four != 0:
+            wrong |= (_F0(data, at) << _1 & _80_to_8F(data, at)) | (_F4(data, at) << _1 & _90_to_BF(data, at))
+        if wrong & inside != 0:
+            return 0
+    return n_bytes

@@ -1,7 +1,5 @@
 """Everything that can be wrong before any work, all of it at once."""
 
-from collections.abc import Iterator
-
 from pyspark.sql import SparkSession
 
 from betr_spark.config import Config
@@ -9,10 +7,10 @@ from betr_spark.errors import BetrSparkError
 from betr_spark.evaluate.stage import Evaluate
 from betr_spark.pipeline.run import stages_of
 from betr_spark.pipeline.stage import RunContext, problems_of
-from betr_spark.ranking.encoder import check_encoder
+from betr_spark.ranking.encoder import encoder_problems
 from betr_spark.spark.session import build_session
 from betr_spark.storage.hadoop_files import check_writable
-from betr_spark.targets.examples import renderer
+from betr_spark.targets.reading import target_problems
 
 
 def problems(config: Config, spark: SparkSession | None = None) -> list[str]:
@@ -23,14 +21,8 @@ def problems(config: Config, spark: SparkSession | None = None) -> list[str]:
     try:
         context = RunContext(spark or build_session(), config)
     except BetrSparkError as error:
-        return [*_without_spark(config), str(error)]
+        encoder = encoder_problems(config.encoder) if config.needs_target_ranking() else []
+        return [*encoder, *target_problems(None, config.targets), str(error)]
     lines = [line for stage in (*stages_of(config), Evaluate()) for line in stage.problems(context)]
     lines += problems_of(lambda: check_writable(context.spark, config.output))
     return list(dict.fromkeys(lines))
-
-
-def _without_spark(config: Config) -> Iterator[str]:
-    if config.ranks():
-        yield from problems_of(lambda: check_encoder(config.encoder))
-    for name, target in config.targets.items():
-        yield from problems_of(lambda n=name, t=target: renderer(n, t))  # type: ignore[misc]

@@ -1,9 +1,9 @@
-"""Vectors of documents in the table `_embeddings`, by id, text, encoder and preparation: made once, used again, resumed.
+"""Vectors of documents in the table `_embeddings`, by id, text, encoder and preparation; computed once and reused.
 
-An embedding is the float32 vectors of a document, one after the other: one, or with `long_documents: best_chunk` one a chunk.
+An embedding is the concatenated float32 vectors of a document: one vector, or with `long_documents: best_chunk` one per chunk.
 
-A task embeds one group of documents, and a commit holds as many groups, one a core at first, as take about a minute; so a run
-that is killed does no more than that again.
+A task embeds one group of documents. A commit holds as many groups, first one per core, as take about a minute; so a run that
+is killed repeats at most one commit.
 """
 
 import hashlib
@@ -23,83 +23,87 @@ from betr_spark import schemas
 from betr_spark.config import Config
 from betr_spark.config.ranking import EncoderConfig
 from betr_spark.kernels.text_preparation import PREPARATION
-from betr_spark.ranking.encoder import embed
+from betr_spark.ranking.encoder import embed, on_workers
 from betr_spark.schemas import DOC_ID, EMBEDDING, ENCODER, TEXT, TEXT_HASH
 from betr_spark.storage import delta
 from betr_spark.storage.scratch import scratch
 
-_TEXTS_A_GROUP = 256
-_SECONDS_A_COMMIT = 60.0
+_TEXTS_PER_GROUP = 256
+_SECONDS_PER_COMMIT = 60.0
 _GROUP = "group"
 _SCRATCH_FOLDER = "_scratch/rank"
 _logger = logging.getLogger(__name__)
 
 
 def encoder_key(settings: EncoderConfig) -> str:
-    """Name of what documents are embedded by: the encoder's settings and the text preparation, 16 hex digits."""
-    own = settings.model_dump(exclude={"mode", "example_prompt", "device"})
-    return hashlib.sha256(json.dumps([own, PREPARATION], sort_keys=True).encode()).hexdigest()[:16]
+    """Digest of the encoder's settings and the text preparation, 16 hex digits; equal keys, equal vectors."""
+    settings_of_vectors = settings.model_dump(exclude={"mode", "example_prompt", "device"})
+    packed = json.dumps([settings_of_vectors, PREPARATION], sort_keys=True)
+    return hashlib.sha256(packed.encode()).hexdigest()[:16]
 
 
 def vectors_of(embeddings: pa.Array, width: int) -> tuple[NDArray[np.float32], NDArray[np.int64]]:
-    """Undo the packing: all vectors, [v, width], and the place of each document's first, int64 [n + 1]."""
+    """Unpack embeddings: all vectors, [v, width], and the index of the first vector of each document and v, int64 [n + 1]."""
     packed = embeddings.to_pylist()
-    first = np.concatenate([[0], np.cumsum([len(own) // (4 * width) for own in packed])]).astype(np.int64)
+    first = np.concatenate([[0], np.cumsum([len(embedding) // (4 * width) for embedding in packed])]).astype(np.int64)
     return np.frombuffer(b"".join(packed), np.float32).reshape(-1, width), first
 
 
 def embedded(texts: DataFrame, n_texts: int, settings: EncoderConfig, *, prompt: str) -> DataFrame:
-    """Embed texts: doc_id, embedding. Texts that share a call are decided by their ids, so vectors repeat to the last bit.
+    """Embed texts: doc_id, embedding. The ids decide which texts share a call, so vectors repeat to the last bit.
 
     Args:
         texts: doc_id, text.
-        n_texts: about how many.
+        n_texts: approximate number of texts.
         settings: of the encoder.
-        prompt: is put before each text.
+        prompt: text before each text.
     """
-    n_groups = max(1, math.ceil(n_texts / _TEXTS_A_GROUP))
+    n_groups = max(1, math.ceil(n_texts / _TEXTS_PER_GROUP))
     return _embedded_groups(_grouped(texts, n_groups), n_groups, settings, prompt)
 
 
 def embeddings_of(sampled: DataFrame, n_texts: int, config: Config) -> DataFrame:
-    """Give the vectors of documents, doc_id and embedding; those that `_embeddings` lacks are made and added to it.
+    """Return the vectors of documents, doc_id and embedding; vectors that `_embeddings` lacks are computed and added to it.
 
-    Where an earlier sample gave a document its vector, that is used: it may differ in the last bit from one made with this
-    sample's other documents.
+    A vector that an earlier sample added is reused. It may differ in the last bit from a vector that is computed together with
+    the other documents of this sample.
 
     Args:
         sampled: doc_id, text.
-        n_texts: how many.
+        n_texts: number of texts.
         config: for the encoder and the output.
     """
     spark, path, key = sampled.sparkSession, config.table(schemas.EMBEDDINGS_TABLE), encoder_key(config.encoder)
     if not delta.exists(spark, path) or TEXT_HASH not in delta.read(spark, path).columns:
         delta.overwrite(spark.createDataFrame([], schemas.EMBEDDINGS), path, user_metadata="{}")
-    own = [DOC_ID, TEXT_HASH]
-    wanted_texts = sampled.select(DOC_ID, F.xxhash64(TEXT).alias(TEXT_HASH), TEXT)
-    known = delta.read(spark, path).where(F.col(ENCODER) == key).select(own)
-    n_groups = max(1, math.ceil(n_texts / _TEXTS_A_GROUP))
-    missing = _grouped(wanted_texts, n_groups).join(known, on=own, how="left_anti")
-    missing = missing.repartitionByRange(_GROUP).sortWithinPartitions(_GROUP)  # a commit reads its own groups
-    with scratch(spark, config.table(_SCRATCH_FOLDER)) as materialise:  # a cache would be undone by each commit
+    text_key = [DOC_ID, TEXT_HASH]
+    texts = sampled.select(DOC_ID, F.xxhash64(TEXT).alias(TEXT_HASH), TEXT)
+    embedded_before = delta.read(spark, path).where(F.col(ENCODER) == key).select(text_key)
+    n_groups = max(1, math.ceil(n_texts / _TEXTS_PER_GROUP))
+    missing = _grouped(texts, n_groups).join(embedded_before, on=text_key, how="left_anti")
+    missing = missing.repartitionByRange(_GROUP).sortWithinPartitions(_GROUP)  # a commit reads only its groups
+    with scratch(spark, config.table(_SCRATCH_FOLDER)) as materialise:  # each commit would invalidate a cache
         missing = materialise(missing)
         n_missing, first = missing.agg(F.count("*"), F.min(_GROUP)).head() or (0, 0)
         n_done, n_cores = 0, spark.sparkContext.defaultParallelism
         width = n_cores
         while n_done < n_missing:
             start, last = time.monotonic(), min(first + width, n_groups) - 1
-            some = missing.where(F.col(_GROUP).between(first, last))
-            vectors = _embedded_groups(some, last - first + 1, config.encoder, config.encoder.document_prompt)
-            hashes = some.select(own)
-            rows = vectors.join(hashes, on=DOC_ID, how="inner").select(*own, F.lit(key).alias(ENCODER), EMBEDDING)
+            batch = missing.where(F.col(_GROUP).between(first, last))
+            vectors = _embedded_groups(batch, last - first + 1, config.encoder, config.encoder.document_prompt)
+            rows = vectors.join(batch.select(text_key), on=DOC_ID, how="inner")
+            rows = rows.select(*text_key, F.lit(key).alias(ENCODER), EMBEDDING)
             delta.append(rows, path, user_metadata=json.dumps({"encoder": key, "groups": [first, last]}))
-            n_done += some.count()
+            n_done += batch.count()
             _logger.info("rank: %d of %d documents embedded", n_done, n_missing)
             first = last + 1
-            width = max(n_cores, int(width * min(2.0, _SECONDS_A_COMMIT / (time.monotonic() - start))))
-    made = delta.read(spark, path).where(F.col(ENCODER) == key).join(wanted_texts.select(own), on=own, how="left_semi")
-    made = made.groupBy(own).agg(F.min(EMBEDDING).alias(EMBEDDING))  # once, also where two runs at a time have added it
-    return made.select(DOC_ID, EMBEDDING)
+            width = max(n_cores, int(width * min(2.0, _SECONDS_PER_COMMIT / (time.monotonic() - start))))
+    vectors = delta.read(spark, path).where(F.col(ENCODER) == key)
+    vectors = vectors.join(texts.select(text_key), on=text_key, how="left_semi")
+    vectors = vectors.groupBy(text_key).agg(
+        F.min(EMBEDDING).alias(EMBEDDING)
+    )  # two runs at a time may both have added it
+    return vectors.select(DOC_ID, EMBEDDING)
 
 
 def _grouped(texts: DataFrame, n_groups: int) -> DataFrame:
@@ -107,7 +111,8 @@ def _grouped(texts: DataFrame, n_groups: int) -> DataFrame:
 
 
 def _embedded_groups(grouped: DataFrame, n_groups: int, settings: EncoderConfig, prompt: str) -> DataFrame:
-    """Embed one group a task; the groups are consecutive numbers."""
+    """Embed one group per task; the groups are consecutive numbers."""
+    settings = on_workers(settings)
 
     def embed_group(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         parts = [batch for batch in batches if batch.num_rows]
@@ -115,7 +120,7 @@ def _embedded_groups(grouped: DataFrame, n_groups: int, settings: EncoderConfig,
             return
         group = pa.Table.from_batches(parts).sort_by(DOC_ID).combine_chunks()
         vectors = embed(group.column(TEXT).to_pylist(), settings=settings, prompt=prompt)
-        packed = pa.array([own.tobytes() for own in vectors], pa.binary())
+        packed = pa.array([chunks.tobytes() for chunks in vectors], pa.binary())
         yield from group.select([DOC_ID]).append_column(EMBEDDING, packed).to_batches()
 
     rows = grouped.repartitionById(n_groups, F.col(_GROUP)).select(DOC_ID, TEXT)

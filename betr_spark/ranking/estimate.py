@@ -3,7 +3,6 @@
 import time
 from typing import NamedTuple
 
-from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from betr_spark import schemas
@@ -18,45 +17,46 @@ _TEXTS_TIMED, _CHARACTERS_TIMED = 128, 100_000
 
 
 class Estimate(NamedTuple):
-    """Documents that have no vector yet (at most), documents a second of one worker, and workers."""
+    """Number of documents without a vector (at most), documents per second of one worker, and number of workers."""
 
     n_documents: int
     rate: float
     workers: int
 
     def __str__(self) -> str:
-        """Say it in words."""
+        """Give the time in minutes, and what it does not include."""
         minutes = self.n_documents / self.rate / self.workers / 60
         return (
-            f"at most {self.n_documents:,} documents to embed, {self.rate:.1f} a second and worker when measured just now: "
-            f"about {minutes:.1f} min with {self.workers}; starting Spark and its "
-            "workers, loading the model in each, the examples and the other stages come on top"
+            f"at most {self.n_documents:,} documents to embed; {self.rate:.1f} per second and worker, measured now: about "
+            f"{minutes:.1f} min with {self.workers} workers; the start of Spark and its workers, loading the model in each "
+            "worker, the examples and the other stages take additional time"
         )
 
 
-def time_to_embed(spark: SparkSession, config: Config) -> Estimate:
-    """Count documents that `rank` has to embed, and time the first ones of the input on one thread here.
+def time_to_embed(snapshot: InputSnapshot, config: Config) -> Estimate:
+    """Count the documents that `rank` embeds, and time the first documents of the input on one thread of the driver.
 
-    Vectors that are there already count in direct mode alone, for which all texts are read.
+    In direct mode documents that have a vector already are not counted, for which all texts are read; otherwise the number is
+    that of the sample.
     """
-    snapshot = InputSnapshot.current(spark, config)
+    spark = snapshot.spark
     documents = snapshot.documents().where(F.col(REASON).isNull())
-    if config.encoder.mode == "direct":
-        texts_of = documents.select(DOC_ID, F.xxhash64(TEXT).alias(TEXT_HASH)).distinct()
+    if config.direct():
+        unembedded = documents.select(DOC_ID, F.xxhash64(TEXT).alias(TEXT_HASH)).distinct()
         path = config.table(schemas.EMBEDDINGS_TABLE)
         if delta.exists(spark, path) and TEXT_HASH in delta.read(spark, path).columns:
-            known = delta.read(spark, path).where(F.col(ENCODER) == encoder_key(config.encoder))
-            texts_of = texts_of.join(known, on=[DOC_ID, TEXT_HASH], how="left_anti")
-        wanted = texts_of.count()
+            embedded = delta.read(spark, path).where(F.col(ENCODER) == encoder_key(config.encoder))
+            unembedded = unembedded.join(embedded, on=[DOC_ID, TEXT_HASH], how="left_anti")
+        n_documents = unembedded.count()
     else:
-        wanted = min(snapshot.ids().distinct().count(), config.sample.documents)
+        n_documents = min(snapshot.ids().distinct().count(), config.sample.documents)
     rows = documents.select(F.substring(TEXT, 1, _CHARACTERS_TIMED)).limit(_TEXTS_TIMED).collect()
     texts = [row[0] for row in rows] or [""]
     on_gpu = runs_on_gpu(config.encoder)
-    here = config.encoder.model_copy(update={"device": "cuda" if on_gpu else "cpu"})
-    embed(texts[:1], settings=here, prompt="")  # loads the model
+    settings = config.encoder.model_copy(update={"device": "cuda" if on_gpu else "cpu"})
+    embed(texts[:1], settings=settings, prompt="")  # loads the model
     start = time.perf_counter()
-    embed(texts, settings=here, prompt=config.encoder.document_prompt)
+    embed(texts, settings=settings, prompt=config.encoder.document_prompt)
     seconds = time.perf_counter() - start
     workers = 1 if on_gpu else spark.sparkContext.defaultParallelism
-    return Estimate(wanted, len(texts) / seconds, workers)
+    return Estimate(n_documents, len(texts) / seconds, workers)

@@ -1,4 +1,4 @@
-"""What ranks the documents: each example, centroids, one vector a benchmark, or one of all (method 2, for ablation)."""
+"""The vectors that rank documents: each example, centroids, one vector per benchmark, or one of all (method 2, ablation)."""
 
 from collections.abc import Sequence
 from typing import NamedTuple
@@ -13,46 +13,50 @@ ALL = "(all)"  # the benchmark of the one global vector
 
 
 class QueryVectors(NamedTuple):
-    """Vectors that rank documents: benchmark and number of each (an example's row, or a centroid's place), [M, d] float32."""
+    """Vectors that rank documents.
+
+    benchmarks: of each vector, M names; the vectors of a benchmark are consecutive. rows: row of the example, or index of the
+    centroid in its benchmark, M. vectors: [M, d] float32, on the grid of best_rank.
+    """
 
     benchmarks: list[str]
     rows: list[int]
     vectors: NDArray[np.float32]
 
     def groups(self) -> dict[str, slice]:
-        """Where the vectors of each benchmark lie."""
-        found: dict[str, slice] = {}
-        for place, name in enumerate(self.benchmarks):
-            found[name] = slice(found[name].start if name in found else place, place + 1)
-        return found
+        """Range of the vectors of each benchmark."""
+        groups: dict[str, slice] = {}
+        for index, name in enumerate(self.benchmarks):
+            groups[name] = slice(groups[name].start if name in groups else index, index + 1)
+        return groups
 
 
 def query_vectors(
     benchmarks: Sequence[str], rows: Sequence[int], vectors: NDArray[np.float32], *, granularity: str, clusters: int
 ) -> QueryVectors:
-    """Make the vectors that rank of those of the examples.
+    """Compute the query vectors from the vectors of the examples.
 
     Args:
-        benchmarks: of each example; the examples of a benchmark lie together.
+        benchmarks: of each example; the examples of a benchmark are consecutive.
         rows: of each example.
         vectors: [n, d] float32, on the grid.
         granularity: example, kmeans, benchmark or global.
-        clusters: k-means centroids a benchmark, fewer where it has fewer examples.
+        clusters: k-means centroids per benchmark, fewer if it has fewer distinct examples.
     """
     if granularity == "example":
         return QueryVectors(list(benchmarks), list(rows), vectors)
     if granularity == "global":
         return QueryVectors([ALL], [0], on_grid(_mean(vectors)))
     names: list[str] = []
-    numbers: list[int] = []
+    indices: list[int] = []
     parts = []
     for name in dict.fromkeys(benchmarks):
-        own = vectors[np.array([benchmark == name for benchmark in benchmarks])]
-        centres = _mean(own) if granularity == "benchmark" else _centroids(own, clusters)
+        examples = vectors[np.array([benchmark == name for benchmark in benchmarks])]
+        centres = _mean(examples) if granularity == "benchmark" else _centroids(examples, clusters)
         names += [name] * len(centres)
-        numbers += range(len(centres))
+        indices += range(len(centres))
         parts.append(centres)
-    return QueryVectors(names, numbers, on_grid(np.concatenate(parts)))
+    return QueryVectors(names, indices, on_grid(np.concatenate(parts)))
 
 
 def _mean(vectors: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -12,7 +12,7 @@ from betr_spark.config import Config
 from betr_spark.errors import ConfigError
 from betr_spark.schemas import DOC_ID, logit_column
 from betr_spark.storage import delta
-from betr_spark.training.agreement import places, spearman
+from betr_spark.training.agreement import positions, spearman
 
 _MOST_COMPARED = 200_000  # documents of the corpus
 
@@ -52,6 +52,6 @@ def compare(spark: SparkSession, config: Config, *, percent: float) -> tuple[lis
         both = ~np.isnan(logits[one]) & ~np.isnan(logits[other])
         a, b = logits[one][both], logits[other][both]
         top = round(len(a) * percent / 100)
-        overlap = float(np.mean(places(b)[places(a) < top] < top)) if top else 0.0
+        overlap = float(np.mean(positions(b)[positions(a) < top] < top)) if top else 0.0
         found.append(Agreement(one, other, spearman(a, b), overlap))
     return found, rows.num_rows

@@ -19,7 +19,7 @@ from betr_spark.storage.delta import append, as_object, exists, newest_commit, t
 _logger = logging.getLogger(__name__)
 
 
-FORMAT_VERSION = "7"  # of what stages make: raise it when the same settings would give other rows
+FORMAT_VERSION = "8"  # of what stages make: raise it when the same settings would give other rows
 
 
 M = TypeVar("M", bound="Metrics")

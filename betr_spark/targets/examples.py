@@ -1,8 +1,11 @@
-"""Benchmark examples: rows of JSON Lines, Parquet or a saved dataset through a template, as many for each benchmark."""
+"""Benchmark examples: rows of JSON Lines, Parquet or a saved dataset, made into texts by a template and balanced."""
 
+import datetime as dt
 import hashlib
 import io
 import json
+import numbers
+import re
 import string
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
@@ -17,10 +20,13 @@ from betr_spark.config.targets import TargetConfig
 from betr_spark.errors import ConfigError, DataError
 
 Content = bytes | list[bytes]  # of a file, or of the Arrow files of a dataset's folder
+# Text, numbers (also Decimal), dates and times (also datetime)
+_SCALARS = (str, numbers.Number, dt.date, dt.time, dt.timedelta)
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Example(NamedTuple):
-    """One target text. `row` is its place in the benchmark's file: 0-based row, or line - 1 of JSON Lines."""
+    """One target text. `row` is the 0-based row in the benchmark's file, or line - 1 of JSON Lines."""
 
     benchmark: str
     row: int
@@ -28,7 +34,7 @@ class Example(NamedTuple):
 
 
 def template_fields(template: str) -> list[str]:
-    """Names in a template, in order; `{{` and `}}` stand for braces.
+    """Names in a template, in order; `{{` and `}}` are braces.
 
     Raises:
         ValueError: no field, a positional field, or a format specification.
@@ -36,11 +42,11 @@ def template_fields(template: str) -> list[str]:
     parts = list(string.Formatter().parse(template))
     fields = [name for _, name, _, _ in parts if name is not None]
     if any(spec or conversion for _, _, spec, conversion in parts):
-        raise ValueError("a field is {name} alone, without ':' or '!'")
+        raise ValueError("a field is only {name}; ':' and '!' are not supported")
     if not fields:
-        raise ValueError("no {field} in it")
+        raise ValueError("it has no {field}")
     if not all(fields) or any(name.isdigit() for name in fields):
-        raise ValueError("fields are named, as in {question}")
+        raise ValueError("fields must have names, as in {question}")
     return fields
 
 
@@ -54,7 +60,8 @@ def examples_of(benchmark: str, target: TargetConfig, content: Content) -> list[
 
     Raises:
         ConfigError: the template is malformed.
-        DataError: the file cannot be parsed, is empty, or a row lacks a field; names file, line and field.
+        DataError: the file cannot be parsed, is empty, or a row lacks a field or is not valid Unicode; names file, line and
+            field.
     """
     render, fields = renderer(benchmark, target)
     unit = "line" if _format(target, content) == "json" else "row"
@@ -62,16 +69,20 @@ def examples_of(benchmark: str, target: TargetConfig, content: Content) -> list[
     for index, row in _rows(target, content, fields):
         where = f"{target.path}: {unit} {index + 1}"
         text = render(row, where)
+        if surrogate := _SURROGATE.search(text):
+            raise DataError(
+                f"{where}: lone surrogate \\u{ord(surrogate[0]):x}, which is not valid Unicode; remove it from the file"
+            )
         if not text.strip():
-            raise DataError(f"{where}: the example is empty after targets.{benchmark}.{_key(target)}")
+            raise DataError(f"{where}: targets.{benchmark}.{_key(target)} gives an empty example; remove the row")
         examples.append(Example(benchmark, index, text))
     if not examples:
-        raise DataError(f"{target.path}: targets.{benchmark} has no examples, the file is empty")
+        raise DataError(f"{target.path}: the file is empty; targets.{benchmark} requires at least one example")
     return examples
 
 
 def renderer(benchmark: str, target: TargetConfig) -> tuple[Callable[[Mapping[str, Any], str], str], list[str] | None]:
-    """Give what makes the text of a row, and the fields that it wants (None: any).
+    """Return the function that makes the text of a row, and the fields that it uses (None: any field).
 
     Raises:
         ConfigError: the template is malformed.
@@ -105,7 +116,7 @@ def _jinja(template: str, benchmark: str) -> Callable[[Mapping[str, Any], str], 
     def render(row: Mapping[str, Any], where: str) -> str:
         try:
             return str(compiled.render(row))
-        except Exception as error:  # noqa: BLE001 - whatever an expression of the user's raises
+        except Exception as error:  # noqa: BLE001 - a template's expression can raise anything
             raise DataError(f"{where}: targets.{benchmark}.jinja: {' '.join(str(error).split())[:200]}") from None
 
     return render
@@ -116,16 +127,16 @@ def _key(target: TargetConfig) -> str:
 
 
 def distinct(examples: Mapping[str, list[Example]]) -> tuple[dict[str, list[Example]], dict[str, int]]:
-    """Leave out examples that say the same as an earlier one, of their benchmark or of another; white space and case aside.
+    """Drop examples that repeat an earlier one of any benchmark, ignoring white space and case.
 
     Returns:
-        What is left, and how many each benchmark lost.
+        The examples that are left, and how many each benchmark lost.
     """
     seen: set[str] = set()
     left: dict[str, list[Example]] = {}
-    for name, found in examples.items():
+    for name, all_examples in examples.items():
         left[name] = []
-        for example in found:
+        for example in all_examples:
             if (form := _normal(example.text)) not in seen:
                 seen.add(form)
                 left[name].append(example)
@@ -133,13 +144,13 @@ def distinct(examples: Mapping[str, list[Example]]) -> tuple[dict[str, list[Exam
 
 
 def check_not_in_test(benchmark: str, target: TargetConfig, train: Sequence[Example], test: Sequence[Example]) -> None:
-    """Raise DataError if a target says the same as an item of its own benchmark's test file."""
+    """Raise DataError if a target repeats an item of its own benchmark's test file."""
     items = {_normal(item.text): item.row for item in test}
     for example in train:
         if (row := items.get(_normal(example.text))) is not None:
             raise DataError(
                 f"{target.path}: example {example.row + 1} of targets.{benchmark} is item {row + 1} of its test file "
-                f"{target.test}; targets are TRAIN examples"
+                f"{target.test}; targets must be TRAIN examples"
             )
 
 
@@ -148,18 +159,18 @@ def _normal(text: str) -> str:
 
 
 def balanced(examples: Mapping[str, list[Example]], caps: Mapping[str, int | None]) -> list[Example]:
-    """Take the same number from every benchmark: the smallest benchmark's, or the smallest cap if that is less.
+    """Take the same number from every benchmark: that of the smallest benchmark, or the smallest cap if it is less.
 
-    Which ones is decided by a hash of the text, so it does not depend on the order of the file; none is repeated.
+    A hash of the text decides which ones, so the order of the file does not matter; none is repeated.
 
     Returns:
         Examples by benchmark in the given order, then by row.
     """
-    limits = [len(found) for found in examples.values()] + [cap for cap in caps.values() if cap is not None]
-    count = min(limits)
+    limits = [len(all_examples) for all_examples in examples.values()]
+    count = min(limits + [cap for cap in caps.values() if cap is not None])
     chosen = []
-    for found in examples.values():
-        by_hash = sorted(found, key=lambda e: (hashlib.sha256(e.text.encode("utf-8", "surrogatepass")).digest(), e.row))
+    for all_examples in examples.values():
+        by_hash = sorted(all_examples, key=lambda e: (hashlib.sha256(e.text.encode()).digest(), e.row))
         chosen += sorted(by_hash[:count], key=lambda e: e.row)
     return chosen
 
@@ -192,29 +203,28 @@ def _rows(
         except (ValueError, RecursionError) as error:
             raise DataError(f"{target.path}: line {index + 1}: not valid JSON ({error})") from None
         if not isinstance(row, dict):
-            raise DataError(f"{target.path}: line {index + 1}: a JSON object is wanted, found {type(row).__name__}")
+            raise DataError(f"{target.path}: line {index + 1}: a JSON object is required, found {type(row).__name__}")
         yield index, row
 
 
 def _table(content: Content, fields: Sequence[str] | None) -> tuple[list[str], pa.Table]:
-    """Names of all columns, and those that are wanted."""
+    """Names of all columns, and the columns that the template uses."""
     if isinstance(content, bytes):
         file = pq.ParquetFile(io.BytesIO(content))
         names = file.schema_arrow.names
-        return names, file.read(columns=_wanted(names, fields))
+        return names, file.read(columns=_used(names, fields))
     table = pa.concat_tables([pa.ipc.open_stream(part).read_all() for part in content])
-    return table.column_names, table.select(_wanted(table.column_names, fields))
+    return table.column_names, table.select(_used(table.column_names, fields))
 
 
-def _wanted(names: Sequence[str], fields: Sequence[str] | None) -> list[str]:
+def _used(names: Sequence[str], fields: Sequence[str] | None) -> list[str]:
     return sorted(set(names) if fields is None else set(names) & set(fields))
 
 
 def _as_text(value: Any, where: str) -> str:
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bool | int | float):
+    """Text, numbers (also decimals), dates and times as Python writes them; a list one part per line."""
+    if isinstance(value, _SCALARS):
         return str(value)
-    if isinstance(value, list) and all(isinstance(part, str | int | float) for part in value):
+    if isinstance(value, list) and all(isinstance(part, _SCALARS) for part in value):
         return "\n".join(str(part) for part in value)
-    raise DataError(f"{where}: text, a number or a list of them is wanted, found {type(value).__name__}")
+    raise DataError(f"{where}: text, a number, a date, or a list of them is required, found {type(value).__name__}")

@@ -1,24 +1,32 @@
-"""Files of benchmarks, and the folders that Hugging Face `datasets` saves them in."""
+"""Files of benchmarks, and the folders that Hugging Face `datasets` writes."""
 
 import hashlib
 import json
 import logging
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pyspark.sql import SparkSession
 
 from betr_spark.config import Config
 from betr_spark.config.targets import TargetConfig
-from betr_spark.errors import DataError
+from betr_spark.errors import BetrSparkError, DataError
 from betr_spark.storage import hadoop_files
-from betr_spark.targets.examples import Content, Example, balanced, check_not_in_test, distinct, examples_of
+from betr_spark.targets.examples import (
+    Content,
+    Example,
+    balanced,
+    check_not_in_test,
+    distinct,
+    examples_of,
+    renderer,
+)
 
 _logger = logging.getLogger(__name__)
 
 
 class Benchmark(NamedTuple):
-    """Content of a benchmark's train file, and of its test file where there is one."""
+    """Content of a benchmark's train file, and of its test file if it has one."""
 
     train: Content
     test: Content | None
@@ -33,21 +41,30 @@ def read_content(spark: SparkSession, path: str) -> Content:
     """Read a file, or the Arrow files of a folder that `Dataset.save_to_disk` wrote.
 
     Raises:
-        DataError: it is not there, or is another folder.
+        DataError: the path does not exist, or is another folder.
     """
     if not hadoop_files.exists(spark, path) or hadoop_files.is_file(spark, path):
         return hadoop_files.read_bytes(spark, path)
     if hadoop_files.exists(spark, f"{path}/dataset_dict.json"):
-        found = json.loads(hadoop_files.read_bytes(spark, f"{path}/dataset_dict.json"))
+        splits = _listed(spark, f"{path}/dataset_dict.json", "splits")
         raise DataError(
-            f"{path}: holds the splits {', '.join(found['splits'])}; name one of them, as {path}/{found['splits'][0]}"
+            f"{path}: holds the splits {', '.join(splits)}; name one of them, for example {path}/{splits[0]}"
         )
     if not hadoop_files.exists(spark, f"{path}/state.json"):
-        raise DataError(f"{path}: is a folder; a file is wanted, or a folder that `Dataset.save_to_disk` wrote")
-    names = [
-        part["filename"] for part in json.loads(hadoop_files.read_bytes(spark, f"{path}/state.json"))["_data_files"]
-    ]
+        raise DataError(f"{path}: is a folder; a file is required, or a folder that `Dataset.save_to_disk` wrote")
+    names = [part["filename"] for part in _listed(spark, f"{path}/state.json", "_data_files")]
     return [hadoop_files.read_bytes(spark, f"{path}/{name}") for name in names]
+
+
+def _listed(spark: SparkSession, path: str, key: str) -> list[Any]:
+    """Return the list under a key of a JSON file of `datasets`."""
+    try:
+        values = json.loads(hadoop_files.read_bytes(spark, path))[key]
+    except (ValueError, KeyError, TypeError):
+        values = None
+    if not isinstance(values, list) or not values:
+        raise DataError(f"{path}: damaged: a JSON object with a list '{key}' is required; save the dataset again")
+    return values
 
 
 def read_benchmark(spark: SparkSession, target: TargetConfig) -> Benchmark:
@@ -72,19 +89,45 @@ def examples_and_items(name: str, target: TargetConfig, benchmark: Benchmark) ->
 
 
 def targets_of(targets: Mapping[str, TargetConfig], benchmarks: Mapping[str, Benchmark]) -> list[Example]:
-    """Give the targets: distinct examples, as many of each benchmark; says what was repeated.
+    """Return the targets: distinct examples, the same number for each benchmark. Logs how many were repeated.
 
     Raises:
-        ConfigError, DataError: as `examples_and_items`; or all examples of a benchmark stand in earlier ones.
+        ConfigError, DataError: as `examples_and_items`; or an earlier benchmark has all examples of a benchmark.
     """
-    found = {name: examples_and_items(name, target, benchmarks[name])[0] for name, target in targets.items()}
-    left, repeated = distinct(found)
+    examples = {name: examples_and_items(name, target, benchmarks[name])[0] for name, target in targets.items()}
+    left, repeated = distinct(examples)
+    if lines := _all_repeated(targets, left):
+        raise DataError("\n".join(lines))
     for name, count in repeated.items():
         if count:
-            _logger.info("targets.%s: %d of %d examples are repeated and left out", name, count, len(found[name]))
-        if not left[name]:
-            raise DataError(f"{targets[name].path}: every example of targets.{name} stands in an earlier benchmark")
+            _logger.info("targets.%s: dropped %d of %d examples as repeated", name, count, len(examples[name]))
     return balanced(left, {name: target.examples for name, target in targets.items()})
+
+
+def _all_repeated(targets: Mapping[str, TargetConfig], left: Mapping[str, list[Example]]) -> list[str]:
+    return [
+        f"{targets[name].path}: every example of targets.{name} is also in an earlier benchmark; remove one of them"
+        for name, examples in left.items()
+        if not examples
+    ]
+
+
+def target_problems(spark: SparkSession | None, targets: Mapping[str, TargetConfig]) -> list[str]:
+    """Everything that is wrong with the files and templates of the targets, one line each.
+
+    Without a session no file can be read, and only the templates are checked.
+    """
+    problems: list[str] = []
+    examples: dict[str, list[Example]] = {}
+    for name, target in targets.items():
+        try:
+            if spark is None:
+                renderer(name, target)
+            else:
+                examples[name] = examples_and_items(name, target, read_benchmark(spark, target))[0]
+        except BetrSparkError as error:
+            problems += str(error).splitlines()
+    return problems or _all_repeated(targets, distinct(examples)[0])
 
 
 def read_targets(spark: SparkSession, config: Config) -> dict[str, Benchmark]:

@@ -1,49 +1,41 @@
-"""Stage `train`: every scorer that has an artifact, folded, with its figures, under `scorers/NAME`."""
+"""Stage `train`: fits every scorer that has an artifact, and folds it into a table of weights under `scorers/NAME`."""
 
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
-import numpy as np
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from betr_spark import schemas
 from betr_spark.config import Config
-from betr_spark.config.scorers import BetrScorer, DsirScorer, FastTextScorer
 from betr_spark.errors import DataError
 from betr_spark.kernels.text_preparation import PREPARATION
 from betr_spark.pipeline.stage import Result, RunContext, Stage
-from betr_spark.ranking.labels import BENCHMARKS, held_out, target_order
 from betr_spark.schemas import (
     BEST_BENCHMARK,
     BEST_COSINE,
-    BY_BENCHMARK,
     DOC_ID,
     LABEL,
     LOGIT,
     N_BYTES,
-    SCORE,
     SOURCE,
-    SPLIT,
     TARGET_SCORE,
     TEXT,
-    TRAIN,
-    VALIDATION,
 )
 from betr_spark.scoring import artifact
 from betr_spark.scoring.ngram_table import NgramTable, Table
 from betr_spark.storage import delta, runs
-from betr_spark.storage.runs import StageKey, StageRun
-from betr_spark.training import training_data
-from betr_spark.training.agreement import Sampled, agreement, details, in_words, warnings
-from betr_spark.training.fasttext import LEAST_AUC, Labelled, Trained, score_texts, train, train_heads
-from betr_spark.training.linear import MOST_DOCUMENTS, Placed, train_on_order
+from betr_spark.storage.runs import Metrics, StageKey, StageRun
+from betr_spark.training.agreement import Evaluated, TargetScores, details, scorer_metrics, warnings
+from betr_spark.training.kinds import fitted_kind, kind_of
+from betr_spark.training.records import Fitted, in_words
+from betr_spark.training.training_data import FittedScorer, TrainingSample
+from betr_spark.training.validation import MIN_AUC, score_texts
 
-_MOST_EVALUATED = 200_000  # documents of the sample
-_MOST_VALIDATED = 20_000  # whose texts the driver holds
+_MAX_EVALUATED = 200_000  # documents of the sample
 _logger = logging.getLogger(__name__)
 
 
@@ -62,30 +54,62 @@ class Train(Stage):
         return [folder(config, name) for name in (self.scorer, *config.benchmark_scorers(self.scorer).values())]
 
     def key(self, context: RunContext) -> StageKey:
-        """The scorer's settings, the text preparation, the ranked sample, and what else it is trained on."""
-        config, name = context.config, self.scorer
-        scorer = config.trained_scorers()[name]
-        settings = {"scorer": scorer, "preparation": PREPARATION, "heads": config.benchmark_scorers(name)}
-        ranked = runs.input_version(context.spark, config.table(schemas.RANKED_SAMPLE_TABLE))
-        others = training_data.versions(context.spark, scorer)
-        return StageKey.of(self.name, settings, ranked_sample=ranked, **others)
+        """The scorer's settings, the text preparation, the sample and its ranking, and the scorer's other inputs."""
+        spark, config, name = context.spark, context.config, self.scorer
+        settings = {
+            "scorer": config.scorers[name],
+            "preparation": PREPARATION,
+            "benchmark_scorers": config.benchmark_scorers(name),
+        }
+        table = schemas.RANKED_SAMPLE_TABLE if config.needs_target_ranking() else schemas.SAMPLE_TABLE
+        versions = {table: runs.input_version(spark, config.table(table)), **fitted_kind(config, name).versions(spark)}
+        return StageKey.of(self.name, settings, **versions)
+
+    def problems(self, context: RunContext) -> Iterator[str]:
+        """Whatever is wrong with the files and tables that this kind of scorer reads."""
+        yield from kind_of(context.config, self.scorer).problems(context.spark, None)
 
     def made_by(self, context: RunContext) -> StageRun | None:
-        """The run that wrote the artifacts, or None if one is missing or belongs to another training."""
+        """The run that wrote the artifacts, or None if one is missing or from another run."""
         spark, config = context.spark, context.config
         about = artifact.describe(spark, folder(config, self.scorer))
         if about is None:
             return None
         for name in config.benchmark_scorers(self.scorer).values():
-            own = artifact.describe(spark, folder(config, name))
-            if own is None or own["sha256"] != about.get("heads", {}).get(name):
+            description = artifact.describe(spark, folder(config, name))
+            if description is None or description["sha256"] != about.get("benchmark_scorers", {}).get(name):
                 return None
         return StageRun.from_json(about.get("run", ""))
 
     @contextmanager
     def build(self, context: RunContext, key: StageKey) -> Iterator[Result]:  # noqa: ARG002 - part of the protocol
-        """Fit, measure agreement with the target ranking on documents that were held out, and save."""
-        yield _train(context.spark, context.config, self.scorer)
+        """Fit, and measure the agreement with the target ranking on documents that were held out."""
+        spark, config, name = context.spark, context.config, self.scorer
+        sample = _training_sample(spark, config)
+        fitted = fitted_kind(config, name).fit(spark, sample)
+        evaluated = _evaluated(fitted.unseen, sample.texts, fitted.scorer.table, ranked=config.needs_target_ranking())
+        metrics = scorer_metrics(fitted.scorer.metrics, evaluated)
+        for warning in warnings(metrics):
+            _logger.warning("scorers.%s: %s", name, warning)
+
+        def commit(run: StageRun) -> None:
+            benchmark_scorers = _save_benchmark_scorers(
+                spark, config, name, fitted
+            )  # before the scorer, which names them
+            about = {
+                **_about(name, config.scorers[name].kind, fitted.scorer, metrics),
+                "evaluation": details(evaluated),
+                "benchmark_scorers": benchmark_scorers,
+                "run": run.to_json(),
+            }
+            artifact.save(spark, folder(config, name), fitted.scorer.table, about)
+
+        yield Result(
+            rows_in=sample.n_documents,
+            rows_out=(metrics.n_training or 0) + (metrics.n_validation or 0),
+            metrics=metrics,
+            commit=commit,
+        )
 
     def summary(self, run: StageRun) -> list[str]:
         """With the figures."""
@@ -102,112 +126,53 @@ def folder(config: Config, name: str) -> str:
     return config.table(f"scorers/{name}")
 
 
-def _train(spark: SparkSession, config: Config, name: str) -> Result:
-    scorer = config.trained_scorers()[name]
-    _check_sample(spark, config)
-    ranked = delta.read(spark, config.table(schemas.RANKED_SAMPLE_TABLE))
-    texts = delta.read(spark, config.table(schemas.SAMPLE_TABLE)).select(DOC_ID, TEXT)
-    unseen, n_ranked, heads = ranked, ranked.count(), list[Trained]()
-    if isinstance(scorer, FastTextScorer):
-        made = Trained(training_data.folded_model(spark, scorer, name), {"label": scorer.label}, {})
-    elif isinstance(scorer, DsirScorer):
-        fitted = training_data.fitted_ratio(spark, config, scorer, texts)
-        made = Trained(fitted, {"normalize": scorer.normalize, "buckets": scorer.buckets}, {})
-    elif isinstance(scorer, BetrScorer) and _is_linear(scorer, n_ranked, name):
-        made, *heads = _fit_to_order(spark, config, name, ranked, texts)
-        unseen = ranked.where(held_out())
-    else:
-        labelled = training_data.labelled(spark, config, name, ranked, texts).orderBy(F.xxhash64(DOC_ID), DOC_ID)
-        held = labelled.where(F.col(SPLIT) == VALIDATION).limit(_MOST_VALIDATED).select(TEXT, LABEL).collect()
-        validation = Labelled([row[TEXT] for row in held], np.array([row[LABEL] for row in held], np.int8))
-        training = labelled.where(F.col(SPLIT) == TRAIN)
-        rows = ((row[TEXT], row[LABEL]) for row in training.select(TEXT, LABEL).toLocalIterator())
-        made = train(scorer, rows, validation, name=name)
-        unseen = ranked.join(training.select(DOC_ID), on=DOC_ID, how="left_anti")
-        if isinstance(scorer, BetrScorer) and scorer.per_benchmark:
-            heads = _trained_heads(config, name, scorer, ranked, texts, made)
-    sampled = _sampled(unseen, texts, made.table)
-    metrics = {**made.metrics, **agreement(sampled)}
-    for warning in warnings(metrics):
-        _logger.warning("scorers.%s: %s", name, warning)
+def _training_sample(spark: SparkSession, config: Config) -> TrainingSample:
+    """The sample, with its ranking if a scorer uses it.
 
-    def commit(run: StageRun) -> None:
-        saved = {}
-        for (benchmark, head), one in zip(config.benchmark_scorers(name).items(), heads, strict=True):
-            settings = {**one.settings, "benchmark": benchmark}
-            about = _about(head, "head", one._replace(settings=settings), one.metrics)
-            saved[head] = artifact.save(spark, folder(config, head), one.table, about)["sha256"]
-            _logger.info("scorers.%s: %s", head, in_words(one.metrics))
-            if one.metrics.get("validation_auc", 0.0) < LEAST_AUC:
-                _logger.warning(
-                    "scorers.%s: its benchmark's documents are not told from others; raise sample.documents", head
-                )
-        about = {
-            **_about(name, scorer.kind, made, metrics),
-            "evaluation": details(sampled),
-            "heads": saved,
-            "run": run.to_json(),
-        }
-        artifact.save(spark, folder(config, name), made.table, about)  # after the benchmark scorers that it names
-
-    count = int(metrics.get("n_training", 0) + metrics.get("n_validation", 0))
-    return Result(rows_in=n_ranked, rows_out=count, metrics=metrics, commit=commit)
-
-
-def _check_sample(spark: SparkSession, config: Config) -> None:
-    """Refuse a ranking of another sample than the one that is there, which a `rank` that was stopped leaves behind."""
+    Raises:
+        DataError: the ranking is of another sample than `_sample`, as a killed `rank` leaves it.
+    """
+    sampled = delta.read(spark, config.table(schemas.SAMPLE_TABLE))
+    texts = sampled.select(DOC_ID, TEXT)
+    if not config.needs_target_ranking():
+        return TrainingSample(sampled.select(DOC_ID, SOURCE), texts, sampled.count())
     path = config.table(schemas.RANKED_SAMPLE_TABLE)
-    made = runs.made_by(spark, path)
-    if made and made.input_versions.get("sample") != runs.input_version(spark, config.table(schemas.SAMPLE_TABLE)):
-        raise DataError(f"{path}: made of another sample than `_sample` holds now; `betr-spark rank` makes it anew")
+    ranked, ranking = delta.read(spark, path), runs.made_by(spark, path)
+    current = runs.input_version(spark, config.table(schemas.SAMPLE_TABLE))
+    if ranking and ranking.input_versions.get("sample") != current:
+        raise DataError(f"{path}: built from a different sample than `_sample`; rank again with `betr-spark rank`")
+    return TrainingSample(ranked, texts, ranked.count())
 
 
-def _about(name: str, kind: str, made: Trained, metrics: dict[str, float]) -> dict[str, Any]:
+def _save_benchmark_scorers(spark: SparkSession, config: Config, name: str, fitted: FittedScorer) -> dict[str, str]:
+    """Save the artifacts of the benchmark scorers; returns the sha256 of each by its name."""
+    saved = {}
+    names = config.benchmark_scorers(name).items()
+    for (benchmark, scorer), table in zip(names, fitted.benchmark_scorers, strict=True):
+        settings = {**table.settings, "benchmark": benchmark}
+        about = _about(scorer, "benchmark", table._replace(settings=settings), table.metrics)
+        saved[scorer] = artifact.save(spark, folder(config, scorer), table.table, about)["sha256"]
+        _logger.info("scorers.%s: %s", scorer, in_words(table.metrics.to_mapping()))
+        if (table.metrics.validation_auc or 0.0) < MIN_AUC:
+            _logger.warning(
+                "scorers.%s: validation AUC below %s: it does not separate the documents of its benchmark from others; "
+                "increase sample.documents",
+                scorer,
+                MIN_AUC,
+            )
+    return saved
+
+
+def _about(name: str, kind: str, fitted: Fitted, metrics: Metrics) -> dict[str, Any]:
+    """What scorer.json says of every artifact."""
     return {
-        "name": name, "kind": kind, "preparation": PREPARATION, "settings": made.settings, "metrics": metrics,
-        "word_ngrams": made.table.word_ngrams if isinstance(made.table, NgramTable) else 2,
+        "name": name, "kind": kind, "preparation": PREPARATION, "settings": fitted.settings,
+        "metrics": metrics.to_mapping(),
+        "word_ngrams": fitted.table.word_ngrams if isinstance(fitted.table, NgramTable) else 2,
     }  # fmt: skip
 
 
-def _is_linear(scorer: BetrScorer, n_documents: int, name: str) -> bool:
-    """Whether a scorer is fitted to the order of a sample of so many documents rather than trained by fastText."""
-    if scorer.model == "linear" and n_documents > MOST_DOCUMENTS:
-        raise DataError(
-            f"scorers.{name}.model: linear is for samples of up to {MOST_DOCUMENTS} documents, this one has {n_documents}"
-        )
-    small = n_documents <= MOST_DOCUMENTS and scorer.lr == scorer.epochs == "auto"
-    return scorer.model == "linear" or (scorer.model == "auto" and small)
-
-
-def _fit_to_order(spark: SparkSession, config: Config, name: str, ranked: DataFrame, texts: DataFrame) -> list[Trained]:
-    """Fit the scorer, and its heads, to the order of the sample, but for a fifth that is held out."""
-    heads = list(config.benchmark_scorers(name))
-    labelled = training_data.labelled_by_benchmark(config, ranked, texts) if heads else ranked.join(texts, on=DOC_ID)
-    rows = (
-        labelled.where(F.col(SPLIT) == VALIDATION).orderBy(F.xxhash64(DOC_ID), DOC_ID).collect()
-    )  # a fifth of the labels
-    validation = Labelled([row[TEXT] for row in rows], np.array([row[LABEL] for row in rows], np.int8))
-    labels = [np.array([number in row[BENCHMARKS] for row in rows], np.int8) for number in range(len(heads))]
-    training = ranked.where(~held_out()).join(texts, on=DOC_ID, how="inner").orderBy(*target_order())
-    by_benchmark = [F.col(BY_BENCHMARK)[benchmark] for benchmark in heads]
-    own = [value for head in by_benchmark for value in (head[SCORE], head["cosine"])]
-    found = training.select(TEXT, F.coalesce(F.col(LABEL) == 1, F.lit(False)), *own).toLocalIterator()
-    placed = (Placed(row[0], row[1], list(zip(row[2::2], row[3::2], strict=True))) for row in found)
-    examples = training_data.examples_by_benchmark(spark, config)
-    return train_on_order(placed, list(examples.values()), validation, labels, name=name)
-
-
-def _trained_heads(
-    config: Config, name: str, scorer: BetrScorer, ranked: DataFrame, texts: DataFrame, made: Trained
-) -> list[Trained]:
-    labelled = training_data.labelled_by_benchmark(config, ranked, texts).orderBy(F.xxhash64(DOC_ID), DOC_ID)
-    validation, training = (labelled.where(F.col(SPLIT) == s).select(TEXT, BENCHMARKS) for s in (VALIDATION, TRAIN))
-    held = [(row[TEXT], row[BENCHMARKS]) for row in validation.limit(_MOST_VALIDATED).collect()]
-    rows = ((row[TEXT], row[BENCHMARKS]) for row in training.toLocalIterator())
-    return train_heads(scorer, list(config.benchmark_scorers(name)), rows, held, settings=made.settings, name=name)
-
-
-def _sampled(unseen: DataFrame, texts: DataFrame, table: Table) -> Sampled:
+def _evaluated(unseen: DataFrame, texts: DataFrame, table: Table, *, ranked: bool) -> Evaluated:
     """Score documents of the sample, at most 200,000 of them, chosen by a hash."""
     shared = unseen.sparkSession.sparkContext.broadcast(table)
 
@@ -217,15 +182,18 @@ def _sampled(unseen: DataFrame, texts: DataFrame, table: Table) -> Sampled:
             yield batch.drop_columns([TEXT]).append_column(LOGIT, logits)
 
     order = [F.xxhash64(F.lit("evaluation"), DOC_ID), F.col(DOC_ID)]
-    rows = unseen.orderBy(*order).limit(_MOST_EVALUATED).join(texts, on=DOC_ID, how="inner")
-    source = F.coalesce(SOURCE, F.lit("(none)")).alias(SOURCE)
-    label = F.coalesce(LABEL, F.lit(-1)).cast("tinyint").alias(LABEL)
+    rows = unseen.orderBy(*order).limit(_MAX_EVALUATED).join(texts, on=DOC_ID, how="inner")
     size = F.octet_length(TEXT).cast("bigint").alias(N_BYTES)
-    columns: list[str | Column] = [DOC_ID, TARGET_SCORE, BEST_COSINE, label, size, BEST_BENCHMARK, source, TEXT]
-    schema = (
-        f"{DOC_ID} string, {TARGET_SCORE} double, {BEST_COSINE} float, {LABEL} tinyint, {N_BYTES} bigint, "
-        f"{BEST_BENCHMARK} string, {SOURCE} string, {LOGIT} float"
-    )
-    found = rows.select(*columns).mapInArrow(with_logit, schema).toArrow().sort_by(DOC_ID)
-    numbers = (found.column(n).to_numpy() for n in (TARGET_SCORE, BEST_COSINE, LOGIT, LABEL, N_BYTES))
-    return Sampled(*numbers, *(found.column(name).to_pylist() for name in (BEST_BENCHMARK, SOURCE)))
+    columns: list[str | Column] = [DOC_ID, size, F.coalesce(SOURCE, F.lit("(none)")).alias(SOURCE)]
+    schema = f"{DOC_ID} string, {N_BYTES} bigint, {SOURCE} string"
+    if ranked:
+        label = F.coalesce(LABEL, F.lit(-1)).cast("tinyint").alias(LABEL)
+        columns += [TARGET_SCORE, BEST_COSINE, label, BEST_BENCHMARK]
+        schema += f", {TARGET_SCORE} double, {BEST_COSINE} float, {LABEL} tinyint, {BEST_BENCHMARK} string"
+    scored = rows.select(*columns, TEXT).mapInArrow(with_logit, f"{schema}, {LOGIT} float").toArrow().sort_by(DOC_ID)
+    target = None
+    if ranked:
+        score, cosine, labels = (scored.column(name).to_numpy() for name in (TARGET_SCORE, BEST_COSINE, LABEL))
+        target = TargetScores(score, cosine, labels, scored.column(BEST_BENCHMARK).to_pylist())
+    logit, n_bytes = (scored.column(name).to_numpy() for name in (LOGIT, N_BYTES))
+    return Evaluated(logit, n_bytes, scored.column(SOURCE).to_pylist(), target)

@@ -46,11 +46,11 @@ def test_all_problems_at_once_each_with_its_key(tmp_path: Path) -> None:
         (GOOD + "scorers: {a: {kind: betr, dimm: 3}}", "config.scorers.a.dimm: unknown key; did you mean 'dim'?"),
         (GOOD + "scorers: {a: {kind: hq}}", "config.scorers.a.kind: 'hq' is not one of betr, classifier, teacher"),
         (GOOD + "scorers: {a: {kind: fasttext, path: m.bin}}", "config.scorers.a.label: missing"),
-        ("input: {path: a}\noutput: o", "targets: missing; scorers.betr wants benchmarks"),
+        ("input: {path: a}\noutput: o", "targets: missing; scorers.betr requires benchmarks"),
         ("input: {path: a}\noutput: o\ntargets: {t: {path: a}}", "config.targets.t: exactly one of template, jinja"),
         (
             "input: {path: a}\noutput: o\nencoder: {backend: onnx, dtype: float16}",
-            "config.encoder: dtype: float16 is torch's",
+            "config.encoder: dtype: float16 requires backend: torch",
         ),
         (GOOD + "selections: {a: {scorer: btr, keep: {documents: 1}}}", "'btr' is not one of betr, random"),
         (GOOD + "selections: {a: {scorer: betr, keep: {documents: 1, tokens: 2}}}", "found tokens, documents"),
@@ -117,10 +117,10 @@ def test_heads_are_scorers_of_their_own_names(tmp_path: Path) -> None:
     assert config.benchmark_scorers("s") == {"web-q": "s_web_q", "b": "s_b"}
     assert config.scored() == ["s", "s_web_q", "s_b"]
     with pytest.raises(
-        ConfigError, match=r"scorers\.s\.per_benchmark: labels\.granularity 'global' knows no benchmarks"
+        ConfigError, match=r"scorers\.s\.per_benchmark: labels\.granularity 'global' does not distinguish benchmarks"
     ):
         load_config(write(tmp_path, text + "labels: {granularity: global}\n"))
-    with pytest.raises(ConfigError, match=r"scorers\.s\.per_benchmark: its head for b and another have the name s_b"):
+    with pytest.raises(ConfigError, match=r"scorers\.s\.per_benchmark: the scorer of benchmark b would be named s_b"):
         load_config(write(tmp_path, text.replace("scorers: {", "scorers: {s_b: {}, ")))
 
 

@@ -9,7 +9,7 @@ from planted import shingle_set
 from betr_spark.kernels.arrow_buffers import string_buffers
 from betr_spark.kernels.shingles import jaccard, shingle_sets
 
-texts = st.lists(st.text(alphabet="aB c\n9é漢ก。", max_size=40), min_size=1, max_size=6)
+texts = st.lists(st.text(alphabet="aB c\n9é漢ก。\u00a0—", max_size=40), min_size=1, max_size=6)
 
 
 @given(texts, st.integers(1, 3))

@@ -6,7 +6,6 @@ from hypothesis import strategies as st
 
 from betr_spark.kernels.text_preparation import prepare
 from betr_spark.kernels.token_runs import token_runs
-from betr_spark.kernels.utf8 import valid_utf8
 from betr_spark.scoring.fasttext_tokens import _marks, tokenise
 from betr_spark.scoring.ngram_table import fnv1a
 
@@ -66,27 +65,3 @@ def test_any_bytes_are_tokenised_within_bounds(raw: bytes) -> None:
     n = first[1]
     assert np.all(starts[:n] >= 0)
     assert np.all(starts[:n] + lengths[:n] <= len(raw))
-
-
-@given(
-    st.lists(st.one_of(st.binary(max_size=90), st.text(max_size=40).map(lambda t: t.encode("utf-8", "surrogatepass"))))
-)
-def test_valid_utf8_is_what_python_decodes(documents: list[bytes]) -> None:
-    def decodes(document: bytes) -> bool:
-        try:
-            document.decode()
-        except UnicodeDecodeError:
-            return False
-        return True
-
-    offsets = np.cumsum([0, *map(len, documents)], dtype=np.int64)
-    found = valid_utf8(np.frombuffer(b"".join(documents), np.uint8), offsets)
-    assert found.tolist() == [decodes(document) for document in documents]
-
-
-def test_every_lead_and_second_byte() -> None:
-    for lead in range(0x80, 0x100):
-        documents = [
-            bytes([lead, second, *rest]) for second in range(256) for rest in ([], [0x80], [0x80, 0xBF], [0x7F])
-        ]
-        test_valid_utf8_is_what_python_decodes.hypothesis.inner_test(documents)

@@ -1,4 +1,4 @@
-"""Best ranks against a brute-force ranking, ties included, for any block size."""
+"""Best ranks compared with a brute-force ranking, with ties, for any block size."""
 
 import numpy as np
 import pytest
@@ -44,15 +44,15 @@ def test_best_ranks_equal_brute_force(vectors: tuple[np.ndarray, np.ndarray], bl
     assert depth(n_documents=2000, n_examples=500, positive_fraction=0.1) == 2000
     blocks = [documents[start : start + block] for start in range(0, 2000, block)]
     top = merge_top([top_cosines(examples, b, depth=2000) for b in blocks], depth=2000)
-    found = [best_ranks(examples, b, top=top) for b in blocks]
-    rank, cosine, example, *_ = (np.concatenate(column) for column in zip(*found, strict=True))
+    parts = [best_ranks(examples, b, top=top) for b in blocks]
+    rank, cosine, example, *_ = (np.concatenate(column) for column in zip(*parts, strict=True))
     best = ranks.min(axis=0)
     np.testing.assert_array_equal(rank, best)
     for document in range(0, 2000, 7):
         tied = np.flatnonzero(ranks[:, document] == best[document])
-        wanted = max(tied, key=lambda i: (cosines[i, document], -i))
-        assert example[document] == wanted
-        assert cosine[document] == np.float32(cosines[wanted, document] / 2**48)
+        nearest = max(tied, key=lambda i: (cosines[i, document], -i))
+        assert example[document] == nearest
+        assert cosine[document] == np.float32(cosines[nearest, document] / 2**48)
     assert len(np.unique(rank)) < 2000  # there were ties
 
 
@@ -60,12 +60,12 @@ def test_beyond_the_depth_the_rank_is_depth_plus_one(vectors: tuple[np.ndarray, 
     examples, documents = vectors
     ranks, cosines = brute_force(examples[:20], documents)
     top = top_cosines(examples[:20], documents, depth=40)
-    found = best_ranks(examples[:20], documents, top=top)
-    np.testing.assert_array_equal(found.rank, np.minimum(ranks.min(axis=0), 41))
-    outside = found.rank == 41
+    computed = best_ranks(examples[:20], documents, top=top)
+    np.testing.assert_array_equal(computed.rank, np.minimum(ranks.min(axis=0), 41))
+    outside = computed.rank == 41
     assert outside.any()
     highest = (cosines.max(axis=0) / 2**48).astype(np.float32)
-    np.testing.assert_array_equal(found.cosine[outside], highest[outside])
+    np.testing.assert_array_equal(computed.cosine[outside], highest[outside])
 
 
 @pytest.mark.parametrize("aggregate", ["best_rank", "mean_log_rank", "mean_reciprocal_rank"])
@@ -74,10 +74,10 @@ def test_scores_are_means_over_all_examples(vectors: tuple[np.ndarray, np.ndarra
     ranks, _ = brute_force(examples, documents)
     capped = np.minimum(ranks, 41)
     means = {"mean_log_rank": -np.log2(capped), "mean_reciprocal_rank": 1 / capped}
-    wanted = means[aggregate].mean(axis=0) if aggregate in means else 1 / capped.min(axis=0)
-    found = best_ranks(examples, documents, top=top_cosines(examples, documents, depth=40), aggregate=aggregate)
-    np.testing.assert_allclose(found.score, wanted, rtol=1e-12)
-    np.testing.assert_array_equal(found.rank, capped.min(axis=0))
+    expected = means[aggregate].mean(axis=0) if aggregate in means else 1 / capped.min(axis=0)
+    computed = best_ranks(examples, documents, top=top_cosines(examples, documents, depth=40), aggregate=aggregate)
+    np.testing.assert_allclose(computed.score, expected, rtol=1e-12)
+    np.testing.assert_array_equal(computed.rank, capped.min(axis=0))
 
 
 @pytest.mark.parametrize("aggregate", ["best_rank", "mean_log_rank"])
@@ -87,14 +87,14 @@ def test_groups_of_examples_are_ranked_as_if_they_were_alone(
     examples, documents = vectors
     top, groups = top_cosines(examples, documents, depth=60), [slice(0, 7), slice(7, 260), slice(260, 500)]
     whole = best_ranks(examples, documents, top=top, aggregate=aggregate)
-    found = best_ranks(examples, documents, top=top, aggregate=aggregate, groups=groups)
-    for one, other in zip(whole[:3], found[:3], strict=True):
-        np.testing.assert_array_equal(one, other)
-    np.testing.assert_allclose(found.score, whole.score, rtol=1e-12)
+    grouped = best_ranks(examples, documents, top=top, aggregate=aggregate, groups=groups)
+    for expected, values in zip(whole[:3], grouped[:3], strict=True):
+        np.testing.assert_array_equal(values, expected)
+    np.testing.assert_allclose(grouped.score, whole.score, rtol=1e-12)
     for number, group in enumerate(groups):
         alone = best_ranks(examples[group], documents, top=top[group], aggregate=aggregate)
-        np.testing.assert_array_equal(found.group_scores[:, number], alone.score)
-        np.testing.assert_array_equal(found.group_cosines[:, number], alone.cosine)
+        np.testing.assert_array_equal(grouped.group_scores[:, number], alone.score)
+        np.testing.assert_array_equal(grouped.group_cosines[:, number], alone.cosine)
 
 
 def test_a_document_of_several_vectors_counts_by_its_best(
@@ -105,15 +105,15 @@ def test_a_document_of_several_vectors_counts_by_its_best(
     first = np.append(first[first < len(documents)], len(documents)).astype(np.int64)
     cosines = examples.astype(np.float64) @ documents.astype(np.float64).T
     best = np.stack([cosines[:, a:b].max(axis=1) for a, b in zip(first[:-1], first[1:], strict=True)], axis=1)
-    wanted = 1 + (best[:, :, None] < best[:, None, :]).sum(axis=2)
+    expected = 1 + (best[:, :, None] < best[:, None, :]).sum(axis=2)
     for cells in (2**23, 20 * len(examples)):
         monkeypatch.setattr(best_rank, "_CELLS_AT_ONCE", cells)
         highest = TopCosines(examples, depth=len(first) - 1)
         highest.add(documents, first)
-        found = best_ranks(examples, documents, first, top=highest.lists())
-        np.testing.assert_array_equal(found.rank, wanted.min(axis=0))
-        own = best[found.example, np.arange(len(found.rank))]
-        np.testing.assert_array_equal(found.cosine, own.astype(np.float32))
+        computed = best_ranks(examples, documents, first, top=highest.lists())
+        np.testing.assert_array_equal(computed.rank, expected.min(axis=0))
+        cosine = best[computed.example, np.arange(len(computed.rank))]
+        np.testing.assert_array_equal(computed.cosine, cosine.astype(np.float32))
 
 
 def test_small_blocks_inside_a_pass_change_nothing(
@@ -121,22 +121,22 @@ def test_small_blocks_inside_a_pass_change_nothing(
 ) -> None:
     examples, documents = vectors
     whole = top_cosines(examples, documents, depth=50)
-    one = best_ranks(examples, documents, top=whole)
+    expected = best_ranks(examples, documents, top=whole)
     monkeypatch.setattr(best_rank, "_CELLS_AT_ONCE", 7 * len(examples))
     np.testing.assert_array_equal(top_cosines(examples, documents, depth=50), whole)
-    for a, b in zip(best_ranks(examples, documents, top=whole), one, strict=True):
-        np.testing.assert_array_equal(a, b)
+    for values, expected_values in zip(best_ranks(examples, documents, top=whole), expected, strict=True):
+        np.testing.assert_array_equal(values, expected_values)
 
 
 def test_lists_fill_up_and_are_cut_back_in_any_order() -> None:
     draw = np.random.default_rng(5)
     examples, documents = (on_grid(draw.normal(size=(n, 4)).astype(np.float32)) for n in (3, 20_000))
-    wanted = np.sort(examples.astype(np.float64) @ documents.astype(np.float64).T, axis=1)[:, ::-1][:, :10]
+    expected = np.sort(examples.astype(np.float64) @ documents.astype(np.float64).T, axis=1)[:, ::-1][:, :10]
     rising = documents[
         np.argsort(documents.astype(np.float64) @ examples[0].astype(np.float64))
     ]  # each is let in, then cut
     for order in (documents, rising, rising[::-1]):
-        np.testing.assert_array_equal(top_cosines(examples, order, depth=10), wanted)
+        np.testing.assert_array_equal(top_cosines(examples, order, depth=10), expected)
 
 
 def test_the_grid_is_exact() -> None:

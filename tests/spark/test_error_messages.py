@@ -18,7 +18,7 @@ from pyspark.sql import functions as F
 
 from betr_spark.config import Config
 from betr_spark.errors import SetupError
-from betr_spark.features import stage as features
+from betr_spark.pipeline.run import run_all
 from betr_spark.spark.error_messages import causes, spark_error_line
 
 LINES = "".join(json.dumps({"id": i, "text": f"word {i * 7919} " * 5}) + "\n" for i in range(2000)).encode()
@@ -65,7 +65,9 @@ def test_a_truncated_gz_is_named_by_the_features_stage(spark: Any, json_lines: P
     source = {"path": str(json_lines), "format": "json"}
     config = Config.model_validate({"input": source, "output": str(tmp_path / "out"), "scorers": {}})
     said = f"file://{json_lines}/b.jsonl.gz: cannot be read (truncated file: Unexpected end of input stream)"
-    assert line_of(lambda: features.run(spark, config)) == said  # a foreachBatch: the query's error has no such cause
+    assert (
+        line_of(lambda: run_all(spark, config, "features")) == said
+    )  # a foreachBatch: the query's error has no such cause
 
 
 def test_a_file_that_is_not_gzip_is_named(spark: Any, tmp_path: Path) -> None:

@@ -1,8 +1,10 @@
 """Examples: templates, balance, and errors that name file, line and field."""
 
+import datetime as dt
 import io
 import json
 from collections import Counter
+from decimal import Decimal
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -23,8 +25,10 @@ def lines(*rows: object) -> bytes:
 
 def test_fields_lists_numbers_and_braces_fill_the_template() -> None:
     content = lines({"q": "why {x}", "a": ["one", 2]}, {"q": "is it", "a": True})
-    found = examples_of("b", target("{{Q}} {q}\n{a}"), content)
-    assert found == [Example("b", 0, "{Q} why {x}\none\n2"), Example("b", 1, "{Q} is it\nTrue")]
+    assert examples_of("b", target("{{Q}} {q}\n{a}"), content) == [
+        Example("b", 0, "{Q} why {x}\none\n2"),
+        Example("b", 1, "{Q} is it\nTrue"),
+    ]
 
 
 def test_parquet_gives_the_same_examples() -> None:
@@ -40,12 +44,12 @@ def test_parquet_gives_the_same_examples() -> None:
     [
         (lines({"q": "x", "a": "y"}, {"q": "x"}), r"t.jsonl: line 2: no field 'a' for targets.b.template; found q"),
         (b'{"q": "x", "a": "y"}\n\n{"q": \n', r"t.jsonl: line 3: not valid JSON"),
-        (lines([1]), r"t.jsonl: line 1: a JSON object is wanted, found list"),
+        (lines([1]), r"t.jsonl: line 1: a JSON object is required, found list"),
         (
             lines({"q": None, "a": "y"}),
-            r"line 1: field 'q': text, a number or a list of them is wanted, found NoneType",
+            r"line 1: field 'q': text, a number, a date, or a list of them is required, found NoneType",
         ),
-        (b"", r"t.jsonl: targets.b has no examples, the file is empty"),
+        (b"", r"t.jsonl: the file is empty; targets.b requires at least one example"),
         (b"\xff\xfe", r"t.jsonl: line 1: not valid JSON"),
         (b"[" * 100_000, r"t.jsonl: line 1: not valid JSON"),
     ],
@@ -63,16 +67,16 @@ def test_a_field_may_have_any_name() -> None:
 def test_columns_that_no_template_names_may_be_unreadable() -> None:
     packed = io.BytesIO()
     broken = pa.array([b"\xff"], pa.binary()).view(pa.string())
-    pq.write_table(pa.table({"q": ["x"], "a": ["y"], "other": broken}), packed)
+    pq.write_table(pa.table({"q": ["x"], "a": ["y"], "unused": broken}), packed)
     assert examples_of("b", target(path="t.parquet"), packed.getvalue()) == [Example("b", 0, "x: y")]
     with pytest.raises(DataError, match=r"t.parquet: not a readable Parquet file"):
-        examples_of("b", target("{other}", path="t.parquet"), packed.getvalue())
-    with pytest.raises(DataError, match=r"t.parquet: no column 'c' for the template; found q, a, other"):
+        examples_of("b", target("{unused}", path="t.parquet"), packed.getvalue())
+    with pytest.raises(DataError, match=r"t.parquet: no column 'c' for the template; found q, a, unused"):
         examples_of("b", target("{c}", path="t.parquet"), packed.getvalue())
 
 
 def test_an_example_of_white_space_is_refused() -> None:
-    with pytest.raises(DataError, match="line 1: the example is empty"):
+    with pytest.raises(DataError, match="line 1: targets.b.template gives an empty example"):
         examples_of("b", target("{q}{a}"), lines({"q": " ", "a": ""}))
 
 
@@ -106,12 +110,12 @@ JINJA = "{{ q }}{% if hint is defined and hint %} ({{ hint }}){% endif %}\n{{ ch
 def test_a_jinja_template_has_optional_fields_lists_and_choices() -> None:
     choices = {"text": ["up", "down"], "label": ["A", "B"]}
     content = lines({"q": "x", "choices": choices, "key": "B"}, {"q": "y", "hint": "h", "choices": choices, "key": "A"})
-    wanted = TargetConfig(path="t.jsonl", jinja=JINJA)
-    assert [example.text for example in examples_of("b", wanted, content)] == ["x\ndown", "y (h)\nup"]
+    with_jinja = TargetConfig(path="t.jsonl", jinja=JINJA)
+    assert [example.text for example in examples_of("b", with_jinja, content)] == ["x\ndown", "y (h)\nup"]
     with pytest.raises(DataError, match=r"t.jsonl: line 1: targets.b.jinja: 'key' is undefined"):
-        examples_of("b", wanted, lines({"q": "x", "choices": choices}))
+        examples_of("b", with_jinja, lines({"q": "x", "choices": choices}))
     with pytest.raises(DataError, match=r"t.jsonl: line 1: targets.b.jinja: .*'C' is not in list"):
-        examples_of("b", wanted, lines({"q": "x", "choices": choices, "key": "C"}))
+        examples_of("b", with_jinja, lines({"q": "x", "choices": choices, "key": "C"}))
     with pytest.raises(ConfigError, match=r"config.targets.b.jinja: line 1: unexpected '}'"):
         examples_of("b", TargetConfig(path="t", jinja="{{ q }"), content)
 
@@ -135,17 +139,42 @@ def test_a_saved_dataset_is_read_from_its_arrow_files() -> None:
         examples_of("b", target(), [b"no arrow"])
 
 
-def test_repeated_examples_are_left_out_of_the_later_place() -> None:
+def test_repeated_examples_are_dropped_from_the_later_benchmark() -> None:
     texts = {"a": ["One  two", "three", "one TWO"], "b": ["four", "three "]}
-    found = {name: [Example(name, i, text) for i, text in enumerate(own)] for name, own in texts.items()}
-    left, repeated = distinct(found)
-    assert [(e.benchmark, e.row) for own in left.values() for e in own] == [("a", 0), ("a", 1), ("b", 0)]
+    examples = {name: [Example(name, i, text) for i, text in enumerate(column)] for name, column in texts.items()}
+    left, repeated = distinct(examples)
+    assert [(e.benchmark, e.row) for kept in left.values() for e in kept] == [("a", 0), ("a", 1), ("b", 0)]
     assert repeated == {"a": 1, "b": 1}
 
 
 def test_an_example_of_the_test_file_is_named() -> None:
-    wanted = TargetConfig(path="train.jsonl", test="test.jsonl", template="{q}")
-    train, test = ([Example("b", i, text) for i, text in enumerate(own)] for own in (["x", "Y  y"], ["z", "y y"]))
+    with_test = TargetConfig(path="train.jsonl", test="test.jsonl", template="{q}")
+    train, test = ([Example("b", i, text) for i, text in enumerate(part)] for part in (["x", "Y  y"], ["z", "y y"]))
     with pytest.raises(DataError, match=r"train.jsonl: example 2 of targets.b is item 2 of its test file test.jsonl"):
-        check_not_in_test("b", wanted, train, test)
-    check_not_in_test("b", wanted, train[:1], test)
+        check_not_in_test("b", with_test, train, test)
+    check_not_in_test("b", with_test, train[:1], test)
+
+
+def test_decimals_dates_and_large_integers_are_taken_as_text() -> None:
+    columns = {
+        "price": pa.array([Decimal("12.50")], pa.decimal128(8, 2)),
+        "day": pa.array([dt.date(2024, 2, 29)]),
+        "at": pa.array(["2024-02-29T12:30:00"]).cast(pa.timestamp("ms")),
+        "n": pa.array([2**64 - 1], pa.uint64()),
+        "all": pa.array([[Decimal("0.10"), Decimal("2.00")]], pa.list_(pa.decimal128(8, 2))),
+    }
+    packed = io.BytesIO()
+    pq.write_table(pa.table(columns), packed)
+    template = "{price}|{day}|{at}|{n}|{all}"
+    (example,) = examples_of("b", target(template, path="t.parquet"), packed.getvalue())
+    assert example.text == "12.50|2024-02-29|2024-02-29 12:30:00|18446744073709551615|0.10\n2.00"
+
+
+@pytest.mark.parametrize("key", ["template", "jinja"])
+def test_a_lone_surrogate_is_refused_with_its_line(key: str) -> None:
+    content = b'{"q": "fine \\ud83d\\ude00"}\n{"q": "broken \\ud83d"}\n'
+    template = {"template": "{q}"} if key == "template" else {"jinja": "{{ q }}"}
+    with pytest.raises(DataError, match=r"t\.jsonl: line 2: lone surrogate \\ud83d"):
+        examples_of("b", TargetConfig(path="t.jsonl", **template), content)
+    (example,) = examples_of("b", TargetConfig(path="t.jsonl", **template), content.splitlines()[0])
+    assert example.text == "fine \U0001f600"

@@ -1,4 +1,4 @@
-"""Folders that Hugging Face `datasets` saves, and targets of several benchmarks."""
+"""Folders that Hugging Face `datasets` writes, and targets of several benchmarks."""
 
 import io
 import json
@@ -25,13 +25,17 @@ def saved(folder: Path, values: list[str]) -> Path:
 
 def test_a_saved_split_is_read_and_other_folders_are_named(spark: Any, tmp_path: Path) -> None:
     target = TargetConfig(path=str(saved(tmp_path / "d/train", ["x", "y"])), template="{q}")
-    found = targets_of({"b": target}, {"b": read_benchmark(spark, target)})
-    assert [(e.row, e.text) for e in found] == [(0, "x"), (1, "y")]
-    with pytest.raises(DataError, match="is a folder; a file is wanted"):
+    examples = targets_of({"b": target}, {"b": read_benchmark(spark, target)})
+    assert [(e.row, e.text) for e in examples] == [(0, "x"), (1, "y")]
+    with pytest.raises(DataError, match="is a folder; a file is required"):
         read_content(spark, str(tmp_path / "d"))
     (tmp_path / "d/dataset_dict.json").write_text(json.dumps({"splits": ["train", "test"]}))
     with pytest.raises(DataError, match="holds the splits train, test; name one of them"):
         read_content(spark, str(tmp_path / "d"))
+    for damaged in ("", "[]", "{}", '{"_data_files": 3}'):
+        (tmp_path / "d/train/state.json").write_text(damaged)
+        with pytest.raises(DataError, match=r"state\.json: damaged: a JSON object with a list '_data_files'"):
+            read_content(spark, str(tmp_path / "d/train"))
 
 
 def test_repeated_examples_and_test_items_are_no_targets() -> None:
@@ -39,7 +43,7 @@ def test_repeated_examples_and_test_items_are_no_targets() -> None:
     rows = [b'{"q": "one"}\n{"q": "two"}\n', b'{"q": "ONE"}\n{"q": "three"}\n']
     both = {"a": Benchmark(rows[0], None), "b": Benchmark(rows[1], None)}
     assert [e.text for e in targets_of({"a": plain, "b": plain}, both) if e.benchmark == "b"] == ["three"]
-    with pytest.raises(DataError, match="every example of targets.b stands in an earlier benchmark"):
+    with pytest.raises(DataError, match="every example of targets.b is also in an earlier benchmark"):
         targets_of({"a": plain, "b": plain}, {**both, "b": Benchmark(b'{"q": "two"}\n', None)})
     held = plain.model_copy(update={"test": "test"})
     with pytest.raises(DataError, match="example 2 of targets.a is item 1 of its test file"):

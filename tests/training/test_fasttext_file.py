@@ -1,5 +1,6 @@
-"""A .bin is looked at before fastText reads it: what is cut short or of another kind is named."""
+"""A .bin is checked before fastText reads it: a truncated file or a model of an unsupported kind is named."""
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -7,7 +8,7 @@ import fasttext
 import pytest
 
 from betr_spark.errors import ArtifactError
-from betr_spark.training.fasttext_file import check_model_file
+from betr_spark.training.fasttext_file import ModelHeader, read_header
 
 
 @pytest.fixture(scope="module")
@@ -24,29 +25,40 @@ def saved(lines: Path, **options: Any) -> Path:
     return path
 
 
-def test_a_whole_model_passes_and_every_shorter_one_is_refused(lines: Path, tmp_path: Path) -> None:
+def header_of(content: bytes) -> ModelHeader:
+    return read_header(io.BytesIO(content), n_bytes=len(content), name="m")
+
+
+def test_a_complete_model_passes_and_every_truncated_one_is_refused(lines: Path) -> None:
     whole = saved(lines).read_bytes()
-    cut = tmp_path / "cut.bin"
-    cut.write_bytes(whole)
-    check_model_file(cut, name="m")
+    header_of(whole)
     for size in (0, 7, 60, 100, 300, 2_000, 10_000, len(whole) // 2, len(whole) - 1):
-        cut.write_bytes(whole[:size])
-        with pytest.raises(ArtifactError, match=f"m: cut short: {size} bytes"):
-            check_model_file(cut, name="m")
+        with pytest.raises(ArtifactError, match=f"m: truncated: {size} bytes"):
+            header_of(whole[:size])
 
 
-def test_other_files_are_refused(lines: Path, tmp_path: Path) -> None:
-    other = tmp_path / "other"
-    other.write_bytes(b"PAR1" * 100)
+@pytest.mark.parametrize(
+    ("options", "loss"), [({}, "softmax"), ({"loss": "ova"}, "ova"), ({"loss": "hs"}, "hs"), ({"loss": "ns"}, "ns")]
+)
+def test_the_header_has_what_the_library_reads(lines: Path, options: dict[str, Any], loss: str) -> None:
+    path = saved(lines, **options, minn=2, maxn=3)
+    model = fasttext.load_model(str(path))
+    header = header_of(path.read_bytes())
+    assert header == (model.get_labels(), loss, 3, 700_000)
+    assert sorted(header.labels) == ["__label__0", "__label__1"]
+
+
+def test_unsupported_files_are_refused(lines: Path, tmp_path: Path) -> None:
+    unsupported = tmp_path / "unsupported"
     with pytest.raises(ArtifactError, match="m: not a fastText model"):
-        check_model_file(other, name="m")
+        header_of(b"PAR1" * 100)
     fasttext.train_unsupervised(
         str(lines), dim=16, bucket=700_000, epoch=1, thread=1, minCount=1, verbose=0
-    ).save_model(str(other))
-    with pytest.raises(ArtifactError, match="word vectors; a supervised one is wanted"):
-        check_model_file(other, name="m")
+    ).save_model(str(unsupported))
+    with pytest.raises(ArtifactError, match="word vectors; a supervised model is required"):
+        header_of(unsupported.read_bytes())
     model = fasttext.load_model(str(saved(lines)))
     model.quantize(cutoff=300)
-    model.save_model(str(other))
-    with pytest.raises(ArtifactError, match="quantised fastText model does not fold"):
-        check_model_file(other, name="m")
+    model.save_model(str(unsupported))
+    with pytest.raises(ArtifactError, match="unsupported: a quantised fastText model"):
+        header_of(unsupported.read_bytes())

@@ -1,4 +1,4 @@
-"""Folded scores against fastText's own probabilities."""
+"""Folded scores compared with fastText's probabilities."""
 
 import random
 from pathlib import Path
@@ -17,7 +17,7 @@ from betr_spark.training.fasttext import score_texts
 from betr_spark.training.fold import fold
 
 DOCUMENTS = Path(__file__).parents[2].parent / "shared/data/corpus/documents.parquet"
-# Below about 32 MB of input matrix, fastText 0.9.3 with one thread may train on uninitialised memory (see train.py).
+# Below about 32 MB of input matrix, fastText 0.9.3 with one thread may train on uninitialised memory (training/fasttext.py).
 LARGE_ENOUGH = {"dim": 16, "bucket": 700_000}
 ODD = [
     "one", " lead and trail ", "a\tb\rc\vd\fe\0f", "x\u2028y\u2029z\u0085w\u00a0v\u3000u\u2003t", "\x1c\x1d\x1e\x1fq",
@@ -35,15 +35,15 @@ def train(folder: Path, texts: list[str], **options: Any) -> Any:
 
 
 def fasttext_probability(model: Any, text: str) -> float:
-    found = {label: p for p, label in model.f.predict(prepare(text) + "\n", 2, 0.0, "strict")}
-    return float(found["__label__1"])
+    probabilities = {label: p for p, label in model.f.predict(prepare(text) + "\n", 2, 0.0, "strict")}
+    return float(probabilities["__label__1"])
 
 
 def folded_probability(table: NgramTable, texts: list[str]) -> np.ndarray:
     return 1 / (1 + np.exp(-score_texts(texts, table).astype(np.float64)))
 
 
-def made_up(count: int, seed: int) -> list[str]:
+def synthetic_texts(count: int, seed: int) -> list[str]:
     pick = random.Random(seed)
     words = [f"w{i}" for i in range(300)] + ["café", "漢字", "naïve", "</s>", "__label__9", "😀"]
     spaces = [" ", "  ", "\n", "\t", "\u2028", "\u00a0", "\0"]
@@ -53,13 +53,13 @@ def made_up(count: int, seed: int) -> list[str]:
 
 
 @pytest.mark.parametrize("ngrams", [2, 3])
-def test_made_up_and_odd_texts_score_as_fasttext_does(tmp_path: Path, ngrams: int) -> None:
-    model = train(tmp_path, made_up(400, 1) + ODD, wordNgrams=ngrams)
-    texts = made_up(500, 2) + ODD
-    own = np.array([fasttext_probability(model, text) for text in texts])
+def test_synthetic_and_odd_texts_score_as_fasttext_does(tmp_path: Path, ngrams: int) -> None:
+    model = train(tmp_path, synthetic_texts(400, 1) + ODD, wordNgrams=ngrams)
+    texts = synthetic_texts(500, 2) + ODD
+    expected = np.array([fasttext_probability(model, text) for text in texts])
     folded = folded_probability(fold(model, positive="__label__1"), texts)
-    assert np.abs(own - folded).max() <= 1e-4
-    assert own.std() > 0.05  # the model says something
+    assert np.abs(expected - folded).max() <= 1e-4
+    assert expected.std() > 0.05  # the model says something
 
 
 @pytest.mark.skipif(not DOCUMENTS.exists(), reason="needs shared/data")
@@ -67,71 +67,72 @@ def test_ten_thousand_real_documents_score_as_fasttext_does(tmp_path: Path) -> N
     texts = pq.read_table(DOCUMENTS, columns=["text"]).column("text").to_pylist()
     model = train(tmp_path, texts[:1500])
     texts = texts[1000:11_000]
-    own = np.array([fasttext_probability(model, text) for text in texts])
+    expected = np.array([fasttext_probability(model, text) for text in texts])
     folded = folded_probability(fold(model, positive="__label__1"), texts)
-    assert np.abs(own - folded).max() <= 1e-4
-    assert own.std() > 0.05
+    assert np.abs(expected - folded).max() <= 1e-4
+    assert expected.std() > 0.05
 
 
-def test_the_other_label_as_positive_turns_the_sign(tmp_path: Path) -> None:
-    model = train(tmp_path, made_up(100, 3))
-    texts = made_up(20, 4)
-    one = score_texts(texts, fold(model, positive="__label__1"))
-    other = score_texts(texts, fold(model, positive="__label__0"))
-    np.testing.assert_allclose(one, -other, rtol=1e-5, atol=1e-6)
+def test_the_second_label_as_positive_changes_the_sign(tmp_path: Path) -> None:
+    model = train(tmp_path, synthetic_texts(100, 3))
+    texts = synthetic_texts(20, 4)
+    positive = score_texts(texts, fold(model, positive="__label__1"))
+    negative = score_texts(texts, fold(model, positive="__label__0"))
+    np.testing.assert_allclose(positive, -negative, rtol=1e-5, atol=1e-6)
 
 
 @pytest.mark.parametrize(
     ("options", "message"),
-    [({"loss": "hs"}, "hierarchical softmax; softmax of two"), ({"minn": 2, "maxn": 3}, "n-grams up to 3")],
+    [({"loss": "hs"}, "hierarchical softmax; a softmax of two"), ({"minn": 2, "maxn": 3}, "n-grams up to 3")],
 )
-def test_a_model_that_does_not_fold_is_refused(tmp_path: Path, options: dict[str, Any], message: str) -> None:
-    model = train(tmp_path, made_up(100, 5), **options)
+def test_an_unsupported_model_is_refused(tmp_path: Path, options: dict[str, Any], message: str) -> None:
+    model = train(tmp_path, synthetic_texts(100, 5), **options)
     with pytest.raises(ArtifactError, match=message):
         fold(model, positive="__label__1")
 
 
 def test_more_buckets_than_the_kernel_counts_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = train(tmp_path, made_up(100, 5))
+    model = train(tmp_path, synthetic_texts(100, 5))
     monkeypatch.setattr("betr_spark.training.fold.MOST_BUCKETS", model.f.getArgs().bucket)
     with pytest.raises(ArtifactError, match="buckets; fewer than"):
         fold(model, positive="__label__1")
 
 
 def test_a_quantised_model_is_refused(tmp_path: Path) -> None:
-    model = train(tmp_path, made_up(100, 5))
+    model = train(tmp_path, synthetic_texts(100, 5))
     model.quantize(cutoff=300)
     with pytest.raises(ArtifactError, match="quantised"):
         fold(model, positive="__label__1")
 
 
-def test_a_model_of_other_labels_is_refused(tmp_path: Path) -> None:
+def test_a_model_with_different_labels_is_refused(tmp_path: Path) -> None:
     with pytest.raises(ArtifactError, match="no label '__label__7'; it has __label__"):
-        fold(train(tmp_path, made_up(100, 5)), positive="__label__7")
+        fold(train(tmp_path, synthetic_texts(100, 5)), positive="__label__7")
     path = tmp_path / "three.txt"
     path.write_text("".join(f"__label__{i % 3} w{i} w{i + 1}\n" for i in range(60)), encoding="utf-8")
     three = fasttext.train_supervised(input=str(path), thread=1, verbose=0, epoch=1, wordNgrams=2, **LARGE_ENOUGH)
-    with pytest.raises(ArtifactError, match="softmax of 3 labels .*; two are wanted"):
+    with pytest.raises(ArtifactError, match="softmax of 3 labels .*; two labels or one-vs-all are required"):
         fold(three, positive="__label__1")
 
 
 @pytest.mark.parametrize("loss", ["ova", "ns"])
-def test_each_label_of_many_with_a_sigmoid_of_its_own_folds(tmp_path: Path, loss: str) -> None:
-    path, texts = tmp_path / "many.txt", made_up(300, 9)
+def test_each_label_of_many_with_its_own_sigmoid_is_folded(tmp_path: Path, loss: str) -> None:
+    path, texts = tmp_path / "many.txt", synthetic_texts(300, 9)
     lines = [f"__label__{sum(word.startswith('w1') for word in text.split()) % 4} {prepare(text)}" for text in texts]
     path.write_text("\n".join(lines) + "\n", encoding="utf-8", newline="\n")
     many = fasttext.train_supervised(
         input=str(path), thread=1, verbose=0, epoch=20, lr=0.5, wordNgrams=2, loss=loss, **LARGE_ENOUGH
     )
     for label in many.get_labels():
-        own = np.array([{x: p for p, x in many.f.predict(prepare(t) + "\n", -1, 0.0, "strict")}[label] for t in texts])
+        predictions = [many.f.predict(prepare(text) + "\n", -1, 0.0, "strict") for text in texts]
+        expected = np.array([{name: p for p, name in pairs}[label] for pairs in predictions])
         logits = score_texts(texts, fold(many, positive=label)).astype(np.float64)
         step = (
             np.floor((logits + 8) * 32) / 32 - 8
         )  # fastText looks its sigmoid up in a table of 512 steps from -8 to 8
         looked_up = np.where(logits < -8, 0.0, np.where(logits > 8, 1.0, 1 / (1 + np.exp(-step))))
-        assert np.mean(np.abs(looked_up - own) <= 1e-4) > 0.99  # else the logit lies at a step's end
-        assert np.abs(1 / (1 + np.exp(-logits)) - own).max() < 1 / 32 / 4 + 1e-4
+        assert np.mean(np.abs(looked_up - expected) <= 1e-4) > 0.99  # the rest is at the end of a step
+        assert np.abs(1 / (1 + np.exp(-logits)) - expected).max() < 1 / 32 / 4 + 1e-4
 
 
 def test_a_document_without_a_word_has_no_logit_and_no_words() -> None:
@@ -151,8 +152,8 @@ def test_an_unknown_word_with_a_known_hash_is_not_mistaken() -> None:
 
 
 def test_several_tables_score_as_each_alone(tmp_path: Path) -> None:
-    tables = [fold(train(tmp_path, made_up(100, seed)), positive="__label__1") for seed in (6, 7)]
-    texts = [text.encode() for text in made_up(30, 8)]
+    tables = [fold(train(tmp_path, synthetic_texts(100, seed)), positive="__label__1") for seed in (6, 7)]
+    texts = [text.encode() for text in synthetic_texts(30, 8)]
     data = np.frombuffer(b"".join(texts), np.uint8)
     offsets = np.cumsum([0, *map(len, texts)]).astype(np.int64)
     _, both = score(data, offsets, stack(tables))

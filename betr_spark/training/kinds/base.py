@@ -1,0 +1,52 @@
+"""What every kind of scorer offers to the stages: its problems, its versions, and its fit."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping
+from typing import Any
+
+from pyspark.sql import SparkSession
+from pyspark.sql.types import DataType
+
+from betr_spark.config import Config
+from betr_spark.training.training_data import FittedScorer, TrainingSample
+
+
+class Kind:
+    """One scorer of the configuration; a subclass for each kind.
+
+    Attributes:
+        config: the whole configuration.
+        name: of the scorer.
+        settings: of the scorer, a model of config.scorers.
+    """
+
+    def __init__(self, config: Config, name: str, settings: Any) -> None:
+        """Keep the settings; nothing is read."""
+        self.config, self.name, self.settings = config, name, settings
+
+    def problems(self, spark: SparkSession, columns: Mapping[str, DataType | None] | None) -> list[str]:  # noqa: ARG002
+        """Everything that is wrong with the scorer's inputs, one line each; reads no text.
+
+        Args:
+            spark: the session.
+            columns: type of each column of the input, None for a type that is not known; None if the columns are not known.
+        """
+        return []
+
+
+class FittedKind(Kind, ABC):
+    """A kind of scorer that is fitted and has an artifact."""
+
+    def versions(self, spark: SparkSession) -> dict[str, str]:  # noqa: ARG002
+        """Versions of the scorer's inputs, other than the sample and its ranking, for its key."""
+        return {}
+
+    @abstractmethod
+    def fit(self, spark: SparkSession, sample: TrainingSample) -> FittedScorer:
+        """Fit the scorer, and its benchmark scorers if it has any.
+
+        Raises:
+            ArtifactError: the fit failed, or the model is damaged or of an unsupported kind.
+            DataError: there are too few documents, or a file is missing.
+            SchemaError: a column is missing or has the wrong type.
+        """

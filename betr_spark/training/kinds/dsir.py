@@ -1,0 +1,45 @@
+"""`kind: dsir`: log-ratio of hashed uni- and bigrams between the targets' examples and the sample."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pyarrow as pa
+from pyspark.sql import SparkSession
+
+from betr_spark.config.scorers import DsirScorer
+from betr_spark.kernels.text_preparation import as_buffers
+from betr_spark.schemas import TEXT
+from betr_spark.scoring.dsir import LogRatioTable, bucket_counts
+from betr_spark.training.kinds.base import FittedKind
+from betr_spark.training.records import FitMetrics, Fitted
+from betr_spark.training.training_data import FittedScorer, TrainingSample, examples_by_benchmark, target_versions
+
+
+class Dsir(FittedKind):
+    """A log-ratio of counts; it needs no embedding."""
+
+    settings: DsirScorer
+
+    def versions(self, spark: SparkSession) -> dict[str, str]:
+        """Digests of the targets' files."""
+        return target_versions(spark, self.config)
+
+    def fit(self, spark: SparkSession, sample: TrainingSample) -> FittedScorer:
+        """Count the features of the examples on the driver and those of the sample on the executors."""
+        by_benchmark = examples_by_benchmark(spark, self.config)
+        examples = as_buffers([text for texts in by_benchmark.values() for text in texts])
+        n_buckets = self.settings.buckets
+
+        def count(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+            counts = np.zeros(n_buckets, np.int64)
+            for batch in batches:
+                counts += bucket_counts(*as_buffers(batch.column(TEXT).to_pylist()), n_buckets=n_buckets)
+            yield pa.RecordBatch.from_arrays([pa.array([counts.tobytes()], pa.binary())], ["counts"])
+
+        texts = sample.texts.select(TEXT).coalesce(spark.sparkContext.defaultParallelism)
+        parts = texts.mapInArrow(count, "counts binary").collect()  # one row for each task
+        raw = sum((np.frombuffer(row["counts"], np.int64) for row in parts), np.zeros(n_buckets, np.int64))
+        target = bucket_counts(*examples, n_buckets=n_buckets)
+        table = LogRatioTable.fit(target, raw, per_feature=self.settings.normalize == "mean")
+        settings: dict[str, float | int | str] = {"normalize": self.settings.normalize, "buckets": n_buckets}
+        return FittedScorer(Fitted(table, settings, FitMetrics()), sample.documents)
