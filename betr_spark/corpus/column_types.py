@@ -1,6 +1,6 @@
 """Types of the columns that are read: found in the layouts of all files, and widened where the files differ."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import reduce
 from typing import NamedTuple
 
@@ -17,13 +17,13 @@ _ALLOWED: dict[str, tuple[type[T.DataType], ...]] = {
     "input.text": (T.StringType, T.BinaryType),
     "input.id": (T.StringType, T.BinaryType, T.IntegralType, T.DecimalType),
     "input.source": (T.StringType, T.BinaryType, T.IntegralType, T.DecimalType, T.BooleanType, T.DateType),
-    "scorers": (T.NumericType, T.StringType, T.BooleanType, T.TimestampType),
+    "scorers": (T.NumericType,),
 }
 _REQUIRED = {
     "input.text": "string",
     "input.id": "string or integer",
     "input.source": "string, integer, boolean or date",
-    "scorers": "a number",
+    "scorers": "numeric",
 }
 
 
@@ -35,14 +35,14 @@ class Example(NamedTuple):
 
 
 def located(
-    used: Iterable[UsedColumn], examples: Sequence[Example], *, folders: Iterable[str], where: str
+    used: Iterable[UsedColumn], examples: Sequence[Example], *, folders: Callable[[], Sequence[str]], where: str
 ) -> dict[Path, Located]:
     """Find every used column, with the widest of its types.
 
     Args:
         used: the columns.
         examples: each layout that occurs among the files.
-        folders: keys of `key=value` folders on the paths of the files.
+        folders: gives the keys of `key=value` folders on the paths of the files.
         where: path of the input, for messages.
 
     Raises:
@@ -52,7 +52,7 @@ def located(
     result: dict[Path, Located] = {}
     for column in used:
         try:
-            result[column.path] = _locate(column, examples, set(folders), where)
+            result[column.path] = _locate(column, examples, folders, where)
         except SchemaError as error:
             problems.append(str(error))
     if problems:
@@ -60,12 +60,16 @@ def located(
     return result
 
 
-def _locate(column: UsedColumn, examples: Sequence[Example], folders: set[str], where: str) -> Located:
+def _locate(
+    column: UsedColumn, examples: Sequence[Example], folders: Callable[[], Sequence[str]], where: str
+) -> Located:
     kinds: list[tuple[T.DataType, str]] = []
     nulls: str | None = None
     spelled: Path = column.path
     for layout, file in examples:
-        if reason := next((layout.unreadable[name] for name in _prefixes(column.path) if name in layout.unreadable), ""):
+        if reason := next(
+            (layout.unreadable[name] for name in _prefixes(column.path) if name in layout.unreadable), ""
+        ):
             raise SchemaError(f"{column.key}: {file}: column '{column.name}' is {reason}")
         field = _field(layout.fields, column, file)
         if field is None:
@@ -82,14 +86,15 @@ def _locate(column: UsedColumn, examples: Sequence[Example], folders: set[str], 
         else:
             kinds.append((kind, file))
     if not kinds and nulls is None:
-        if len(column.path) == 1 and column.path[0] in folders and column.use != "input.text":
+        keys = folders()
+        if len(column.path) == 1 and column.path[0] in keys and column.use != "input.text":
             return Located(Origin.FOLDERS, column.path)
-        names = [field.name for layout, _ in examples for field in layout.fields] + sorted(folders)
-        raise SchemaError(f"{missing(column, names)} in {where}")
+        names = [*(field.name for layout, _ in examples for field in layout.fields), *keys]
+        raise SchemaError(missing(column, names, where))
     if nulls is not None and column.use != "input.columns":
         raise SchemaError(
             f"{column.key}: {nulls}: column '{column.name}' has no type, because all its values are null; "
-            f"write the file again with the type {_REQUIRED[column.use]}"
+            f"write the file with a {_REQUIRED[column.use]} column"
         )
     kinds = [(kind, file) for kind, file in kinds if not isinstance(kind, T.NullType)]
     if not kinds:
@@ -122,15 +127,15 @@ def _field(fields: T.StructType, column: UsedColumn, file: str) -> tuple[Path, T
             return None
         if len(same) > 1:
             names = " and ".join(f"'{field.name}'" for field in same)
-            raise SchemaError(f"{column.key}: {file}: columns {names} differ only in case; Spark cannot tell them apart")
+            raise SchemaError(
+                f"{column.key}: {file}: columns {names} differ only in case; Spark cannot tell them apart"
+            )
         spelled.append(same[0].name)
         kind = same[0].dataType
     return tuple(spelled), kind
 
 
-def _wider(
-    column: UsedColumn, left: tuple[T.DataType, str], right: tuple[T.DataType, str]
-) -> tuple[T.DataType, str]:
+def _wider(column: UsedColumn, left: tuple[T.DataType, str], right: tuple[T.DataType, str]) -> tuple[T.DataType, str]:
     kind = widened(left[0], right[0])
     if kind is None:
         raise SchemaError(
@@ -145,7 +150,7 @@ def _check(column: UsedColumn, kind: T.DataType, where: str) -> None:
     if allowed and not isinstance(kind, allowed):
         raise SchemaError(
             f"{column.key}: column '{column.name}' in {where} is {kind.simpleString()}; "
-            f"it must be {_REQUIRED[column.use]}"
+            f"a {_REQUIRED[column.use]} column is required"
         )
     if column.use == "input.columns" and (inner := _not_in_delta(kind)):
         raise SchemaError(
@@ -164,5 +169,3 @@ def _not_in_delta(kind: T.DataType) -> str | None:
     if isinstance(kind, T.MapType):
         return _not_in_delta(kind.keyType) or _not_in_delta(kind.valueType)
     return None
-
-

@@ -89,14 +89,15 @@ class Located(NamedTuple):
     kind: T.DataType = T.StringType()
 
 
-def missing(column: UsedColumn, names: Sequence[str]) -> str:
+def missing(column: UsedColumn, names: Sequence[str], where: str) -> str:
     """Say that a column does not exist, with the closest name that does, or the way to write it."""
-    if column.name in names:  # has a dot
-        return f"{column.key}: no column '{column.name}' (a column has this very name; write {quoted(column.name)})"
+    subject = f"{column.key}: no column '{column.name}' in {where}"
+    if column.name in names:
+        return f"{subject} (a column has a dot in its name; write it as {quoted(column.name)})"
     close = difflib.get_close_matches(column.name, names, n=1)
     known = ", ".join(list(dict.fromkeys(names))[:20]) or "none"
     hint = f"did you mean '{path_name((close[0],))}'?" if close else f"found {known}"
-    return f"{column.key}: no column '{column.name}' ({hint})"
+    return f"{subject} ({hint})"
 
 
 def read_schema(columns: Mapping[Path, Located]) -> T.StructType:

@@ -11,6 +11,8 @@ from betr_spark.config import InputConfig
 from betr_spark.config.column_path import quoted
 from betr_spark.corpus import json_lines
 from betr_spark.corpus.columns import Located, Origin, Path, UsedColumns
+from betr_spark.corpus.folders import folder_value
+from betr_spark.corpus.listing import ROW_FILE
 from betr_spark.corpus.numbers import as_double
 from betr_spark.errors import DataError
 from betr_spark.schemas import (
@@ -30,7 +32,6 @@ from betr_spark.schemas import (
 __all__ = ["Shape", "check_unique", "documents_of", "quoted"]
 
 _REASON = "betr_spark_reason"  # next to columns of the input, of any name
-_DEFAULT_PARTITION = "__HIVE_DEFAULT_PARTITION__"
 
 
 class Shape(NamedTuple):
@@ -53,7 +54,7 @@ def documents_of(
     """Give rows of the input the shape that every stage reads.
 
     Args:
-        rows: the used columns, or `value` for JSON; and input_file.
+        rows: the used columns, or `value` for JSON; and ROW_FILE.
         source: the input.
         used: the columns that the configuration names.
         columns: where their values come from.
@@ -107,7 +108,7 @@ def documents_of(
         F.col(_REASON).alias(REASON),
         F.when(bad, detail).alias(DETAIL),
         F.when(bad, F.substring(as_json, 1, ROW_BYTES)).alias(ROW),
-        (F.col(INPUT_FILE) if shape.leave_utf8 else F.when(bad, F.col(INPUT_FILE))).alias(INPUT_FILE),
+        (F.col(ROW_FILE) if shape.leave_utf8 else F.when(bad, F.col(ROW_FILE))).alias(INPUT_FILE),
     )
 
 
@@ -123,19 +124,6 @@ def _reader(columns: Mapping[Path, Located], *, json: bool) -> Callable[[Path], 
         return json_lines.value_of(path) if json else F.col(".".join(map(quoted, place.path))).cast(place.kind)
 
     return read
-
-
-def folder_value(key: str) -> Column:
-    """The value of a `key=value` folder on the file's path: a string, as it is written there."""
-    # Encoded twice: by the writer of the folder, and as a part of a URI.
-    escaped = "".join(rf"\{c}" if c in r"\.[]{}()*+?^$|" else c for c in key)
-    folders = F.regexp_extract_all(_decoded(F.col(INPUT_FILE)), F.lit(rf"/{escaped}=([^/]*)(?=/)"), F.lit(1))
-    name = F.try_element_at(folders, F.lit(-1))
-    return F.nullif(F.coalesce(_decoded(name), name), F.lit(_DEFAULT_PARTITION))
-
-
-def _decoded(encoded: Column) -> Column:
-    return F.try_url_decode(F.replace(encoded, F.lit("+"), F.lit("%2B")))
 
 
 def _carried(value: Column, place: Located) -> Column:

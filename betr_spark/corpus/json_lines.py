@@ -1,7 +1,7 @@
 """JSON Lines: only the used fields of each line are parsed, and a line that cannot be used says why."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import reduce
 from operator import or_
 
@@ -21,7 +21,7 @@ _OPTIONS = {
     "allowSingleQuotes": "false", "columnNameOfCorruptRecord": CORRUPT,
 }  # fmt: skip
 # What a value that is not a string looks like as one; a string may look the same, so its line is then parsed again.
-_FIRST_CHARACTERS = [*"{[tf-0123456789NI\""]
+_FIRST_CHARACTERS = [*'{[tf-0123456789NI"']
 _NOT_A_STRING = r'(?s)\{.*\}|\[.*\]|true|false|-?[0-9][0-9.eE+-]*|"?[+-]?(NaN|INF|Infinity)"?'
 _logger = logging.getLogger(__name__)
 
@@ -43,7 +43,9 @@ def parsed(lines: DataFrame, columns: Iterable[Located]) -> DataFrame:
             fields = _with_field(fields, column.path)
     whole = T.StructType([T.StructField(OBJECT, fields), T.StructField(CORRUPT, T.StringType())])
     lines = lines.where(F.trim(VALUE) != "")
-    return lines.select("*", F.inline(F.array(F.from_json(_wrapped(), whole, _OPTIONS))))  # a generator: never run twice
+    return lines.select(
+        "*", F.inline(F.array(F.from_json(_wrapped(), whole, _OPTIONS)))
+    )  # a generator: never run twice
 
 
 def _wrapped() -> Column:
@@ -91,7 +93,12 @@ def _type_of(path: Path) -> Column:
 
 
 def located(
-    lines: DataFrame, used: Sequence[UsedColumn], *, folders: Sequence[str], where: str, further: DataFrame
+    lines: DataFrame,
+    used: Sequence[UsedColumn],
+    *,
+    folders: Callable[[], Sequence[str]],
+    where: str,
+    further: Callable[[], DataFrame],
 ) -> dict[Path, Located]:
     """Find which columns are keys of the objects: in the first lines, or else in some further files.
 
@@ -100,15 +107,15 @@ def located(
     Args:
         lines: value; the first lines are looked at.
         used: the columns.
-        folders: keys of `key=value` folders on the paths of the files.
+        folders: gives the keys of `key=value` folders on the paths of the files.
         where: path of the input, for messages.
-        further: value; a bounded part of the input, read only if a key is missing in the first lines.
+        further: gives value; a bounded part of the input, read only if a key is missing in the first lines.
 
     Raises:
         SchemaError: the text or the id is found nowhere; or two columns overlap.
     """
     _check_overlaps(used)
-    result = {c.path: Located(Origin.FOLDERS, c.path) for c in used if len(c.path) == 1 and c.path[0] in folders}
+    result: dict[Path, Located] = {}
     not_blank = lines.where(F.trim(VALUE) != "")
     by_parent: dict[Path, set[str]] = {}
     parents = list(dict.fromkeys(column.path[:-1] for column in used))
@@ -118,17 +125,19 @@ def located(
     for column in used:
         if column.path[-1] in by_parent[column.path[:-1]]:
             result[column.path] = Located(Origin.ROWS, column.path)
-    lacking = [column for column in used if column.path not in result]
-    if lacking:
-        result |= {path: Located(Origin.ROWS, path) for path in _found_further(further, lacking)}
+    if lacking := [column for column in used if column.path not in result]:
+        keys = folders()
+        result |= {c.path: Located(Origin.FOLDERS, c.path) for c in lacking if len(c.path) == 1 and c.path[0] in keys}
+    if lacking := [column for column in lacking if column.path not in result]:
+        result |= {path: Located(Origin.ROWS, path) for path in _found_further(further(), lacking)}
     still = [column for column in lacking if column.path not in result]
     names = sorted({path_name((*parent, key)) for parent, keys in by_parent.items() for key in keys})
     names += sorted(key for key in by_parent.get((), ()) if "." in key)
-    problems = [f"{missing(c, names)} in {where}" for c in still if c.key in ("input.text", "input.id")]
+    problems = [missing(c, names, where) for c in still if c.key in ("input.text", "input.id")]
     if problems:
         raise SchemaError("\n".join(problems))
     for column in still:
-        _logger.warning("%s in %s; all values are null", missing(column, names), where)
+        _logger.warning("%s; all values are null", missing(column, names, where))
     return result | {column.path: Located(Origin.NOWHERE, column.path) for column in still}
 
 

@@ -8,7 +8,7 @@ import json
 import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, Self, cast
+from typing import Any, Self
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException
@@ -104,7 +104,7 @@ def layouts_of(spark: SparkSession, files: Iterable[str], file_format: str) -> d
 def _parquet_reader(spark: SparkSession) -> Callable[[str], str]:
     jvm: Any = spark._jvm  # noqa: SLF001
     configuration: Any = spark._jsc.hadoopConfiguration()  # noqa: SLF001
-    settings = spark._jsparkSession.sessionState().conf()  # type: ignore[attr-defined]  # noqa: SLF001
+    settings = spark._jsparkSession.sessionState().conf()  # noqa: SLF001
     types = jvm.org.apache.spark.sql.execution.datasources.parquet.ParquetToSparkSchemaConverter(settings)
     everything = jvm.org.apache.parquet.format.converter.ParquetMetadataConverter.NO_FILTER
     message = jvm.org.apache.parquet.schema.MessageType
@@ -121,7 +121,9 @@ def _parquet_reader(spark: SparkSession) -> Callable[[str], str]:
                 unreadable[name] = _reason(field, error)
                 return None
         group = field.asGroupType()
-        inner = [(part.getName(), converted(part, f"{name}.{part.getName()}", unreadable)) for part in group.getFields()]
+        inner = [
+            (part.getName(), converted(part, f"{name}.{part.getName()}", unreadable)) for part in group.getFields()
+        ]
         return T.StructType([T.StructField(part, kind) for part, kind in inner if kind is not None])
 
     def layout_of(schema: Any, text: str) -> Layout:
@@ -166,7 +168,7 @@ def _parquet_reader(spark: SparkSession) -> Callable[[str], str]:
 
 
 def _struct(java_type: Any) -> T.StructType:
-    return cast(T.StructType, T.StructType.fromJson(json.loads(java_type.json())))
+    return T.StructType.fromJson(json.loads(java_type.json()))
 
 
 def _reason(field: Any, error: AnalysisException) -> str:

@@ -10,11 +10,12 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from betr_spark.errors import DataError
-from betr_spark.schemas import INPUT_FILE
 from betr_spark.storage import hadoop_files
 
 FILE, N_BYTES, MODIFIED = "file", "n_bytes", "modified"
 IDENTITY = [FILE, N_BYTES, MODIFIED]
+LAYOUT = "layout"
+ROW_FILE = "betr_spark_file"  # next to columns of the input, of any name
 _FORMATS = {"parquet": "parquet.ParquetFileFormat", "text": "text.TextFileFormat"}
 _MAX_NAMED = 10_000  # files in one condition; with more of them, rows are joined with the list
 
@@ -54,7 +55,7 @@ class Listing:
         return cls(files, relation)
 
     def read(self, file_format: str, schema: T.StructType) -> DataFrame:
-        """Read the listed files, and no others, with a given schema; adds `input_file`.
+        """Read the listed files, and no others, with a given schema; adds ROW_FILE.
 
         Spark has no public way to read files without listing them again, so this puts another format and schema on the
         index of the first listing.
@@ -64,7 +65,7 @@ class Listing:
             schema: the columns to read; a file without one of them gives nulls.
         """
         spark = self.files.sparkSession
-        session: Any = spark._jsparkSession  # type: ignore[attr-defined]  # noqa: SLF001
+        session: Any = spark._jsparkSession  # noqa: SLF001
         formats = spark._jvm.org.apache.spark.sql.execution.datasources  # type: ignore[union-attr]  # noqa: SLF001
         for part in _FORMATS[file_format].split("."):
             formats = getattr(formats, part)
@@ -77,7 +78,7 @@ class Listing:
 
 def with_input_file(rows: DataFrame) -> DataFrame:
     """Add the URI of the file that a row was read from; a column of the input named `_metadata` does not matter."""
-    return rows.select("*", rows.metadataColumn("_metadata").getField("file_path").alias(INPUT_FILE))
+    return rows.select("*", rows.metadataColumn("_metadata").getField("file_path").alias(ROW_FILE))
 
 
 class FileFilter(NamedTuple):
@@ -114,11 +115,11 @@ class FileFilter(NamedTuple):
     def apply(self, rows: DataFrame) -> DataFrame:
         """Keep the rows of the chosen files; other files are not opened, unless both lists are long."""
         if self.names is None:
-            return rows.join(self.files.withColumnRenamed(FILE, INPUT_FILE), on=INPUT_FILE, how="left_semi")
+            return rows.join(self.files.withColumnRenamed(FILE, ROW_FILE), on=ROW_FILE, how="left_semi")
         return in_files(rows, self.names, listed=self.listed)
 
 
 def in_files(rows: DataFrame, names: Sequence[str], *, listed: bool = True) -> DataFrame:
     """Keep the rows of the named files, or with `listed=False` of all others."""
-    condition: Column = F.col(INPUT_FILE).isin(*names)
+    condition: Column = F.col(ROW_FILE).isin(*names)
     return rows.where(condition if listed else ~condition)

@@ -36,7 +36,9 @@ def as_double(value: Column, kind: T.DataType, column: UsedColumn) -> Column:
         F.lit(f" of column '{column.name}' has more digits than a double keeps, so documents could not be told apart; "
               "scale or round the column"),
     )  # fmt: skip
-    return F.when(value.isNull() | F.coalesce(exact, F.lit(False)), double).otherwise(F.raise_error(message).cast("double"))
+    return F.when(value.isNull() | F.coalesce(exact, F.lit(False)), double).otherwise(
+        F.raise_error(message).cast("double")
+    )
 
 
 def _equals(double: Column, integer: Column) -> Column:

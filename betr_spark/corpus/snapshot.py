@@ -7,13 +7,12 @@ from typing import Self
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql import types as T
 
 from betr_spark.config import Config, InputConfig
-from betr_spark.corpus import files as input_files
-from betr_spark.corpus.columns import Located, Origin, Path, UsedColumns, read_schema
+from betr_spark.corpus.columns import Located, Path, UsedColumns
 from betr_spark.corpus.documents import Shape, documents_of
 from betr_spark.corpus.files import InputFiles
+from betr_spark.corpus.scored_state import INPUTS_TABLE
 from betr_spark.corpus.table import InputTable
 from betr_spark.schemas import DOC_ID
 
@@ -23,12 +22,14 @@ class InputSnapshot:
     """One state of the input, from which every stage of a run reads.
 
     Attributes:
+        spark: the session.
         source: its configuration.
         used: the columns that the configuration names.
         content: the exact files, or the exact version of the Delta table.
         columns: where the values of the used columns come from, and their types, widened over all files.
     """
 
+    spark: SparkSession
     source: InputConfig
     used: UsedColumns
     content: InputFiles | InputTable
@@ -57,12 +58,12 @@ class InputSnapshot:
             if source.format == "delta"
             else InputFiles.current(spark, source, scored=scored)
         )
-        return cls(source=source, used=used, content=content, columns=content.located(used.all()))
+        return cls(spark=spark, source=source, used=used, content=content, columns=content.located(used.all()))
 
     @classmethod
     def current(cls, spark: SparkSession, config: Config) -> Self:
         """Resolve the input of a configuration as it is now."""
-        scored = config.table(input_files.INPUTS_TABLE)
+        scored = config.table(INPUTS_TABLE)
         return cls.resolve(spark, config.input, numbers=config.expressions(), scored=scored)
 
     @classmethod
@@ -76,7 +77,7 @@ class InputSnapshot:
         content = (
             InputTable.scored(spark, config) if config.input.format == "delta" else InputFiles.scored(spark, config)
         )
-        return cls(source=config.input, used=used, content=content, columns=content.located(used.all()))
+        return cls(spark=spark, source=config.input, used=used, content=content, columns=content.located(used.all()))
 
     @cached_property
     def version(self) -> str:

@@ -2,8 +2,8 @@
 
 from pyspark.sql import types as T
 
-_INTEGERS: list[type[T.DataType]] = [T.ByteType, T.ShortType, T.IntegerType, T.LongType]
-_DIGITS = {T.ByteType: 3, T.ShortType: 5, T.IntegerType: 10, T.LongType: 20}
+_INTEGERS: list[type] = [T.ByteType, T.ShortType, T.IntegerType, T.LongType]
+_DIGITS: dict[type, int] = {T.ByteType: 3, T.ShortType: 5, T.IntegerType: 10, T.LongType: 20}
 _MAX_DIGITS = 38
 
 

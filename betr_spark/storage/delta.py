@@ -10,6 +10,7 @@ from delta.tables import DeltaTable
 from pyspark.sql import DataFrame, SparkSession
 
 from betr_spark.errors import DataError
+from betr_spark.spark.error_messages import causes
 
 # Commits that move or remove files without changing a row: the table still is what its last writer made.
 _HOUSEKEEPING = frozenset({"OPTIMIZE", "VACUUM START", "VACUUM END", "REORG"})
@@ -36,15 +37,16 @@ def exists(spark: SparkSession, path: str) -> bool:
     return bool(DeltaTable.isDeltaTable(spark, path))
 
 
-def read(spark: SparkSession, path: str) -> DataFrame:
-    """Read the newest version of a table.
+def read(spark: SparkSession, path: str, version: int | None = None) -> DataFrame:
+    """Read a version of a table, by default the newest one.
 
     Raises:
         DataError: if there is no table; names the command that makes it.
     """
     if not exists(spark, path):
         raise DataError(f"{path}: no such Delta table; `betr-spark run` makes it")
-    return spark.read.format("delta").load(path)
+    reader = spark.read.format("delta")
+    return (reader if version is None else reader.option("versionAsOf", str(version))).load(path)
 
 
 class Commit(NamedTuple):
@@ -66,6 +68,18 @@ def commits(spark: SparkSession, path: str) -> Iterator[Commit]:
 def newest_commit(spark: SparkSession, path: str) -> Commit | None:
     """Return the newest of `commits`, None where there is none."""
     return next(commits(spark, path), None)
+
+
+def newest_version(spark: SparkSession, path: str) -> int:
+    """Number of the newest commit of a table, whatever it did."""
+    row = DeltaTable.forPath(spark, path).history(1).select("version").first()
+    return int(row["version"]) if row else -1
+
+
+def vacuumed_since(spark: SparkSession, path: str, version: int) -> bool:
+    """Whether VACUUM has deleted files after a version."""
+    history = DeltaTable.forPath(spark, path).history()
+    return bool(history.where(f"version > {version} AND operation = 'VACUUM END'").take(1))
 
 
 def table_id(spark: SparkSession, path: str) -> str:
@@ -113,3 +127,17 @@ def _session_metadata(spark: SparkSession, user_metadata: str) -> Iterator[None]
 def input_stream(spark: SparkSession, path: str, *, max_bytes: int) -> DataFrame:
     """Follow a Delta source's appends; a commit that changes rows in place raises in the query."""
     return spark.readStream.format("delta").option("maxBytesPerTrigger", str(max_bytes)).load(path)
+
+
+def cannot_follow(error: BaseException, in_batch: BaseException | None) -> bool:
+    """Whether a stream of a Delta source failed because the source's history cannot be followed by appends alone.
+
+    That is: rows were changed or deleted, columns renamed, the table was created again, or its log or files are gone.
+
+    Args:
+        error: that ended the query.
+        in_batch: that ended the function of a batch, if it was that; there Delta's errors are those of the tables written to.
+    """
+    if in_batch is not None:
+        return any(cause.is_a("java.io.FileNotFoundException") for cause in causes(in_batch))
+    return any(cause.is_a("org.apache.spark.sql.delta.") for cause in causes(error))
