@@ -19,7 +19,7 @@ app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
     help="Rank, deduplicate and select pretraining text for the benchmarks you care about, on Spark.",
 )  # fmt: skip
-ConfigOption = Annotated[Path, typer.Option("--config", help="YAML file; see README.md for its keys.")]
+ConfigOption = Annotated[Path, typer.Option("--config", help="YAML file; docs/configuration.md lists its keys.")]
 SetOption = Annotated[list[str] | None, typer.Option("--set", help="key.sub=value (YAML); repeat for more.")]
 AgainOption = Annotated[bool, typer.Option("--again", help="Do the work even where it is up to date.")]
 
