@@ -11,7 +11,7 @@ from betr_spark.storage.hadoop_files import delete
 
 @contextmanager
 def scratch(spark: SparkSession, folder: str) -> Iterator[Callable[[DataFrame], DataFrame]]:
-    """Give a function that stores a frame and goes on from what is stored; the folder is emptied before and after."""
+    """Yield a function that writes a frame as Parquet and returns the written rows; the folder is deleted before and after."""
     delete(spark, folder)
     number = itertools.count()
 
