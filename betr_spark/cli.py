@@ -22,7 +22,6 @@ app = typer.Typer(
 ConfigOption = Annotated[Path, typer.Option("--config", help="YAML file; docs/configuration.md lists its keys.")]
 _SET_HELP = """key.sub=value (YAML); repeatable. Quote a key with a dot: 'selections."betr-1.5".keep.documents=5'."""
 SetOption = Annotated[list[str] | None, typer.Option("--set", help=_SET_HELP)]
-SetOption = Annotated[list[str] | None, typer.Option("--set", help=_SET_HELP)]
 AgainOption = Annotated[bool, typer.Option("--again", help="Do the work even where it is up to date.")]
 
 
