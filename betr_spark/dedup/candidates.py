@@ -13,23 +13,21 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from scipy.special import bdtr, bdtrc
 
-from betr_spark.dedup import buckets
 from betr_spark.dedup.bucket_representatives import BucketRepresentatives, Members
-from betr_spark.dedup.buckets import MEMBER, RANK_KEY_BYTES, parted, with_first
-from betr_spark.dedup.exact import NEW, RANK_KEY, REMOVED, add_rank_key, with_hashes
-from betr_spark.kernels.arrow_buffers import binary_column, binary_pieces, binary_rows, string_buffers
+from betr_spark.dedup.buckets import RANK_KEY_BYTES
+from betr_spark.dedup.exact import RANK_KEY
+from betr_spark.kernels.arrow_buffers import binary_column, binary_rows
 from betr_spark.kernels.minhash import equal_values
-from betr_spark.schemas import BANDS, CONTENT_HASH, SIGNATURE
+from betr_spark.schemas import SIGNATURE
 
 KEEPER, CANDIDATE, EQUAL = "keeper", "candidate", "equal"
 PREVIOUSLY_KEPT, KEEPER_PREVIOUSLY_KEPT = "previously_kept", "keeper_previously_kept"
-_BUCKET, _PART, _ROWS = "bucket", "part", "rows"
-_ROWS_A_BATCH = 2**16
-_LINKED = (
-    f"{_BUCKET} bigint, {PREVIOUSLY_KEPT} boolean, {RANK_KEY} binary, {KEEPER} binary, {KEEPER_PREVIOUSLY_KEPT} boolean"
+BUCKET = "bucket"
+LINKED = (
+    f"{BUCKET} bigint, {PREVIOUSLY_KEPT} boolean, {RANK_KEY} binary, {KEEPER} binary, {KEEPER_PREVIOUSLY_KEPT} boolean"
 )
 _PAIRS = f"{KEEPER} binary, {KEEPER_PREVIOUSLY_KEPT} boolean, {CANDIDATE} binary, {EQUAL} int"
-_SIDES = {KEEPER: "keeper_signature", CANDIDATE: "candidate_signature"}
+_SIDES = {CANDIDATE: "candidate_signature", KEEPER: "keeper_signature"}
 
 
 class Thresholds(NamedTuple):
@@ -58,57 +56,6 @@ class Thresholds(NamedTuple):
         return cls(n_values, least, enough, int(np.min(sure, initial=n_values + 1)))
 
 
-def linked_documents(documents: DataFrame, *, n_parts: int) -> DataFrame:
-    """Bring documents that share a bucket together and name the first of them.
-
-    Args:
-        documents: as `exact.with_rank_key` wants them, with content_hash, bands, new and removed; one row a document.
-        n_parts: into which the buckets are parted; one task sorts a part in memory, 50 bytes a document and band.
-
-    Returns:
-        bucket, previously_kept, rank_key, keeper, keeper_previously_kept (the first one; it is in a row of its own,
-        too), for representatives
-        of exact copies that are new or previously_kept, in buckets of at least two of which one is new.
-    """
-    packed = with_hashes(documents).mapInArrow(partial(_pack, n_parts=n_parts), f"{_PART} int, {_ROWS} binary")
-    return packed.repartitionById(n_parts, F.col(_PART)).select(_ROWS).mapInArrow(_link, _LINKED)
-
-
-def _pack(batches: Iterator[pa.RecordBatch], *, n_parts: int) -> Iterator[pa.RecordBatch]:
-    for batch in add_rank_key(batches):
-        new, removed = (batch.column(name).to_numpy(zero_copy_only=False) for name in (NEW, REMOVED))
-        bands = batch.column(BANDS)
-        found = parted(
-            bands.flatten().to_numpy(),
-            bands.value_lengths().to_numpy().astype(np.int64),
-            binary_rows(batch.column(CONTENT_HASH), RANK_KEY_BYTES),
-            binary_rows(batch.column(RANK_KEY), RANK_KEY_BYTES),
-            np.where(new, buckets.NEW, np.where(removed, buckets.GONE, buckets.PREVIOUSLY_KEPT)).astype(np.uint8),
-            n_parts=n_parts,
-        )
-        rows = binary_pieces(found.rows.view(np.uint8), found.bounds * MEMBER.itemsize)
-        yield pa.RecordBatch.from_arrays([pa.array(found.parts), rows], [_PART, _ROWS])
-
-
-def _link(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    pieces = [np.empty(0, MEMBER)]
-    for batch in batches:
-        data, offsets = string_buffers(batch.column(_ROWS))
-        pieces.append(data[offsets[0] : offsets[-1]].view(MEMBER))
-    found = with_first(np.concatenate(pieces))
-    names = [_BUCKET, PREVIOUSLY_KEPT, RANK_KEY, KEEPER, KEEPER_PREVIOUSLY_KEPT]
-    for start in range(0, len(found.buckets), _ROWS_A_BATCH):
-        some = slice(start, start + _ROWS_A_BATCH)
-        arrays = [
-            pa.array(found.buckets[some]),
-            pa.array(found.previously_kept[some]),
-            binary_column(found.rank_keys[some]),
-            binary_column(found.first[some]),
-            pa.array(found.first_previously_kept[some]),
-        ]
-        yield pa.RecordBatch.from_arrays(arrays, names)
-
-
 def candidate_pairs(
     linked: DataFrame,
     signatures: Callable[[DataFrame], DataFrame],
@@ -125,7 +72,7 @@ def candidate_pairs(
     size, and none is skipped. Pairs of two previously kept documents are not looked for.
 
     Args:
-        linked: as `linked_documents` gives it; read several times.
+        linked: as `linking.linked_documents` gives it; read several times.
         signatures: gives rank_key, signature for a frame of rank_keys.
         thresholds: of equal values.
         materialise: computes a frame and cuts its lineage.
@@ -151,29 +98,33 @@ def candidate_pairs(
     left = materialise(rows.join(strays.hint("shuffle_hash"), on=[KEEPER, RANK_KEY], how="left_semi"))
     first = (
         left.where(~F.col(KEEPER_PREVIOUSLY_KEPT))
-        .select(_BUCKET, PREVIOUSLY_KEPT, F.col(KEEPER).alias(RANK_KEY))
+        .select(BUCKET, PREVIOUSLY_KEPT, F.col(KEEPER).alias(RANK_KEY))
         .distinct()
     )
-    previously_kept = previously_kept.join(left.select(_BUCKET).distinct(), on=_BUCKET, how="left_semi")
+    previously_kept = previously_kept.join(left.select(BUCKET).distinct(), on=BUCKET, how="left_semi")
     members = reduce(
         DataFrame.unionByName,
-        [frame.select(_BUCKET, PREVIOUSLY_KEPT, RANK_KEY) for frame in (left, first, previously_kept)],
+        [frame.select(BUCKET, PREVIOUSLY_KEPT, RANK_KEY) for frame in (left, first, previously_kept)],
     )
     for round_ in itertools.count():
-        rows = members.join(signed, on=RANK_KEY, how="inner").select(_BUCKET, PREVIOUSLY_KEPT, RANK_KEY, SIGNATURE)
-        rows = rows.repartition(_BUCKET).sortWithinPartitions(_BUCKET, F.desc(PREVIOUSLY_KEPT), RANK_KEY)
+        rows = members.join(signed, on=RANK_KEY, how="inner").select(BUCKET, PREVIOUSLY_KEPT, RANK_KEY, SIGNATURE)
+        rows = rows.repartition(BUCKET).sortWithinPartitions(BUCKET, F.desc(PREVIOUSLY_KEPT), RANK_KEY)
         compare = partial(_compare, thresholds=thresholds, round_=round_)
-        compared = materialise(rows.mapInArrow(compare, f"{_LINKED}, {EQUAL} int"))
+        compared = materialise(rows.mapInArrow(compare, f"{LINKED}, {EQUAL} int"))
         more = compared.where(F.col(KEEPER).isNotNull())
         found = found.unionByName(more.select(KEEPER, KEEPER_PREVIOUSLY_KEPT, F.col(RANK_KEY).alias(CANDIDATE), EQUAL))
-        members = compared.where(F.col(KEEPER).isNull()).select(_BUCKET, PREVIOUSLY_KEPT, RANK_KEY)
+        members = compared.where(F.col(KEEPER).isNull()).select(BUCKET, PREVIOUSLY_KEPT, RANK_KEY)
         if not members.take(1):
             break
     return found.distinct()
 
 
 def _with_equal(pairs: DataFrame, signed: DataFrame, thresholds: Thresholds) -> DataFrame:
-    """Count equal values of each pair."""
+    """Count equal values of each pair.
+
+    The first join builds a hash table of the pairs by candidate, which is in as many pairs as it has bands. A keeper can be in
+    millions of them, so that join must be able to spill.
+    """
     pairs = pairs.hint("shuffle_hash")
     for side, column in _SIDES.items():
         pairs = pairs.join(
@@ -208,13 +159,13 @@ def _compare(batches: Iterator[pa.RecordBatch], *, thresholds: Thresholds, round
             )
         found = representatives.compare(
             Members(
-                batch.column(_BUCKET).to_numpy(),
+                batch.column(BUCKET).to_numpy(),
                 batch.column(PREVIOUSLY_KEPT).to_numpy(zero_copy_only=False),
                 binary_rows(batch.column(RANK_KEY), RANK_KEY_BYTES),
                 _values(batch.column(SIGNATURE), thresholds.n_values),
             )
         )
-        pairs = batch.select([_BUCKET, PREVIOUSLY_KEPT, RANK_KEY]).take(pa.array(found.candidate))
+        pairs = batch.select([BUCKET, PREVIOUSLY_KEPT, RANK_KEY]).take(pa.array(found.candidate))
         left = batch.select([PREVIOUSLY_KEPT, RANK_KEY]).take(pa.array(found.left))
         yield pa.RecordBatch.from_arrays(
             [
@@ -225,5 +176,5 @@ def _compare(batches: Iterator[pa.RecordBatch], *, thresholds: Thresholds, round
                 pa.concat_arrays([pa.array(found.keeper_previously_kept), pa.nulls(left.num_rows, pa.bool_())]),
                 pa.concat_arrays([pa.array(found.equal, pa.int32()), pa.nulls(left.num_rows, pa.int32())]),
             ],
-            [_BUCKET, PREVIOUSLY_KEPT, RANK_KEY, KEEPER, KEEPER_PREVIOUSLY_KEPT, EQUAL],
+            [BUCKET, PREVIOUSLY_KEPT, RANK_KEY, KEEPER, KEEPER_PREVIOUSLY_KEPT, EQUAL],
         )

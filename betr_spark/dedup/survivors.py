@@ -11,9 +11,12 @@ import pyarrow as pa
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
+from betr_spark.dedup.buckets import RANK_KEY_BYTES
 from betr_spark.dedup.candidates import CANDIDATE, KEEPER, KEEPER_PREVIOUSLY_KEPT
 from betr_spark.dedup.components import NODE, ROOT
 from betr_spark.dedup.exact import COPIES, RANK_KEY, REPRESENTATIVE
+from betr_spark.dedup.greedy_removal import Edges, GreedyRemoval
+from betr_spark.kernels.arrow_buffers import binary_rows
 from betr_spark.schemas import (
     COMPONENT_ID,
     COMPONENT_SIZE,
@@ -27,6 +30,7 @@ from betr_spark.schemas import (
     SIMILARITY,
     SOURCE,
 )
+from betr_spark.storage.scratch import spill_file
 
 KEPT = "kept"
 
@@ -34,8 +38,8 @@ KEPT = "kept"
 def removed_near(edges: DataFrame, components: DataFrame) -> DataFrame:
     """Apply the rule to each component, its documents one after the other, in one pass.
 
-    A removed document goes to the first of its neighbours that stay: a previously_kept one, or the best. Memory grows with the
-    documents removed of one component, on the executor that has it.
+    A document is removed for the first of its neighbours that stay: a previously kept one, or the best one. One task decides a
+    component, in bounded memory; see `GreedyRemoval`.
 
     Args:
         edges: keeper, keeper_previously_kept, candidate, similarity, evidence; verified pairs, once each.
@@ -52,21 +56,16 @@ def removed_near(edges: DataFrame, components: DataFrame) -> DataFrame:
 
 
 def _decide(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    root: bytes | None = None
-    removed: set[bytes] = set()
+    removal = GreedyRemoval(spill_file)
     for batch in batches:
-        names = (ROOT, KEEPER, KEEPER_PREVIOUSLY_KEPT, CANDIDATE)
-        chosen = []
-        for i, (own, keeper, stays, candidate) in enumerate(
-            zip(*(batch.column(n).to_pylist() for n in names), strict=True)
-        ):
-            if own != root:
-                root, removed = own, set()
-            if candidate not in removed and (stays or keeper not in removed):
-                removed.add(candidate)
-                chosen.append(i)
-        rows = batch.select([CANDIDATE, KEEPER, SIMILARITY, EVIDENCE]).take(pa.array(chosen, pa.int64()))
-        yield rows.rename_columns([RANK_KEY, KEPT, SIMILARITY, EVIDENCE])
+        edges = Edges(
+            binary_rows(batch.column(ROOT), RANK_KEY_BYTES),
+            binary_rows(batch.column(KEEPER), RANK_KEY_BYTES),
+            batch.column(KEEPER_PREVIOUSLY_KEPT).to_numpy(zero_copy_only=False),
+            binary_rows(batch.column(CANDIDATE), RANK_KEY_BYTES),
+        )
+        removed = batch.select([CANDIDATE, KEEPER, SIMILARITY, EVIDENCE]).take(pa.array(removal.decide(edges)))
+        yield removed.rename_columns([RANK_KEY, KEPT, SIMILARITY, EVIDENCE])
 
 
 def with_sizes(components: DataFrame, copies: DataFrame) -> DataFrame:

@@ -36,15 +36,21 @@ def exists(spark: SparkSession, path: str) -> bool:
     return bool(DeltaTable.isDeltaTable(spark, path))
 
 
-def read(spark: SparkSession, path: str) -> DataFrame:
-    """Read the newest version of a table.
+def read(spark: SparkSession, path: str, *, version: int | None = None) -> DataFrame:
+    """Read a table.
+
+    Args:
+        spark: the session.
+        path: of the table.
+        version: number of the commit to read; the newest one by default.
 
     Raises:
         DataError: if there is no table; names the command that makes it.
     """
     if not exists(spark, path):
         raise DataError(f"{path}: no such Delta table; `betr-spark run` makes it")
-    return spark.read.format("delta").load(path)
+    reader = spark.read.format("delta")
+    return (reader if version is None else reader.option("versionAsOf", version)).load(path)
 
 
 class Commit(NamedTuple):

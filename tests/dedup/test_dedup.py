@@ -1,16 +1,23 @@
 """The steps of deduplication on small frames: rank_keys, copies, components against scipy and Spark, the rule, verification."""
 
+import itertools
 import random
+import tempfile
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.sparse import coo_array, csgraph
 
-from betr_spark.dedup.candidates import Thresholds, candidate_pairs, linked_documents
+from betr_spark.dedup.candidates import Thresholds, candidate_pairs
 from betr_spark.dedup.components import NODE, ROOT, connected_components
 from betr_spark.dedup.exact import copies_of, rank_keys, with_rank_key
+from betr_spark.dedup.greedy_removal import Edges, GreedyRemoval
+from betr_spark.dedup.history import without_removed_and_copies
+from betr_spark.dedup.linking import LinkCounters, linked_documents
 from betr_spark.dedup.survivors import duplicates, removed_near, with_sizes
 
 
@@ -19,32 +26,38 @@ def materialise(frame: Any) -> Any:
 
 
 def rank_key(number: int) -> bytearray:
-    return bytearray(number.to_bytes(16, "big"))
+    return bytearray(number.to_bytes(20, "big"))
 
 
 def number(place_: bytes) -> int:
     return int.from_bytes(place_, "big")
 
 
-def test_places_sort_as_the_ranking_does() -> None:
-    merits = [2.5, 2.5, -1.0, 0.0, None, float(np.float32(1e-45)), -3e38, 3e38, None]
-    hashes = np.array([5, 4, 1, 1, 9, 1, 1, 1, 8], np.uint64)
-    rows = rank_keys(pa.array(merits, pa.float32()), hashes, np.zeros(9, np.uint64))
-    found = sorted(range(9), key=lambda i: rows[i].tobytes())
-    assert found == sorted(range(9), key=lambda i: (merits[i] is None, -(merits[i] or 0.0), hashes[i]))
-    sizes = rank_keys(pa.array([3, 2**31 - 1, 0], pa.int32()), np.zeros(3, np.uint64), np.zeros(3, np.uint64))
-    assert sorted(range(3), key=lambda i: sizes[i].tobytes()) == [1, 0, 2]
+@given(st.lists(st.tuples(st.none() | st.floats(allow_nan=False), st.integers(0, 2**64 - 1)), max_size=30))
+def test_rank_keys_sort_by_score_descending_then_hash_and_nulls_last(rows: list[tuple[float | None, int]]) -> None:
+    scores, hashes = [score for score, _ in rows], [hash64 for _, hash64 in rows]
+    keys = rank_keys(pa.array(scores, pa.float64()), np.array(hashes, np.uint64), np.zeros(len(rows), np.uint64))
+    assert keys.shape == (len(rows), 20)
+    by_key = sorted(range(len(rows)), key=lambda i: keys[i].tobytes())
+    assert by_key == sorted(range(len(rows)), key=lambda i: (scores[i] is None, -(scores[i] or 0.0), hashes[i]))
 
 
-def test_a_place_does_not_depend_on_other_rows(spark: Any) -> None:
+@pytest.mark.parametrize("scores", [[1_700_000_000.0 + i for i in range(100)], [0.9 + i * 1e-9 for i in range(100)]])
+def test_rank_keys_tell_scores_apart_that_are_equal_in_single_precision(scores: list[float]) -> None:
+    assert len({np.float32(score) for score in scores}) <= 3
+    keys = rank_keys(pa.array(scores), np.arange(100).astype(np.uint64), np.zeros(100, np.uint64))
+    assert sorted(range(100), key=lambda i: keys[i].tobytes()) == list(range(99, -1, -1))
+
+
+def test_a_rank_key_does_not_depend_on_other_rows(spark: Any) -> None:
     rows = [(f"d{i}", i / 7 if i % 5 else None, i) for i in range(50)]
-    one = spark.createDataFrame(rows, "doc_id string, survivor_score float, kept int")
-    other = spark.createDataFrame(rows[::-1], "doc_id string, survivor_score float, kept int").repartition(7)
+    one = spark.createDataFrame(rows, "doc_id string, survivor_score double, kept int")
+    other = spark.createDataFrame(rows[::-1], "doc_id string, survivor_score double, kept int").repartition(7)
     found = [sorted(tuple(row) for row in with_rank_key(frame).collect()) for frame in (one, other)]
     assert found[0] == found[1]
     assert with_rank_key(one).columns == ["doc_id", "kept", "rank_key"]
     assert len({bytes(row[2]) for row in found[0]}) == 50
-    ranked = spark.createDataFrame(rows, "doc_id string, survivor_score float, kept int").selectExpr(
+    ranked = spark.createDataFrame(rows, "doc_id string, survivor_score double, kept int").selectExpr(
         "*", "xxhash64(doc_id) as h"
     )
     wanted = [row["doc_id"] for row in ranked.orderBy(ranked.survivor_score.desc_nulls_last(), "h").collect()]
@@ -126,17 +139,39 @@ def test_a_chain_loses_every_other_document_and_no_more(spark: Any) -> None:
     assert decided(spark, [(i, i + 1, False) for i in range(6)]) == {1: 0, 3: 2, 5: 4}
 
 
+def test_the_rule_holds_for_components_larger_than_a_task_keeps_in_memory() -> None:
+    """The stream of `removed_near`, cut anywhere, with the removed documents in a mapped file."""
+    pick = random.Random(6)
+    for memory_bytes in (0, 100, 10**6):
+        rows, expected = [], []
+        for root in range(5):
+            removed: set[int] = set()
+            for candidate in range(1, 60):
+                stays = {keeper for keeper in range(candidate) if pick.random() < 0.1 and pick.random() < 0.2}
+                for keeper in sorted(
+                    pick.sample(range(candidate), min(candidate, 3)), key=lambda k: (k not in stays, k)
+                ):
+                    if candidate not in removed and (keeper in stays or keeper not in removed):
+                        removed.add(candidate)
+                        expected.append(len(rows))
+                    rows.append((root, keeper, keeper in stays, candidate))
+        columns = [np.array([list(rank_key(row[i])) for row in rows], np.uint8) for i in (0, 1, 3)]
+        previously_kept = np.array([row[2] for row in rows])
+        removal = GreedyRemoval(tempfile.TemporaryFile, memory_bytes=memory_bytes)
+        cuts = [0, *sorted(pick.sample(range(len(rows)), 20)), len(rows)]
+        decided = []
+        for start, end in itertools.pairwise(cuts):
+            some = slice(start, end)
+            edges = Edges(columns[0][some], columns[1][some], previously_kept[some], columns[2][some])
+            decided += [start + int(i) for i in removal.decide(edges)]
+        assert decided == expected
+
+
 def pairs_of(
     spark: Any, signatures: dict[int, list[int]], buckets: dict[int, list[int]], previously_kept: set[int]
 ) -> dict[tuple[int, int], int]:
-    rows = [
-        (str(i), -i, bytearray(str(i).ljust(16), "ascii"), i not in previously_kept, False, buckets[i])
-        for i in signatures
-    ]
-    names = (
-        "doc_id string, survivor_score float, content_hash binary, new boolean, removed boolean, bands array<bigint>"
-    )
-    documents = spark.createDataFrame([(row[0], float(row[1]), *row[2:]) for row in rows], names)
+    rows = [(str(i), float(-i), i not in previously_kept, buckets[i]) for i in signatures]
+    documents = spark.createDataFrame(rows, "doc_id string, survivor_score double, new boolean, bands array<bigint>")
     named = {
         int(row["doc_id"]): row["rank_key"]
         for row in with_rank_key(documents.select("doc_id", "survivor_score")).collect()
@@ -145,7 +180,7 @@ def pairs_of(
     packed = [(named[i], bytearray(np.array(s, np.uint32).tobytes())) for i, s in signatures.items()]
     signed = spark.createDataFrame(packed, "rank_key binary, signature binary")
     found = candidate_pairs(
-        linked_documents(documents, n_parts=3),
+        linked_documents(documents, n_parts=3, counters=LinkCounters.of(spark)),
         lambda rank_keys: signed.join(rank_keys, on="rank_key", how="left_semi"),
         Thresholds(16, 8, 12, 17),
         materialise=materialise,
@@ -198,6 +233,8 @@ def test_exact_copies_follow_their_representative(spark: Any) -> None:
     copies = copies_of(documents)
     found = {number(row["rank_key"]): (number(row["representative"]), row["copies"]) for row in copies.collect()}
     assert found == {5: (2, 2), 2: (2, 2), 9: (9, 2), 1: (9, 2), 7: (7, 3), 8: (7, 3), 4: (7, 3)}
+    in_buckets = without_removed_and_copies(spark, None, documents, None, copies).collect()
+    assert sorted(row["doc_id"] for row in in_buckets) == ["b", "e", "g", "x"]
     near = spark.createDataFrame(
         [(rank_key(3), rank_key(2), 0.8, "shingles"), (rank_key(7), rank_key(9), 0.95, "signature")],
         "rank_key binary, kept binary, similarity float, evidence string",
