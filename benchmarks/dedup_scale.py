@@ -2,7 +2,7 @@
 
     python benchmarks/dedup_scale.py [--documents 500000 5000000 20000000] [--giant 0] [--spark "--conf key=value"]
 
-Writes a `features` table of generated signatures for each size and times the stage on it, each in a process of its own. Of the
+Writes a `features` table of generated signatures for each size and times the stage on it, each in a new process. Of the
 documents 5 % share one bucket and are otherwise different, 10 % are exact copies (groups of 3), 25 % are near-duplicates
 (similarity about 0.996, so that no text is read) in groups of 2, 10 and 200, the others have no duplicates; `--giant N` makes
 N of those one group of near-duplicates. Prints the time, the time for a million documents, the removed documents, what
@@ -84,7 +84,7 @@ def features(ids: NDArray[np.int64], n: int, giant: int) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(columns, [column.split()[0] for column in _COLUMNS.split(", ")])
 
 
-def one(n: int, folder: str, giant: int) -> None:
+def measure(n: int, folder: str, giant: int) -> None:
     """Make a table of n documents and time the stage; prints JSON."""
     from betr_spark.config import Config  # noqa: PLC0415
     from betr_spark.dedup import stage  # noqa: PLC0415
@@ -120,7 +120,7 @@ def main() -> None:
     parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.one:
-        one(int(arguments.one[0]), arguments.one[1], arguments.giant)
+        measure(int(arguments.one[0]), arguments.one[1], arguments.giant)
         return
     measurements: list[dict[str, Any]] = []
     for n in arguments.documents:
@@ -150,7 +150,7 @@ def main() -> None:
 
 
 def measured(script: Path, n: int, folder: Path, spark: str, *more: str) -> dict[str, Any]:
-    """Run a script's `one` in a process of its own, with an event log.
+    """Run a script with `--one N FOLDER` in a new process, with an event log.
 
     Adds the bytes that tasks sent, in all and by one job, and the peak memory in KiB of the largest Python worker.
     """

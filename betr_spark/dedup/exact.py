@@ -1,4 +1,4 @@
-"""Places in the ranking, and exact copies: documents of equal content hash, represented by one of them."""
+"""Rank keys, and exact copies: documents of equal content hash, represented by one of them."""
 
 from collections.abc import Iterator
 
@@ -31,19 +31,19 @@ def with_rank_key(documents: DataFrame) -> DataFrame:
     Args:
         documents: doc_id; survivor_score, double (null comes last); other columns are kept.
     """
-    kept = [
+    columns = [
         f"`{field.name}` {field.dataType.simpleString()}" for field in documents.schema if field.name != SURVIVOR_SCORE
     ]
-    return with_hashes(documents).mapInArrow(add_rank_key, ", ".join([*kept, f"{RANK_KEY} binary"]))
+    return with_hashes(documents).mapInArrow(add_rank_key, ", ".join([*columns, f"{RANK_KEY} binary"]))
 
 
 def with_hashes(documents: DataFrame) -> DataFrame:
-    """Add what `add_rank_key` wants of a document's doc_id."""
+    """Add the hashes of the doc_id that `add_rank_key` needs."""
     return documents.withColumn(_HASH, unsigned(F.xxhash64(DOC_ID))).withColumn(_TIE, F.xxhash64(F.lit(1), DOC_ID))
 
 
 def add_rank_key(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Do in Arrow what `with_rank_key` does, on documents `with_hashes`."""
+    """Replace `survivor_score` by `rank_key` in batches of documents that `with_hashes` prepared."""
     for batch in batches:
         hashes = [batch.column(name).to_numpy(zero_copy_only=False).view(np.uint64) for name in (_HASH, _TIE)]
         rows = rank_keys(batch.column(SURVIVOR_SCORE), *hashes)

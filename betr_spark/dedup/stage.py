@@ -1,8 +1,7 @@
-"""Stage `dedup`: exact copies, LSH candidates, verification, components, survivors; table `duplicates`.
+"""Stage `dedup`: exact copies, candidate pairs, verification, components, survivors; writes table `duplicates`.
 
-Documents that an earlier run with the same rule kept are previously kept: they stay, and what is new is held against
-them. Their
-texts are not read again, but for pairs whose signatures leave it open whether they are similar.
+Documents that an earlier run with the same rule kept are previously kept: they stay, and new documents are compared with them.
+Their texts are read again only for pairs whose signatures do not decide whether they are similar.
 """
 
 import math
@@ -51,7 +50,7 @@ from betr_spark.storage.runs import StageKey, StageRun, StageTimer
 from betr_spark.storage.scratch import scratch
 
 _SCRATCH_FOLDER = "_scratch/dedup"
-_MEMBERS_PER_PART = 2**22  # documents times bands; `buckets.BucketLinker` gives the memory of a part
+_MEMBERS_PER_PART = 2**22  # documents times bands; `BucketLinker` gives the memory of a part
 Materialise = Callable[[DataFrame], DataFrame]
 
 
@@ -61,14 +60,20 @@ def key(spark: SparkSession, config: Config) -> StageKey:
     return StageKey.of("dedup", {"dedup": config.dedup, "rule": rule(config)}, features=features)
 
 
-class _Found(NamedTuple):
+class _Decisions(NamedTuple):
+    """Rows of `duplicates` with their source; components with their sizes; counts."""
+
     rows: DataFrame
     components: DataFrame
     metrics: dict[str, int]
 
 
 def run(spark: SparkSession, config: Config) -> list[StageRun]:
-    """Find duplicates among the documents of `features`, what is new against what is previously kept."""
+    """Find duplicates among the documents of `features`; new documents are compared with previously kept ones.
+
+    Raises:
+        DataError: `features` lacks a column or has other signatures, a guard is exceeded, or a text was not found.
+    """
     wanted = key(spark, config)
     path = config.table(schemas.DUPLICATES_TABLE)
     if done := runs.finished(spark, config.output, path, wanted):
@@ -76,29 +81,29 @@ def run(spark: SparkSession, config: Config) -> list[StageRun]:
         return [done]
     clock = StageTimer(wanted)
     features = delta.read(spark, config.table(schemas.FEATURES_TABLE))
-    if lacking := [name for name in (_survivor_column(config), INPUT_FILE, BATCH) if name not in features.columns]:
+    if missing := [name for name in (_survivor_column(config), INPUT_FILE, BATCH) if name not in features.columns]:
         raise DataError(
-            f"{config.table(schemas.FEATURES_TABLE)}: no column '{lacking[0]}'; `betr-spark features` makes it"
+            f"{config.table(schemas.FEATURES_TABLE)}: no column '{missing[0]}'; add it with `betr-spark features`"
         )
     checkpoint, batch = newest_batch(spark, config)
     history = read_history(spark, config, checkpoint)
     with scratch(spark, config.table(_SCRATCH_FOLDER)) as materialise:
         scored = _documents(config, features, history, CONTENT_HASH, SOURCE)
         documents = materialise(with_rank_key(with_removed(spark, config, scored, history)))
-        found = _find(spark, config, features, history, documents, materialise)
-        rows = materialise(found.rows)
+        decisions = _find(spark, config, features, history, documents, materialise)
+        rows = materialise(decisions.rows)
         totals = guards.check(rows, features, config)
         done = clock.done(
             rows_in=totals.documents,
             rows_out=totals.exact + totals.near,
             dropped={EXACT: totals.exact, NEAR: totals.near},
             metrics={
-                **found.metrics,
+                **decisions.metrics,
                 "largest_component": totals.largest_component,
                 "largest_source_loss": totals.largest_source_loss,
             },
         )
-        version = write_components(spark, config, found.components, wanted)
+        version = write_components(spark, config, decisions.components, wanted)
         metadata = done.to_json(checkpoint=checkpoint, batch=batch, rule=rule(config), components_version=version)
         delta.overwrite(rows.drop(SOURCE), path, user_metadata=metadata)
     runs.record(spark, config.output, done)
@@ -111,7 +116,7 @@ def _survivor_column(config: Config) -> str:
 
 
 def _documents(config: Config, features: DataFrame, history: History | None, *columns: str) -> DataFrame:
-    """Every document: doc_id, survivor_score, columns, new (not seen by an earlier run)."""
+    """Every document: doc_id, survivor_score, `columns`, new (not seen by an earlier run)."""
     score = F.col(_survivor_column(config)).cast("double").alias(SURVIVOR_SCORE)
     new = F.lit(True) if history is None else F.col(BATCH) > history.batch
     return features.select(DOC_ID, score, *columns, new.alias(NEW))
@@ -124,12 +129,12 @@ def _find(
     history: History | None,
     documents: DataFrame,
     materialise: Materialise,
-) -> _Found:
+) -> _Decisions:
     copies = materialise(copies_of(documents))
 
     def signatures(rank_keys: DataFrame) -> DataFrame:
-        named = documents.select(DOC_ID, RANK_KEY).join(rank_keys.hint("shuffle_hash"), on=RANK_KEY, how="left_semi")
-        signed = features.select(DOC_ID, SIGNATURE).join(named.hint("shuffle_hash"), on=DOC_ID, how="inner")
+        ids = documents.select(DOC_ID, RANK_KEY).join(rank_keys.hint("shuffle_hash"), on=RANK_KEY, how="left_semi")
+        signed = features.select(DOC_ID, SIGNATURE).join(ids.hint("shuffle_hash"), on=DOC_ID, how="inner")
         return signed.select(RANK_KEY, SIGNATURE)
 
     thresholds = Thresholds.of(config.dedup.similarity, bands=config.minhash.bands, rows=config.minhash.rows)
@@ -143,17 +148,17 @@ def _find(
     edges = similar_by_signature(pairs, thresholds)
     unsure = pairs.where(F.col(EQUAL) < thresholds.sure)
     n_pairs, n_unsure = pairs.agg(F.count("*"), F.count_if(F.col(EQUAL) < thresholds.sure)).first() or (0, 0)
-    texts = {}
+    n_texts: dict[bool, int] = {}
     if n_unsure:
         ends = (
             unsure.select(F.col(KEEPER).alias(RANK_KEY))
             .unionByName(unsure.select(F.col(CANDIDATE).alias(RANK_KEY)))
             .distinct()
         )
-        wanted = documents.join(ends, on=RANK_KEY, how="left_semi").select(DOC_ID, RANK_KEY, NEW)
-        wanted = materialise(wanted.join(features.select(DOC_ID, INPUT_FILE), on=DOC_ID, how="inner"))
-        texts = {bool(row[NEW]): int(row["count"]) for row in wanted.groupBy(NEW).count().collect()}  # two rows
-        sets = shingles_of(wanted, config, materialise=materialise)
+        compared = documents.join(ends, on=RANK_KEY, how="left_semi").select(DOC_ID, RANK_KEY, NEW)
+        compared = materialise(compared.join(features.select(DOC_ID, INPUT_FILE), on=DOC_ID, how="inner"))
+        n_texts = {bool(row[NEW]): int(row["count"]) for row in compared.groupBy(NEW).count().collect()}  # two rows
+        sets = shingles_of(compared, config, materialise=materialise)
         edges = materialise(edges.unionByName(similar_by_shingles(unsure, sets, similarity=config.dedup.similarity)))
     links = edges.select(F.col(KEEPER).alias(NODE), F.col(CANDIDATE).alias(ROOT))
     earlier = None
@@ -167,9 +172,9 @@ def _find(
     metrics = {
         "candidates": n_pairs,
         "unsure": n_unsure,
-        "texts_new": texts.get(True, 0),
-        "texts_previously_kept": texts.get(False, 0),
+        "texts_new": n_texts.get(True, 0),
+        "texts_previously_kept": n_texts.get(False, 0),
         "largest_bucket": counters.largest_bucket.value,
         "bucket_bytes_spilled": counters.spilled_bytes.value,
     }
-    return _Found(rows, components, metrics)
+    return _Decisions(rows, components, metrics)

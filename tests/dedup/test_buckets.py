@@ -36,7 +36,7 @@ def in_order(rows: list[tuple[int, bool, int, int]]) -> list[tuple[int, bool, in
 
 
 def plain(rows: Members, start: int = 0) -> tuple[list[tuple[int, int, int]], list[int]]:
-    """Pairs (keeper, candidate, equal) and the documents left, one after the other."""
+    """Pairs (keeper, candidate, equal) and the remaining documents, document by document."""
     pairs, left = [], []
     representatives: dict[int, list[int]] = {}
     for i, bucket in enumerate(rows.buckets.tolist()):
@@ -62,14 +62,14 @@ def test_comparing_equals_plain_python_for_any_cutting(
     representatives = BucketRepresentatives(n_values=N_VALUES, least_equal=LEAST, enough_equal=ENOUGH, round_=1)
     pairs, left, keys = [], [], {}
     for start, end in zip([0, *cuts], [*cuts, len(drawn)], strict=True):
-        found: Compared = representatives.compare(Members(*(column[start:end] for column in rows)))
+        compared: Compared = representatives.compare(Members(*(column[start:end] for column in rows)))
         pairs += [
             (int(b[19]), int(w) + start, int(e))
-            for b, w, e in zip(found.keeper, found.candidate, found.equal, strict=True)
+            for b, w, e in zip(compared.keeper, compared.candidate, compared.equal, strict=True)
         ]
-        assert [bool(rows.previously_kept[b[19]]) for b in found.keeper] == found.keeper_previously_kept.tolist()
-        left += [int(i) + start for i in found.left]
-        keys |= {int(i) + start: int(k) for i, k in zip(found.left, found.left_buckets, strict=True)}
+        assert [bool(rows.previously_kept[b[19]]) for b in compared.keeper] == compared.keeper_previously_kept.tolist()
+        left += [int(i) + start for i in compared.remaining]
+        keys |= {int(i) + start: int(k) for i, k in zip(compared.remaining, compared.next_buckets, strict=True)}
     assert (pairs, left) == plain(rows)
     for i in left:  # those of one bucket with the same values 4 to 7 go to one bucket, and no others
         for j in left:
@@ -153,16 +153,16 @@ def test_the_memory_of_linking_does_not_grow_with_the_bucket() -> None:
 
 @pytest.mark.parametrize("similarity", [0.5, 0.75, 0.9])
 def test_thresholds_leave_few_pairs_of_exactly_the_similarity_outside(similarity: float) -> None:
-    found = Thresholds.of(similarity, bands=14, rows=8)
+    limits = Thresholds.of(similarity, bands=14, rows=8)
 
     def at_least(k: int, n: int) -> float:
         return sum(math.comb(n, i) * similarity**i * (1 - similarity) ** (n - i) for i in range(max(0, k), n + 1))
 
-    assert 1 - at_least(found.least, 112) < 1e-3 <= 1 - at_least(found.least + 1, 112)
-    assert at_least(found.sure - 8, 104) < 1e-5 <= at_least(found.sure - 9, 104)
-    assert found.least < found.enough == math.ceil(112 * similarity) < found.sure
+    assert 1 - at_least(limits.least, 112) < 1e-3 <= 1 - at_least(limits.least + 1, 112)
+    assert at_least(limits.sure - 8, 104) < 1e-5 <= at_least(limits.sure - 9, 104)
+    assert limits.least < limits.enough == math.ceil(112 * similarity) < limits.sure
 
 
 def test_equal_signatures_are_never_enough_for_similarity_one() -> None:
-    found = Thresholds.of(1.0, bands=14, rows=8)
-    assert (found.least, found.enough, found.sure) == (112, 112, 113)
+    limits = Thresholds.of(1.0, bands=14, rows=8)
+    assert (limits.least, limits.enough, limits.sure) == (112, 112, 113)

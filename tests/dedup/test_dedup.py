@@ -29,8 +29,8 @@ def rank_key(number: int) -> bytearray:
     return bytearray(number.to_bytes(20, "big"))
 
 
-def number(place_: bytes) -> int:
-    return int.from_bytes(place_, "big")
+def number(key: bytes) -> int:
+    return int.from_bytes(key, "big")
 
 
 @given(st.lists(st.tuples(st.none() | st.floats(allow_nan=False), st.integers(0, 2**64 - 1)), max_size=30))
@@ -51,17 +51,17 @@ def test_rank_keys_tell_scores_apart_that_are_equal_in_single_precision(scores: 
 
 def test_a_rank_key_does_not_depend_on_other_rows(spark: Any) -> None:
     rows = [(f"d{i}", i / 7 if i % 5 else None, i) for i in range(50)]
-    one = spark.createDataFrame(rows, "doc_id string, survivor_score double, kept int")
-    other = spark.createDataFrame(rows[::-1], "doc_id string, survivor_score double, kept int").repartition(7)
-    found = [sorted(tuple(row) for row in with_rank_key(frame).collect()) for frame in (one, other)]
-    assert found[0] == found[1]
-    assert with_rank_key(one).columns == ["doc_id", "kept", "rank_key"]
-    assert len({bytes(row[2]) for row in found[0]}) == 50
+    frame = spark.createDataFrame(rows, "doc_id string, survivor_score double, kept int")
+    reordered = spark.createDataFrame(rows[::-1], "doc_id string, survivor_score double, kept int").repartition(7)
+    keyed = [sorted(tuple(row) for row in with_rank_key(some).collect()) for some in (frame, reordered)]
+    assert keyed[0] == keyed[1]
+    assert with_rank_key(frame).columns == ["doc_id", "kept", "rank_key"]
+    assert len({bytes(row[2]) for row in keyed[0]}) == 50
     ranked = spark.createDataFrame(rows, "doc_id string, survivor_score double, kept int").selectExpr(
         "*", "xxhash64(doc_id) as h"
     )
-    wanted = [row["doc_id"] for row in ranked.orderBy(ranked.survivor_score.desc_nulls_last(), "h").collect()]
-    assert [row[0] for row in sorted(found[0], key=lambda row: bytes(row[2]))] == wanted
+    in_order = [row["doc_id"] for row in ranked.orderBy(ranked.survivor_score.desc_nulls_last(), "h").collect()]
+    assert [row[0] for row in sorted(keyed[0], key=lambda row: bytes(row[2]))] == in_order
 
 
 @pytest.mark.parametrize("where", ["driver", "spark"])
@@ -77,13 +77,13 @@ def test_components_equal_scipy(spark: Any, shape: str, where: str) -> None:
     }[shape]
     frame = spark.createDataFrame([(rank_key(a), rank_key(b)) for a, b in edges], "keeper binary, candidate binary")
     most = 10**6 if where == "driver" else -1
-    rows = connected_components(frame, materialise=materialise, most_on_driver=most).collect()
+    rows = connected_components(frame, materialise=materialise, max_on_driver=most).collect()
     pairs = np.array(edges or [(0, 0)])
     _, label = csgraph.connected_components(coo_array((np.ones(len(pairs)), pairs.T), shape=(n, n)), directed=False)
     linked = {node for a, b in edges if a != b for node in (a, b)}
-    wanted = {i: min(j for j in range(n) if label[j] == label[i]) for i in linked}
-    assert {number(row[NODE]): number(row[ROOT]) for row in rows} == wanted
-    assert len(rows) == len(wanted)
+    expected = {i: min(j for j in range(n) if label[j] == label[i]) for i in linked}
+    assert {number(row[NODE]): number(row[ROOT]) for row in rows} == expected
+    assert len(rows) == len(expected)
 
 
 def test_rounds_grow_with_the_logarithm_of_a_path(spark: Any) -> None:
@@ -94,7 +94,7 @@ def test_rounds_grow_with_the_logarithm_of_a_path(spark: Any) -> None:
         )
         seen = []
         rows = connected_components(
-            frame, materialise=lambda frame, seen=seen: seen.append(1) or materialise(frame), most_on_driver=-1
+            frame, materialise=lambda frame, seen=seen: seen.append(1) or materialise(frame), max_on_driver=-1
         )
         assert {number(row[ROOT]) for row in rows.collect()} == {0}
         rounds.append(len(seen))
@@ -109,33 +109,33 @@ def decided(spark: Any, edges: list[Edge]) -> dict[int, int]:
     names = "keeper binary, keeper_previously_kept boolean, candidate binary, similarity float, evidence string"
     frame = spark.createDataFrame(rows, names)
     components = connected_components(frame.select("keeper", "candidate"), materialise=materialise)
-    found = removed_near(frame.repartition(3), components).collect()
-    assert all(row["similarity"] == pytest.approx(0.8) for row in found)
-    return {number(row["rank_key"]): number(row["kept"]) for row in found}
+    removed = removed_near(frame.repartition(3), components).collect()
+    assert all(row["similarity"] == pytest.approx(0.8) for row in removed)
+    return {number(row["rank_key"]): number(row["kept"]) for row in removed}
 
 
-def test_survivors_are_those_of_going_through_the_ranking(spark: Any) -> None:
+def test_survivors_equal_the_rule_applied_document_by_document(spark: Any) -> None:
     pick = random.Random(5)
     previously_kept = {i for i in range(80) if pick.random() < 0.2}
     order = sorted(range(80), key=lambda i: (i not in previously_kept, i))
     edges: set[Edge] = set()
     for _ in range(120):
-        one, other = sorted(pick.sample(range(80), 2), key=order.index)
-        if other not in previously_kept:
-            edges.add((one, other, one in previously_kept))
+        keeper, candidate = sorted(pick.sample(range(80), 2), key=order.index)
+        if candidate not in previously_kept:
+            edges.add((keeper, candidate, keeper in previously_kept))
     kept: list[int] = []
-    wanted = {}
+    expected = {}
     for doc in order:
         keepers = [k for k in kept if (k, doc, k in previously_kept) in edges]
         if keepers:
-            wanted[doc] = keepers[0]
+            expected[doc] = keepers[0]
         else:
             kept.append(doc)
-    assert len(wanted) > 20
-    assert decided(spark, sorted(edges)) == wanted
+    assert len(expected) > 20
+    assert decided(spark, sorted(edges)) == expected
 
 
-def test_a_chain_loses_every_other_document_and_no_more(spark: Any) -> None:
+def test_a_chain_loses_every_second_document_and_no_more(spark: Any) -> None:
     assert decided(spark, [(i, i + 1, False) for i in range(6)]) == {1: 0, 3: 2, 5: 4}
 
 
@@ -179,35 +179,35 @@ def pairs_of(
     number_of = {bytes(rank_key): i for i, rank_key in named.items()}
     packed = [(named[i], bytearray(np.array(s, np.uint32).tobytes())) for i, s in signatures.items()]
     signed = spark.createDataFrame(packed, "rank_key binary, signature binary")
-    found = candidate_pairs(
+    pairs = candidate_pairs(
         linked_documents(documents, n_parts=3, counters=LinkCounters.of(spark)),
         lambda rank_keys: signed.join(rank_keys, on="rank_key", how="left_semi"),
         Thresholds(16, 8, 12, 17),
         materialise=materialise,
     ).collect()
-    assert len({(bytes(row["keeper"]), bytes(row["candidate"])) for row in found}) == len(found)
-    return {(number_of[bytes(row["keeper"])], number_of[bytes(row["candidate"])]): row["equal"] for row in found}
+    assert len({(bytes(row["keeper"]), bytes(row["candidate"])) for row in pairs}) == len(pairs)
+    return {(number_of[bytes(row["keeper"])], number_of[bytes(row["candidate"])]): row["equal"] for row in pairs}
 
 
-def test_a_bucket_of_unlike_documents_still_finds_its_similar_pairs(spark: Any) -> None:
-    """200 families of two in one bucket: more than any number of representatives, so that rounds follow."""
+def test_a_bucket_of_dissimilar_documents_still_gives_its_similar_pairs(spark: Any) -> None:
+    """200 families of two in one bucket: more than the maximum number of representatives, so several rounds are needed."""
     pick = random.Random(1)
     signatures = {}
     for family in range(200):
         values = [pick.randrange(10**6) for _ in range(16)]
         signatures[2 * family] = values
         signatures[2 * family + 1] = [*values[:15], 7]
-    found = pairs_of(spark, signatures, {document: [5] for document in signatures}, set())
+    pairs = pairs_of(spark, signatures, {document: [5] for document in signatures}, set())
     inside = {(2 * f, 2 * f + 1): 15 for f in range(200)}
-    assert set(found.items()) <= set(inside.items())
-    assert len(found) >= 195  # one whose last values are looked at may part
+    assert set(pairs.items()) <= set(inside.items())
+    assert len(pairs) >= 195  # a pair may get different buckets
 
 
-def test_published_documents_are_compared_with_new_ones_alone_and_come_first(spark: Any) -> None:
+def test_previously_kept_documents_are_compared_with_new_documents_only_and_come_first(spark: Any) -> None:
     signatures = {i: [1] * 16 for i in range(6)}
     buckets = {i: [3] for i in range(6)}
-    found = pairs_of(spark, signatures, buckets, {2, 4})
-    assert set(found) == {(2, i) for i in (0, 1, 3, 5)}
+    pairs = pairs_of(spark, signatures, buckets, {2, 4})
+    assert set(pairs) == {(2, i) for i in (0, 1, 3, 5)}
     assert pairs_of(spark, signatures, buckets, set(range(6))) == {}
 
 
@@ -231,8 +231,8 @@ def test_exact_copies_follow_their_representative(spark: Any) -> None:
         "doc_id string, source string, content_hash binary, rank_key binary, new boolean, removed boolean",
     )
     copies = copies_of(documents)
-    found = {number(row["rank_key"]): (number(row["representative"]), row["copies"]) for row in copies.collect()}
-    assert found == {5: (2, 2), 2: (2, 2), 9: (9, 2), 1: (9, 2), 7: (7, 3), 8: (7, 3), 4: (7, 3)}
+    by_key = {number(row["rank_key"]): (number(row["representative"]), row["copies"]) for row in copies.collect()}
+    assert by_key == {5: (2, 2), 2: (2, 2), 9: (9, 2), 1: (9, 2), 7: (7, 3), 8: (7, 3), 4: (7, 3)}
     in_buckets = without_removed_and_copies(spark, None, documents, None, copies).collect()
     assert sorted(row["doc_id"] for row in in_buckets) == ["b", "e", "g", "x"]
     near = spark.createDataFrame(

@@ -1,4 +1,4 @@
-"""The stage on real tables: against brute force, batch after batch, and its guards."""
+"""The stage on real tables: compared with brute force, batch after batch, and its guards."""
 
 import os
 import random
@@ -49,9 +49,9 @@ def run(spark: Any, config: Config) -> StageRun:
 
 def duplicates(spark: Any, config: Config) -> dict[str, Row]:
     rows = spark.read.format("delta").load(config.table("duplicates")).collect()
-    found = {row["doc_id"]: row.asDict() for row in rows}
-    assert len(found) == len(rows)
-    return found
+    by_id = {row["doc_id"]: row.asDict() for row in rows}
+    assert len(by_id) == len(rows)
+    return by_id
 
 
 def in_ranking_order(spark: Any, config: Config) -> list[str]:
@@ -64,7 +64,7 @@ def in_ranking_order(spark: Any, config: Config) -> list[str]:
 
 
 def by_the_rule(batches: list[list[Row]], order: list[str]) -> dict[str, str]:
-    """The documented rule, one document after the other: removed, and what is kept for it."""
+    """The documented rule, document by document: removed documents, and the document that is kept for each."""
     rows = [row for batch in batches for row in batch]
     number = {row["id"]: i for i, row in enumerate(rows)}
     near = similar_pairs([row["text"] for row in rows], SIMILARITY)
@@ -109,12 +109,12 @@ def whole(spark: Any, tmp_path_factory: pytest.TempPathFactory, corpus: list[Row
 
 
 def test_what_is_removed_is_what_brute_force_and_the_rule_say(spark: Any, whole: Config, corpus: list[Row]) -> None:
-    found, order = duplicates(spark, whole), in_ranking_order(spark, whole)
-    assert {doc: row["kept_doc_id"] for doc, row in found.items()} == by_the_rule([corpus], order)
+    removed, order = duplicates(spark, whole), in_ranking_order(spark, whole)
+    assert {doc: row["kept_doc_id"] for doc, row in removed.items()} == by_the_rule([corpus], order)
     text = {row["id"]: row["text"] for row in corpus}
-    for doc, row in found.items():
-        one, other = shingle_set(text[doc]), shingle_set(text[row["kept_doc_id"]])
-        true = len(one & other) / max(1, len(one | other))
+    for doc, row in removed.items():
+        left, right = shingle_set(text[doc]), shingle_set(text[row["kept_doc_id"]])
+        true = len(left & right) / max(1, len(left | right))
         if row["evidence"] == "shingles":
             assert row["similarity"] == np.float32(true) >= SIMILARITY
         elif row["evidence"] == "signature":
@@ -122,8 +122,8 @@ def test_what_is_removed_is_what_brute_force_and_the_rule_say(spark: Any, whole:
             assert row["similarity"] == pytest.approx(true, abs=0.12)
         else:
             assert (row["kind"], text[doc]) == ("exact", text[row["kept_doc_id"]])
-    assert {row["evidence"] for row in found.values()} == {"shingles", "signature", "content_hash"}
-    kept = [row for row in corpus if row["id"] not in found]
+    assert {row["evidence"] for row in removed.values()} == {"shingles", "signature", "content_hash"}
+    kept = [row for row in corpus if row["id"] not in removed]
     assert sum(row["source"] == "identical" for row in kept) == 1
     assert sum(row["source"] == "short" for row in kept) == sum(row["source"] == "short" for row in corpus)
     assert sum(row["source"] == "template" for row in kept) == sum(row["source"] == "template" for row in corpus)
@@ -158,12 +158,12 @@ def test_guards_stop_before_anything_is_written_and_say_what_to_look_at(spark: A
         stage.run(spark, config)
     lines = str(error.value).splitlines()
     losses = [line for line in lines if "would lose" in line]
-    wanted = "dedup: source 'identical' would lose 199 of 200 documents (99.5%); dedup.max_source_loss is 0.9"
-    assert losses[0] == wanted
+    expected = "dedup: source 'identical' would lose 199 of 200 documents (99.5%); dedup.max_source_loss is 0.9"
+    assert losses[0] == expected
     assert any(line.startswith("dedup: source 'copies' would lose 19 of 20 documents (95.0%)") for line in losses)
     assert len([line for line in lines if "has 200 documents; dedup.max_component is 100" in line]) == 1
     assert any(line.startswith("    kept 'identical-0-") for line in lines)
-    assert lines[-1] == "dedup: nothing was written; where this is as it should be, raise the limit by --set"
+    assert lines[-1] == "dedup: nothing was written; if these removals are correct, raise the limit with --set"
     assert duplicates(spark, whole) == before
 
 
@@ -174,25 +174,25 @@ def test_guards_let_pass_what_reaches_the_limit_and_no_more(spark: Any, whole: C
     )
     allowed = {"similarity": SIMILARITY, "max_source_loss": 199 / 200, "max_component": 200}
     config = whole.model_copy(update={"dedup": DedupConfig.model_validate(allowed)})
-    found = guards.check(rows, documents, config)
-    assert found[0] == documents.count()
-    assert found[1:3] == tuple(rows.where(f"kind = '{kind}'").count() for kind in ("exact", "near"))
-    assert found[3:] == (200, 199 / 200)
+    totals = guards.check(rows, documents, config)
+    assert totals[0] == documents.count()
+    assert totals[1:3] == tuple(rows.where(f"kind = '{kind}'").count() for kind in ("exact", "near"))
+    assert totals[3:] == (200, 199 / 200)
 
 
 def test_features_without_the_survivor_s_scores_are_named(spark: Any, whole: Config) -> None:
-    values = {**whole.model_dump(), "scorers": {"betr": {}, "other": {}}, "dedup": {"survivor": "other"}}
-    with pytest.raises(DataError, match=r"features: no column 'logit_other'; `betr-spark features` makes it"):
+    values = {**whole.model_dump(), "scorers": {"betr": {}, "second": {}}, "dedup": {"survivor": "second"}}
+    with pytest.raises(DataError, match=r"features: no column 'logit_second'; add it with `betr-spark features`"):
         stage.run(spark, Config.model_validate(values))
 
 
 def test_features_of_another_sketch_are_refused_and_leftovers_cleared(spark: Any, whole: Config) -> None:
-    other = whole.model_copy(update={"minhash": whole.minhash.model_copy(update={"ngram": 2})})
+    changed = whole.model_copy(update={"minhash": whole.minhash.model_copy(update={"ngram": 2})})
     with pytest.raises(
         DataError,
         match=r"features: built with minhash.ngram 5, but the configuration has 2; rerun `betr-spark features`",
     ):
-        stage.run(spark, other)
+        stage.run(spark, changed)
     left = Path(whole.table("_scratch/dedup/3"))
     left.mkdir(parents=True)
     assert stage.run(spark, whole)[0].skipped
@@ -200,17 +200,17 @@ def test_features_of_another_sketch_are_refused_and_leftovers_cleared(spark: Any
 
 
 def test_evaluation_counts_what_was_missed_and_what_was_wrong(spark: Any, whole: Config, corpus: list[Row]) -> None:
-    found = evaluate(spark, whole, documents=10_000, seed=0)
+    figures = evaluate(spark, whole, documents=10_000, seed=0)
     texts = list(dict.fromkeys(row["text"] for row in corpus if shingle_set(row["text"])))
     near = similar_pairs(texts, SIMILARITY)
-    assert found.n_documents == found.n_sampled == len(texts)
-    assert sum(share.of for share in found.recall) == 2 * len(near)  # seen from both ends
-    assert all(share.n == share.of for share in [*found.recall, *found.precision])
+    assert figures.n_documents == figures.n_sampled == len(texts)
+    assert sum(share.of for share in figures.recall) == 2 * len(near)  # seen from both ends
+    assert all(share.n == share.of for share in [*figures.recall, *figures.precision])
     removed = [row for row in duplicates(spark, whole).values() if row["kind"] == "near"]
-    assert sum(share.of for share in found.precision) == len(removed)
-    assert found.n_components == len({row["component_id"] for row in removed})
-    assert found.inside.n >= len({row["doc_id"] for row in removed})
-    assert found.both_kept.n == 0
+    assert sum(share.of for share in figures.precision) == len(removed)
+    assert figures.n_components == len({row["component_id"] for row in removed})
+    assert figures.inside.n >= len({row["doc_id"] for row in removed})
+    assert figures.both_kept.n == 0
 
 
 def make_unreadable(file: Path) -> None:
@@ -248,15 +248,15 @@ def incremental(
 
 def test_three_batches_end_as_the_rule_says(spark: Any, incremental: Any, corpus: list[Row]) -> None:
     config, runs = incremental
-    wanted = by_the_rule(days(corpus), in_ranking_order(spark, config))
-    assert {doc: row["kept_doc_id"] for doc, row in duplicates(spark, config).items()} == wanted
+    expected = by_the_rule(days(corpus), in_ranking_order(spark, config))
+    assert {doc: row["kept_doc_id"] for doc, row in duplicates(spark, config).items()} == expected
     assert [done.rows_in for done in runs] == [sum(map(len, days(corpus)[: i + 1])) for i in range(3)]
     assert runs[1].metrics["texts_previously_kept"] > 0
     assert (runs[2].metrics["texts_previously_kept"], runs[2].metrics["texts_new"]) == (0, 0)
     assert stage.run(spark, config)[0].skipped
 
 
-def test_replace_forgets_what_is_published_and_so_does_another_rule(spark: Any, incremental: Any) -> None:
+def test_history_is_not_used_with_replace_or_after_another_rule(spark: Any, incremental: Any) -> None:
     config, _ = incremental
     checkpoint, batch = newest_batch(spark, config)
 
