@@ -31,7 +31,7 @@ import yaml
 from deltalake import DeltaTable
 from planted import Row, planted, shingle_set, similar_pairs
 
-from betr_spark.dedup.evaluation import Share
+from betr_spark.dedup.evaluation_figures import Share
 
 SIMILARITY = 0.75
 BANDS = ((0.75, 0.85), (0.85, 1.01))
