@@ -31,7 +31,7 @@ from kernels import DOCUMENTS, HASHER, SLOW_DOCUMENTS, Row, machine, median_rati
 from pyspark.sql import DataFrame, SparkSession
 
 from betr_spark.config import InputConfig
-from betr_spark.corpus.documents import read_documents
+from betr_spark.corpus.snapshot import InputSnapshot
 from betr_spark.features.one_pass import one_pass
 from betr_spark.kernels.arrow_buffers import string_buffers
 from betr_spark.kernels.murmur3 import content_hashes
@@ -128,7 +128,7 @@ def works_of(spark: SparkSession, folder: Path, table: NgramTable, scratch: Path
     def whole(k: int) -> DataFrame:
         scorers = [f"s{i}" for i in range(k)]
         source = InputConfig(path=str(folder), id="id", text=TEXT)
-        documents = read_documents(spark, source, leave_utf8=True)
+        documents = InputSnapshot.resolve(spark, source).documents(leave_utf8=True)
         documents = documents.select(DOC_ID, SOURCE, TEXT, REASON, DETAIL, ROW, INPUT_FILE)
         run = one_pass(HASHER, scorers, ship(spark, stack([table] * k)))
         return documents.mapInArrow(run, f"{features_schema(scorers)}, {QUARANTINE}")

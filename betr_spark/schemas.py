@@ -1,5 +1,7 @@
 """Column names and table schemas, one constant each. Schemas are DDL strings, so that this module needs no pyspark."""
 
+from collections.abc import Collection, Sequence
+
 DOC_ID = "doc_id"
 SOURCE = "source"
 TEXT = "text"
@@ -91,9 +93,14 @@ def logit_column(scorer: str) -> str:
     return f"{LOGIT}_{scorer}"
 
 
-def features_schema(scorers: list[str]) -> str:
-    """DDL of what the pass gives `features`: fixed columns and one nullable float logit a scorer (null: no text).
+def features_schema(scorers: Sequence[str], numbers: Collection[str] = ()) -> str:
+    """DDL of what the pass gives `features`: fixed columns and one nullable logit for each scorer (null: no text).
 
     The table has two more: `input_file`, where the text was read, and `batch`, the number of the commit it came with.
+
+    Args:
+        scorers: in the order of the columns.
+        numbers: those of them that are columns of the input, whose logit is a double; it is a float for all others.
     """
-    return ", ".join([FEATURES, *(f"{logit_column(scorer)} float" for scorer in scorers)])
+    types = {scorer: "double" if scorer in numbers else "float" for scorer in scorers}
+    return ", ".join([FEATURES, *(f"{logit_column(scorer)} {types[scorer]}" for scorer in scorers)])

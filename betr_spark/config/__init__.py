@@ -2,14 +2,13 @@
 
 from betr_spark.config.base import Model
 from betr_spark.config.evaluate import EvaluateConfig, TransformerConfig
+from betr_spark.config.input import NOT_IN_DELTA, InputConfig
 from betr_spark.config.ranking import EncoderConfig, LabelsConfig, SampleConfig
 from betr_spark.config.root import (
     LONGEST,
-    NOT_IN_DELTA,
     RANDOM_SCORER,
     Config,
     DedupConfig,
-    InputConfig,
     KeepConfig,
     MinHashConfig,
     SelectionConfig,

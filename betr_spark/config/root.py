@@ -8,41 +8,17 @@ from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from betr_spark.config.base import Model, Seed
 from betr_spark.config.evaluate import EvaluateConfig
+from betr_spark.config.input import InputConfig
 from betr_spark.config.problems import validation_problems
 from betr_spark.config.ranking import EncoderConfig, LabelsConfig, SampleConfig
 from betr_spark.config.scorers import BetrScorer, ScorerConfig
 from betr_spark.config.targets import TargetConfig
 from betr_spark.config.yaml_file import read_mapping
 from betr_spark.errors import ConfigError
-from betr_spark.schemas import QUARANTINE_COLUMNS, SELECTED_COLUMNS
 
 RANDOM_SCORER, LONGEST = "random", "longest"
 ScorerName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
 SelectionName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
-NOT_IN_DELTA = frozenset(" ,;{}()\n\t=")  # no column's name may hold these
-
-
-class InputConfig(Model):
-    """Where the documents are and which columns say what. Without `id`, the id is a 128-bit hash of the text."""
-
-    path: str = Field(min_length=1)
-    format: Literal["parquet", "delta", "json"] = "parquet"
-    id: str | None = None
-    text: str = "text"
-    source: str | None = None
-    columns: tuple[str, ...] = ()
-    max_text_bytes: int = Field(default=16 * 2**20, gt=0)
-    max_batch_bytes: int = Field(default=64 * 2**30, gt=0)
-
-    @model_validator(mode="after")
-    def _columns_are_free(self) -> Self:
-        lowered = [column.lower() for column in self.columns]  # Spark does not tell case apart
-        for column in self.columns:
-            if column.lower() in (*SELECTED_COLUMNS, *QUARANTINE_COLUMNS) or lowered.count(column.lower()) > 1:
-                raise ValueError(f"columns: '{column}' is repeated, or is a name that betr-spark uses itself")
-            if set(column) & NOT_IN_DELTA:
-                raise ValueError(f"columns: '{column}' has a character that Delta's column names must not have")
-        return self
 
 
 class MinHashConfig(Model):

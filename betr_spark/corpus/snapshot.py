@@ -1,70 +1,127 @@
-"""The input as one run reads it: resolved once, the same rows for every stage."""
+"""The input as one run reads it: resolved once, the same files or table version for every stage."""
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from functools import cached_property
+from functools import cached_property, reduce
 from typing import Self
 
 from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import types as T
+from pyspark.sql import functions as F
 
 from betr_spark.config import Config, InputConfig
-from betr_spark.corpus.documents import input_fingerprint, read_documents, read_ids, stream_documents
-from betr_spark.corpus.input_schema import input_schema
-from betr_spark.schemas import logit_column
+from betr_spark.corpus.columns import Located, Path, UsedColumns
+from betr_spark.corpus.documents import Shape, documents_of
+from betr_spark.corpus.files import InputFiles
+from betr_spark.corpus.scored_state import INPUTS_TABLE
+from betr_spark.corpus.table import InputTable
+from betr_spark.schemas import DOC_ID
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class InputSnapshot:
-    """One state of the input: its configuration, the schema of the columns that are used, and its files or Delta version."""
+    """One state of the input, from which every stage of a run reads.
+
+    Attributes:
+        spark: the session.
+        source: its configuration.
+        used: the columns that the configuration names.
+        content: the exact files, or the exact version of the Delta table.
+        columns: where the values of the used columns come from, and their types, widened over all files.
+    """
 
     spark: SparkSession
     source: InputConfig
-    numbers: Mapping[str, str]
-    schema: T.StructType
+    used: UsedColumns
+    content: InputFiles | InputTable
+    columns: Mapping[Path, Located]
 
     @classmethod
-    def resolve(cls, spark: SparkSession, source: InputConfig, *, numbers: Mapping[str, str] | None = None) -> Self:
-        """List and check the input.
+    def resolve(
+        cls, spark: SparkSession, source: InputConfig, *, numbers: Mapping[str, str] | None = None,
+        scored: str | None = None,
+    ) -> Self:  # fmt: skip
+        """List the input once, and check its files and columns.
 
         Args:
             spark: the session.
             source: where the documents are.
-            numbers: expression scorers: name, and column of the input.
+            numbers: columns of expression scorers, by the scorer's name.
+            scored: path of the table `_inputs`; files that it holds unchanged are not opened again.
 
         Raises:
-            DataError: the input is missing, empty or cannot be read; one line for each problem.
-            SchemaError: a column is missing or has the wrong type; one line for each problem.
+            DataError: the input does not exist, is empty, or has files that cannot be read; one line for each problem.
+            SchemaError: a column does not exist or has the wrong type; one line for each problem.
         """
-        return cls(spark=spark, source=source, numbers=dict(numbers or {}), schema=input_schema(spark, source))
+        used = UsedColumns.of(source, numbers or {})
+        content = (
+            InputTable.current(spark, source.path)
+            if source.format == "delta"
+            else InputFiles.current(spark, source, scored=scored)
+        )
+        return cls(spark=spark, source=source, used=used, content=content, columns=content.located(used.all()))
 
     @classmethod
     def current(cls, spark: SparkSession, config: Config) -> Self:
         """Resolve the input of a configuration as it is now."""
-        return cls.resolve(spark, config.input, numbers=config.expressions())
+        scored = config.table(INPUTS_TABLE)
+        return cls.resolve(spark, config.input, numbers=config.expressions(), scored=scored)
 
     @classmethod
     def scored(cls, spark: SparkSession, config: Config) -> Self:
-        """Return the snapshot that `features` scored."""
-        return cls.current(spark, config)
+        """Return the snapshot that `features` scored, whatever was added to the input since.
+
+        Raises:
+            DataError: `features` has not run, or a file or version that it scored is not there any more.
+        """
+        used = UsedColumns.of(config.input, config.expressions())
+        content = (
+            InputTable.scored(spark, config) if config.input.format == "delta" else InputFiles.scored(spark, config)
+        )
+        return cls(spark=spark, source=config.input, used=used, content=content, columns=content.located(used.all()))
 
     @cached_property
     def version(self) -> str:
-        """What stage keys hold: the Delta table's id and version, or a digest of the files' sizes and times."""
-        return input_fingerprint(self.spark, self.source)
+        """What stage keys hold: id and version of the Delta table, or a digest of the files' names, sizes and times."""
+        return self.content.version()
 
     def documents(
-        self, *, leave_utf8: bool = False, only_files: Sequence[str] | None = None, carried: bool = False
-    ) -> DataFrame:
-        """Read doc_id, source, text, carried columns with `carried`, reason, detail, row, input_file."""
-        documents = read_documents(self.spark, self.source, leave_utf8=leave_utf8, only_files=only_files)
-        return documents if carried else documents.drop(*self.source.columns)
+        self, *, leave_utf8: bool = False, only_files: Sequence[str] | None = None, carried: bool = False,
+        numbers: bool = False,
+    ) -> DataFrame:  # fmt: skip
+        """Read the documents of this snapshot; only the columns that are used are read.
+
+        `reason` is null on a row that can be used; otherwise it says why not (null_id, null_text, text_not_a_string,
+        invalid_json, invalid_utf8, text_too_long), `row` holds the columns as JSON, cut at 10 kB, and the text is null.
+
+        Args:
+            leave_utf8: leave it to the pass over the text, which sees every byte, to find texts that are not UTF-8; then
+                `input_file` is in every row.
+            only_files: values of `input_file`: no other file is read. Ignored for Delta.
+            carried: read the carried columns too.
+            numbers: read the columns of expression scorers too, as `logit_NAME`, double.
+
+        Returns:
+            doc_id, source, text, carried columns, logits, reason, detail, row, input_file.
+        """
+        shape = Shape(leave_utf8, carried, numbers)
+        used = [*self.used.of_the_pass(), *(self.used.carried.values() if carried else ())]
+        parts = self.content.rows({column.path: self.columns[column.path] for column in used}, only_files=only_files)
+        frames = [
+            documents_of(rows, self.source, self.used, {**self.columns, **columns}, shape) for rows, columns in parts
+        ]
+        return reduce(DataFrame.unionByName, frames)
 
     def ids(self) -> DataFrame:
-        """Read doc_id of the rows that have one."""
-        return read_ids(self.spark, self.source)
+        """Read doc_id of the rows that have one; reads no text if there is a column of ids."""
+        return self.documents().select(DOC_ID).where(F.col(DOC_ID) != "")
 
     def stream(self) -> DataFrame:
-        """Follow the input: the shape of `documents`, with the logit column of each expression scorer."""
-        numbers = {logit_column(name): column for name, column in self.numbers.items()}
-        return stream_documents(self.spark, self.source, self.schema, numbers=numbers)
+        """Follow the input as a stream: new files, or rows appended to the Delta table, only.
+
+        Returns:
+            The shape of `documents(leave_utf8=True, numbers=True)`.
+        """
+        columns = {column.path: self.columns[column.path] for column in self.used.of_the_pass()}
+        rows = self.content.stream(columns, max_bytes=self.source.max_batch_bytes)
+        shape = Shape(leave_utf8=True, numbers=True)
+        return documents_of(rows, self.source, self.used, self.columns, shape)

@@ -1,6 +1,6 @@
 """Writes the micro-batches of `features`, each as one idempotent commit of each table."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -9,6 +9,7 @@ from betr_spark import schemas
 from betr_spark.config import Config
 from betr_spark.corpus.documents import check_unique
 from betr_spark.features.checkpoint import progress_of
+from betr_spark.features.input_state import InputState
 from betr_spark.schemas import BATCH, DETAIL, DOC_ID, INPUT_FILE, REASON, ROW, SOURCE
 from betr_spark.storage import delta
 
@@ -16,8 +17,11 @@ from betr_spark.storage import delta
 class BatchWriter:
     """foreachBatch: features and quarantine of one batch, each one idempotent commit; keeps the error that stopped it."""
 
-    def __init__(self, config: Config, checkpoint: str, transform: Callable[[DataFrame], DataFrame]) -> None:
+    def __init__(
+        self, config: Config, checkpoint: str, input_state: InputState, transform: Callable[[DataFrame], DataFrame]
+    ) -> None:
         self._config, self._checkpoint, self._transform = config, checkpoint, transform
+        self._input_state = input_state
         self.error: Exception | None = None
         self.rows_new = 0
 
@@ -58,11 +62,12 @@ class BatchWriter:
             ids = good.select(DOC_ID)
             repeated = ids if known is None else ids.unionByName(known.join(ids, on=DOC_ID, how="left_semi"))
             check_unique(repeated, f"input.path: {config.input.path}")
-        progress = {"rows_in": before["rows_in"] + n_rows, "copies": before["copies"] + copies, "batch": batch}
+        counts = {"rows_in": before["rows_in"] + n_rows, "copies": before["copies"] + copies, "batch": batch}
+        progress = {**counts, **self._input_state.after(computed, batch).to_metadata()}
         self._commit(good, path, batch, progress)
         self._commit(bad, config.table(schemas.QUARANTINE_TABLE), batch, progress)
 
-    def _commit(self, rows: DataFrame, path: str, batch: int, progress: dict[str, int]) -> None:
+    def _commit(self, rows: DataFrame, path: str, batch: int, progress: Mapping[str, str | int]) -> None:
         write = delta.append if batch else delta.overwrite
         metadata = {**progress, "checkpoint": self._checkpoint}
         write(rows, path, user_metadata=delta.to_json(metadata), transaction=(self._checkpoint, batch))

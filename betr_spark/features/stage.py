@@ -1,15 +1,15 @@
 """Stage `features`: the one pass as a Structured Streaming query, so that first run, resumed run and increment are one.
 
-`_inputs` holds the files the query was last started for, and in its commit the checkpoint in use. New files under
-the same settings go on with that checkpoint. Other settings, another scorer, or a file that was changed or taken away make
-a new checkpoint, whose first batch replaces the table.
+`_inputs` lists the files that were scored, and its commit names the checkpoint. New files under the same settings continue with
+that checkpoint. Other settings, another scorer, or a file that was changed or deleted start a new checkpoint, whose first batch
+replaces the table. Each commit of `features` names the state of the input that it scored: later stages read text from there.
 """
 
 import logging
-import re
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
@@ -17,9 +17,11 @@ from pyspark.sql import functions as F
 
 from betr_spark import schemas
 from betr_spark.config import Config
+from betr_spark.corpus.scored_state import scored_state
 from betr_spark.errors import BetrSparkError
 from betr_spark.features.batch_writer import BatchWriter
-from betr_spark.features.checkpoint import CHECKPOINTS, choose_checkpoint, progress_of
+from betr_spark.features.checkpoint import CHECKPOINTS, Checkpoint, choose_checkpoint, progress_of
+from betr_spark.features.input_state import InputState
 from betr_spark.features.one_pass import one_pass
 from betr_spark.kernels.minhash import MinHasher
 from betr_spark.kernels.text_preparation import PREPARATION
@@ -30,13 +32,7 @@ from betr_spark.scoring import artifact
 from betr_spark.scoring.ngram_table import SharedTables, stack
 from betr_spark.storage import delta, hadoop_files
 from betr_spark.storage.runs import Metrics, StageKey, StageRun
-from betr_spark.training.kinds import kind_of
 
-# Delta's errors where a source's history cannot be followed by appends alone.
-_CHANGED_SOURCE = (
-    r"DELTA_SOURCE_TABLE_IGNORE_CHANGES|DELTA_SOURCE_IGNORE_DELETE|DIFFERENT_DELTA_TABLE|DELTA_SCHEMA_CHANGED|"
-    r"FILE_NOT_EXIST|FILE_NOT_FOUND|FileNotFound|VERSION_NOT_FOUND|TRUNCATED_TRANSACTION_LOG|DELTA_LOG_FILE"
-)
 _logger = logging.getLogger(__name__)
 
 
@@ -80,14 +76,8 @@ class Features(Stage):
         return StageKey(stage=settings.stage, config=settings.config, input_versions=versions)
 
     def problems(self, context: RunContext) -> Iterator[str]:
-        """Whatever is wrong with the input's files and columns, and with the columns of expression scorers."""
-        lines = list(problems_of(lambda: context.input))
-        yield from lines
-        if lines or context.config.input.format == "json":  # a JSON line has no schema
-            return
-        columns = {field.name: field.dataType for field in context.input.schema}
-        for name in context.config.expressions():
-            yield from kind_of(context.config, name).problems(context.spark, columns)
+        """Whatever is wrong with the input's files and columns."""
+        yield from problems_of(lambda: context.input)
 
     @contextmanager
     def build(self, context: RunContext, key: StageKey) -> Iterator[Result]:
@@ -97,26 +87,25 @@ class Features(Stage):
         folded = [artifact.load(spark, config.table(f"scorers/{name}"), name).table for name in config.folded()]
         transform = _transform(config, artifact.ship(spark, stack(folded)))
         settings_key = _settings_key(context).key
-        checkpoint = choose_checkpoint(spark, config, settings_key)
+        checkpoint = choose_checkpoint(context.input, config, settings_key)
         try:
-            rows_new = _follow(context, checkpoint, transform)
-        except StreamingQueryException as error:
-            if config.input.format != "delta" or not re.search(_CHANGED_SOURCE, str(error)):
-                raise
-            checkpoint = choose_checkpoint(
-                spark, config, settings_key, why="rows of the source were changed or deleted"
-            )
-            rows_new = _follow(context, checkpoint, transform)
-        progress = progress_of(spark, path, checkpoint)
+            followed = _follow(context, checkpoint, transform)
+        except _CannotFollowError:
+            why = "rows or columns of the source were changed or deleted"
+            checkpoint = choose_checkpoint(context.input, config, settings_key, why=why)
+            followed = _follow(context, checkpoint, transform)
+        progress = progress_of(spark, path, checkpoint.name)
+        state = followed.input_state.at_end(scored_state(spark, config))
 
         def commit(run: StageRun) -> None:
-            metadata = run.to_json(checkpoint=checkpoint, copies=progress["copies"], batch=progress["batch"])
+            counts = {"copies": progress["copies"], "batch": progress["batch"]}
+            metadata = run.to_json(checkpoint=checkpoint.name, **counts, **state.to_metadata())
             delta.mark(spark, path, name="features_key", value=key.key, user_metadata=metadata)
             for old in hadoop_files.children(spark, config.table(CHECKPOINTS)):
-                if old != checkpoint:
+                if old != checkpoint.name:
                     hadoop_files.delete(spark, config.table(f"{CHECKPOINTS}/{old}"))
 
-        yield _result(spark, config, progress, rows_new, commit)
+        yield _result(spark, config, progress, followed.rows_new, commit)
 
     def summary(self, run: StageRun) -> list[str]:
         """With the number of new rows."""
@@ -127,16 +116,28 @@ class Features(Stage):
         )
 
 
-def _follow(context: RunContext, checkpoint: str, transform: Callable[[DataFrame], DataFrame]) -> int:
-    """Take in all that the checkpoint has not seen; return its rows."""
+class _CannotFollowError(Exception):
+    """The source's history cannot be followed by appends alone."""
+
+
+class _Followed(NamedTuple):
+    """What a query has read: its rows, and the state of the input after its batches."""
+
+    rows_new: int
+    input_state: InputState
+
+
+def _follow(context: RunContext, checkpoint: Checkpoint, transform: Callable[[DataFrame], DataFrame]) -> _Followed:
+    """Take in all that the checkpoint has not seen."""
     config = context.config
-    writer = BatchWriter(config, checkpoint, transform)
+    input_state = InputState(context.input, config, checkpoint)
+    writer = BatchWriter(config, checkpoint.name, input_state, transform)
     numbers = [schemas.logit_column(name) for name in config.expressions()]
     query = (
         context.input.stream()
         .select(DOC_ID, SOURCE, TEXT, REASON, DETAIL, ROW, INPUT_FILE, *numbers)
         .writeStream.foreachBatch(writer)
-        .option("checkpointLocation", config.table(f"{CHECKPOINTS}/{checkpoint}"))
+        .option("checkpointLocation", config.table(f"{CHECKPOINTS}/{checkpoint.name}"))
         .trigger(availableNow=True)
         .start()
     )
@@ -145,15 +146,17 @@ def _follow(context: RunContext, checkpoint: str, transform: Callable[[DataFrame
     except StreamingQueryException as error:
         if isinstance(writer.error, BetrSparkError):
             raise writer.error from None
+        if config.input.format == "delta" and not checkpoint.is_new and delta.cannot_follow(error, writer.error):
+            raise _CannotFollowError from error
         raise error from writer.error  # the query's own error does not have it as a cause
     finally:
         query.stop()
-    return writer.rows_new
+    return _Followed(writer.rows_new, input_state)
 
 
 def _transform(config: Config, shared_tables: Callable[[], SharedTables]) -> Callable[[DataFrame], DataFrame]:
     sketch = MinHasher(**config.minhash.model_dump())
-    schema = f"{schemas.features_schema(config.scored())}, {schemas.QUARANTINE}"
+    schema = f"{schemas.features_schema(config.scored(), config.expressions())}, {schemas.QUARANTINE}"
     run_pass = one_pass(sketch, config.folded(), shared_tables, numbers=[*config.direct(), *config.expressions()])
     return lambda documents: with_direct_logits(documents, config).mapInArrow(run_pass, schema)
 

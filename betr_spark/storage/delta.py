@@ -10,6 +10,7 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, Row, SparkSession
 
 from betr_spark.errors import DataError
+from betr_spark.spark.error_messages import causes
 
 # Operations of a table's history that change no row and no column's name: they move or delete files, or set properties,
 # comments, constraints and statistics. CHANGE COLUMN sets a comment or position, or widens a type: the values stay.
@@ -114,6 +115,18 @@ def newest_commit(spark: SparkSession, path: str) -> Commit | None:
     return next(commits(spark, path), None)
 
 
+def newest_version(spark: SparkSession, path: str) -> int:
+    """Number of the newest commit of a table, whatever it did."""
+    row = DeltaTable.forPath(spark, path).history(1).select("version").first()
+    return int(row["version"]) if row else -1
+
+
+def vacuumed_since(spark: SparkSession, path: str, version: int) -> bool:
+    """Whether VACUUM has deleted files after a version."""
+    history = DeltaTable.forPath(spark, path).history()
+    return bool(history.where(f"version > {version} AND operation = 'VACUUM END'").take(1))
+
+
 def table_id(spark: SparkSession, path: str) -> str:
     """Return the id that a table keeps from its creation until it is deleted."""
     row = DeltaTable.forPath(spark, path).detail().select("id").first()
@@ -159,3 +172,17 @@ def _session_metadata(spark: SparkSession, user_metadata: str) -> Iterator[None]
 def input_stream(spark: SparkSession, path: str, *, max_bytes: int) -> DataFrame:
     """Follow a table's appends; the query fails at a commit that changes or deletes rows."""
     return spark.readStream.format("delta").option("maxBytesPerTrigger", str(max_bytes)).load(path)
+
+
+def cannot_follow(error: BaseException, in_batch: BaseException | None) -> bool:
+    """Whether a stream of a Delta source failed because the source's history cannot be followed by appends alone.
+
+    That is: rows were changed or deleted, columns renamed, the table was created again, or its log or files are gone.
+
+    Args:
+        error: that ended the query.
+        in_batch: that ended the function of a batch, if it was that; there Delta's errors are those of the tables written to.
+    """
+    if in_batch is not None:
+        return any(cause.is_a("java.io.FileNotFoundException") for cause in causes(in_batch))
+    return any(cause.is_a("org.apache.spark.sql.delta.") for cause in causes(error))

@@ -36,6 +36,12 @@ def is_file(spark: SparkSession, path: str) -> bool:
     return bool(system.exists(hadoop_path) and system.getFileStatus(hadoop_path).isFile())
 
 
+def matches(spark: SparkSession, pattern: str) -> bool:
+    """Tell whether a glob matches any file or folder."""
+    _, where, system = _open(spark, pattern)
+    return bool(system.globStatus(where))
+
+
 def read_bytes(spark: SparkSession, path: str) -> bytes:
     """Read a whole small file.
 

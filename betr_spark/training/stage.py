@@ -67,7 +67,7 @@ class Train(Stage):
 
     def problems(self, context: RunContext) -> Iterator[str]:
         """Whatever is wrong with the files and tables that this kind of scorer reads."""
-        yield from kind_of(context.config, self.scorer).problems(context.spark, None)
+        yield from kind_of(context.config, self.scorer).problems(context.spark)
 
     def made_by(self, context: RunContext) -> StageRun | None:
         """The run that wrote the artifacts, or None if one is missing or from another run."""

@@ -183,7 +183,7 @@ def test_guards_let_pass_what_reaches_the_limit_and_no_more(spark: Any, whole: C
 def test_features_without_the_survivor_s_scores_are_named(spark: Any, whole: Config) -> None:
     values = {**whole.model_dump(), "scorers": {"betr": {}, "second": {}}, "dedup": {"survivor": "second"}}
     with pytest.raises(DataError, match=r"features: no column 'logit_second'; add it with `betr-spark features`"):
-        run_all(spark, Config.model_validate(values, "dedup"))
+        run_all(spark, Config.model_validate(values), "dedup")
 
 
 def test_features_of_another_sketch_are_refused_and_leftovers_cleared(spark: Any, whole: Config) -> None:

@@ -27,7 +27,7 @@ WORDS = ["good", "fair", "poor"]
 
 def configured(spark: Any, folder: Path, keep: dict[str, Any], **source: Any) -> Config:
     values = {
-        "input": {"path": str(folder / "my docs"), "text": "the.text", "columns": ["a.b`c"], **source},
+        "input": {"path": str(folder / "my docs"), "text": "`the.text`", "columns": ["`a.b``c`"], **source},
         "output": str(folder / "my out"),
         "targets": {"t": {"path": "none", "template": "{q}"}},
         "selections": {"s": {"scorer": "betr", "keep": keep}},

@@ -1,11 +1,9 @@
 """What every kind of scorer offers to the stages: its problems, its versions, and its fit."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
 from typing import Any
 
 from pyspark.sql import SparkSession
-from pyspark.sql.types import DataType
 
 from betr_spark.config import Config
 from betr_spark.training.training_data import FittedScorer, TrainingSample
@@ -24,12 +22,11 @@ class Kind:
         """Keep the settings; nothing is read."""
         self.config, self.name, self.settings = config, name, settings
 
-    def problems(self, spark: SparkSession, columns: Mapping[str, DataType | None] | None) -> list[str]:  # noqa: ARG002
+    def problems(self, spark: SparkSession) -> list[str]:  # noqa: ARG002
         """Everything that is wrong with the scorer's inputs, one line each; reads no text.
 
         Args:
             spark: the session.
-            columns: type of each column of the input, None for a type that is not known; None if the columns are not known.
         """
         return []
 

@@ -1,11 +1,8 @@
 """`kind: betr`: a light model of the target ranking, linear or fastText, with a benchmark scorer for each benchmark."""
 
-from collections.abc import Mapping
-
 import numpy as np
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import DataType
 
 from betr_spark.config.scorers import BetrScorer
 from betr_spark.errors import DataError
@@ -32,7 +29,7 @@ class Betr(FittedKind):
 
     settings: BetrScorer
 
-    def problems(self, spark: SparkSession, columns: Mapping[str, DataType | None] | None) -> list[str]:  # noqa: ARG002
+    def problems(self, spark: SparkSession) -> list[str]:  # noqa: ARG002
         """A sample that is too large for `model: linear`."""
         return self._too_large(self.config.sample.documents) if self.name in self.config.trained_scorers() else []
 

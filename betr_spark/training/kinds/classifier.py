@@ -1,11 +1,9 @@
 """`kind: classifier`: fastText on given positives, or the targets' examples, against the random sample, as DCLM does."""
 
 import hashlib
-from collections.abc import Mapping
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import DataType
 
 from betr_spark.config.scorers import ClassifierScorer
 from betr_spark.errors import BetrSparkError
@@ -23,7 +21,7 @@ class Classifier(FittedKind):
 
     settings: ClassifierScorer
 
-    def problems(self, spark: SparkSession, columns: Mapping[str, DataType | None] | None) -> list[str]:  # noqa: ARG002
+    def problems(self, spark: SparkSession) -> list[str]:
         """Whatever is wrong with the file of positives; the targets' files are problems of the targets."""
         if self.settings.positives is None:
             return []

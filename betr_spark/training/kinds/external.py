@@ -1,12 +1,10 @@
 """`kind: teacher`: fastText distilled from a table of external scores."""
 
-from collections.abc import Mapping
-
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import DataType, NumericType
+from pyspark.sql.types import NumericType
 
 from betr_spark.config.scorers import ExternalScorer
 from betr_spark.corpus.documents import quoted
@@ -29,7 +27,7 @@ class ExternalScores(FittedKind):
     def _where(self) -> str:
         return f"scorers.{self.name}.path: {self.settings.path}"
 
-    def problems(self, spark: SparkSession, columns: Mapping[str, DataType | None] | None) -> list[str]:  # noqa: ARG002
+    def problems(self, spark: SparkSession) -> list[str]:
         """A table that does not exist or has unreadable files, or a column that is missing or not numeric."""
         try:
             table = self._read(spark)

@@ -1,11 +1,9 @@
 """`kind: fasttext`: an existing fastText model."""
 
 import tempfile
-from collections.abc import Mapping
 from pathlib import Path
 
 from pyspark.sql import SparkSession
-from pyspark.sql.types import DataType
 
 from betr_spark.config.scorers import FastTextScorer
 from betr_spark.errors import ArtifactError, BetrSparkError
@@ -27,7 +25,7 @@ class FastTextModel(FittedKind):
     def _where(self) -> str:
         return f"scorers.{self.name}.path: {self.settings.path}"
 
-    def problems(self, spark: SparkSession, columns: Mapping[str, DataType | None] | None) -> list[str]:  # noqa: ARG002
+    def problems(self, spark: SparkSession) -> list[str]:
         """A file that does not exist, is damaged, or has another label or an unsupported loss; reads no matrix."""
         try:
             with open_file(spark, self.settings.path) as (file, n_bytes):

@@ -1,0 +1,64 @@
+"""The input: where the documents are, and the columns that are read."""
+
+from typing import Annotated, Any, Literal, Self
+
+from pydantic import AfterValidator, Field, field_validator, model_validator
+
+from betr_spark.config.base import Model
+from betr_spark.config.column_path import checked_column, column_path
+from betr_spark.schemas import QUARANTINE_COLUMNS, SELECTED_COLUMNS
+
+ColumnName = Annotated[str, Field(min_length=1), AfterValidator(checked_column)]
+NOT_IN_DELTA = frozenset(" ,;{}()\n\t=")  # no column's name may hold these
+
+
+class InputConfig(Model):
+    """Where the documents are and which columns are read. Without `id`, the id is a 128-bit hash of the text.
+
+    `columns` maps the name of a carried column in the output to the column of the input; a list keeps the names.
+    """
+
+    path: str = Field(min_length=1)
+    format: Literal["parquet", "delta", "json"] = "parquet"
+    id: ColumnName | None = None
+    text: ColumnName = "text"
+    source: ColumnName | None = None
+    columns: dict[str, ColumnName] = Field(default_factory=dict)
+    max_text_bytes: int = Field(default=16 * 2**20, gt=0)
+    max_batch_bytes: int = Field(default=64 * 2**30, gt=0)
+
+    @field_validator("format", mode="before")
+    @classmethod
+    def _other_names(cls, name: Any) -> Any:
+        return "json" if name == "jsonl" else name
+
+    @field_validator("columns", mode="before")
+    @classmethod
+    def _named_by_last_step(cls, columns: Any) -> Any:
+        if not isinstance(columns, list | tuple) or not all(isinstance(column, str) for column in columns):
+            return columns
+        mapping: dict[str, str] = {}
+        for column in columns:
+            name = column_path(column)[-1]
+            if name in mapping:
+                raise ValueError(f"'{name}' is given twice; use a mapping {{output name: input column}} to rename one")
+            mapping[name] = column
+        return mapping
+
+    @model_validator(mode="after")
+    def _output_names_are_free(self) -> Self:
+        lowered = [name.lower() for name in self.columns]  # Spark ignores case in names
+        for name in self.columns:
+            if name.lower() in (*SELECTED_COLUMNS, *QUARANTINE_COLUMNS):
+                raise ValueError(
+                    f"columns: '{name}' is the name of a column of the output; "
+                    f"rename the carried column: 'columns: {{input_{name}: {self.columns[name]}}}'"
+                )
+            if lowered.count(name.lower()) > 1:
+                raise ValueError(f"columns: '{name}' is given twice, except for upper and lower case")
+            if set(name) & NOT_IN_DELTA:
+                raise ValueError(
+                    f"columns: '{name}' has a character that Delta's column names must not have; "
+                    "rename the carried column: 'columns: {OUTPUT_NAME: INPUT_COLUMN}'"
+                )
+        return self

@@ -1,0 +1,200 @@
+"""An input of files: what is listed now, what `features` scored, and how the rows are read."""
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from functools import cached_property
+from typing import NamedTuple, Self
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from betr_spark.config import Config, InputConfig
+from betr_spark.corpus import column_types, json_lines
+from betr_spark.corpus.column_types import Example
+from betr_spark.corpus.columns import Located, Origin, Path, UsedColumn, read_schema
+from betr_spark.corpus.folders import folder_keys
+from betr_spark.corpus.layouts import Layout, layouts_of
+from betr_spark.corpus.listing import FILE, IDENTITY, LAYOUT, FileFilter, Listing, in_files, with_input_file
+from betr_spark.corpus.scored_state import INPUTS_TABLE, scored_state
+from betr_spark.errors import DataError
+from betr_spark.storage import delta, hadoop_files
+
+LAYOUTS, FORMAT = "layouts", "format"
+_NEVER_TOO_OLD = "36500d"
+_FURTHER_BYTES, _FURTHER_FILES = 2**30, 1_000
+_LINES = T.StructType([T.StructField(json_lines.VALUE, T.StringType())])
+_NAMED = 3
+Rows = tuple[DataFrame, Mapping[Path, Located]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class InputFiles:
+    """Files of an input, each with its size, its modification time and its layout.
+
+    Attributes:
+        source: the input.
+        listing: all files that exist.
+        inventory: file, n_bytes, modified, layout (a number); the files of this input.
+        layouts: by number.
+        chosen: the files of this input among those of the listing; None if they are all.
+    """
+
+    source: InputConfig
+    listing: Listing
+    inventory: DataFrame
+    layouts: Sequence[Layout]
+    chosen: FileFilter | None = None
+
+    @classmethod
+    def current(cls, spark: SparkSession, source: InputConfig, *, scored: str | None = None) -> Self:
+        """List the files, and look into those that are new.
+
+        Args:
+            spark: the session.
+            source: the input.
+            scored: path of `_inputs`, whose files are not opened again.
+
+        Raises:
+            DataError: there is no file or no row, or files cannot be read.
+        """
+        listing = Listing.of(spark, source.path)
+        files, known = listing.files, _stored(spark, scored, source.format) if scored else None
+        new = files if known is None else files.join(known.inventory, on=IDENTITY, how="left_anti")
+        names = [row[FILE] for row in new.select(FILE).toLocalIterator()]  # new files, as Spark's own index has them
+        looked = layouts_of(spark, names, source.format)
+        texts = list(dict.fromkeys([*(known.layouts if known else ()), *looked.values()]))
+        number = {text: index for index, text in enumerate(texts)}
+        most = Counter(looked.values()).most_common(1)
+        others = [(file, number[text]) for file, text in looked.items() if text != most[0][0]]
+        layout = F.lit(number[most[0][0]] if most else None).cast("int")
+        inventory = files
+        if others:
+            differing = spark.createDataFrame(others, f"{FILE} string, differing int")
+            inventory = inventory.join(F.broadcast(differing), on=FILE, how="left")
+            layout = F.coalesce("differing", layout)
+        if known is not None:
+            inventory = inventory.join(known.inventory.withColumnRenamed(LAYOUT, "known"), on=IDENTITY, how="left")
+            layout = F.coalesce("known", layout)
+        inventory = inventory.select(*IDENTITY, layout.alias(LAYOUT))
+        result = cls(source=source, listing=listing, inventory=inventory, layouts=[*map(Layout.from_json, texts)])
+        if not result._frame(T.StructType() if source.format == "parquet" else _LINES).select(F.lit(1)).take(1):
+            raise DataError(f"input.path: {source.path}: the corpus is empty, no {source.format} rows found")
+        return result
+
+    @classmethod
+    def scored(cls, spark: SparkSession, config: Config) -> Self:
+        """Read back the files that `features` scored.
+
+        Raises:
+            DataError: `features` has not run, or a scored file was changed or deleted.
+        """
+        path, source = config.table(INPUTS_TABLE), config.input
+        stored = _stored(spark, path, source.format, scored_state(spark, config).version)
+        if stored is None:
+            raise DataError(f"{path}: the list of scored files is missing; run `betr-spark features`")
+        listing = Listing.of(spark, source.path)
+        changed = stored.inventory.join(listing.files, on=IDENTITY, how="left_anti").select(FILE)
+        names = [row[FILE] for row in changed.orderBy(FILE).limit(_NAMED).collect()]
+        if names:
+            count = changed.count()
+            listed = ", ".join(names) + (", ..." if count > len(names) else "")
+            what = "file was" if count == 1 else "files were"
+            raise DataError(
+                f"input.path: {source.path}: {count} {what} changed or deleted since `features` scored "
+                f"{'it' if count == 1 else 'them'}: {listed}; run `betr-spark features`"
+            )
+        return cls(
+            source=source, listing=listing, inventory=stored.inventory, layouts=[*map(Layout.from_json, stored.layouts)],
+            chosen=FileFilter.of(listing.files, stored.inventory),
+        )  # fmt: skip
+
+    def version(self) -> str:
+        """Digest of names, sizes and times."""
+        return hadoop_files.fingerprint(self.inventory)
+
+    def to_metadata(self) -> dict[str, object]:
+        """What a commit of `_inputs` says about its rows."""
+        return {FORMAT: self.source.format, LAYOUTS: [layout.to_json() for layout in self.layouts]}
+
+    def located(self, used: Sequence[UsedColumn]) -> dict[Path, Located]:
+        """Find the used columns; see `column_types.located` and `json_lines.located`."""
+        where = self.source.path
+        if self.source.format == "json":
+            return json_lines.located(
+                self._frame(_LINES), used, folders=lambda: folder_keys(self.inventory), where=where,
+                further=self._some_lines,
+            )  # fmt: skip
+        return column_types.located(used, self._examples, folders=lambda: folder_keys(self.inventory), where=where)
+
+    @cached_property
+    def _examples(self) -> list[Example]:
+        """Each layout that occurs, with one file."""
+        rows = self.inventory.groupBy(LAYOUT).agg(F.min(FILE).alias(FILE)).orderBy(LAYOUT).collect()
+        return [Example(self.layouts[row[LAYOUT]], row[FILE]) for row in rows]
+
+    def rows(self, columns: Mapping[Path, Located], *, only_files: Sequence[str] | None = None) -> Iterator[Rows]:
+        """Read these columns: frames of rows, each with what differs from `columns` in it.
+
+        Files whose columns have no type, because all values are null, are read apart from the others, without the columns.
+        """
+        if self.source.format == "json":
+            yield self._frame(_LINES, only_files), {}
+            return
+        groups: dict[frozenset[Path], list[int]] = {}
+        for number, layout in enumerate(self.layouts):
+            null = frozenset(path for path, column in columns.items() if column.path[0] in layout.null_columns)
+            groups.setdefault(null, []).append(number)
+        for null, numbers in groups.items():
+            absent = {path: Located(Origin.NOWHERE, path, columns[path].kind) for path in null}
+            rows = self._frame(read_schema({**columns, **absent}), only_files)
+            if len(groups) > 1:
+                these = FileFilter.of(self.inventory, self.inventory.where(F.col(LAYOUT).isin(numbers)))
+                rows = these.apply(rows) if these else rows
+            yield rows, absent
+
+    def stream(self, columns: Mapping[Path, Located], *, max_bytes: int) -> DataFrame:
+        """Follow the folder: new files, of which a batch takes up to `max_bytes`."""
+        spark, path = self.listing.files.sparkSession, self.source.path
+        kind, schema = ("text", _LINES) if self.source.format == "json" else ("parquet", read_schema(columns))
+        reader = spark.readStream.format(kind).schema(schema).option("recursiveFileLookup", "true")
+        reader = reader.option("maxBytesPerTrigger", str(max_bytes))
+        reader = reader.option("maxFileAge", _NEVER_TOO_OLD)  # or Spark never reads a new file with an old time
+        if hadoop_files.is_file(spark, path):
+            path = f"{path[:-1]}[{path[-1]}]"  # a streaming source takes folders and globs
+        return with_input_file(reader.load(path))
+
+    def _frame(self, schema: T.StructType, only_files: Sequence[str] | None = None) -> DataFrame:
+        rows = self.listing.read("text" if self.source.format == "json" else "parquet", schema)
+        rows = rows if only_files is None else in_files(rows, only_files)
+        return rows if self.chosen is None else self.chosen.apply(rows)
+
+    def _some_lines(self) -> DataFrame:
+        """Lines of the first files, a bounded part of the input."""
+        names, total = [], 0
+        for row in self.inventory.orderBy(FILE).limit(_FURTHER_FILES).collect():
+            names.append(row[FILE])
+            total += row["n_bytes"]
+            if total > _FURTHER_BYTES:
+                break
+        return self._frame(_LINES, names)
+
+
+class _Stored(NamedTuple):
+    """A version of `_inputs`: file, n_bytes, modified, layout; and the layouts as JSON."""
+
+    inventory: DataFrame
+    layouts: list[str]
+
+
+def _stored(spark: SparkSession, path: str, file_format: str, version: int | None = None) -> _Stored | None:
+    """Read a version of `_inputs`, by default the newest; None if it does not exist or lists files of another format."""
+    for commit in delta.commits(spark, path):
+        if version in (None, commit.version):
+            about = delta.as_object(commit.user_metadata)
+            if about.get(FORMAT) != file_format:
+                return None
+            inventory = delta.read(spark, path, version=commit.version).select(*IDENTITY, LAYOUT)
+            return _Stored(inventory, list(about[LAYOUTS]))
+    return None

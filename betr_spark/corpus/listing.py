@@ -1,0 +1,125 @@
+"""The files of an input, listed once: what is read later is exactly what was listed."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any, NamedTuple, Self
+
+from pyspark.errors import AnalysisException
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from betr_spark.errors import DataError
+from betr_spark.storage import hadoop_files
+
+FILE, N_BYTES, MODIFIED = "file", "n_bytes", "modified"
+IDENTITY = [FILE, N_BYTES, MODIFIED]
+LAYOUT = "layout"
+ROW_FILE = "betr_spark_file"  # next to columns of the input, of any name
+_FORMATS = {"parquet": "parquet.ParquetFileFormat", "text": "text.TextFileFormat"}
+_MAX_NAMED = 10_000  # files in one condition; with more of them, rows are joined with the list
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """All data files below a path, at any depth. Names that begin with `_` or `.` are skipped, as Spark does.
+
+    Attributes:
+        files: file (an encoded URI, as `_metadata.file_path` has it), n_bytes, modified; one row a file.
+        relation: Spark's relation in the JVM, with the index of the files.
+    """
+
+    files: DataFrame
+    relation: Any
+
+    @classmethod
+    def of(cls, spark: SparkSession, path: str) -> Self:
+        """List a folder, a file or a glob.
+
+        Raises:
+            DataError: nothing exists at the path, or the path is the folder of a Delta table.
+        """
+        for folder in (path.rstrip("/"), path.rstrip("/").rpartition("/")[0]):
+            if folder and hadoop_files.matches(spark, f"{folder}/_delta_log"):
+                raise DataError(f"input.path: {folder} is a Delta table; read it with input.format: delta")
+        try:
+            found = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(path)
+        except AnalysisException as error:
+            raise DataError(f"input.path: {path}: no such file or folder ({error.getCondition()})") from None
+        files = found.select(
+            F.col("_metadata.file_path").alias(FILE),
+            F.col("_metadata.file_size").alias(N_BYTES),
+            F.col("_metadata.file_modification_time").alias(MODIFIED),
+        ).coalesce(max(1, spark.sparkContext.defaultParallelism))
+        relation = found._jdf.queryExecution().analyzed().relation()  # noqa: SLF001
+        return cls(files, relation)
+
+    def read(self, file_format: str, schema: T.StructType) -> DataFrame:
+        """Read the listed files, and no others, with a given schema; adds ROW_FILE.
+
+        Spark has no public way to read files without listing them again, so this puts another format and schema on the
+        index of the first listing.
+
+        Args:
+            file_format: `parquet` or `text`.
+            schema: the columns to read; a file without one of them gives nulls.
+        """
+        spark = self.files.sparkSession
+        session: Any = spark._jsparkSession  # noqa: SLF001
+        formats = spark._jvm.org.apache.spark.sql.execution.datasources  # type: ignore[union-attr]  # noqa: SLF001
+        for part in _FORMATS[file_format].split("."):
+            formats = getattr(formats, part)
+        relation = self.relation.copy(
+            self.relation.location(), self.relation.partitionSchema(), session.parseDataType(schema.json()),
+            self.relation.bucketSpec(), formats(), self.relation.options(), session,
+        )  # fmt: skip
+        return with_input_file(DataFrame(session.baseRelationToDataFrame(relation), spark))
+
+
+def with_input_file(rows: DataFrame) -> DataFrame:
+    """Add the URI of the file that a row was read from; a column of the input named `_metadata` does not matter."""
+    return rows.select("*", rows.metadataColumn("_metadata").getField("file_path").alias(ROW_FILE))
+
+
+class FileFilter(NamedTuple):
+    """Some files of a listing, by whichever list is shorter: of these files, or of the others.
+
+    Attributes:
+        names: of the listed files; None if both lists are long.
+        listed: whether `names` are the files to read, or those to leave out.
+        files: the files to read, as rows.
+    """
+
+    names: Sequence[str] | None
+    listed: bool
+    files: DataFrame
+
+    @classmethod
+    def of(cls, files: DataFrame, chosen: DataFrame) -> Self | None:
+        """Choose the shorter list; None if all files are chosen.
+
+        Args:
+            files: file; every file of the listing.
+            chosen: file; a subset of them.
+        """
+        names, chosen = files.select(FILE), chosen.select(FILE)
+        others = names.join(chosen, on=FILE, how="left_anti")
+        if not others.take(1):
+            return None
+        for listed, rows in ((False, others), (True, chosen)):
+            some = [row[FILE] for row in rows.limit(_MAX_NAMED + 1).collect()]  # bounded
+            if len(some) <= _MAX_NAMED:
+                return cls(some, listed, chosen)
+        return cls(None, True, chosen)
+
+    def apply(self, rows: DataFrame) -> DataFrame:
+        """Keep the rows of the chosen files; other files are not opened, unless both lists are long."""
+        if self.names is None:
+            return rows.join(self.files.withColumnRenamed(FILE, ROW_FILE), on=ROW_FILE, how="left_semi")
+        return in_files(rows, self.names, listed=self.listed)
+
+
+def in_files(rows: DataFrame, names: Sequence[str], *, listed: bool = True) -> DataFrame:
+    """Keep the rows of the named files, or with `listed=False` of all others."""
+    condition: Column = F.col(ROW_FILE).isin(*names)
+    return rows.where(condition if listed else ~condition)
