@@ -33,13 +33,13 @@ def run(
 ) -> None:
     """Run all stages; those that are up to date are skipped."""
     settings = _load(config, overrides)
-    from betr_spark.pipeline.check import problems  # noqa: PLC0415 - pyspark, only when needed
+    from betr_spark.pipeline.check import problems_of_run  # noqa: PLC0415 - pyspark, only when needed
     from betr_spark.pipeline.run import outlook, stages_of  # noqa: PLC0415
     from betr_spark.pipeline.stage import RunContext  # noqa: PLC0415
     from betr_spark.spark.session import build_session  # noqa: PLC0415
 
     context = RunContext(build_session(), settings)
-    _stop_at(problems(settings, context.spark))
+    _stop_at(problems_of_run(context))
     if dry_run:
         typer.echo("\n".join(outlook(context)))
         return
