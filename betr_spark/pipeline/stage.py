@@ -151,20 +151,27 @@ def run_stages(context: RunContext, stages: Sequence[Stage]) -> list[StageRun]:
     done: list[StageRun] = []
     with context.lock():
         for _, group in itertools.groupby(stages, key=lambda stage: stage.command):
-            members = list(group)
+            members, started_at = list(group), time.time()
             with translated(), members[0].together(context, members):
-                done += [run_stage(context, stage) for stage in members]
+                for stage in members:
+                    done.append(run_stage(context, stage, started_at=started_at))
+                    started_at = time.time()
     return done
 
 
-def run_stage(context: RunContext, stage: Stage) -> StageRun:
+def run_stage(context: RunContext, stage: Stage, *, started_at: float) -> StageRun:
     """Run one stage, unless its output already has the same key.
+
+    Args:
+        context: of the invocation.
+        stage: what is run.
+        started_at: seconds since the epoch; the first stage of a command starts with what its stages share.
 
     Raises:
         BetrSparkError: the input, the configuration or the environment is wrong; one line each.
     """
     with translated(), described(context, stage.name):
-        key, started_at = stage.key(context), time.time()
+        key = stage.key(context)
         run = None if context.again and stage.rebuilds else stage.made_by(context)
         if run is not None and run.key == key.key:
             runs.record(context.spark, context.config.output, run)  # its process may have died before it did
