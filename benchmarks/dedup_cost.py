@@ -1,16 +1,16 @@
-"""What deduplication costs a terabyte of text, from signatures to survivors, beside datatrove's MinHash pipeline.
+"""The cost of deduplication per terabyte of text, from signatures to survivors, compared with datatrove's MinHash pipeline.
 
     python benchmarks/dedup_cost.py [--documents FILE.parquet] [--gigabytes 1 3] [--datatrove PYTHON] [--peer-megabytes 40]
                                     [--before CHECKOUT] [--repeats 3]
 
-Makes corpora of the given sizes of the documents (id, text; the corpus beside the checkout by default): each copy of a document
-after the first has its words in another order, so that it shares no shingles with the others; one in ten comes twice, and one
-in ten comes again with 2 % of its words changed. Times `features` (the pass with signatures and one scorer, to Delta) and
-`dedup`, each as a command, and prints core-hours (seconds times cores) a terabyte; from two sizes also the cost of the
-difference, without the fixed cost of a run. datatrove runs on one core on a part of the same documents.
+Generates corpora of the given sizes from the documents (id, text; by default the corpus next to the checkout). Each repetition
+of a document after the first has its words in another order, so that it shares no shingles with the others. One in ten has an
+exact copy, and one in ten has a copy with 2 % of its words changed. Times the commands `features` (the pass with signatures and
+one scorer, to Delta) and `dedup`, and prints core-hours (seconds times cores) per terabyte. From two sizes it also prints the
+cost of the difference, without the fixed cost of a run. datatrove runs on one core on a part of the same documents.
 
-`--before` names another checkout of the package: its `dedup` and this one's run alternately on the same features, and the
-ratio of their median times is printed.
+`--before` names another checkout of the package: `dedup` of both checkouts runs alternately on the same features, and the ratio
+of the median times is printed.
 """
 
 import argparse
@@ -34,8 +34,8 @@ CORES = len(os.sched_getaffinity(0))
 
 
 def corpus(documents: Path, n_bytes: int) -> list[Row]:
-    """Make a corpus of about n_bytes of text."""
-    pick = random.Random(0)  # noqa: S311 - it is to be repeatable
+    """Generate a corpus of about n_bytes of text."""
+    pick = random.Random(0)  # noqa: S311 - repeatable
     texts = pq.read_table(documents, columns=["text"]).column("text").to_pylist()
     rows: list[Row] = []
     size, tile = 0, 0
@@ -65,13 +65,13 @@ def corpus(documents: Path, n_bytes: int) -> list[Row]:
 
 
 def main() -> None:
-    """Measure."""
+    """Measure every size and print its cost."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--documents", type=Path, default=CORPUS)
     parser.add_argument("--gigabytes", type=float, nargs="+", default=[1, 3])
-    parser.add_argument("--datatrove", help="a Python that has datatrove")
+    parser.add_argument("--datatrove", help="Python interpreter of an environment with datatrove")
     parser.add_argument("--peer-megabytes", type=float, default=40)
-    parser.add_argument("--before", type=Path, help="another checkout")
+    parser.add_argument("--before", type=Path, help="another checkout of the package")
     parser.add_argument("--repeats", type=int, default=3)
     arguments = parser.parse_args()
     measured: list[tuple[float, dict[str, float]]] = []
@@ -100,14 +100,14 @@ def main() -> None:
 
 
 def show(what: str, terabytes: float, seconds: dict[str, float], *, cores: int = CORES) -> None:
-    """Print core-hours a terabyte."""
+    """Print core-hours per terabyte."""
     hours = {name: value * cores / 3600 / terabytes for name, value in seconds.items()}
     each = ", ".join(f"{name} {seconds[name]:.0f} s = {hours[name]:.1f}" for name in seconds)
-    print(f"{what}: {each}, together {sum(hours.values()):.1f} core-hours a TB", flush=True)
+    print(f"{what}: {each}, sum {sum(hours.values()):.1f} core-hours per TB", flush=True)
 
 
 def compare(config: Path, before: Path, repeats: int) -> None:
-    """Time `dedup` of another checkout and of this one alternately, on the same features."""
+    """Time `dedup` of another checkout and of this checkout alternately, on the same features."""
     checkouts = {"before": before, "now": Path(__file__).parents[1]}
     seconds: dict[str, list[float]] = {name: [] for name in checkouts}
     digests = dict.fromkeys(checkouts, "")
@@ -128,14 +128,14 @@ def compare(config: Path, before: Path, repeats: int) -> None:
 
 
 def peer(rows: list[Row], folder: Path, python: str, n_bytes: int) -> None:
-    """Time datatrove on the first rows."""
-    taken, size = [], 0
+    """Time datatrove on the first rows, up to n_bytes of text."""
+    documents, size = [], 0
     for row in rows:
-        taken.append({"id": row["id"], "text": row["text"]})
+        documents.append({"id": row["id"], "text": row["text"]})
         size += len(row["text"].encode())
         if size >= n_bytes:
             break
-    pq.write_table(pa.Table.from_pylist(taken), folder / "peer.parquet")
+    pq.write_table(pa.Table.from_pylist(documents), folder / "peer.parquet")
     script = Path(__file__).with_name("peer_datatrove.py")
     arguments = [python, str(script), str(folder / "peer.parquet"), str(folder / "peer")]
     environment = {**os.environ, "PYTHONPATH": "", "OMP_NUM_THREADS": "1"}

@@ -42,7 +42,7 @@ def mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def features(ids: NDArray[np.int64], n: int, giant: int) -> pa.RecordBatch:
-    """Make rows of `features`."""
+    """Generate rows of `features` for the documents with these ids."""
     from betr_spark.kernels.arrow_buffers import binary_column  # noqa: PLC0415
     from betr_spark.kernels.minhash import _band_keys  # noqa: PLC0415
 
@@ -85,7 +85,7 @@ def features(ids: NDArray[np.int64], n: int, giant: int) -> pa.RecordBatch:
 
 
 def measure(n: int, folder: str, giant: int) -> None:
-    """Make a table of n documents and time the stage; prints JSON."""
+    """Generate a table of n documents and time the stage; print JSON."""
     from betr_spark.config import Config  # noqa: PLC0415
     from betr_spark.pipeline.run import run_all  # noqa: PLC0415
     from betr_spark.spark.session import build_session  # noqa: PLC0415
@@ -117,10 +117,10 @@ def main() -> None:
     parser.add_argument("--documents", type=int, nargs="+", default=[500_000, 5_000_000, 20_000_000])
     parser.add_argument("--giant", type=int, default=0)
     parser.add_argument("--spark", default="--conf spark.sql.adaptive.coalescePartitions.initialPartitionNum=64")
-    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.one:
-        measure(int(arguments.one[0]), arguments.one[1], arguments.giant)
+    if arguments.measure:
+        measure(int(arguments.measure[0]), arguments.measure[1], arguments.giant)
         return
     measurements: list[dict[str, Any]] = []
     for n in arguments.documents:
@@ -132,10 +132,10 @@ def main() -> None:
             shutil.rmtree(folder, ignore_errors=True)
         row = measurements[-1]
         print(
-            f"{n:>10} documents: {row['seconds']:7.1f} s, {row['seconds'] / n * 1e6:6.1f} s a million, "
-            f"{row['dropped']}, sent to the driver {row['sent'] / 2**20:.1f} MiB, most by one job "
-            f"{row['most'] / 2**20:.1f} MiB, the driver's Python {row['peak']:.0f} MiB at most, "
-            f"a Python worker {row['worker_peak'] / 2**10:.0f} MiB at most",
+            f"{n:>10} documents: {row['seconds']:7.1f} s, {row['seconds'] / n * 1e6:6.1f} s per million, "
+            f"{row['dropped']}, sent to the driver {row['sent'] / 2**20:.1f} MiB, largest job "
+            f"{row['most'] / 2**20:.1f} MiB, peak of the driver's Python {row['peak']:.0f} MiB, "
+            f"of a Python worker {row['worker_peak'] / 2**10:.0f} MiB",
             flush=True,
         )
         if "largest_bucket" in row:
@@ -150,16 +150,16 @@ def main() -> None:
 
 
 def measured(script: Path, n: int, folder: Path, spark: str, *more: str) -> dict[str, Any]:
-    """Run a script with `--one N FOLDER` in a new process, with an event log.
+    """Run a script with `--measure N FOLDER` in a new process, with an event log.
 
-    Adds the bytes that tasks sent, in all and by one job, and the peak memory in KiB of the largest Python worker.
+    Adds the bytes that all tasks sent, those of the largest job, and the peak memory of the largest Python worker in KiB.
     """
     events = folder / "events"
     events.mkdir()
     log = f"--conf spark.eventLog.enabled=true --conf spark.eventLog.dir={events.as_uri()}"
     log += " --conf spark.eventLog.rolling.enabled=false --conf spark.eventLog.compress=false"
     environment = {**os.environ, "PYSPARK_SUBMIT_ARGS": f"{log} {spark} pyspark-shell"}
-    arguments = [sys.executable, str(script), "--one", str(n), str(folder / "out"), *more]
+    arguments = [sys.executable, str(script), "--measure", str(n), str(folder / "out"), *more]
     output, worker_peak = folder / "measured.json", 0
     with output.open("w") as stdout, subprocess.Popen(arguments, env=environment, stdout=stdout) as process:
         while process.poll() is None:

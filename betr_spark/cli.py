@@ -171,7 +171,7 @@ def compare(
     pairs, count = compare_scorers(context.spark, settings, percent=percent)
     typer.echo(f"{count} documents of the corpus; top {percent:g} %\n{'':42} {'Spearman':>9} {'overlap':>8}")
     for pair in pairs:
-        typer.echo(f"{pair.one[:20]:20} {pair.other[:20]:20}  {pair.spearman:9.3f} {pair.overlap:8.1%}")
+        typer.echo(f"{pair.left[:20]:20} {pair.right[:20]:20}  {pair.spearman:9.3f} {pair.overlap:8.1%}")
 
 
 @app.command()

@@ -42,7 +42,7 @@ def test_all_problems_at_once_each_with_its_key(tmp_path: Path) -> None:
     [
         ("output: out", "config.input: missing"),
         (GOOD + "targts: {}", "did you mean 'targets'"),
-        (GOOD + "scorers: {random: {}}", "kept for the control"),
+        (GOOD + "scorers: {random: {}}", "reserved for the control"),
         (GOOD + "scorers: {a: {kind: betr, dimm: 3}}", "config.scorers.a.dimm: unknown key; did you mean 'dim'?"),
         (GOOD + "scorers: {a: {kind: hq}}", "config.scorers.a.kind: 'hq' is not one of betr, classifier, teacher"),
         (GOOD + "scorers: {a: {kind: fasttext, path: m.bin}}", "config.scorers.a.label: missing"),
