@@ -1,14 +1,15 @@
 """Which ranking and which scorer helps: bits per byte of held-out items on ../shared/data, compared with random documents.
 
     python benchmarks/benefit.py OUTPUT [--half all|tuning|reporting]
-        [--part ranking|scorers|variants|curve|sanity] [--sample 10000] [--draws 1]
+        [--part target-ranking|scorers|variants|curve|sanity] [--sample 10000] [--draws 1]
 
 Holds out a third of every benchmark's rows (for gsm8k its test file) as items, and embeds all documents and the remaining rows
-once with the package's `rank` (OUTPUT keeps the vectors). Then, in this process, it orders all documents by each granularity
-and aggregate (ranking); trains scorers on a sample that is ranked alone, as `rank` and `train` do, and scores all documents
-(scorers); does the same for growing samples (curve); and measures selections whose result is known (sanity). All parts except
-the last also print how well the orders agree with the target ranking. Models and intervals are those of `betr-spark evaluate`.
-The two halves have different benchmarks and sources: what is chosen on one half is reported on the other half.
+once with the package's `rank` (OUTPUT keeps the vectors). Then one part runs in this process. `target-ranking` orders all
+documents by each granularity and aggregate. `scorers` trains scorers on a sample that is ranked alone, as `rank` and `train`
+do, and scores all documents. `variants` and `curve` train linear models of other settings and scorers of growing samples.
+`sanity` measures selections whose result is known. All parts except `sanity` and `variants` also print how well the orders
+agree with the target ranking. Models and intervals are those of `betr-spark evaluate`. The two halves have different
+benchmarks and sources: a setting that is chosen on one half is reported on the other half.
 """
 
 import argparse
@@ -87,12 +88,12 @@ class World(NamedTuple):
 
 
 def held_out(line: str) -> bool:
-    """Whether a row is an item: a third of them, by a hash."""
+    """Whether a row is an item: true for a third of the rows, by a hash."""
     return hashlib.sha256(line.encode()).digest()[0] % 3 == 0
 
 
 def prepared(output: Path, documents: Path, targets: Path, pool: int) -> dict[str, tuple[Path, Path, str]]:
-    """Split the benchmarks' files and embed; returns train file, items file, and template of each benchmark."""
+    """Split the benchmarks' files and embed; return the train file, items file, and template of each benchmark."""
     files = {}
     (output / "targets").mkdir(parents=True, exist_ok=True)
     for name, (file, template) in TARGETS.items():
@@ -118,7 +119,7 @@ def prepared(output: Path, documents: Path, targets: Path, pool: int) -> dict[st
 
 
 def world(output: Path, documents: Path, targets: Path, half: str, pool: int) -> World:
-    """Read everything of one half."""
+    """Read the documents, examples and items of one half."""
     files = prepared(output, documents, targets, pool)
     names, sources = HALVES.get(half, (tuple(TARGETS), None))
     rows = pq.read_table(documents, columns=["id", "domain", "text"]).to_pylist()
@@ -416,21 +417,23 @@ def show_means(rows: list[Change]) -> None:
 
 
 def main() -> None:
-    """Measure."""
+    """Measure one part and print its tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", type=Path)
     parser.add_argument("--documents", type=Path, default=SHARED / "corpus/documents.parquet")
     parser.add_argument("--targets", type=Path, default=SHARED / "targets")
-    parser.add_argument("--pool", type=int, default=1_000_000, help="documents that are embedded at most")
+    parser.add_argument("--pool", type=int, default=1_000_000, help="maximum number of embedded documents")
     parser.add_argument("--half", choices=("all", *HALVES), default="all")
-    parser.add_argument("--part", choices=("ranking", "scorers", "variants", "curve", "sanity"), default="scorers")
+    parser.add_argument(
+        "--part", choices=("target-ranking", "scorers", "variants", "curve", "sanity"), default="scorers"
+    )
     parser.add_argument("--sample", type=int, nargs="+", default=[10_000])
     parser.add_argument(
-        "--draws", type=int, default=1, help="samples of a size, of different documents (curve, variants)"
+        "--draws", type=int, default=1, help="number of samples of each size, of different documents (curve, variants)"
     )
     arguments = parser.parse_args()
     here = world(arguments.output, arguments.documents, arguments.targets, arguments.half, arguments.pool)
-    if arguments.part == "ranking":
+    if arguments.part == "target-ranking":
         orders_of_all = rankings(here)
         show_agreement(here, orders_of_all)
         show(here, orders_of_all, arguments.output, f"ranking-{arguments.half}")

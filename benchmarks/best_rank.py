@@ -27,7 +27,7 @@ POSITIVE_FRACTION = 0.10
 
 
 def blocks(n: int, width: int) -> Iterator[NDArray[np.float32]]:
-    """Random documents, the same every time."""
+    """Random documents; every call gives the same documents."""
     for start in range(0, n, BLOCK):
         draw = np.random.default_rng(start)
         yield on_grid(draw.standard_normal((min(BLOCK, n - start), width), np.float32))
@@ -81,7 +81,7 @@ def main() -> None:
         each = seconds / (n * arguments.examples)
         print(
             f"{n:>9} documents, depth {row['depth']}: {row['first']:.0f} + {row['second']:.0f} s, {each * 1e9:.1f} s per "
-            f"billion cosines, peak {row['peak']:.0f} MiB, {row['beyond']} documents in no list",
+            f"billion cosines, peak {row['peak']:.0f} MiB, {row['beyond']} documents are in no list",
             flush=True,
         )
     hours = each * 10e6 * 14_000 * (1024 / arguments.width) * CORES / 3600

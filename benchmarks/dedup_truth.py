@@ -1,11 +1,11 @@
-"""Deduplication against brute force over all pairs, and the same table whatever the layout or the interruption.
+"""Compare deduplication with brute force over all pairs, and the tables of different layouts and interruptions.
 
     python benchmarks/dedup_truth.py [--documents FILE.parquet] [--groups 100] [--identical 20000] [--vary]
 
-Takes documents (id, domain, text; the corpus beside the checkout by default) and plants near-duplicates of every kind among
-them (planted.py). Prints precision of what was removed against the rule, recall of similar pairs by similarity, with 95 %
-intervals, and what is left of each kind. `--vary` runs again with 1, 7 and 64 partitions, shuffled input, one core, and
-killed -9 as each intermediate result appears, and compares `duplicates` byte for byte.
+Reads documents (id, domain, text; by default the corpus next to the checkout) and plants near-duplicates of every kind among
+them (planted.py). Prints the precision of the removed documents by the rule, the recall of similar pairs by similarity, with
+95 % intervals, and the number of kept documents of each kind. `--vary` runs again with shuffled input, 1, 7 and 64 partitions
+and one core, then kills the stage (-9) when each intermediate result appears, and compares `duplicates` byte for byte.
 """
 
 import argparse
@@ -31,7 +31,7 @@ import yaml
 from deltalake import DeltaTable
 from planted import Row, planted, shingle_set, similar_pairs
 
-from betr_spark.dedup.evaluation import Share
+from betr_spark.dedup.evaluation_figures import Share
 
 SIMILARITY = 0.75
 BANDS = ((0.75, 0.85), (0.85, 1.01))
@@ -39,7 +39,7 @@ CORPUS = Path(__file__).parents[2] / "shared/data/corpus/documents.parquet"
 
 
 def main() -> None:
-    """Measure."""
+    """Measure precision and recall, and compare other runs."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--documents", type=Path, default=CORPUS)
     parser.add_argument("--groups", type=int, default=100)
@@ -51,7 +51,7 @@ def main() -> None:
         if arguments.documents.exists():
             table = pq.read_table(arguments.documents, columns=["id", "domain", "text"])
             rows += table.rename_columns(["id", "source", "text"]).to_pylist()
-        random.Random(1).shuffle(rows)  # noqa: S311 - it is to be repeatable
+        random.Random(1).shuffle(rows)  # noqa: S311 - repeatable
         config = prepared(Path(folder) / "one", rows, n_files=1)
         command(config, "features")
         command(config, "dedup")
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def prepared(folder: Path, rows: list[Row], *, n_files: int) -> Path:
-    """Write the documents, a scorer made by hand and a configuration; return the last one's path."""
+    """Write the documents, a random scorer and a configuration; return the path of the configuration."""
     from betr_spark.scoring import artifact  # noqa: PLC0415
     from betr_spark.scoring.ngram_table import NgramTable  # noqa: PLC0415
     from betr_spark.spark.session import build_session  # noqa: PLC0415
@@ -78,15 +78,15 @@ def prepared(folder: Path, rows: list[Row], *, n_files: int) -> Path:
         "dedup": {"similarity": SIMILARITY},
     }
     weights = np.random.default_rng(0).normal(size=100_003).astype(np.float32)
-    made = NgramTable.build(["none"], np.ones(1, np.float32), weights, word_ngrams=2)
+    table = NgramTable.build(["none"], np.ones(1, np.float32), weights, word_ngrams=2)
     spark = build_session()
-    artifact.save(spark, f"{folder}/out/scorers/betr", made, {"name": "betr"})
+    artifact.save(spark, f"{folder}/out/scorers/betr", table, {"name": "betr"})
     (folder / "conf.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     return folder / "conf.yaml"
 
 
 def command(config: Path, stage: str, *more: str, spark: str = "") -> None:
-    """Run one stage in a process of its own."""
+    """Run one stage in a separate process."""
     subprocess.run(
         [sys.executable, "-m", "betr_spark", stage, "--config", str(config), *more], check=True, env=environment(spark)
     )
@@ -104,7 +104,7 @@ def removed_of(config: Path) -> list[Row]:
 
 
 def compared(rows: list[Row], config: Path) -> None:
-    """Print precision, recall and what is left."""
+    """Print precision, recall and the number of kept documents."""
     removed = {row["doc_id"]: row for row in removed_of(config)}
     text = {row["id"]: row["text"] for row in rows}
     distinct = list(dict.fromkeys(text.values()))
@@ -116,69 +116,69 @@ def compared(rows: list[Row], config: Path) -> None:
         for doc, row in removed.items()
     )
     print(f"\n{len(rows)} documents, {len(distinct)} distinct texts, {len(removed)} removed")
-    print(f"removed, similar to a document that stays: {n_right} of {len(removed)} {interval(n_right, len(removed))}")
+    print(f"removed and similar to a kept document: {n_right} of {len(removed)} {interval(n_right, len(removed))}")
     evidence = Counter(row["evidence"] for row in removed.values())
     print("by evidence:", ", ".join(f"{name} {count}" for name, count in sorted(evidence.items())))
-    stays = {text[row["id"]] for row in rows if row["id"] not in removed}
+    kept_texts = {text[row["id"]] for row in rows if row["id"] not in removed}
     start = time.perf_counter()
     pairs = similar_pairs(distinct, SIMILARITY)
     print(f"brute force: {len(pairs)} pairs of distinct texts in {time.perf_counter() - start:.0f} s")
     for low, high in BANDS:
         band = [pair for pair, similarity in pairs.items() if low <= similarity < high]
-        found = sum(not (distinct[i] in stays and distinct[j] in stays) for i, j in band)
-        print(f"pairs in [{low:.2f}, {min(high, 1):.2f}{')' if high < 1 else ']'}: not both kept {found} of {len(band)} "
-              f"{interval(found, len(band))}")  # fmt: skip
-    kinds = Counter(row["source"] for row in rows)
-    left = Counter(row["source"] for row in rows if row["id"] not in removed)
-    for kind in sorted(kinds):
-        print(f"  {kind:20} {kinds[kind]:6} documents, {left[kind]:6} stay")
+        n_removed = sum(not (distinct[i] in kept_texts and distinct[j] in kept_texts) for i, j in band)
+        print(f"pairs in [{low:.2f}, {min(high, 1):.2f}{')' if high < 1 else ']'}: not both kept {n_removed} of {len(band)} "
+              f"{interval(n_removed, len(band))}")  # fmt: skip
+    n_documents = Counter(row["source"] for row in rows)
+    n_kept = Counter(row["source"] for row in rows if row["id"] not in removed)
+    for kind in sorted(n_documents):
+        print(f"  {kind:20} {n_documents[kind]:6} documents, {n_kept[kind]:6} kept")
 
 
-def true_similarity(one: str, other: str) -> float:
+def true_similarity(first: str, second: str) -> float:
     """Jaccard similarity of two texts' shingles."""
-    left, right = shingle_set(one), shingle_set(other)
+    left, right = shingle_set(first), shingle_set(second)
     return len(left & right) / max(1, len(left | right))
 
 
 def interval(n: int, of: int) -> str:
-    """Share and its 95 % interval."""
+    """Format a fraction with its 95 % interval."""
     low, high = Share(0, 1, n, of).interval()
     return f"= {n / of:.4f} [{low:.4f}, {high:.4f}]" if of else "(none)"
 
 
 def digest(config: Path) -> str:
-    """Digest of `duplicates`, of every value in it, in an order of its own."""
+    """Digest of all values of `duplicates`, independent of the order of the rows."""
     rows = sorted(json.dumps(row, sort_keys=True) for row in removed_of(config))
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16]
 
 
 def varied(config: Path, rows: list[Row]) -> None:
-    """Run again in other ways and compare."""
-    wanted = digest(config)
-    print(f"duplicates: {wanted}")
+    """Run again with other layouts and interruptions, and compare `duplicates`."""
+    expected = digest(config)
+    print(f"duplicates: {expected}")
     shuffled = list(rows)
     random.Random(9).shuffle(shuffled)  # noqa: S311
-    other = prepared(config.parents[1] / "other", shuffled, n_files=13)
-    command(other, "features")
+    again = prepared(config.parents[1] / "shuffled", shuffled, n_files=13)
+    command(again, "features")
     for name, spark in ways():
-        shutil.rmtree(other.parent / "out/duplicates", ignore_errors=True)
-        command(other, "dedup", spark=spark)
+        shutil.rmtree(again.parent / "out/duplicates", ignore_errors=True)
+        command(again, "dedup", spark=spark)
         print(
-            f"  shuffled, 13 files, {name}: {'the same' if digest(other) == wanted else 'DIFFERENT ' + digest(other)}"
+            f"  shuffled, 13 files, {name}: {'the same' if digest(again) == expected else 'DIFFERENT ' + digest(again)}"
         )
     n_kills = 0
-    shutil.rmtree(other.parent / "out/duplicates", ignore_errors=True)
+    shutil.rmtree(again.parent / "out/duplicates", ignore_errors=True)
     for step in range(100):
-        if not killed(other, other.parent / f"out/_scratch/dedup/{step}"):
+        if not killed(again, again.parent / f"out/_scratch/dedup/{step}"):
             break
         n_kills += 1
-    command(other, "dedup")
-    same = "the same" if digest(other) == wanted else "DIFFERENT"
-    print(f"  killed -9 {n_kills} times, as each intermediate result appeared, then run: {same}")
+    command(again, "dedup")
+    same = "the same" if digest(again) == expected else "DIFFERENT"
+    print(f"  killed -9 {n_kills} times, when each intermediate result appeared, then run: {same}")
 
 
 def ways() -> Iterator[tuple[str, str]]:
-    """Names and arguments for Spark."""
+    """Yield the name of a layout and its arguments for Spark."""
     for partitions in (1, 7, 64):
         off = "--conf spark.sql.adaptive.enabled=false" if partitions > 1 else ""
         yield f"{partitions} partitions", f"--conf spark.sql.shuffle.partitions={partitions} {off}"
@@ -186,7 +186,7 @@ def ways() -> Iterator[tuple[str, str]]:
 
 
 def killed(config: Path, appears: Path) -> bool:
-    """Start the stage and kill it with all its processes once a path is there; False if the stage ended first."""
+    """Start the stage and kill all its processes when a path appears; return False if the stage ended first."""
     arguments: list[Any] = [sys.executable, "-m", "betr_spark", "dedup", "--config", str(config)]
     shutil.rmtree(config.parent / "out/_scratch", ignore_errors=True)
     process = subprocess.Popen(arguments, start_new_session=True, stderr=subprocess.DEVNULL)

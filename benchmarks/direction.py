@@ -28,7 +28,7 @@ def share(figures: SelectionFigures, sources: tuple[str, ...]) -> float:
 
 
 def main() -> None:
-    """Run the cases one after the other."""
+    """Run the cases in sequence."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="conf/shared-data.yaml")
     parser.add_argument("--output", default="out/direction")

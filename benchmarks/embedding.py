@@ -84,7 +84,7 @@ def order(documents: NDArray[np.float32], examples: NDArray[np.float32]) -> NDAr
 
 
 def main() -> None:
-    """Measure."""
+    """Measure every variant and print a table."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--documents", type=Path, default=SHARED / "corpus/documents.parquet")
     parser.add_argument("--targets", type=Path, default=SHARED / "targets")

@@ -1,10 +1,9 @@
-"""The kernels on one core, outside Spark, beside the libraries they stand for.
+"""The speed of the kernels on one core, outside Spark, compared with other libraries.
 
     python benchmarks/kernels.py [--documents FILE.parquet]
 
-All rows run in one process on the same documents, in turns, three rounds after one that compiles: speeds are medians, ratios
-medians of the ratios within a round.
-`make bench` prints the same rows among its own.
+One process measures all rows on the same documents: three rounds after one round that compiles. A speed is the median of the
+rounds; a ratio is the median of the ratios within a round. `make bench` prints the same rows.
 """
 
 import argparse
@@ -40,31 +39,31 @@ from betr_spark.training.fasttext import NEGATIVE, PAPER, POSITIVE
 from betr_spark.training.fold import fold
 
 DOCUMENTS = Path(__file__).parents[1].parent / "shared/data/corpus/documents.parquet"
-SLOW_DOCUMENTS = 1_000  # for the libraries that take one document at a time
+SLOW_DOCUMENTS = 1_000  # for libraries that process one document at a time
 HASHER = MinHasher(ngram=5, bands=14, rows=8, seed=1)
-LENGTHS = (30, 100, 400, 3_000)  # words a document, for the accuracy of the sketch
+LENGTHS = (30, 100, 400, 3_000)  # words in a document, for the accuracy of the sketch
 PAIRS = 400
 REPEATS = 3
 
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table: what was measured, its value as text, and what was wanted of it, or nothing."""
+    """One line of a table: name of the measurement, its value as text, and the required bounds (may be empty)."""
 
     name: str
     value: str
-    wanted: str = ""
+    required: str = ""
 
 
 def seconds(works: Mapping[str, Callable[[], object]]) -> dict[str, list[float]]:
-    """Processor time of each work in each of three rounds, after one that is not counted."""
-    taken: dict[str, list[float]] = {name: [] for name in works}
+    """Processor time of each work in each of three rounds, after one round that is not counted."""
+    measured: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(1 + REPEATS):
         for name, work in works.items():
             start = time.process_time()
             work()
-            taken[name].append(time.process_time() - start)
-    return {name: each[1:] for name, each in taken.items()}
+            measured[name].append(time.process_time() - start)
+    return {name: each[1:] for name, each in measured.items()}
 
 
 def median_ratio(of: Sequence[float], to: Sequence[float]) -> float:
@@ -73,14 +72,14 @@ def median_ratio(of: Sequence[float], to: Sequence[float]) -> float:
 
 
 def pss(pid: int) -> int:
-    """Memory of a process, bytes, pages shared with n others counted as an n-th."""
-    found = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii"), re.MULTILINE)
-    assert found
-    return int(found[1]) * 1024
+    """Proportional set size of a process, in bytes: a page that n processes share counts as 1 / n."""
+    match = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii"), re.MULTILINE)
+    assert match
+    return int(match[1]) * 1024
 
 
 def memory_of(work: Callable[[], object]) -> int:
-    """Memory that `work` adds to a process of its own while its result is held, bytes."""
+    """Memory that the result of `work` adds to a separate process, in bytes."""
     receiver, sender = multiprocessing.Pipe(duplex=False)
 
     def child() -> None:
@@ -97,7 +96,7 @@ def memory_of(work: Callable[[], object]) -> int:
 
 
 def train(texts: Sequence[str], folder: Path) -> Path:
-    """Train a fastText model of the paper's size (whether a document is longer than the median); return its file."""
+    """Train a fastText model of the paper's size (label: a document is longer than the median); return its file."""
     middle = statistics.median(map(len, texts))
     lines = [f"{POSITIVE if len(text) > middle else NEGATIVE} {prepare(text)}" for text in texts]
     (folder / "train.txt").write_text("\n".join(lines), encoding="utf-8")
@@ -114,9 +113,9 @@ def rows(column: pa.Array, model_file: Path, table: NgramTable) -> tuple[list[Ro
     few_data, few_offsets = string_buffers(pa.array(few))
     model = fasttext.load_model(str(model_file))
     shared_tables = {}
-    for count in (1, 4, 8):  # as they come to a worker
-        places = write_shared_tables(stack([table] * count), model_file.parent)
-        shared_tables[count] = map_shared_tables(places, model_file.parent / places.name)
+    for count in (1, 4, 8):  # as a worker receives them
+        table_file = write_shared_tables(stack([table] * count), model_file.parent)
+        shared_tables[count] = map_shared_tables(table_file, model_file.parent / table_file.name)
     prepared = [prepare(text) + "\n" for text in few]
 
     def shingles(text: str) -> list[str]:
@@ -134,8 +133,8 @@ def rows(column: pa.Array, model_file: Path, table: NgramTable) -> tuple[list[Ro
             sketch.digest()
 
     def predict(loaded: Any) -> list[float]:
-        found = [loaded.f.predict(text, 2, 0.0, "strict") for text in prepared]
-        return [next((p for p, label in pairs if label == POSITIVE), 0.0) for pairs in found]
+        predictions = [loaded.f.predict(text, 2, 0.0, "strict") for text in prepared]
+        return [next((p for p, label in pairs if label == POSITIVE), 0.0) for pairs in predictions]
 
     def load_theirs() -> object:
         loaded = fasttext.load_model(str(model_file))
@@ -143,8 +142,8 @@ def rows(column: pa.Array, model_file: Path, table: NgramTable) -> tuple[list[Ro
         return loaded
 
     def load_ours() -> object:
-        places = write_shared_tables(stack([table]), model_file.parent)
-        loaded = map_shared_tables(places, model_file.parent / places.name)
+        table_file = write_shared_tables(stack([table]), model_file.parent)
+        loaded = map_shared_tables(table_file, model_file.parent / table_file.name)
         score(few_data, few_offsets, loaded)
         return loaded
 
@@ -156,32 +155,38 @@ def rows(column: pa.Array, model_file: Path, table: NgramTable) -> tuple[list[Ro
     }
     on_few = {"fastText's own prediction": lambda: predict(model), "datasketch": datasketch, "rensa": rensa}
     size = {name: n_bytes if name in on_all else n_few for name in (*on_all, *on_few)}
-    taken = {name: [s / size[name] for s in each] for name, each in seconds({**on_all, **on_few}).items()}  # a byte
+    per_byte = {name: [s / size[name] for s in each] for name, each in seconds({**on_all, **on_few}).items()}  # seconds
     logits = score(few_data, few_offsets, shared_tables[1])[1][:, 0].astype(np.float64)
     worst = np.abs(1 / (1 + np.exp(-logits)) - np.array(predict(model))).max()
-    ours, theirs = memory_of(load_ours), memory_of(load_theirs)
-    one, eight, own = (taken[name] for name in ("score, 1 scorers", "score, 8 scorers", "fastText's own prediction"))
+    ours_bytes, theirs_bytes = memory_of(load_ours), memory_of(load_theirs)
+    one_scorer, eight_scorers, prediction = (
+        per_byte[name] for name in ("score, 1 scorers", "score, 8 scorers", "fastText's own prediction")
+    )
     ratios = [
-        Row("score / fastText's own prediction", f"{median_ratio(own, one):.1f}", ">= 5"),
+        Row("score / fastText's own prediction", f"{median_ratio(prediction, one_scorer):.1f}", ">= 5"),
         Row(
             "memory of fastText's model / ours",
-            f"{theirs / ours:.1f} ({theirs / 1e6:.0f} / {ours / 1e6:.0f} MB)",
+            f"{theirs_bytes / ours_bytes:.1f} ({theirs_bytes / 1e6:.0f} / {ours_bytes / 1e6:.0f} MB)",
             ">= 15",
         ),
         Row("largest difference of a probability", f"{worst:.1e}", "<= 1e-4"),
-        Row("cost of 8 scorers / of 1", f"{median_ratio(eight, one):.2f}", "<= 1.6"),
-        Row("MinHash / datasketch", f"{median_ratio(taken['datasketch'], taken['MinHash']):.1f}", ">= 20"),
-        Row("MinHash / rensa", f"{median_ratio(taken['rensa'], taken['MinHash']):.1f}", ">= 5"),
+        Row("cost of 8 scorers / of 1", f"{median_ratio(eight_scorers, one_scorer):.2f}", "<= 1.6"),
+        Row(
+            "MinHash / datasketch",
+            f"{median_ratio(per_byte['datasketch'], per_byte['MinHash']):.1f}",
+            ">= 20",
+        ),
+        Row("MinHash / rensa", f"{median_ratio(per_byte['rensa'], per_byte['MinHash']):.1f}", ">= 5"),
         *accuracy(column),
     ]
-    return ratios, [Row(name, f"{1e-6 / statistics.median(each):.1f} MB/s") for name, each in taken.items()]
+    return ratios, [Row(name, f"{1e-6 / statistics.median(each):.1f} MB/s") for name, each in per_byte.items()]
 
 
 def accuracy(column: pa.Array) -> list[Row]:
-    """Bias and spread of the estimated similarity of real texts and changed copies of them, by length."""
+    """Bias and spread of the estimated similarity between real texts and their changed copies, by length."""
     generator = np.random.default_rng(5)
     words = re.findall(r"[a-z]+", " ".join(column.slice(0, 8_000).to_pylist()).lower())
-    found = []
+    lines = []
     for n_words in LENGTHS:
         texts, true = [], []
         for _ in range(PAIRS):
@@ -189,8 +194,8 @@ def accuracy(column: pa.Array) -> list[Row]:
             left = words[start : start + n_words]
             right = list(left)
             changed = np.flatnonzero(generator.random(n_words) < generator.uniform(0, 0.15))
-            for place, other in zip(changed, generator.integers(len(words), size=len(changed)), strict=True):
-                right[place] = words[other]
+            for position, replacement in zip(changed, generator.integers(len(words), size=len(changed)), strict=True):
+                right[position] = words[replacement]
             a, b = ({tuple(side[i : i + 5]) for i in range(n_words - 4)} for side in (left, right))
             texts += [" ".join(left), " ".join(right)]
             true.append(len(a & b) / len(a | b))
@@ -200,54 +205,56 @@ def accuracy(column: pa.Array) -> list[Row]:
         for seed in range(20):
             sketch = MinHasher(HASHER.ngram, HASHER.bands, HASHER.rows, seed)(data, offsets).signatures
             errors.append(equal_values(sketch[0::2], sketch[1::2]) / sketch.shape[1] - similar)
-        every = np.stack(errors)
+        all_errors = np.stack(errors)
         theory = np.sqrt((similar * (1 - similar)).mean() / HASHER.n_permutations)
-        rmse = np.sqrt((every**2).mean())
-        found.append(
+        rmse = np.sqrt((all_errors**2).mean())
+        lines.append(
             Row(
                 f"MinHash at {n_words} words: bias; RMSE / sqrt(J(1-J)/P)",
-                f"{every.mean():+.4f}; {rmse / theory:.2f}",
+                f"{all_errors.mean():+.4f}; {rmse / theory:.2f}",
                 "< 0.002; <= 1.1",
             )
         )
-    return found
+    return lines
 
 
 def misses(row: Row) -> bool:
-    """Tell whether a value does not reach what was wanted, for values and bounds that `;` parts."""
-    for value, wanted in zip(row.value.split(";"), row.wanted.split(";"), strict=False):
-        if wanted:
-            relation, bound = wanted.split()
+    """Whether a value violates its required bound. Several values and bounds are separated by `;`."""
+    for value, required in zip(row.value.split(";"), row.required.split(";"), strict=False):
+        if required:
+            relation, bound = required.split()
             number = abs(float(value.split()[0]))
-            held = {"<": number < float(bound), "<=": number <= float(bound), ">=": number >= float(bound)}
-            if not held[relation]:
+            holds = {"<": number < float(bound), "<=": number <= float(bound), ">=": number >= float(bound)}
+            if not holds[relation]:
                 return True
     return False
 
 
 def table_of(title: str, lines: Sequence[Row]) -> str:
     """Format rows as a Markdown table."""
-    text = [f"| {title} | measured | wanted |", "|---|---|---|"]
+    text = [f"| {title} | measured | required |", "|---|---|---|"]
     missed = {row: " (missed)" if misses(row) else "" for row in lines}
-    return "\n".join([*text, *(f"| {row.name} | {row.value} | {row.wanted}{missed[row]} |" for row in lines)])
+    return "\n".join([*text, *(f"| {row.name} | {row.value} | {row.required}{missed[row]} |" for row in lines)])
 
 
 def texts_of(documents: Path, column: str = "text") -> pa.Array:
-    """Read a text column as one array; end the program with one line where there is none, or too little in it."""
+    """Read a text column as one array; exit with an error line if it does not exist or has too few words."""
     if not documents.exists():
-        sys.exit(f"error: --documents {documents}: does not exist; name a Parquet file with a text column")
+        sys.exit(f"error: --documents {documents}: file not found; name a Parquet file with a text column")
     try:
         texts = pa.concat_arrays(pq.read_table(documents, columns=[column]).column(0).chunks).drop_null()
     except (OSError, pa.ArrowException) as error:
         line = str(error).splitlines()[0]
         sys.exit(f"error: --documents {documents}: {line}; name a Parquet file with a text column (here '{column}')")
     if sum(len(text.split()) for text in texts.slice(0, 8_000).to_pylist()) < 10 * max(LENGTHS):
-        sys.exit(f"error: --documents {documents}: fewer than {10 * max(LENGTHS):,} words in its first 8,000 texts")
+        sys.exit(
+            f"error: --documents {documents}: at least {10 * max(LENGTHS):,} words are required in the first 8,000 texts"
+        )
     return texts
 
 
 def machine() -> str:
-    """Name the processor, the versions and the day."""
+    """Name the processor, the versions and the date."""
     models = re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text("utf-8"))
     packages = ("pyspark", "pyarrow", "numpy", "numba", "fasttext", "datasketch", "rensa")
     versions = ", ".join(f"{name} {version(name)}" for name in packages)

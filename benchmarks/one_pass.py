@@ -1,12 +1,12 @@
-"""What the one pass over the text costs: beside Spark's floor, with one core and two, at 100 MB and 1 GB, beside other tools.
+"""The cost of the one pass over the text: against Spark's floor, on one and two cores, at 100 MB and 1 GB, and other tools.
 
     make bench                      # python benchmarks/one_pass.py --output benchmarks/RESULTS.md
     python benchmarks/one_pass.py [--documents FILE.parquet] [--text COLUMN] [--megabytes 400] [--cores 2]
 
-The documents are tiled with new ids to the sizes wanted. All rows are measured in one tree of processes, in turns: one round
-takes every row once, so that a slow minute of a shared machine falls on all of them alike. A speed is the median of the rounds
-after those that are not counted; a ratio is the median of the ratios within a round. The floor is a mapInArrow that counts the
-rows it is given.
+The documents are repeated with new ids up to the required sizes. One tree of processes measures all rows in rounds. Each round
+measures every row once, so that a slow minute of a shared machine affects all rows alike. The first rounds are not counted. A
+speed is the median of the counted rounds; a ratio is the median of the ratios within a round. The floor is a mapInArrow that
+counts its input rows.
 """
 
 import argparse
@@ -43,14 +43,14 @@ from betr_spark.spark.session import build_session
 from betr_spark.training.fasttext import POSITIVE
 from betr_spark.training.fold import fold
 
-OTHERS = "\n# Deduplication"
-FILE_BYTES = 25_000_000  # of text, so that the cores end at about the same time
-REPEATS, UNCOUNTED = 5, 2  # the JVM compiles what it runs often; the first rounds would be measured without that
+OTHER_SECTIONS = "\n# Deduplication"
+FILE_BYTES = 25_000_000  # of text; small, so that the cores finish at about the same time
+REPEATS, UNCOUNTED = 5, 2  # the JVM has not compiled the hot code in the first rounds
 Batches = Iterator[pa.RecordBatch]
 
 
 def tile(column: pa.Array, n_bytes: int, folder: Path) -> int:
-    """Write documents with new ids until there are so many bytes of text; return the bytes."""
+    """Write documents with new ids until they have n_bytes of text; return the number of bytes."""
     folder.mkdir(parents=True)
     column = pa.concat_arrays([column] * -(-min(FILE_BYTES, n_bytes) // pc.sum(pc.binary_length(column)).as_py()))
     lengths = np.asarray(pc.binary_length(column), np.int64)
@@ -67,14 +67,14 @@ def tile(column: pa.Array, n_bytes: int, folder: Path) -> int:
 
 
 def is_below(pid: int, ancestor: int) -> bool:
-    """Tell whether a process descends from another."""
+    """Whether a process is `ancestor` or a descendant of it."""
     while pid > 1 and pid != ancestor:
         pid = int(Path(f"/proc/{pid}/stat").read_text("utf-8").rpartition(")")[2].split()[1])
     return pid == ancestor
 
 
 class WorkerMemory:
-    """Largest PSS of any Python worker of this process's Spark while it is open, bytes."""
+    """Context manager that records the largest PSS of this Spark's Python workers, in bytes."""
 
     def __enter__(self) -> "WorkerMemory":
         self.peak, self._stop = 0, threading.Event()
@@ -95,16 +95,16 @@ class WorkerMemory:
                     ):
                         self.peak = max(self.peak, pss(int(process.name)))
                 except (OSError, AssertionError):
-                    continue  # it has ended meanwhile
+                    continue  # the process has ended
 
 
 def to_noop(frame: DataFrame) -> None:
-    """Compute every row and write none."""
+    """Compute every row without writing it."""
     frame.write.format("noop").mode("overwrite").save()
 
 
 def works_of(spark: SparkSession, folder: Path, table: NgramTable, scratch: Path) -> dict[str, Callable[[], object]]:
-    """Give what each named row does with the Parquet files of a folder."""
+    """Return the work of each row of the tables, by name, on the Parquet files of a folder."""
     plain = spark.read.parquet(str(folder)).select("id", TEXT)
 
     def count(batches: Batches) -> Batches:
@@ -151,38 +151,38 @@ def works_of(spark: SparkSession, folder: Path, table: NgramTable, scratch: Path
 def serve(
     receiver: Connection, cores: Sequence[int], folders: Mapping[str, Path], table_file: Path, scratch: Path
 ) -> None:
-    """Measure, on these cores only, each row of a folder that comes in; send seconds and the largest PSS of a worker, bytes."""
-    os.sched_setaffinity(0, set(cores))  # Spark's processes inherit it
+    """Measure each requested row on these cores only; send its seconds and the largest PSS of a worker, in bytes."""
+    os.sched_setaffinity(0, set(cores))  # Spark's processes inherit this
     scratch.mkdir()
     spark = build_session("betr-spark bench")
     spark.sparkContext.setLogLevel("ERROR")
     table = NgramTable.from_arrays(np.load(table_file))
     works = functools.cache(lambda folder: works_of(spark, folders[folder], table, scratch))
-    while asked := receiver.recv():
-        folder, name = asked
+    while request := receiver.recv():
+        folder, name = request
         with WorkerMemory() as memory:
             start = time.perf_counter()
             works(folder)[name]()
-            taken = time.perf_counter() - start
-        receiver.send((taken, memory.peak))
+            seconds = time.perf_counter() - start
+        receiver.send((seconds, memory.peak))
     spark.stop()
 
 
 class Server:
-    """Spark in a process of its own, on some cores."""
+    """Spark in a separate process, on some cores."""
 
     def __init__(self, cores: Sequence[int], folders: Mapping[str, Path], table_file: Path, scratch: Path) -> None:
         context = multiprocessing.get_context("spawn")
-        self._pipe, theirs = context.Pipe()
-        arguments = theirs, cores, folders, table_file, scratch
+        self._pipe, child_pipe = context.Pipe()
+        arguments = child_pipe, cores, folders, table_file, scratch
         self._process = context.Process(target=serve, args=arguments)
         self._process.start()
-        theirs.close()
+        child_pipe.close()
         self.seconds: dict[tuple[str, str], list[float]] = {}
         self.peaks: dict[tuple[str, str], int] = {}
 
     def measure(self, folder: str, name: str, *, counts: bool) -> None:
-        """Run a row once; remember seconds and memory if it counts."""
+        """Measure a row once; record its seconds and memory if `counts`."""
         self._pipe.send((folder, name))
         seconds, peak = self._pipe.recv()
         if counts:
@@ -196,12 +196,15 @@ class Server:
 
 
 def main() -> None:
-    """Measure, print, and write RESULTS.md where one is named."""
+    """Measure, print, and write the file that `--output` names."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--documents", type=Path, default=DOCUMENTS)
     parser.add_argument("--text", default=TEXT)
     parser.add_argument(
-        "--megabytes", type=int, default=400, help="of text in the main rows; 100 and 1,000 come besides"
+        "--megabytes",
+        type=int,
+        default=400,
+        help="size of the text in the main rows; 100 and 1,000 are measured in addition",
     )
     parser.add_argument("--cores", type=int, default=2)
     parser.add_argument("--output", type=Path)
@@ -220,61 +223,65 @@ def main() -> None:
         names = ["Spark scan", "content hash only", "MinHash only", *(f"score only, {k} scorers" for k in (1, 4, 8))]
         names += [floor, noop, eight, delta]
         folders = {name: scratch / name for name in sizes}
-        full = Server(every, folders, scratch / "table.npz", scratch / "full")
-        one = Server(every[:1], folders, scratch / "table.npz", scratch / "one")
-        rounds = [(full, "main", name) for name in names] + [(one, "main", floor), (one, "main", noop)]
-        rounds += [(full, "100 MB", noop), (full, "1 GB", noop)]
+        all_cores = Server(every, folders, scratch / "table.npz", scratch / "all_cores")
+        one_core = Server(every[:1], folders, scratch / "table.npz", scratch / "one_core")
+        rounds = [(all_cores, "main", name) for name in names] + [(one_core, "main", floor), (one_core, "main", noop)]
+        rounds += [(all_cores, "100 MB", noop), (all_cores, "1 GB", noop)]
         for count in range(-UNCOUNTED, REPEATS):
             for server, folder, name in rounds:
                 server.measure(folder, name, counts=count >= 0)
-        full.close()
-        one.close()
+        all_cores.close()
+        one_core.close()
         ratios, speeds = rows(column, model_file, table)
-    seconds = {name: full.seconds["main", name] for name in names}
-    one_floor, one_noop = one.seconds["main", floor], one.seconds["main", noop]
-    cost = median_ratio(full.seconds["1 GB", noop], full.seconds["100 MB", noop]) * size["100 MB"] / size["1 GB"]
+    seconds = {name: all_cores.seconds["main", name] for name in names}
+    one_core_floor, one_core_noop = one_core.seconds["main", floor], one_core.seconds["main", noop]
+    cost = (
+        median_ratio(all_cores.seconds["1 GB", noop], all_cores.seconds["100 MB", noop]) * size["100 MB"] / size["1 GB"]
+    )
     n = len(every)
-    about = f"`make bench`: {arguments.documents.name} tiled to {size['main'] / 1e6:.0f} MB of text, {n} cores"
-    how = f"Medians of {REPEATS} rounds after {UNCOUNTED} that are not counted; ratios are taken within a round."
-    text = f"# The one pass over the text, in figures\n\n{about}, {machine()}.\n{how}"
+    setting = f"`make bench`: {arguments.documents.name} repeated to {size['main'] / 1e6:.0f} MB of text, {n} cores"
+    method = f"Medians of {REPEATS} rounds after {UNCOUNTED} that are not counted; ratios are taken within a round."
+    text = f"# The one pass over the text, in figures\n\n{setting}, {machine()}.\n{method}"
     whole = [
         Row(
             "whole pass to noop / floor, 1 scorer, throughput",
             f"{median_ratio(seconds[floor], seconds[noop]):.2f}",
             ">= 0.40",
         ),
-        Row("the same on one core", f"{median_ratio(one_floor, one_noop):.2f}"),
+        Row("the same on one core", f"{median_ratio(one_core_floor, one_core_noop):.2f}"),
         Row("whole pass, 8 scorers, cost / 1 scorer", f"{median_ratio(seconds[eight], seconds[noop]):.2f}"),
         Row("whole pass to Delta, cost / to noop", f"{median_ratio(seconds[delta], seconds[noop]):.2f}"),
         Row(
             f"{n} cores / 1 core, whole pass, throughput",
-            f"{median_ratio(one_noop, seconds[noop]):.2f}",
+            f"{median_ratio(one_core_noop, seconds[noop]):.2f}",
             ">= 1.8" if n == 2 else "",
         ),
-        Row(f"{n} cores / 1 core, floor, throughput", f"{median_ratio(one_floor, seconds[floor]):.2f}"),
-        Row("1 GB / 100 MB, cost a byte", f"{cost:.2f}", "<= 1.1"),
+        Row(f"{n} cores / 1 core, floor, throughput", f"{median_ratio(one_core_floor, seconds[floor]):.2f}"),
+        Row("1 GB / 100 MB, cost per byte", f"{cost:.2f}", "<= 1.1"),
     ]
     speed = [
         Row(f"{name}, {n} cores", f"{size['main'] / statistics.median(seconds[name]) / 1e6:.0f} MB/s") for name in names
     ]
     speed += [
-        Row(f"{name}, 1 core", f"{size['main'] / statistics.median(taken) / 1e6:.0f} MB/s")
-        for name, taken in ((floor, one_floor), (noop, one_noop))
+        Row(f"{name}, 1 core", f"{size['main'] / statistics.median(times) / 1e6:.0f} MB/s")
+        for name, times in ((floor, one_core_floor), (noop, one_core_noop))
     ]
-    memory = [Row(name, f"{full.peaks['main', name] / 1e6:.0f} MB") for name in names if full.peaks["main", name]]
+    memory = [
+        Row(name, f"{all_cores.peaks['main', name] / 1e6:.0f} MB") for name in names if all_cores.peaks["main", name]
+    ]
     parts = [
         table_of("ratios, in Spark", whole),
         table_of("ratios, one core outside Spark", ratios),
-        table_of("text a second, in Spark", speed),
-        table_of("text a second, one core outside Spark", speeds),
+        table_of("text per second, in Spark", speed),
+        table_of("text per second, one core outside Spark", speeds),
         table_of("largest PSS of a Python worker", memory),
     ]
     text = "\n\n".join([text, *parts]) + "\n"
     print(text)
     if arguments.output:
         old = arguments.output.read_text(encoding="utf-8") if arguments.output.exists() else ""
-        others = old[old.index(OTHERS) :] if OTHERS in old else ""  # what other benchmarks printed stays
-        arguments.output.write_text(text + others, encoding="utf-8")
+        kept_sections = old[old.index(OTHER_SECTIONS) :] if OTHER_SECTIONS in old else ""  # of other benchmarks
+        arguments.output.write_text(text + kept_sections, encoding="utf-8")
 
 
 if __name__ == "__main__":

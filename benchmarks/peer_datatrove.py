@@ -1,8 +1,8 @@
-"""datatrove's MinHash pipeline on a Parquet file (id, text), one core; for `dedup_cost.py`. Runs where datatrove is installed.
+"""datatrove's MinHash pipeline on a Parquet file (id, text), on one core; `dedup_cost.py` runs it. Requires datatrove.
 
     python benchmarks/peer_datatrove.py DOCUMENTS.parquet FOLDER
 
-Four stages (signatures, buckets, clusters, filter) with the same shingles and bands as ours: 5-grams, 14 buckets of 8 hashes.
+Four stages (signatures, buckets, clusters, filter) with the shingles and bands of betr-spark: 5-grams, 14 buckets of 8 hashes.
 Prints the seconds of each as JSON.
 """
 
@@ -19,7 +19,7 @@ from datatrove.utils.hashing import HashConfig
 
 
 def main(documents: str, folder: str) -> None:
-    """Run the stages one after the other."""
+    """Run the stages in sequence."""
     config = MinhashConfig(hash_config=HashConfig(precision=64), n_grams=5, num_buckets=14, hashes_per_bucket=8)
     reader = ParquetReader(documents.rpartition("/")[0], glob_pattern=documents.rpartition("/")[2], text_key="text")
     stages = {

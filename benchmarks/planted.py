@@ -1,8 +1,8 @@
-"""Corpora with planted near-duplicates of every kind, and the truth about them by brute force, in plain Python.
+"""Generate corpora with near-duplicates of every kind; find all similar pairs by brute force in plain Python.
 
     python benchmarks/planted.py OUT.parquet [--groups 200] [--identical 20000] [--with DOCUMENTS.parquet]
 
-writes id, source, text; `source` names the kind. Everything follows from the seed.
+writes id, source, text; `source` names the kind. The seed determines the result.
 """
 
 import argparse
@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 Row = dict[str, Any]
 EDITS = (0.01, 0.02, 0.05, 0.10, 0.20, 0.40)
 TRUNCATIONS = (0.95, 0.85, 0.7)
-# Characters of scripts written without spaces, by the beginnings of their names.
+# Prefixes of the Unicode names of characters in scripts that are written without spaces.
 UNSPACED = (
     "CJK COMPATIBILITY IDEOGRAPH",
     "CJK UNIFIED IDEOGRAPH",
@@ -54,10 +54,10 @@ SEPARATORS = (
 
 
 class Words:
-    """Made-up words, drawn with Zipf's frequencies."""
+    """Generated words, drawn with Zipf's frequencies."""
 
     def __init__(self, pick: random.Random, n: int = 8000, syllables: Sequence[str] = ()) -> None:
-        """Make the vocabulary."""
+        """Generate the vocabulary."""
         parts = syllables or [a + b for a in "bdfgklmnprstvz" for b in ("a", "e", "i", "o", "u", "ar", "en", "is")]
         self._pick = pick
         self._words = list(dict.fromkeys("".join(pick.choices(parts, k=pick.randint(1, 4))) for _ in range(n)))
@@ -68,11 +68,11 @@ class Words:
         return self._pick.choices(self._words, cum_weights=self._weights, k=n)
 
     def edited(self, words: Sequence[str], share: float) -> list[str]:
-        """Replace a share of the words, each place drawn."""
-        new = list(words)
-        for place in self._pick.sample(range(len(words)), max(1, round(share * len(words)))):
-            new[place] = self.text(1)[0]
-        return new
+        """Replace a fraction of the words at random positions."""
+        words_after = list(words)
+        for position in self._pick.sample(range(len(words)), max(1, round(share * len(words)))):
+            words_after[position] = self.text(1)[0]
+        return words_after
 
 
 def _running(values: Iterator[float]) -> Iterator[float]:
@@ -83,19 +83,19 @@ def _running(values: Iterator[float]) -> Iterator[float]:
 
 
 def planted(*, groups: int = 200, identical: int = 20_000, seed: int = 0) -> list[Row]:
-    """Make a corpus: `groups` originals of each kind with their variants, in random order.
+    """Generate a corpus: `groups` originals of each kind with their variants, in random order.
 
     Kinds: exact, edit-SHARE, truncated, boilerplate, template (50 to 65 % of the shingles shared), identical, short (1 to 6
     words), chain, copies (one source, 95 % copies), cyrillic, cjk (no spaces), separators (equal tokens, different characters
     between them).
     """
-    pick = random.Random(seed)  # noqa: S311 - it is to be repeatable
+    pick = random.Random(seed)  # noqa: S311 - repeatable
     words = Words(pick)
     cyrillic = Words(pick, 3000, [a + b for a in "бвгдклмнпрст" for b in "аеиоуя"])
-    found: list[Row] = []
+    rows: list[Row] = []
 
     def add(kind: str, group: int, text: str) -> None:
-        found.append({"id": f"{kind}-{group}-{len(found)}", "source": kind, "text": text})
+        rows.append({"id": f"{kind}-{group}-{len(rows)}", "source": kind, "text": text})
 
     notice = " ".join(words.text(60))
     for group in range(groups):
@@ -117,20 +117,20 @@ def planted(*, groups: int = 200, identical: int = 20_000, seed: int = 0) -> lis
         for line in (base, cyrillic.edited(base, 0.02), cyrillic.text(200)):
             add("cyrillic", group, " ".join(line))
         signs = [chr(pick.randint(0x4E00, 0x5E00)) for _ in range(300)]
-        other = list(signs)
-        other[pick.randrange(300)] = "\u9f8d"
-        for line in (signs, other, [chr(pick.randint(0x4E00, 0x5E00)) for _ in range(300)]):
+        changed_signs = list(signs)
+        changed_signs[pick.randrange(300)] = "\u9f8d"
+        for line in (signs, changed_signs, [chr(pick.randint(0x4E00, 0x5E00)) for _ in range(300)]):
             add("cjk", group, "".join(line))
     for family in range(max(1, groups // 20)):
         frame = words.text(200)
-        for _ in range(40):  # a run of own words in a common frame: 200 of 200 + n shared on each side
-            own = words.text(pick.randint(55, 95))
-            add("template", family, " ".join([*frame[:100], *own, *frame[100:]]))
+        for _ in range(40):  # 55 to 95 different words in a common frame of 200 words
+            filling = words.text(pick.randint(55, 95))
+            add("template", family, " ".join([*frame[:100], *filling, *frame[100:]]))
     for group in range(max(1, groups // 20)):
         link = words.text(300)
-        for _ in range(12):  # every step replaces another run of 20 words: neighbours are similar, ends are not
+        for _ in range(12):  # each step replaces the next 20 words: neighbours are similar, the ends are not
             add("chain", group, " ".join(link))
-            start = 20 * len(found) % 280
+            start = 20 * len(rows) % 280
             link = [*link[:start], *words.text(20), *link[start + 20 :]]
     page = " ".join(words.text(120))
     for _ in range(identical):
@@ -147,8 +147,8 @@ def planted(*, groups: int = 200, identical: int = 20_000, seed: int = 0) -> lis
         add("separators", group, " ".join(base))
         for separator in pick.sample(SEPARATORS, 3):
             add("separators", group, separator.join(base))
-    pick.shuffle(found)
-    return found
+    pick.shuffle(rows)
+    return rows
 
 
 class _SpacedTokens(dict[int, str]):
@@ -186,7 +186,7 @@ def shingle_set(text: str, ngram: int = 5) -> frozenset[tuple[str, ...]]:
 def similar_pairs(texts: Sequence[str], least: float, *, ngram: int = 5) -> dict[tuple[int, int], float]:
     """All pairs of texts whose Jaccard similarity is at least `least`, by an exact prefix filter.
 
-    Two sets can be so similar only if they share one of their rarest |s| - ceil(least |s|) + 1 elements.
+    Two sets with that similarity share at least one of the rarest |s| - ceil(least |s|) + 1 elements of each.
 
     Returns:
         (i, j) with i < j, and the similarity.
@@ -194,23 +194,23 @@ def similar_pairs(texts: Sequence[str], least: float, *, ngram: int = 5) -> dict
     ids: dict[tuple[str, ...], int] = {}
     sets = [{ids.setdefault(s, len(ids)) for s in shingle_set(text, ngram)} for text in texts]
     del ids
-    counts = Counter(shingle for one in sets for shingle in one)
+    counts = Counter(shingle for shingles in sets for shingle in shingles)
     index: defaultdict[int, list[int]] = defaultdict(list)
-    found: dict[tuple[int, int], float] = {}
-    for number, one in enumerate(sets):
-        prefix = sorted(one, key=lambda s: (counts[s], s))[: len(one) - math.ceil(least * len(one)) + 1]
-        for other in {place for shingle in prefix for place in index[shingle]}:
-            small, large = sorted((len(one), len(sets[other])))
+    pairs: dict[tuple[int, int], float] = {}
+    for number, shingles in enumerate(sets):
+        prefix = sorted(shingles, key=lambda s: (counts[s], s))[: len(shingles) - math.ceil(least * len(shingles)) + 1]
+        for earlier in {text_number for shingle in prefix for text_number in index[shingle]}:
+            small, large = sorted((len(shingles), len(sets[earlier])))
             if small < least * large:
                 continue
-            common = len(one & sets[other])
-            similarity = common / (len(one) + len(sets[other]) - common)
+            n_common = len(shingles & sets[earlier])
+            similarity = n_common / (len(shingles) + len(sets[earlier]) - n_common)
             if similarity >= least:
-                found[other, number] = similarity
+                pairs[earlier, number] = similarity
         for shingle in prefix:
             if counts[shingle] > 1:
                 index[shingle].append(number)
-    return found
+    return pairs
 
 
 def main() -> None:
@@ -219,11 +219,11 @@ def main() -> None:
     parser.add_argument("output")
     parser.add_argument("--groups", type=int, default=200)
     parser.add_argument("--identical", type=int, default=20_000)
-    parser.add_argument("--with", dest="others", help="a Parquet file of id, domain and text that comes along")
+    parser.add_argument("--with", dest="documents", help="Parquet file with id, domain and text; its rows are added")
     arguments = parser.parse_args()
     rows = planted(groups=arguments.groups, identical=arguments.identical)
-    if arguments.others:
-        table = pq.read_table(arguments.others, columns=["id", "domain", "text"]).rename_columns(
+    if arguments.documents:
+        table = pq.read_table(arguments.documents, columns=["id", "domain", "text"]).rename_columns(
             ["id", "source", "text"]
         )
         rows += table.to_pylist()

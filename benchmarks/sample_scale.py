@@ -28,13 +28,13 @@ VOCABULARY = 20_000
 
 
 def spelt() -> list[str]:
-    """Every word, of four letters."""
+    """The words of the vocabulary; each has four letters."""
     letters = [chr(ord("a") + i) for i in range(26)]
     return ["".join(letters[(word // 26**power) % 26] for power in range(4)) for word in range(VOCABULARY)]
 
 
 def save_encoder(folder: Path) -> Path:
-    """A sentence-transformers model that gives a text the mean of its words' vectors."""
+    """Save a sentence-transformers model whose vector of a text is the mean of its words' vectors."""
     from sentence_transformers import SentenceTransformer  # noqa: PLC0415
     from sentence_transformers.sentence_transformer.modules import StaticEmbedding  # noqa: PLC0415
     from tokenizers import Tokenizer, models, pre_tokenizers  # noqa: PLC0415
@@ -48,7 +48,7 @@ def save_encoder(folder: Path) -> Path:
 
 
 def synthetic_texts(n: int, *, seed: int, topical: float) -> list[str]:
-    """Texts of random words; a share of the texts has mostly words of the topic."""
+    """Texts of random words; a fraction of the texts has mostly words of the topic."""
     draw = np.random.default_rng(seed)
     words = (draw.zipf(1.3, size=(n, WORDS_A_TEXT)) + TOPIC) % VOCABULARY
     of_topic = (draw.random(n) < topical)[:, None] & (draw.random(words.shape) < 0.6)
@@ -100,13 +100,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--documents", type=int, nargs="+", default=[10_000, 30_000, 60_000, 100_000, 200_000])
     parser.add_argument("--spark", default="")
-    parser.add_argument("--one", nargs=2, help=argparse.SUPPRESS)
+    parser.add_argument("--measure", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if arguments.one:
-        measure(int(arguments.one[0]), arguments.one[1])
+    if arguments.measure:
+        measure(int(arguments.measure[0]), arguments.measure[1])
         return
     print(
-        "| sample | rank s | train s | text of the labels MiB | sent to the driver MiB | most by one job MiB |",
+        "| sample | rank s | train s | text of the labels MiB | sent to the driver MiB | largest job MiB |",
         end="",
     )
     print(" Python after rank, after train MiB | validation AUC |\n|---|---|---|---|---|---|---|---|")

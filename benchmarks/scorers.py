@@ -1,4 +1,4 @@
-"""Kinds of scorers side by side on real documents.
+"""Compare the kinds of scorers on real documents.
 
     python benchmarks/scorers.py OUTPUT [--documents FILE.parquet] [--targets FOLDER] [--sample 6000]
 
@@ -43,7 +43,7 @@ def command(config: Path, *arguments: str) -> str:
 
 
 def main() -> None:
-    """Measure and print."""
+    """Measure and print the tables."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("output", type=Path)
     parser.add_argument("--documents", type=Path, default=SHARED / "corpus/documents.parquet")

@@ -19,8 +19,9 @@ app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
     help="Rank, deduplicate and select pretraining text for the benchmarks you care about, on Spark.",
 )  # fmt: skip
-ConfigOption = Annotated[Path, typer.Option("--config", help="YAML file; see README.md for its keys.")]
-SetOption = Annotated[list[str] | None, typer.Option("--set", help="key.sub=value (YAML); repeat for more.")]
+ConfigOption = Annotated[Path, typer.Option("--config", help="YAML file; docs/configuration.md lists its keys.")]
+_SET_HELP = """key.sub=value (YAML); repeatable. Quote a key with a dot: 'selections."betr-1.5".keep.documents=5'."""
+SetOption = Annotated[list[str] | None, typer.Option("--set", help=_SET_HELP)]
 AgainOption = Annotated[bool, typer.Option("--again", help="Do the work even where it is up to date.")]
 
 
@@ -32,13 +33,13 @@ def run(
 ) -> None:
     """Run all stages; those that are up to date are skipped."""
     settings = _load(config, overrides)
-    from betr_spark.pipeline.check import problems  # noqa: PLC0415 - pyspark, only when needed
+    from betr_spark.pipeline.check import problems_of_run  # noqa: PLC0415 - pyspark, only when needed
     from betr_spark.pipeline.run import outlook, stages_of  # noqa: PLC0415
     from betr_spark.pipeline.stage import RunContext  # noqa: PLC0415
     from betr_spark.spark.session import build_session  # noqa: PLC0415
 
     context = RunContext(build_session(), settings)
-    _stop_at(problems(settings, context.spark))
+    _stop_at(problems_of_run(context))
     if dry_run:
         typer.echo("\n".join(outlook(context)))
         return
@@ -170,7 +171,7 @@ def compare(
     pairs, count = compare_scorers(context.spark, settings, percent=percent)
     typer.echo(f"{count} documents of the corpus; top {percent:g} %\n{'':42} {'Spearman':>9} {'overlap':>8}")
     for pair in pairs:
-        typer.echo(f"{pair.one[:20]:20} {pair.other[:20]:20}  {pair.spearman:9.3f} {pair.overlap:8.1%}")
+        typer.echo(f"{pair.left[:20]:20} {pair.right[:20]:20}  {pair.spearman:9.3f} {pair.overlap:8.1%}")
 
 
 @app.command()

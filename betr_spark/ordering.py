@@ -1,4 +1,4 @@
-"""Exact prefixes and ranks of a total order, without sorting what grows with the corpus.
+"""Exact prefixes and ranks of a total order, without a sort of the corpus in one task.
 
 Rows carry the order as (`order_key`, `order_hash` = xxhash64(doc_id), doc_id), ascending, both numbers signed 64-bit integers.
 A prefix of given weight is computed from histograms over 16 bits of the order at a time, most significant first; each holds at
@@ -21,8 +21,8 @@ _POSITION, _PART, _START = "position", "part", "start"
 _SIGN_BIT = -(2**63)
 _ROWS_FOR_DRIVER = 65_536
 _ALL_64, _SIGN_64 = np.uint64(0xFFFFFFFFFFFFFFFF), np.uint64(1 << 63)
-_ROWS_IN_TASK = 2**21  # of a sort
-_POSITION_BITS = 33  # of monotonically_increasing_id: the position in the partition; the partition is above
+_ROWS_IN_TASK = 2**21  # that one task sorts
+_POSITION_BITS = 33  # low bits of monotonically_increasing_id: position in the partition; high bits: partition
 
 
 class Position(NamedTuple):
@@ -34,19 +34,19 @@ class Position(NamedTuple):
 
 
 class Prefix(NamedTuple):
-    """The longest prefix within a budget. `end` is the first row that is not in it; None: every row is."""
+    """The longest prefix within a budget. `end` is the first row after it; None if it contains every row."""
 
     end: Position | None
     weight: int
 
 
 def descending_key(values: NDArray[Any]) -> NDArray[np.int64]:
-    """Map numbers to integers so that a higher number has a lower key, and equal numbers (0.0 and -0.0 too) the same.
+    """Map numbers to integers: a higher number has a lower key, equal numbers (also 0.0 and -0.0) have the same key.
 
-    The bits of a double, sign flipped (all bits where negative), order as the double does; inverted for descending order.
+    The bits of a double with the sign bit flipped (all bits if negative) have the order of the doubles; the key inverts them.
 
     Args:
-        values: float32 or float64 [n], without NaN; float32 is exact in float64.
+        values: float32 or float64 [n], without NaN; the conversion of float32 to float64 is exact.
 
     Returns:
         int64 [n].
@@ -58,7 +58,7 @@ def descending_key(values: NDArray[Any]) -> NDArray[np.int64]:
 
 
 def unsigned(hash64: Column) -> Column:
-    """Flip the sign bit, so that the signed order of a 64-bit hash becomes the order of its bits."""
+    """Flip the sign bit: the signed order of a 64-bit hash becomes the order of its bits."""
     return hash64.bitwiseXOR(F.lit(_SIGN_BIT).cast("bigint"))
 
 
@@ -70,11 +70,11 @@ def _digits() -> list[Column]:
 def longest_prefix(rows: DataFrame, *, budget: int) -> Prefix:
     """Compute the longest prefix of the order whose weights sum to at most `budget`.
 
-    One small aggregation for each 16 bits until the rows that share them are few; usually two or three. `rows` is
-    read once for each, so persist it. Rows of weight 0 after the end are not in the prefix.
+    One small aggregation for each 16 bits, until few rows share the bits of the end; usually two or three. Each aggregation
+    reads `rows`, so persist it. Rows of weight 0 after the end are not in the prefix.
 
     Args:
-        rows: order_key, order_hash, doc_id, weight (bigint >= 0); each position in the order once.
+        rows: order_key, order_hash, doc_id, weight (bigint >= 0); no two rows have the same position.
         budget: in units of weight, >= 0.
 
     Raises:
@@ -119,11 +119,11 @@ def before(end: Position) -> Column:
 def with_rank(rows: DataFrame, *, n_rows: int, materialise: Callable[[DataFrame], DataFrame]) -> DataFrame:
     """Add `rank` (bigint, 1..k) by the order.
 
-    The rows are sorted in parts that are ranges of the order, of about two million rows however the keys are distributed: rows
-    of equal keys are split by their hashes.
+    Each task sorts a range of the order of about two million rows. The distribution of the keys does not change this: rows of
+    equal keys are split by their hashes.
 
     Args:
-        rows: order_key, order_hash, doc_id, and other columns; read twice, so persist it.
+        rows: order_key, order_hash, doc_id, and more columns; read twice, so persist it.
         n_rows: number of rows, k.
         materialise: computes a frame and cuts its lineage, so that positions are assigned once.
     """
@@ -132,7 +132,9 @@ def with_rank(rows: DataFrame, *, n_rows: int, materialise: Callable[[DataFrame]
     ranges = rows.repartitionByRange(parts, *order).sortWithinPartitions(*order)
     positions = materialise(ranges.withColumn(_POSITION, F.monotonically_increasing_id()))
     part = F.shiftright(_POSITION, _POSITION_BITS).alias(_PART)
-    counts = sorted((int(row[0]), int(row[1])) for row in positions.groupBy(part).count().collect())  # a row a part
+    counts = sorted(
+        (int(row[0]), int(row[1])) for row in positions.groupBy(part).count().collect()
+    )  # one row for each part
     offsets = [(part, sum(count for earlier, count in counts if earlier < part)) for part, _ in counts]
     starts = rows.sparkSession.createDataFrame(offsets, f"{_PART} bigint, {_START} bigint")
     in_part = F.col(_POSITION).bitwiseAND(F.lit(2**_POSITION_BITS - 1).cast("bigint"))

@@ -1,4 +1,4 @@
-"""Column names and table schemas, one constant each. Schemas are DDL strings, so that this module needs no pyspark."""
+"""Column names and table schemas as constants. Schemas are DDL strings, so this module does not import pyspark."""
 
 from collections.abc import Collection, Sequence
 
@@ -37,12 +37,12 @@ EMBEDDING, ENCODER, TEXT_HASH = "embedding", "encoder", "text_hash"
 
 TRAIN, VALIDATION = "train", "validation"
 EXACT, NEAR = "exact", "near"
-CONTENT, SKETCH, SHINGLES = "content_hash", "signature", "shingles"  # what `evidence` may be
+CONTENT, SKETCH, SHINGLES = "content_hash", "signature", "shingles"  # values of `evidence`
 
 RANKED_SAMPLE_TABLE = "ranked_sample"
 SAMPLE_TABLE, EMBEDDINGS_TABLE = "_sample", "_embeddings"
 FEATURES_TABLE = "features"
-DUPLICATES_TABLE = "duplicates"
+DUPLICATES_TABLE, COMPONENTS_TABLE = "duplicates", "_components"
 QUARANTINE_TABLE = "quarantine"
 RUNS_TABLE = "runs"
 EVALUATIONS_TABLE = "evaluations"
@@ -61,8 +61,8 @@ DUPLICATES = (
     f"{DOC_ID} string, {KEPT_DOC_ID} string, {KIND} string, {SIMILARITY} float, {EVIDENCE} string, "
     f"{COMPONENT_ID} string, {COMPONENT_SIZE} bigint"
 )
-INVALID_UTF8, NOT_UTF8 = "invalid_utf8", "the text is not UTF-8"  # a reason that two places give, and its detail
-ROW_BYTES = 10_000  # of a row's JSON
+INVALID_UTF8, NOT_UTF8 = "invalid_utf8", "the text is not UTF-8"  # a reason that two modules use, and its detail
+ROW_BYTES = 10_000  # maximum of a row's JSON
 QUARANTINE = f"{REASON} string, {DETAIL} string, {ROW} string, {INPUT_FILE} string"
 QUARANTINE_COLUMNS = (REASON, DETAIL, ROW, INPUT_FILE)
 SELECTED_COLUMNS = (
@@ -73,15 +73,13 @@ SELECTED_COLUMNS = (
     SCORE,
     LOGIT,
     N_TOKENS,
-    BEST_BENCHMARK,
-)  # the last with per_benchmark alone
+    BEST_BENCHMARK,  # only with per_benchmark
+)
 RUNS = (
     "run_id string, stage string, started_at timestamp, seconds double, rows_in bigint, rows_out bigint, "
     "dropped map<string,bigint>, metrics map<string,double>, key string, config string, package_version string, "
     "input_versions map<string,string>"
 )
-
-
 EVALUATIONS = (
     "selection string, control boolean, budget double, n_tokens bigint, items string, kind string, n_items bigint, "
     "bits_per_byte double, change double, low double, high double, spread double, verdict string"
@@ -94,13 +92,14 @@ def logit_column(scorer: str) -> str:
 
 
 def features_schema(scorers: Sequence[str], numbers: Collection[str] = ()) -> str:
-    """DDL of what the pass gives `features`: fixed columns and one nullable logit for each scorer (null: no text).
+    """DDL of the columns that the pass computes for `features`: fixed columns and one nullable logit for each scorer.
 
-    The table has two more: `input_file`, where the text was read, and `batch`, the number of the commit it came with.
+    A logit is null if the document has no text. The table has two more columns: `input_file`, the file of the text, and
+    `batch`, the number of the commit that added the row.
 
     Args:
         scorers: in the order of the columns.
-        numbers: those of them that are columns of the input, whose logit is a double; it is a float for all others.
+        numbers: scorers that are columns of the input; their logit is a double, all others are floats.
     """
     types = {scorer: "double" if scorer in numbers else "float" for scorer in scorers}
     return ", ".join([FEATURES, *(f"{logit_column(scorer)} {types[scorer]}" for scorer in scorers)])

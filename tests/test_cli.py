@@ -1,5 +1,6 @@
 """Exit codes and messages of the command line: exit 2 and one line for no Java, an old Java, an invalid configuration or input."""
 
+import errno
 import os
 import subprocess
 import sys
@@ -7,6 +8,8 @@ from pathlib import Path
 
 import pytest
 from conftest import settings, write_config
+
+from betr_spark import cli
 
 
 def betr_spark(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -61,6 +64,25 @@ def test_a_wrong_input_ends_with_exit_2_and_nothing_written(config: Path, tmp_pa
     assert str(tmp_path / "docs") in errors[0]
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()
+
+
+def raising(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli, "_load", fail)
+    cli.main(["check", "--config", "conf.yaml"])
+
+
+def test_a_bug_keeps_its_traceback_whatever_its_text_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    with pytest.raises(TypeError, match="MALFORMED"):
+        raising(TypeError("MALFORMED: PATH_NOT_FOUND file:/docs/a.parquet"), monkeypatch)
+
+
+def test_a_full_disk_is_one_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit, match="2"):
+        raising(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)), monkeypatch)
+    assert capsys.readouterr().err.startswith("error: a disk is full (No space left on device)")
 
 
 def test_help_and_version_need_neither_java_nor_spark() -> None:

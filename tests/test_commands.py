@@ -81,7 +81,7 @@ def test_evaluate_without_held_out_items_is_a_user_error(run_command: Any, copie
     code, _, errors = run_command("evaluate", "--config", str(copied))
     assert code == 2
     assert len(errors) == 1
-    assert "config.targets: none has a `test` file" in errors[0]
+    assert "config.targets: no target has a `test` file" in errors[0]
 
 
 def test_evaluate_prints_a_row_a_budget_and_set(run_command: Any, copied: Path, targets: Path) -> None:

@@ -170,7 +170,7 @@ def test_the_readme_is_short() -> None:
 def test_the_packages_are_listed_in_the_order_of_their_imports() -> None:
     text = section(REPOSITORY / "docs/architecture.md", "## Packages")
     listed = [name for row in rows_of(text)[1:] for name in re.findall(r"`(\w+)(?:/|\.py)`", row[0])]
-    assert [room for room in listed if room in ROOMS] == ROOMS
+    assert listed == [room for room in ROOMS if room != "pipeline.stage"]
     present = {path.stem for path in PACKAGE.iterdir() if path.name[0] not in "_." and path.suffix in {"", ".py"}}
     assert set(listed) == present
 

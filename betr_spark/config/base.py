@@ -5,8 +5,6 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Auto = Literal["auto"]
-
-
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
 
 

@@ -1,4 +1,4 @@
-"""How `betr-spark evaluate` measures whether selections help."""
+"""Configuration of `betr-spark evaluate`."""
 
 from typing import Annotated, Literal, Self
 
@@ -12,9 +12,9 @@ SetName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
 
 
 class TransformerConfig(Model):
-    """A small decoder of the Llama kind, trained from nothing on each selection; `device: auto` is a GPU where there is one.
+    """A small Llama decoder, trained from scratch on each selection; `device: auto` uses a GPU if there is one.
 
-    `width` is the size of a token's vector, `context` the tokens that a window holds, `batch_size` the windows of a step.
+    `width` is the size of a token's vector, `context` the number of tokens in a window, `batch_size` the windows in a step.
     """
 
     layers: int = Field(default=4, ge=1, le=100)
@@ -30,16 +30,16 @@ class TransformerConfig(Model):
     @model_validator(mode="after")
     def _heads_share_the_width(self) -> Self:
         if self.width % (2 * self.heads):
-            raise ValueError(f"width: {self.width} is no multiple of 2 x heads ({2 * self.heads})")
+            raise ValueError(f"width: {self.width} is not a multiple of 2 x heads ({2 * self.heads})")
         return self
 
 
 class EvaluateConfig(Model):
-    """Small language models on what each selection's scorer puts first in a pool of documents, beside random controls.
+    """Small language models trained on what each selection's scorer ranks first in a pool of documents, and on random controls.
 
-    The pool is `documents` survivors, chosen by a hash; `general` more of them are a slice of ordinary text that no model sees.
+    The pool is `documents` survivors, chosen by a hash. `general` more survivors are ordinary text that no model is trained on.
     `budgets` are fractions of the pool's tokens. Items are those of the benchmarks' `test` files and of `off_target` files.
-    `model: ngram` takes seconds a selection; `transformer` minutes on a CPU.
+    `model: ngram` takes seconds for each selection, `transformer` minutes on a CPU.
     """
 
     documents: int = Field(default=30_000, ge=10, le=2_000_000)

@@ -1,4 +1,4 @@
-"""Validation errors of the configuration as one line for each problem."""
+"""Validation errors of the configuration, one line for each."""
 
 import difflib
 import types
@@ -8,26 +8,19 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ValidationError
 
-_NOT_KEYS = {
-    "float",
-    "int",
-    "constrained-float",
-    "constrained-int",
-    "literal['auto']",
-    "[key]",
-}  # parts of pydantic's paths
+# Parts of pydantic's paths that are no keys of the file.
+_NOT_KEYS = {"float", "int", "constrained-float", "constrained-int", "literal['auto']", "[key]"}
 
 
 def validation_problems(error: ValidationError, root: type[BaseModel]) -> Iterator[str]:
-    """Yield one line for each problem: key from `root` down, what was found, what was wanted."""
+    """Yield one line for each problem: the key from `root` down, what was found and what is required."""
     for problem in error.errors():
         if problem["type"] == "default_factory_not_called":  # follows from another problem
             continue
         location = [str(part) for part in problem["loc"] if part not in _NOT_KEYS]
-        kinds = (
-            {2} if location[:1] == ["scorers"] and problem["type"] != "union_tag_invalid" else set()
-        )  # scorers.NAME.KIND
-        key = ".".join(["config", *(part for i, part in enumerate(location) if i not in kinds)])
+        is_scorer = location[:1] == ["scorers"] and problem["type"] != "union_tag_invalid"
+        keys = [part for i, part in enumerate(location) if not (is_scorer and i == 2)]  # scorers.NAME.KIND.key
+        key = ".".join(["config", *(f'"{part}"' if "." in part else part for part in keys)])
         message = problem["msg"].removeprefix("Value error, ")
         if problem["type"] == "extra_forbidden":
             message = "unknown key" + _suggestion(location, root)
@@ -42,7 +35,7 @@ def validation_problems(error: ValidationError, root: type[BaseModel]) -> Iterat
 
 
 def _suggestion(location: list[str], root: type[BaseModel]) -> str:
-    """Say which key was probably meant, by walking the models down to the unknown one."""
+    """Name the key that was probably meant, from the model that has the unknown one."""
     model: Any = root
     for part in location[:-1]:
         model = _submodel(model, part)
@@ -53,12 +46,12 @@ def _suggestion(location: list[str], root: type[BaseModel]) -> str:
 
 
 def _submodel(model: Any, key: str) -> Any:
-    """Return the model behind a field; a key of a dict field stands for itself."""
+    """Return the type of a field, of a dict's values, of a union's kind, or of what may be None."""
     if isinstance(model, type) and issubclass(model, BaseModel):
         return model.model_fields[key].annotation if key in model.model_fields else None
     if typing.get_origin(model) is Annotated:  # a union of models by kind
         members = [typing.get_args(member) for member in typing.get_args(typing.get_args(model)[0])]
         return next((member for member, tag in members if tag.tag == key), None)
-    if isinstance(model, types.UnionType):  # a model or None
-        return next((one for one in model.__args__ if one is not type(None)), None)
+    if isinstance(model, types.UnionType):
+        return next((member for member in model.__args__ if member is not type(None)), None)
     return typing.get_args(model)[-1] if typing.get_origin(model) is dict else None

@@ -1,4 +1,4 @@
-"""The configuration: YAML into frozen typed models; unknown keys are errors, all problems are reported at once."""
+"""The configuration: YAML is read into frozen typed models. Unknown keys are errors; all problems are reported at once."""
 
 import re
 from pathlib import Path
@@ -31,10 +31,10 @@ class MinHashConfig(Model):
 
 
 class DedupConfig(Model):
-    """Near-duplicates: least Jaccard similarity to the kept document, and which one is kept.
+    """Near-duplicates: the minimum Jaccard similarity to the kept document, and which document is kept.
 
-    `survivor` is a trained scorer, whose best document stays (the first one by default), or `longest`. Documents that an
-    earlier run kept stay, or with `history: replace` are decided anew with all others. A run that would remove more than
+    `survivor` names the scorer whose highest-scoring document is kept (default: the first scorer), or is `longest`. Documents
+    that an earlier run kept are kept again; `history: replace` recomputes every decision. A run that would remove more than
     `max_source_loss` of a source's documents, or has a component of more than `max_component`, stops and writes nothing.
     """
 
@@ -46,7 +46,7 @@ class DedupConfig(Model):
 
 
 class KeepConfig(Model):
-    """Exactly one of these. Fractions are of the survivors' tokens, `tokens` in units of n_tokens.
+    """Exactly one of these keys. `token_fraction` is of the survivors' tokens, `tokens` is in units of n_tokens.
 
     `min_score` is a score in [0, 1], or for an expression scorer a value of its column.
     """
@@ -82,7 +82,7 @@ def _default_selections(data: dict[str, Any]) -> dict[str, SelectionConfig]:
 
 
 class Config(Model):
-    """A whole run. Only `input.path`, `output` and, for scorers that are made here, `targets` are required."""
+    """A whole run. Required: `input.path`, `output`, and `targets` if a scorer uses benchmarks."""
 
     input: InputConfig
     output: str = Field(min_length=1)
@@ -100,23 +100,23 @@ class Config(Model):
     def _names_agree(self) -> Self:
         control = self.scorers.get(RANDOM_SCORER)
         if control is not None and control.kind != "random":
+            raise ValueError(f"scorers.{RANDOM_SCORER}: this name is reserved for the control; choose another name")
+        if not self.targets and (users := [name for name, scorer in self.scorers.items() if scorer.uses_targets()]):
             raise ValueError(
-                f"scorers.{RANDOM_SCORER}: this name is kept for the control; give the scorer another name"
-            )
-        if not self.targets and (using := [name for name, scorer in self.scorers.items() if scorer.uses_targets()]):
-            raise ValueError(
-                f"targets: missing; scorers.{using[0]} requires benchmarks (use 'scorers: {{}}' only to deduplicate)"
+                f"targets: missing; scorers.{users[0]} requires benchmarks (use 'scorers: {{}}' only to deduplicate)"
             )
         self._benchmark_scorers_have_names()
         known = [*dict.fromkeys([*self.scorers, *self.scored()]), RANDOM_SCORER]
         for name, selection in self.selections.items():
             if selection.scorer not in known:
                 raise ValueError(f"selections.{name}.scorer: '{selection.scorer}' is not one of {', '.join(known)}")
-            least = selection.keep.min_score
-            if least is not None and selection.scorer not in self.expressions() and not 0 <= least <= 1:
-                raise ValueError(f"selections.{name}.keep.min_score: a score in [0, 1] is required, found {least:g}")
+            min_score = selection.keep.min_score
+            if min_score is not None and selection.scorer not in self.expressions() and not 0 <= min_score <= 1:
+                raise ValueError(
+                    f"selections.{name}.keep.min_score: a score in [0, 1] is required, found {min_score:g}"
+                )
         if LONGEST in self.scorers:
-            raise ValueError(f"scorers.{LONGEST}: this name is kept for dedup.survivor; give the scorer another name")
+            raise ValueError(f"scorers.{LONGEST}: this name is reserved for dedup.survivor; choose another name")
         if self.dedup.survivor not in (None, LONGEST, *self.scored()):
             raise ValueError(
                 f"dedup.survivor: '{self.dedup.survivor}' is not one of {', '.join([*self.scored(), LONGEST])}"
@@ -124,7 +124,7 @@ class Config(Model):
         return self
 
     def _benchmark_scorers_have_names(self) -> None:
-        taken = {*self.scorers, RANDOM_SCORER, LONGEST}
+        used_names = {*self.scorers, RANDOM_SCORER, LONGEST}
         for scorer in self.scorers:
             names = self.benchmark_scorers(scorer)
             if names and self.labels.granularity == "global":
@@ -132,12 +132,12 @@ class Config(Model):
                     f"scorers.{scorer}.per_benchmark: labels.granularity 'global' does not distinguish benchmarks"
                 )
             for benchmark, name in names.items():
-                if name in taken:
+                if name in used_names:
                     raise ValueError(
                         f"scorers.{scorer}.per_benchmark: the scorer of benchmark {benchmark} would be named {name}, "
-                        "which another scorer has; rename one of them"
+                        "which is the name of another scorer; rename one of them"
                     )
-                taken.add(name)
+                used_names.add(name)
 
     def trained_scorers(self) -> dict[str, ScorerConfig]:
         """Scorers that have an artifact, in the order of the file."""
@@ -145,7 +145,7 @@ class Config(Model):
         return {name: scorer for name, scorer in self.scorers.items() if scorer.fitted and name not in direct}
 
     def direct(self) -> dict[str, str | None]:
-        """Scorers that are the target ranking of all documents, and their benchmark scorers, with the benchmark of each."""
+        """Scorers that are the target ranking of all documents, and their benchmark scorers, each with its benchmark."""
         if self.encoder.mode != "direct":
             return {}
         scorers: dict[str, str | None] = {}
@@ -154,7 +154,7 @@ class Config(Model):
         return scorers
 
     def needs_sample(self) -> bool:
-        """Whether a sample of the documents is drawn: for a fitted scorer."""
+        """Whether a sample of the documents is drawn: true if a scorer is fitted."""
         return any(scorer.fitted for scorer in self.scorers.values())
 
     def needs_target_ranking(self) -> bool:
@@ -184,7 +184,7 @@ class Config(Model):
         return [*self.folded(), *self.direct(), *self.expressions()]
 
     def survivor(self) -> str:
-        """What decides which duplicate stays: a scorer's name (the first one that is made of text), or `longest`."""
+        """Name of the scorer that decides which duplicate is kept (by default the first scorer of the text), or `longest`."""
         first = [name for name in self.scorers if name in self.scored() and name not in self.expressions()]
         return self.dedup.survivor or next(iter([*first, *self.expressions()]), LONGEST)
 

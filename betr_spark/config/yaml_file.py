@@ -1,5 +1,6 @@
-"""The configuration's file: YAML and overrides into one mapping."""
+"""The configuration's file: YAML and `--set` overrides into one mapping."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -7,9 +8,14 @@ import yaml
 
 from betr_spark.errors import ConfigError
 
+# A key of an override: plain, or in quotes where it contains a dot; then a dot or the equals sign.
+_PART = re.compile(r"""\s*(?:"(?P<double>[^"]*)"|'(?P<single>[^']*)'|(?P<plain>[^.="'\s][^.=]*?))\s*(?P<end>[.=])""")
+
 
 def read_mapping(path: str | Path, overrides: tuple[str, ...]) -> dict[str, Any]:
     """Read a YAML file and apply `key.sub=value` overrides, whose values are YAML.
+
+    A key that contains a dot is quoted: `selections."betr-1.5".keep.documents=5`.
 
     Raises:
         ConfigError: the file cannot be read, is not a mapping, or an override is not of that form.
@@ -20,14 +26,14 @@ def read_mapping(path: str | Path, overrides: tuple[str, ...]) -> dict[str, Any]
         raise ConfigError(f"{path}: cannot be read ({error})") from None
     raw = _parse_yaml(text, str(path))
     if not isinstance(raw, dict):
-        raise ConfigError(f"{path}: a mapping of keys is wanted, found {type(raw).__name__}")
+        raise ConfigError(f"{path}: found {type(raw).__name__}; a mapping of keys is required")
     for override in overrides:
         _apply_override(raw, override)
     return raw
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):
-    """YAML that refuses a key given twice, of which plain YAML silently keeps the last."""
+    """YAML that refuses a repeated key; plain YAML keeps the last one and says nothing."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -44,19 +50,43 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 def _parse_yaml(text: str, where: str) -> object:
     try:
         return yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: a date that is none
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: an impossible date
         raise ConfigError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
 
 
 def _apply_override(raw: dict[str, Any], override: str) -> None:
-    key, equals, value = override.partition("=")
-    parts = key.strip().split(".")
-    if not equals or not all(parts):
-        raise ConfigError(f"--set {override}: 'key.sub=value' is wanted")
-    where = raw
-    for part in parts[:-1]:
-        child = where.setdefault(part, {})
+    keys, value = _split_override(override)
+    mapping = raw
+    for number, key in enumerate(keys[:-1]):
+        if key not in mapping:
+            _refuse_unquoted(mapping, keys[number:], override)
+        child = mapping.setdefault(key, {})
         if not isinstance(child, dict):
-            raise ConfigError(f"--set {override}: '{part}' is not a mapping")
-        where = child
-    where[parts[-1]] = _parse_yaml(value, f"--set {override}")
+            raise ConfigError(f"--set {override}: '{key}' is not a mapping")
+        mapping = child
+    mapping[keys[-1]] = _parse_yaml(value, f"--set {override}")
+
+
+def _split_override(override: str) -> tuple[list[str], str]:
+    """Split `key."sub.key"=value` into its keys and the text of the value."""
+    keys, position = [], 0
+    while part := _PART.match(override, position):
+        keys.append(next(text for text in part.group("double", "single", "plain") if text is not None))
+        position = part.end()
+        if part["end"] == "=":
+            return keys, override[position:]
+    raise ConfigError(
+        f"--set {override}: the form 'key.sub=value' is required; quote a key that contains a dot: "
+        """--set 'selections."betr-1.5".keep.documents=5'"""
+    )
+
+
+def _refuse_unquoted(mapping: dict[str, Any], keys: list[str], override: str) -> None:
+    """Raise ConfigError where the first of `keys`, which were split at dots, are one key of the mapping."""
+    for end in range(2, len(keys) + 1):
+        whole = ".".join(keys[:end])
+        if whole in mapping:
+            right = override.replace(whole, f'"{whole}"', 1)
+            raise ConfigError(
+                f"--set {override}: key '{keys[0]}' not found; quote a key that contains a dot: --set '{right}'"
+            )

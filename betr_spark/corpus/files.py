@@ -195,6 +195,6 @@ def _stored(spark: SparkSession, path: str, file_format: str, version: int | Non
             about = delta.as_object(commit.user_metadata)
             if about.get(FORMAT) != file_format:
                 return None
-            inventory = delta.read(spark, path, commit.version).select(*IDENTITY, LAYOUT)
+            inventory = delta.read(spark, path, version=commit.version).select(*IDENTITY, LAYOUT)
             return _Stored(inventory, list(about[LAYOUTS]))
     return None

@@ -102,7 +102,7 @@ class InputTable:
 
     def read(self) -> DataFrame:
         """All columns of the version."""
-        return delta.read(self.spark, self.path, self.number)
+        return delta.read(self.spark, self.path, version=self.number)
 
     def located(self, used: Sequence[UsedColumn]) -> dict[Path, Located]:
         """Find the used columns; see `column_types.located`."""

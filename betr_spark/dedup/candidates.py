@@ -1,4 +1,4 @@
-"""LSH candidates: documents that share a bucket, compared with the bucket's representatives by their signatures."""
+"""Candidate pairs: documents that share an LSH bucket and have similar signatures."""
 
 import itertools
 import math
@@ -13,30 +13,31 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from scipy.special import bdtr, bdtrc
 
-from betr_spark.dedup import buckets
 from betr_spark.dedup.bucket_representatives import BucketRepresentatives, Members
-from betr_spark.dedup.buckets import MEMBER, RANK_KEY_BYTES, parted, with_first
-from betr_spark.dedup.exact import NEW, RANK_KEY, REMOVED, add_rank_key, with_hashes
-from betr_spark.kernels.arrow_buffers import binary_column, binary_pieces, binary_rows, string_buffers
+from betr_spark.dedup.buckets import RANK_KEY_BYTES
+from betr_spark.dedup.exact import RANK_KEY
+from betr_spark.kernels.arrow_buffers import binary_column, binary_rows
 from betr_spark.kernels.minhash import equal_values
-from betr_spark.schemas import BANDS, CONTENT_HASH, SIGNATURE
+from betr_spark.schemas import SIGNATURE
 
 KEEPER, CANDIDATE, EQUAL = "keeper", "candidate", "equal"
 PREVIOUSLY_KEPT, KEEPER_PREVIOUSLY_KEPT = "previously_kept", "keeper_previously_kept"
-_BUCKET, _PART, _ROWS = "bucket", "part", "rows"
-_ROWS_A_BATCH = 2**16
-_LINKED = (
-    f"{_BUCKET} bigint, {PREVIOUSLY_KEPT} boolean, {RANK_KEY} binary, {KEEPER} binary, {KEEPER_PREVIOUSLY_KEPT} boolean"
+BUCKET = "bucket"
+LINKED = (
+    f"{BUCKET} bigint, {PREVIOUSLY_KEPT} boolean, {RANK_KEY} binary, {KEEPER} binary, {KEEPER_PREVIOUSLY_KEPT} boolean"
 )
 _PAIRS = f"{KEEPER} binary, {KEEPER_PREVIOUSLY_KEPT} boolean, {CANDIDATE} binary, {EQUAL} int"
-_SIDES = {KEEPER: "keeper_signature", CANDIDATE: "candidate_signature"}
+_SIDES = {CANDIDATE: "candidate_signature", KEEPER: "keeper_signature"}
 
 
 class Thresholds(NamedTuple):
-    """Numbers of equal values of two signatures of `n_values`.
+    """Limits for the number of equal values in two signatures.
 
-    Below `least` a pair is not similar, from `sure` on it is; between them true similarity decides. From `enough` on the
-    estimate alone says that it is.
+    Attributes:
+        n_values: values of a signature.
+        least: pairs with fewer equal values are not similar.
+        enough: pairs with this many equal values are similar by the estimate alone.
+        sure: pairs with this many equal values are similar; between `least` and `sure` the true similarity decides.
     """
 
     n_values: int
@@ -46,67 +47,17 @@ class Thresholds(NamedTuple):
 
     @classmethod
     def of(cls, similarity: float, *, bands: int, rows: int) -> Self:
-        """Choose them so that a pair of exactly `similarity` falls below `least` with P < 1e-3, from `sure` on with P < 1e-5.
+        """Choose the limits for a similarity.
 
-        The second counts one band as given, since only pairs that share one are looked at.
+        A pair of exactly this similarity has fewer than `least` equal values with P < 1e-3. It has `sure` or more equal values
+        with P < 1e-5, given that one band is equal, because only pairs that share a bucket are compared.
         """
         n_values = bands * rows
         counts = np.arange(n_values + 1)
         least = int(np.max(counts[bdtr(counts - 1.0, n_values, similarity) < 1e-3], initial=0))
-        sure = counts[bdtrc(counts - 1.0 - rows, n_values - rows, similarity) < 1e-5]
-        enough = math.ceil(similarity * n_values)
-        return cls(n_values, least, enough, int(np.min(sure, initial=n_values + 1)))
-
-
-def linked_documents(documents: DataFrame, *, n_parts: int) -> DataFrame:
-    """Bring documents that share a bucket together and name the first of them.
-
-    Args:
-        documents: as `exact.with_rank_key` wants them, with content_hash, bands, new and removed; one row a document.
-        n_parts: into which the buckets are parted; one task sorts a part in memory, 50 bytes a document and band.
-
-    Returns:
-        bucket, previously_kept, rank_key, keeper, keeper_previously_kept (the first one; it is in a row of its own,
-        too), for representatives
-        of exact copies that are new or previously_kept, in buckets of at least two of which one is new.
-    """
-    packed = with_hashes(documents).mapInArrow(partial(_pack, n_parts=n_parts), f"{_PART} int, {_ROWS} binary")
-    return packed.repartitionById(n_parts, F.col(_PART)).select(_ROWS).mapInArrow(_link, _LINKED)
-
-
-def _pack(batches: Iterator[pa.RecordBatch], *, n_parts: int) -> Iterator[pa.RecordBatch]:
-    for batch in add_rank_key(batches):
-        new, removed = (batch.column(name).to_numpy(zero_copy_only=False) for name in (NEW, REMOVED))
-        bands = batch.column(BANDS)
-        found = parted(
-            bands.flatten().to_numpy(),
-            bands.value_lengths().to_numpy().astype(np.int64),
-            binary_rows(batch.column(CONTENT_HASH), RANK_KEY_BYTES),
-            binary_rows(batch.column(RANK_KEY), RANK_KEY_BYTES),
-            np.where(new, buckets.NEW, np.where(removed, buckets.GONE, buckets.PREVIOUSLY_KEPT)).astype(np.uint8),
-            n_parts=n_parts,
-        )
-        rows = binary_pieces(found.rows.view(np.uint8), found.bounds * MEMBER.itemsize)
-        yield pa.RecordBatch.from_arrays([pa.array(found.parts), rows], [_PART, _ROWS])
-
-
-def _link(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    pieces = [np.empty(0, MEMBER)]
-    for batch in batches:
-        data, offsets = string_buffers(batch.column(_ROWS))
-        pieces.append(data[offsets[0] : offsets[-1]].view(MEMBER))
-    found = with_first(np.concatenate(pieces))
-    names = [_BUCKET, PREVIOUSLY_KEPT, RANK_KEY, KEEPER, KEEPER_PREVIOUSLY_KEPT]
-    for start in range(0, len(found.buckets), _ROWS_A_BATCH):
-        some = slice(start, start + _ROWS_A_BATCH)
-        arrays = [
-            pa.array(found.buckets[some]),
-            pa.array(found.previously_kept[some]),
-            binary_column(found.rank_keys[some]),
-            binary_column(found.first[some]),
-            pa.array(found.first_previously_kept[some]),
-        ]
-        yield pa.RecordBatch.from_arrays(arrays, names)
+        improbable = counts[bdtrc(counts - 1.0 - rows, n_values - rows, similarity) < 1e-5]
+        sure = int(np.min(improbable, initial=n_values + 1))
+        return cls(n_values, least, math.ceil(similarity * n_values), sure)
 
 
 def candidate_pairs(
@@ -118,24 +69,24 @@ def candidate_pairs(
 ) -> DataFrame:
     """Pair documents that share a bucket and have at least `thresholds.least` equal values.
 
-    First every document is compared with the first one of its buckets, each pair once: that settles most buckets, and takes a
-    signature twice for each pair rather than once for each band. Where that leaves documents, the bucket is gone through by
-    `BucketRepresentatives`, in rounds. So a bucket of n documents costs n - 1 comparisons and then at most 16 n a
-    round, whatever its
-    size, and none is skipped. Pairs of two previously kept documents are not looked for.
+    First, every document is compared with the first document of each of its buckets; each distinct pair is compared once. This
+    decides most buckets. Documents that are not similar to the first document of their bucket are then compared with the
+    bucket's representatives (`BucketRepresentatives`), in rounds. A bucket of n documents costs n - 1 comparisons, and then at
+    most 16 n comparisons in each round. No bucket is skipped, whatever its size. Two previously kept documents are not
+    compared.
 
     Args:
-        linked: as `linked_documents` gives it; read several times.
-        signatures: gives rank_key, signature for a frame of rank_keys.
-        thresholds: of equal values.
+        linked: as `linking.linked_documents` gives it; read several times.
+        signatures: takes a frame of distinct rank_key, returns rank_key, signature.
+        thresholds: limits for equal values.
         materialise: computes a frame and cuts its lineage.
 
     Returns:
-        keeper, keeper_previously_kept, candidate, equal; each pair once. `keeper` is previously kept, or comes
-        before in the ranking.
+        keeper, keeper_previously_kept, candidate, equal; each pair once. The keeper is previously kept, or has the smaller rank
+        key.
     """
-    rows = linked.where((F.col(KEEPER) != F.col(RANK_KEY)) & ~F.col(PREVIOUSLY_KEPT))
-    pairs = materialise(rows.select(KEEPER, KEEPER_PREVIOUSLY_KEPT, F.col(RANK_KEY).alias(CANDIDATE)).distinct())
+    new_members = linked.where((F.col(KEEPER) != F.col(RANK_KEY)) & ~F.col(PREVIOUSLY_KEPT))
+    pairs = materialise(new_members.select(KEEPER, KEEPER_PREVIOUSLY_KEPT, F.col(RANK_KEY).alias(CANDIDATE)).distinct())
     if not pairs.take(1):
         return linked.sparkSession.createDataFrame([], _PAIRS)
     previously_kept = linked.where(PREVIOUSLY_KEPT)
@@ -146,34 +97,39 @@ def candidate_pairs(
     ]
     signed = materialise(signatures(reduce(DataFrame.unionByName, rank_keys).distinct()))
     compared = materialise(_with_equal(pairs, signed, thresholds))
-    found = compared.where(F.col(EQUAL) >= thresholds.least)
-    strays = compared.where(F.col(EQUAL) < thresholds.enough).select(KEEPER, F.col(CANDIDATE).alias(RANK_KEY))
-    left = materialise(rows.join(strays.hint("shuffle_hash"), on=[KEEPER, RANK_KEY], how="left_semi"))
+    similar = compared.where(F.col(EQUAL) >= thresholds.least)
+    dissimilar = compared.where(F.col(EQUAL) < thresholds.enough).select(KEEPER, F.col(CANDIDATE).alias(RANK_KEY))
+    remaining = materialise(new_members.join(dissimilar.hint("shuffle_hash"), on=[KEEPER, RANK_KEY], how="left_semi"))
     first = (
-        left.where(~F.col(KEEPER_PREVIOUSLY_KEPT))
-        .select(_BUCKET, PREVIOUSLY_KEPT, F.col(KEEPER).alias(RANK_KEY))
+        remaining.where(~F.col(KEEPER_PREVIOUSLY_KEPT))
+        .select(BUCKET, PREVIOUSLY_KEPT, F.col(KEEPER).alias(RANK_KEY))
         .distinct()
     )
-    previously_kept = previously_kept.join(left.select(_BUCKET).distinct(), on=_BUCKET, how="left_semi")
+    previously_kept = previously_kept.join(remaining.select(BUCKET).distinct(), on=BUCKET, how="left_semi")
     members = reduce(
         DataFrame.unionByName,
-        [frame.select(_BUCKET, PREVIOUSLY_KEPT, RANK_KEY) for frame in (left, first, previously_kept)],
+        [frame.select(BUCKET, PREVIOUSLY_KEPT, RANK_KEY) for frame in (remaining, first, previously_kept)],
     )
     for round_ in itertools.count():
-        rows = members.join(signed, on=RANK_KEY, how="inner").select(_BUCKET, PREVIOUSLY_KEPT, RANK_KEY, SIGNATURE)
-        rows = rows.repartition(_BUCKET).sortWithinPartitions(_BUCKET, F.desc(PREVIOUSLY_KEPT), RANK_KEY)
+        with_signature = members.join(signed, on=RANK_KEY, how="inner")
+        with_signature = with_signature.select(BUCKET, PREVIOUSLY_KEPT, RANK_KEY, SIGNATURE)
+        in_order = with_signature.repartition(BUCKET).sortWithinPartitions(BUCKET, F.desc(PREVIOUSLY_KEPT), RANK_KEY)
         compare = partial(_compare, thresholds=thresholds, round_=round_)
-        compared = materialise(rows.mapInArrow(compare, f"{_LINKED}, {EQUAL} int"))
-        more = compared.where(F.col(KEEPER).isNotNull())
-        found = found.unionByName(more.select(KEEPER, KEEPER_PREVIOUSLY_KEPT, F.col(RANK_KEY).alias(CANDIDATE), EQUAL))
-        members = compared.where(F.col(KEEPER).isNull()).select(_BUCKET, PREVIOUSLY_KEPT, RANK_KEY)
+        compared = materialise(in_order.mapInArrow(compare, f"{LINKED}, {EQUAL} int"))
+        pairs = compared.where(F.col(KEEPER).isNotNull()).withColumnRenamed(RANK_KEY, CANDIDATE)
+        similar = similar.unionByName(pairs.select(KEEPER, KEEPER_PREVIOUSLY_KEPT, CANDIDATE, EQUAL))
+        members = compared.where(F.col(KEEPER).isNull()).select(BUCKET, PREVIOUSLY_KEPT, RANK_KEY)
         if not members.take(1):
             break
-    return found.distinct()
+    return similar.distinct()
 
 
 def _with_equal(pairs: DataFrame, signed: DataFrame, thresholds: Thresholds) -> DataFrame:
-    """Count equal values of each pair."""
+    """Count the equal values of each pair.
+
+    The join by candidate builds a hash table of pairs in memory: a candidate is in at most as many pairs as it has bands. The
+    join by keeper has no such hint, because a keeper can be in millions of pairs; Spark sorts and spills there.
+    """
     pairs = pairs.hint("shuffle_hash")
     for side, column in _SIDES.items():
         pairs = pairs.join(
@@ -185,8 +141,8 @@ def _with_equal(pairs: DataFrame, signed: DataFrame, thresholds: Thresholds) -> 
 
 def _count_equal(batches: Iterator[pa.RecordBatch], *, thresholds: Thresholds) -> Iterator[pa.RecordBatch]:
     for batch in batches:
-        one, other = (_values(batch.column(name), thresholds.n_values) for name in _SIDES.values())
-        equal = equal_values(one, other)
+        signatures = [_values(batch.column(name), thresholds.n_values) for name in _SIDES.values()]
+        equal = equal_values(*signatures)
         yield batch.drop_columns(list(_SIDES.values())).append_column(EQUAL, pa.array(equal))
 
 
@@ -195,6 +151,7 @@ def _values(signatures: pa.Array, n_values: int) -> NDArray[np.uint32]:
 
 
 def _compare(batches: Iterator[pa.RecordBatch], *, thresholds: Thresholds, round_: int) -> Iterator[pa.RecordBatch]:
+    """Rows with a keeper are pairs; rows without a keeper are documents of the next round, with their next bucket."""
     representatives: BucketRepresentatives | None = None
     for batch in batches:
         if not batch.num_rows:
@@ -206,24 +163,24 @@ def _compare(batches: Iterator[pa.RecordBatch], *, thresholds: Thresholds, round
                 enough_equal=thresholds.enough,
                 round_=round_,
             )
-        found = representatives.compare(
+        compared = representatives.compare(
             Members(
-                batch.column(_BUCKET).to_numpy(),
+                batch.column(BUCKET).to_numpy(),
                 batch.column(PREVIOUSLY_KEPT).to_numpy(zero_copy_only=False),
                 binary_rows(batch.column(RANK_KEY), RANK_KEY_BYTES),
                 _values(batch.column(SIGNATURE), thresholds.n_values),
             )
         )
-        pairs = batch.select([_BUCKET, PREVIOUSLY_KEPT, RANK_KEY]).take(pa.array(found.candidate))
-        left = batch.select([PREVIOUSLY_KEPT, RANK_KEY]).take(pa.array(found.left))
+        pairs = batch.select([BUCKET, PREVIOUSLY_KEPT, RANK_KEY]).take(pa.array(compared.candidate))
+        remaining = batch.select([PREVIOUSLY_KEPT, RANK_KEY]).take(pa.array(compared.remaining))
         yield pa.RecordBatch.from_arrays(
             [
-                pa.concat_arrays([pairs.column(0), pa.array(found.left_buckets, pa.int64())]),
-                pa.concat_arrays([pairs.column(1), left.column(0)]),
-                pa.concat_arrays([pairs.column(2), left.column(1)]),
-                pa.concat_arrays([binary_column(found.keeper), pa.nulls(left.num_rows, pa.binary())]),
-                pa.concat_arrays([pa.array(found.keeper_previously_kept), pa.nulls(left.num_rows, pa.bool_())]),
-                pa.concat_arrays([pa.array(found.equal, pa.int32()), pa.nulls(left.num_rows, pa.int32())]),
+                pa.concat_arrays([pairs.column(0), pa.array(compared.next_buckets, pa.int64())]),
+                pa.concat_arrays([pairs.column(1), remaining.column(0)]),
+                pa.concat_arrays([pairs.column(2), remaining.column(1)]),
+                pa.concat_arrays([binary_column(compared.keeper), pa.nulls(remaining.num_rows, pa.binary())]),
+                pa.concat_arrays([pa.array(compared.keeper_previously_kept), pa.nulls(remaining.num_rows, pa.bool_())]),
+                pa.concat_arrays([pa.array(compared.equal, pa.int32()), pa.nulls(remaining.num_rows, pa.int32())]),
             ],
-            [_BUCKET, PREVIOUSLY_KEPT, RANK_KEY, KEEPER, KEEPER_PREVIOUSLY_KEPT, EQUAL],
+            [BUCKET, PREVIOUSLY_KEPT, RANK_KEY, KEEPER, KEEPER_PREVIOUSLY_KEPT, EQUAL],
         )

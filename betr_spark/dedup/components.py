@@ -1,7 +1,7 @@
-"""Connected components: by scipy where the edges are few, on Spark by alternating large-star and small-star elsewhere.
+"""Connected components: with scipy on the driver for few edges, on Spark by alternating large-star and small-star for more.
 
-Kiveris, Lattanzi, Mirrokni, Rastogi, Vassilvitskii, "Connected Components in MapReduce and Beyond" (2014). Every round is
-linear in the edges; rounds grow with the logarithm of the longest path.
+Kiveris, Lattanzi, Mirrokni, Rastogi, Vassilvitskii, "Connected Components in MapReduce and Beyond" (2014). The work of a round
+is linear in the edges; the number of rounds grows with the logarithm of the longest path.
 """
 
 import itertools
@@ -17,26 +17,26 @@ from betr_spark.dedup.buckets import RANK_KEY_BYTES
 from betr_spark.kernels.arrow_buffers import binary_column, binary_rows
 
 NODE, ROOT = "node", "root"
-MOST_EDGES_ON_DRIVER = 2_000_000  # 64 MB of names
+MAX_EDGES_ON_DRIVER = 2_000_000  # 80 MB of rank keys
 
 
 def connected_components(
-    edges: DataFrame, *, materialise: Callable[[DataFrame], DataFrame], most_on_driver: int = MOST_EDGES_ON_DRIVER
+    edges: DataFrame, *, materialise: Callable[[DataFrame], DataFrame], max_on_driver: int = MAX_EDGES_ON_DRIVER
 ) -> DataFrame:
-    """Label every node with the smallest name of its component.
+    """Label every node with the smallest node of its component.
 
     Args:
-        edges: two columns of node names, 16 bytes each; direction, order and repetition mean nothing. Read more than once.
+        edges: two columns of nodes, 20 bytes each; direction, order and repetition do not matter. Read more than once.
         materialise: computes a frame and cuts its lineage.
-        most_on_driver: edges that are gathered there; with more of them nothing is.
+        max_on_driver: up to this number of edges are collected on the driver; with more edges, Spark does the work.
 
     Returns:
-        node, root; one row a node that has an edge to another.
+        node, root; one row for each node that has an edge to a different node.
     """
-    one, other = edges.columns
-    edges = edges.select(F.col(one).alias("u"), F.col(other).alias("v")).where("u <> v")
-    few = edges.limit(most_on_driver + 1).toArrow()
-    if few.num_rows <= most_on_driver:
+    left, right = edges.columns
+    edges = edges.select(F.col(left).alias("u"), F.col(right).alias("v")).where("u <> v")
+    few = edges.limit(max_on_driver + 1).toArrow()
+    if few.num_rows <= max_on_driver:
         return edges.sparkSession.createDataFrame(_components(few.combine_chunks()), f"{NODE} binary, {ROOT} binary")
     current = materialise(edges.distinct())
     for _ in itertools.count():
@@ -49,10 +49,9 @@ def connected_components(
 
 
 def _components(edges: pa.Table) -> pa.Table:
-    names = [pa.concat_arrays(edges.column(side).chunks or [pa.array([], pa.binary())]) for side in ("u", "v")]
-    ends = (
-        np.concatenate([binary_rows(array, RANK_KEY_BYTES) for array in names]).view(f"V{RANK_KEY_BYTES}").reshape(-1)
-    )
+    sides = [pa.concat_arrays(edges.column(side).chunks or [pa.array([], pa.binary())]) for side in ("u", "v")]
+    ends = np.concatenate([binary_rows(side, RANK_KEY_BYTES) for side in sides])
+    ends = ends.view(f"V{RANK_KEY_BYTES}").reshape(-1)
     nodes, number = np.unique(ends, return_inverse=True)
     pairs = number.reshape(2, -1)
     graph = coo_array((np.ones(pairs.shape[1], np.int8), pairs), shape=(len(nodes), len(nodes)))
@@ -65,7 +64,7 @@ def _components(edges: pa.Table) -> pa.Table:
 
 
 def _large_star(edges: DataFrame) -> DataFrame:
-    """Link each node's larger neighbours to the smallest node among it and its neighbours."""
+    """Link the larger neighbours of each node to the smallest of the node and its neighbours."""
     both = edges.unionByName(edges.select(F.col("v").alias("u"), F.col("u").alias("v")))
     least = both.groupBy("u").agg(F.least(F.min("v"), F.col("u")).alias("least"))
     linked = both.where("v > u").join(least, on="u", how="inner")
@@ -73,17 +72,17 @@ def _large_star(edges: DataFrame) -> DataFrame:
 
 
 def _small_star(edges: DataFrame) -> DataFrame:
-    """Link each node and its smaller neighbours to the smallest of those."""
+    """Link each node and its smaller neighbours to the smallest of these neighbours."""
     down = edges.select(F.greatest("u", "v").alias("u"), F.least("u", "v").alias("v"))
     least = down.groupBy("u").agg(F.min("v").alias("least"))
     linked = down.join(least, on="u", how="inner")
     neighbours = linked.select(F.col("v").alias("u"), F.col("least").alias("v"))
-    itself = least.select("u", F.col("least").alias("v"))
-    return neighbours.unionByName(itself).where("u <> v").distinct()
+    nodes = least.select("u", F.col("least").alias("v"))
+    return neighbours.unionByName(nodes).where("u <> v").distinct()
 
 
-def _same(one: DataFrame, other: DataFrame) -> bool:
+def _same(left: DataFrame, right: DataFrame) -> bool:
     """Tell whether two sets of edges are equal."""
-    if one.count() != other.count():
+    if left.count() != right.count():
         return False
-    return not one.join(other, on=["u", "v"], how="left_anti").take(1)
+    return not left.join(right, on=["u", "v"], how="left_anti").take(1)

@@ -1,4 +1,4 @@
-"""True Jaccard similarity of every document of a stream with each of a few thousand others."""
+"""Exhaustive search: true Jaccard similarity of every document of a stream with each of a few thousand documents."""
 
 from typing import NamedTuple
 
@@ -12,9 +12,14 @@ _6, _63, _1 = np.uint64(6), np.uint64(63), np.uint64(1)
 
 
 class Index(NamedTuple):
-    """Which of m sets hold a hash: those of `hashes[i]` are `owners[starts[i] : starts[i + 1]]`.
+    """Inverted index of m sets of hashes.
 
-    `sizes` are those of the sets, int32 [m]; `filter` has a bit for every hash, uint64, so that few others are looked for.
+    Attributes:
+        hashes: uint64 [h], ascending and distinct.
+        starts: int64 [h + 1]; the sets that contain `hashes[i]` are `owners[starts[i] : starts[i + 1]]`.
+        owners: int32, numbers of sets.
+        sizes: int32 [m], of the sets.
+        filter: uint64, one bit for each value of the lowest 26 bits of a hash; it rejects most hashes that no set contains.
     """
 
     hashes: NDArray[np.uint64]
@@ -25,19 +30,25 @@ class Index(NamedTuple):
 
     @classmethod
     def of(cls, hashes: NDArray[np.uint64], offsets: NDArray[np.int64]) -> "Index":
-        """Build it from sets as `shingle_sets` gives them."""
+        """Build the index from sets in the form that `shingle_sets` returns."""
         sizes = np.diff(offsets).astype(np.int32)
         owners = np.repeat(np.arange(len(sizes), dtype=np.int32), sizes)
         order = np.argsort(hashes, kind="stable")
         distinct, starts = np.unique(hashes[order], return_index=True)
         bits = np.zeros((int(_FILTER_BITS) + 1) // 64, np.uint64)
-        rank_keys = distinct & _FILTER_BITS
-        np.bitwise_or.at(bits, (rank_keys >> _6).astype(np.int64), _1 << (rank_keys & _63))
+        positions = distinct & _FILTER_BITS
+        np.bitwise_or.at(bits, (positions >> _6).astype(np.int64), _1 << (positions & _63))
         return cls(distinct, np.append(starts, len(hashes)).astype(np.int64), owners[order], sizes, bits)
 
 
 class ExhaustiveMatches(NamedTuple):
-    """Pairs: row of the batch int32 [k], number of the set int32 [k], similarity float64 [k]."""
+    """Similar pairs.
+
+    Attributes:
+        rows: int32 [k], sets of the batch.
+        sets: int32 [k], sets of the index.
+        similarity: float64 [k].
+    """
 
     rows: NDArray[np.int32]
     sets: NDArray[np.int32]
@@ -47,7 +58,14 @@ class ExhaustiveMatches(NamedTuple):
 def exhaustive_search(
     hashes: NDArray[np.uint64], offsets: NDArray[np.int64], index: Index, *, least: float
 ) -> ExhaustiveMatches:
-    """Find all sets of the index whose similarity to one of n sets (as `shingle_sets` gives them) is at least `least` > 0."""
+    """Find all pairs of a set of the batch and a set of the index with a similarity of at least `least` > 0.
+
+    Args:
+        hashes: uint64, the sets of the batch, in the form that `shingle_sets` returns.
+        offsets: int64 [n + 1], the bounds of the sets in `hashes`.
+        index: of the sets to compare with.
+        least: similarity.
+    """
     return ExhaustiveMatches(*_exhaustive_search(hashes, offsets, index, least))
 
 
@@ -57,16 +75,16 @@ def _exhaustive_search(
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float64]]:
     common = np.zeros(len(index.sizes), np.int32)
     seen = np.empty(len(index.sizes), np.int32)
-    found = [(np.int32(0), np.int32(0), 0.0) for _ in range(0)]
+    matches = [(np.int32(0), np.int32(0), 0.0) for _ in range(0)]  # an empty list of this type
     for row in range(len(offsets) - 1):
         n_seen = 0
         for i in range(offsets[row], offsets[row + 1]):
             bit = hashes[i] & _FILTER_BITS
             if (index.filter[bit >> _6] >> (bit & _63)) & _1 == 0:
                 continue
-            at = np.searchsorted(index.hashes, hashes[i])
-            if at < len(index.hashes) and index.hashes[at] == hashes[i]:
-                for owner in index.owners[index.starts[at] : index.starts[at + 1]]:
+            position = np.searchsorted(index.hashes, hashes[i])
+            if position < len(index.hashes) and index.hashes[position] == hashes[i]:
+                for owner in index.owners[index.starts[position] : index.starts[position + 1]]:
                     if common[owner] == 0:
                         seen[n_seen] = owner
                         n_seen += 1
@@ -74,13 +92,10 @@ def _exhaustive_search(
         for owner in seen[:n_seen]:
             similarity = common[owner] / (offsets[row + 1] - offsets[row] + index.sizes[owner] - common[owner])
             if similarity >= least:
-                found.append((np.int32(row), owner, similarity))
+                matches.append((np.int32(row), owner, similarity))
             common[owner] = 0
-    rows, sets, values = (
-        np.empty(len(found), np.int32),
-        np.empty(len(found), np.int32),
-        np.empty(len(found), np.float64),
-    )
-    for i, pair in enumerate(found):
-        rows[i], sets[i], values[i] = pair
-    return rows, sets, values
+    n = len(matches)
+    rows, sets, similarities = np.empty(n, np.int32), np.empty(n, np.int32), np.empty(n, np.float64)
+    for i, match in enumerate(matches):
+        rows[i], sets[i], similarities[i] = match
+    return rows, sets, similarities

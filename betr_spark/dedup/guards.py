@@ -1,4 +1,4 @@
-"""Guards against a source or a component that collapses: nothing is written, and a report says what to look at."""
+"""Guards against a source or a component that collapses: the stage writes nothing and shows sample pairs."""
 
 import json
 from collections.abc import Iterator
@@ -25,13 +25,21 @@ from betr_spark.schemas import (
     TEXT,
 )
 
-_SHOWN = 5  # sources, components
-_PAIRS_SHOWN = 3  # of each
-_TEXT_SHOWN = 100
+_SHOWN = 5  # sources; components
+_PAIRS_SHOWN = 3  # of each source or component
+_TEXT_SHOWN = 100  # characters
 
 
 class Totals(NamedTuple):
-    """Documents, those removed by kind, documents of the largest component, and the largest fraction that a source loses."""
+    """Numbers of documents.
+
+    Attributes:
+        documents: of the corpus.
+        exact: removed as exact copies.
+        near: removed as near-duplicates.
+        largest_component: documents of the largest component.
+        largest_source_loss: the largest fraction of its documents that a source loses.
+    """
 
     documents: int
     exact: int
@@ -41,18 +49,18 @@ class Totals(NamedTuple):
 
 
 def check(rows: DataFrame, features: DataFrame, config: Config) -> Totals:
-    """Hold what would be removed against `dedup.max_source_loss` and `dedup.max_component`.
+    """Compare the documents to remove with `dedup.max_source_loss` and `dedup.max_component`.
 
     Args:
         rows: of `duplicates`, with `source`.
-        features: doc_id, source, input_file; one row a document.
+        features: doc_id, source, input_file; one row for each document.
         config: for the guards and, for sample texts, the input.
 
     Raises:
-        DataError: a guard is exceeded; one line a source or component, each followed by lines of sample pairs.
+        DataError: a guard is exceeded; one line for each source or component, each followed by lines of sample pairs.
     """
     settings = config.dedup
-    source = F.to_json(F.struct(SOURCE)).alias(SOURCE)  # tells null from any name
+    source = F.to_json(F.struct(SOURCE)).alias(SOURCE)  # null differs from every name
     kinds = [F.count_if(F.col(KIND) == kind).alias(kind) for kind in (EXACT, NEAR)]
     removed = rows.groupBy(source).agg(*kinds)
     losses = (
@@ -60,9 +68,9 @@ def check(rows: DataFrame, features: DataFrame, config: Config) -> Totals:
         .agg(F.count("*").alias("n"))
         .join(removed, on=SOURCE, how="left")
         .fillna(0, [EXACT, NEAR])
-        .withColumn("goes", F.col(EXACT) + F.col(NEAR))
-        .withColumn("loss", F.col("goes") / F.col("n"))
-        .persist()  # one row a source, read twice
+        .withColumn("removed", F.col(EXACT) + F.col(NEAR))
+        .withColumn("loss", F.col("removed") / F.col("n"))
+        .persist()  # one row for each source, read twice
     )
     try:
         sums = losses.agg(*[F.sum(name) for name in ("n", EXACT, NEAR)]).first() or (0, 0, 0)
@@ -75,7 +83,7 @@ def check(rows: DataFrame, features: DataFrame, config: Config) -> Totals:
     for row in sources:
         if settings.max_source_loss is not None and row["loss"] > settings.max_source_loss:
             lines.append(
-                f"dedup: {_named(row[SOURCE])} would lose {row['goes']} of {row['n']} documents ({row['loss']:.1%}); "
+                f"dedup: {_named(row[SOURCE])} would lose {row['removed']} of {row['n']} documents ({row['loss']:.1%}); "
                 f"dedup.max_source_loss is {settings.max_source_loss:g}"
             )
             lines += _samples(rows.where(source == row[SOURCE]), features, config)
@@ -87,8 +95,8 @@ def check(rows: DataFrame, features: DataFrame, config: Config) -> Totals:
             )
             lines += _samples(rows.where(F.col(COMPONENT_ID) == row[COMPONENT_ID]), features, config)
     if lines:
-        over = "nothing was written; where this is as it should be, raise the limit by --set"
-        raise DataError("\n".join([*lines, f"dedup: {over}"]))
+        lines.append("dedup: nothing was written; if these removals are correct, raise the limit with --set")
+        raise DataError("\n".join(lines))
     n, exact, near = (int(value or 0) for value in sums)
     largest = int(components[0]["n"]) if components else 0
     return Totals(n, exact, near, largest, float(sources[0]["loss"]) if sources else 0.0)
@@ -100,16 +108,16 @@ def _named(source: str) -> str:
 
 
 def _samples(rows: DataFrame, features: DataFrame, config: Config) -> Iterator[str]:
-    """Show pairs of a removed and its kept document, the least similar one of each kept document, the least similar first."""
+    """Show pairs of a removed and a kept document: the least similar pairs, one for each kept document."""
     least = F.min(F.struct(SIMILARITY, DOC_ID, KIND)).alias("least")
     pairs_of_each = rows.groupBy(KEPT_DOC_ID).agg(least).select(KEPT_DOC_ID, "least.*")
     pairs = pairs_of_each.orderBy(SIMILARITY, DOC_ID).limit(_PAIRS_SHOWN).collect()
     ids = sorted({row[name] for row in pairs for name in (DOC_ID, KEPT_DOC_ID)})
-    wanted = features.where(F.col(DOC_ID).isin(ids)).select(DOC_ID, F.col(DOC_ID).alias(RANK_KEY), INPUT_FILE)
+    documents = features.where(F.col(DOC_ID).isin(ids)).select(DOC_ID, F.col(DOC_ID).alias(RANK_KEY), INPUT_FILE)
     text = F.substring(TEXT, 1, 4 * _TEXT_SHOWN).alias(TEXT)
-    found = {row[DOC_ID]: row[TEXT] for row in texts_of(wanted, config).select(DOC_ID, text).collect()}
+    texts = {row[DOC_ID]: row[TEXT] for row in texts_of(documents, config).select(DOC_ID, text).collect()}
     for row in pairs:
         yield f"  {row[KIND]}, similarity {row[SIMILARITY]:.3f}:"
-        for what, name in (("removed", DOC_ID), ("kept", KEPT_DOC_ID)):
-            start = " ".join(found.get(row[name], "").split())[:_TEXT_SHOWN]
-            yield f"    {what} '{row[name]}': {start}"
+        for label, column in (("removed", DOC_ID), ("kept", KEPT_DOC_ID)):
+            start = " ".join(texts.get(row[column], "").split())[:_TEXT_SHOWN]
+            yield f"    {label} '{row[column]}': {start}"

@@ -1,77 +1,147 @@
-"""What an earlier run decided, and whether a run may build on it."""
+"""What earlier runs decided: previously kept and removed documents, and their components."""
 
 import logging
 from typing import NamedTuple
 
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from betr_spark import schemas
 from betr_spark.config import Config
+from betr_spark.dedup.components import NODE, ROOT
+from betr_spark.dedup.exact import RANK_KEY, REMOVED, REPRESENTATIVE
+from betr_spark.dedup.survivors import KEPT
 from betr_spark.errors import DataError
-from betr_spark.storage import delta, hadoop_files
+from betr_spark.schemas import DOC_ID, EVIDENCE, KEPT_DOC_ID, KIND, NEAR, SIMILARITY
+from betr_spark.storage import delta
 from betr_spark.storage.runs import StageKey
 
-SCRATCH_FOLDER = "_scratch/dedup"
 _logger = logging.getLogger(__name__)
 
 
-COMPONENTS = "_components"
+class History(NamedTuple):
+    """What an earlier run left.
+
+    Attributes:
+        batch: the last batch of `features` that the run decided.
+        components_version: the version of `_components` that the run wrote.
+    """
+
+    batch: int
+    components_version: int
 
 
-def rule_key(config: Config) -> str:
-    """Key of what decides, without guards and history: an earlier run's documents stay under the same rule alone."""
+def rule(config: Config) -> str:
+    """Key of the settings that decide which document stays; earlier decisions hold under the same rule only."""
     settings = {"similarity": config.dedup.similarity, "survivor": config.survivor(), "minhash": config.minhash}
     return StageKey.of("dedup", settings).key
 
 
-class History(NamedTuple):
-    """What an earlier run left: batches of `features` up to `batch` were decided; `components` is a folder of Parquet."""
-
-    batch: int
-    components: str
-
-
 def newest_batch(spark: SparkSession, config: Config) -> tuple[str, int]:
-    """Checkpoint and number of the newest batch in `features`: rows of an earlier run are those of batches up to its.
+    """Return the checkpoint of `features` and the number of its newest batch.
 
     Raises:
-        DataError: the features were made with other `minhash` settings.
+        DataError: `features` has signatures of other `minhash` settings.
     """
     path = config.table(schemas.FEATURES_TABLE)
     newest = delta.newest_commit(spark, path)
-    found = delta.as_object(newest.user_metadata) if newest else {}
-    made, wanted = delta.as_object(found.get("config")).get("minhash"), config.minhash.model_dump(mode="json")
-    if made is not None and made != wanted:
-        name = next(name for name in wanted if made.get(name) != wanted[name])
+    metadata = delta.as_object(newest.user_metadata) if newest else {}
+    built_with, configured = (
+        delta.as_object(metadata.get("config")).get("minhash"),
+        config.minhash.model_dump(mode="json"),
+    )
+    if built_with is not None and built_with != configured:
+        name = next(name for name in configured if built_with.get(name) != configured[name])
         raise DataError(
-            f"{path}: made with minhash.{name} {made.get(name)}, the configuration has {wanted[name]}; "
-            "`betr-spark features` makes it anew"
+            f"{path}: built with minhash.{name} {built_with.get(name)}, but the configuration has {configured[name]}; "
+            "rerun `betr-spark features`"
         )
-    return str(found.get("checkpoint", "")), int(found.get("batch", -1))
+    return str(metadata.get("checkpoint", "")), int(metadata.get("batch", -1))
 
 
-def find_history(spark: SparkSession, config: Config, checkpoint: str) -> History | None:
-    """Find what an earlier run previously_kept; None where all is to be decided anew."""
+def read_history(spark: SparkSession, config: Config, checkpoint: str) -> History | None:
+    """Find the run that wrote `duplicates`; None where its decisions do not hold and every decision is recomputed.
+
+    Args:
+        spark: the session.
+        config: its `dedup.history` may ask for None.
+        checkpoint: of `features`, as `newest_batch` gives it.
+    """
     newest = delta.newest_commit(spark, config.table(schemas.DUPLICATES_TABLE))
     if newest is None or config.dedup.history == "replace":
         return None
-    about = delta.as_object(newest.user_metadata)
-    components = config.table(f"{COMPONENTS}/{about.get('key', '')[:16]}")
-    if about.get("rule") != rule_key(config):
-        why = "another rule"
-    elif about.get("checkpoint") != checkpoint:
-        why = "the features were made anew"
-    elif not hadoop_files.exists(spark, f"{components}/_SUCCESS"):
-        why = "the components of the last run are gone"
+    metadata = delta.as_object(newest.user_metadata)
+    version = int(metadata.get("components_version", -1))
+    if metadata.get("rule") != rule(config):
+        reason = "the last run used another rule"
+    elif metadata.get("checkpoint") != checkpoint:
+        reason = "`features` was rebuilt from scratch"
+    elif not _has_components(spark, config, version=version, key=str(metadata.get("key", ""))):
+        reason = f"{config.table(schemas.COMPONENTS_TABLE)} does not have the components of the last run"
     else:
-        return History(int(about["batch"]), components)
-    _logger.warning("dedup: %s, so no document is previously kept yet and all are decided anew", why)
+        return History(int(metadata["batch"]), version)
+    _logger.warning("dedup: %s; every decision is recomputed, and no document counts as previously kept", reason)
     return None
 
 
-def clear(spark: SparkSession, config: Config, done: StageKey) -> None:
-    """Remove what finished runs, and killed ones, left."""
-    hadoop_files.delete(spark, config.table(SCRATCH_FOLDER))
-    for old in hadoop_files.children(spark, config.table(COMPONENTS)):
-        if old != done.key[:16]:
-            hadoop_files.delete(spark, config.table(f"{COMPONENTS}/{old}"))
+def _has_components(spark: SparkSession, config: Config, *, version: int, key: str) -> bool:
+    """Tell whether `_components` still has a version, written by the run with this key."""
+    for commit in delta.commits(spark, config.table(schemas.COMPONENTS_TABLE)):
+        if commit.version <= version:
+            return commit.version == version and delta.as_object(commit.user_metadata).get("key") == key
+    return False
+
+
+def write_components(spark: SparkSession, config: Config, components: DataFrame, key: StageKey) -> int:
+    """Write `_components` and return its version, which no run reads until a commit of `duplicates` names it."""
+    path = config.table(schemas.COMPONENTS_TABLE)
+    delta.overwrite(components, path, user_metadata=delta.to_json({"key": key.key}))
+    commit = delta.newest_commit(spark, path)
+    assert commit is not None
+    return commit.version
+
+
+def earlier_components(spark: SparkSession, config: Config, history: History) -> DataFrame:
+    """Components at the end of an earlier run: node, root."""
+    table = delta.read(spark, config.table(schemas.COMPONENTS_TABLE), version=history.components_version)
+    return table.select(NODE, ROOT)
+
+
+def with_removed(spark: SparkSession, config: Config, documents: DataFrame, history: History | None) -> DataFrame:
+    """Add `removed` to documents: whether an earlier run removed the document."""
+    if history is None:
+        return documents.withColumn(REMOVED, F.lit(False))
+    removed = _removed(spark, config).select(DOC_ID, F.lit(True).alias(REMOVED))
+    return documents.join(removed, on=DOC_ID, how="left").fillna(value=False, subset=[REMOVED])
+
+
+def without_removed_and_copies(
+    spark: SparkSession, config: Config, documents: DataFrame, history: History | None, copies: DataFrame
+) -> DataFrame:
+    """Keep one document for each distinct content, and none of a content that an earlier run removed.
+
+    Args:
+        spark: the session.
+        config: for the output.
+        documents: doc_id, and other columns.
+        history: of an earlier run.
+        copies: as `exact.copies_of` gives it.
+    """
+    absent = copies.where(F.col(RANK_KEY) != F.col(REPRESENTATIVE)).select(DOC_ID)
+    if history is not None:
+        absent = absent.unionByName(_removed(spark, config).select(DOC_ID))
+    return documents.join(absent.hint("shuffle_hash"), on=DOC_ID, how="left_anti")
+
+
+def removed_earlier(spark: SparkSession, config: Config, documents: DataFrame, copies: DataFrame) -> DataFrame:
+    """Representatives that an earlier run removed as near-duplicates, in the form of `survivors.removed_near`."""
+    near = _removed(spark, config).where(F.col(KIND) == NEAR)
+    not_representative = copies.where(F.col(RANK_KEY) != F.col(REPRESENTATIVE))
+    representatives = documents.select(DOC_ID, RANK_KEY).join(not_representative, on=RANK_KEY, how="left_anti")
+    kept = documents.select(F.col(DOC_ID).alias(KEPT_DOC_ID), F.col(RANK_KEY).alias(KEPT))
+    rows = near.join(representatives, on=DOC_ID, how="inner").join(kept, on=KEPT_DOC_ID, how="inner")
+    return rows.select(RANK_KEY, KEPT, SIMILARITY, EVIDENCE)
+
+
+def _removed(spark: SparkSession, config: Config) -> DataFrame:
+    return delta.read(spark, config.table(schemas.DUPLICATES_TABLE))

@@ -1,8 +1,9 @@
-"""Which documents stay.
+"""The survivor rule: which documents stay.
 
-The rule: documents are looked at in ranking order, those that an earlier run kept first. A document is removed if and only if
-it is similar to one that stays. So every removed document is similar to the one that is kept for it; of a chain A~B~C with A
-unlike C, B alone goes; and no two documents that were found similar both stay, unless an earlier run kept both.
+The rule visits the documents in the order of their rank keys, previously kept documents first. It removes a document if and
+only if the document is similar to one that stays. So every removed document is similar to the document that is kept for it. In
+a chain A~B~C where A and C are not similar, only B is removed. Two documents that are known to be similar do not both stay,
+unless an earlier run kept both.
 """
 
 from collections.abc import Callable, Iterator
@@ -11,9 +12,12 @@ import pyarrow as pa
 from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
+from betr_spark.dedup.buckets import RANK_KEY_BYTES
 from betr_spark.dedup.candidates import CANDIDATE, KEEPER, KEEPER_PREVIOUSLY_KEPT
 from betr_spark.dedup.components import NODE, ROOT
 from betr_spark.dedup.exact import COPIES, RANK_KEY, REPRESENTATIVE
+from betr_spark.dedup.greedy_removal import Edges, GreedyRemoval
+from betr_spark.kernels.arrow_buffers import binary_rows
 from betr_spark.schemas import (
     COMPONENT_ID,
     COMPONENT_SIZE,
@@ -27,22 +31,23 @@ from betr_spark.schemas import (
     SIMILARITY,
     SOURCE,
 )
+from betr_spark.storage.scratch import spill_file
 
 KEPT = "kept"
 
 
 def removed_near(edges: DataFrame, components: DataFrame) -> DataFrame:
-    """Apply the rule to each component, its documents one after the other, in one pass.
+    """Apply the rule to each component, in one pass over its pairs.
 
-    A removed document goes to the first of its neighbours that stay: a previously_kept one, or the best. Memory grows with the
-    documents removed of one component, on the executor that has it.
+    A document is removed for the first of its neighbours that stay: a previously kept one, or the best one. One task decides a
+    component, in bounded memory; see `GreedyRemoval`.
 
     Args:
-        edges: keeper, keeper_previously_kept, candidate, similarity, evidence; verified pairs, once each.
-        components: node, root; of every node of `edges`.
+        edges: keeper, keeper_previously_kept, candidate, similarity, evidence; each similar pair once.
+        components: node, root; for every node of `edges`.
 
     Returns:
-        rank_key, kept (a rank_key), similarity, evidence.
+        rank_key, kept (a rank key), similarity, evidence.
     """
     rooted = edges.join(components.select(F.col(NODE).alias(CANDIDATE), ROOT), on=CANDIDATE, how="inner")
     order: list[str | Column] = [ROOT, CANDIDATE, F.desc(KEEPER_PREVIOUSLY_KEPT), KEEPER]
@@ -52,21 +57,16 @@ def removed_near(edges: DataFrame, components: DataFrame) -> DataFrame:
 
 
 def _decide(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    root: bytes | None = None
-    removed: set[bytes] = set()
+    removal = GreedyRemoval(spill_file)
     for batch in batches:
-        names = (ROOT, KEEPER, KEEPER_PREVIOUSLY_KEPT, CANDIDATE)
-        chosen = []
-        for i, (own, keeper, stays, candidate) in enumerate(
-            zip(*(batch.column(n).to_pylist() for n in names), strict=True)
-        ):
-            if own != root:
-                root, removed = own, set()
-            if candidate not in removed and (stays or keeper not in removed):
-                removed.add(candidate)
-                chosen.append(i)
-        rows = batch.select([CANDIDATE, KEEPER, SIMILARITY, EVIDENCE]).take(pa.array(chosen, pa.int64()))
-        yield rows.rename_columns([RANK_KEY, KEPT, SIMILARITY, EVIDENCE])
+        edges = Edges(
+            binary_rows(batch.column(ROOT), RANK_KEY_BYTES),
+            binary_rows(batch.column(KEEPER), RANK_KEY_BYTES),
+            batch.column(KEEPER_PREVIOUSLY_KEPT).to_numpy(zero_copy_only=False),
+            binary_rows(batch.column(CANDIDATE), RANK_KEY_BYTES),
+        )
+        removed = batch.select([CANDIDATE, KEEPER, SIMILARITY, EVIDENCE]).take(pa.array(removal.decide(edges)))
+        yield removed.rename_columns([RANK_KEY, KEPT, SIMILARITY, EVIDENCE])
 
 
 def with_sizes(components: DataFrame, copies: DataFrame) -> DataFrame:
@@ -76,9 +76,9 @@ def with_sizes(components: DataFrame, copies: DataFrame) -> DataFrame:
         components: node, root.
         copies: as `exact.copies_of` gives it.
     """
-    own = copies.where(F.col(RANK_KEY) == F.col(REPRESENTATIVE)).select(F.col(RANK_KEY).alias(NODE), COPIES)
+    with_copies = copies.where(F.col(RANK_KEY) == F.col(REPRESENTATIVE)).select(F.col(RANK_KEY).alias(NODE), COPIES)
     size = F.sum(F.coalesce(COPIES, F.lit(1))).over(Window.partitionBy(ROOT)).alias(COMPONENT_SIZE)
-    return components.join(own, on=NODE, how="left").select(NODE, ROOT, size)
+    return components.join(with_copies, on=NODE, how="left").select(NODE, ROOT, size)
 
 
 def duplicates(
@@ -89,19 +89,20 @@ def duplicates(
     *,
     materialise: Callable[[DataFrame], DataFrame],
 ) -> DataFrame:
-    """Join exact and near removals into the rows of the `duplicates` table, with their source.
+    """Join exact copies and near-duplicates into the rows of the `duplicates` table, with their source.
 
-    An exact copy goes where its representative goes. `component_id` is the best document of the component, in ranking order.
+    If a representative is removed, its copies are removed for the same document. `component_id` is the best document of the
+    component.
 
     Args:
-        documents: doc_id, source, rank_key; one row a document.
+        documents: doc_id, source, rank_key; one row for each document.
         copies: as `exact.copies_of` gives it.
-        near: rank_key (of a representative), kept (a rank_key), similarity, evidence.
-        components: node (a representative), root, component_size; of every rank_key in `near`.
+        near: rank_key (of a representative), kept (a rank key), similarity, evidence.
+        components: node (a representative), root, component_size; for every rank_key in `near`.
         materialise: computes a frame and cuts its lineage.
     """
-    moved = components.join(near.withColumnRenamed(RANK_KEY, NODE), on=NODE, how="left")
-    joined = moved.withColumnRenamed(NODE, REPRESENTATIVE).join(copies, on=REPRESENTATIVE, how="full")
+    nodes = components.join(near.withColumnRenamed(RANK_KEY, NODE), on=NODE, how="left")
+    joined = nodes.withColumnRenamed(NODE, REPRESENTATIVE).join(copies, on=REPRESENTATIVE, how="full")
     rank_key = F.coalesce(RANK_KEY, REPRESENTATIVE)
     kept = F.coalesce(KEPT, REPRESENTATIVE)
     is_exact = F.col(KEPT).isNull()
@@ -116,11 +117,9 @@ def duplicates(
     )
     removed = materialise(removed)
     rank_keys = removed.select(F.explode(F.array(RANK_KEY, KEPT, ROOT)).alias(RANK_KEY)).distinct()
-    named = documents.select(RANK_KEY, DOC_ID, SOURCE).join(
-        rank_keys.hint("shuffle_hash"), on=RANK_KEY, how="left_semi"
-    )
-    named = materialise(named)
-    rows = removed.join(named, on=RANK_KEY, how="inner")
-    for of, name in ((KEPT, KEPT_DOC_ID), (ROOT, COMPONENT_ID)):
-        rows = rows.join(named.select(F.col(RANK_KEY).alias(of), F.col(DOC_ID).alias(name)), on=of, how="inner")
+    names = documents.select(RANK_KEY, DOC_ID, SOURCE)
+    names = materialise(names.join(rank_keys.hint("shuffle_hash"), on=RANK_KEY, how="left_semi"))
+    rows = removed.join(names, on=RANK_KEY, how="inner")
+    for key, doc_id in ((KEPT, KEPT_DOC_ID), (ROOT, COMPONENT_ID)):
+        rows = rows.join(names.select(F.col(RANK_KEY).alias(key), F.col(DOC_ID).alias(doc_id)), on=key, how="inner")
     return rows.select(DOC_ID, SOURCE, KEPT_DOC_ID, KIND, SIMILARITY, EVIDENCE, COMPONENT_ID, COMPONENT_SIZE)

@@ -1,4 +1,4 @@
-"""Verification of candidates: by signature where that is sure, elsewhere by true Jaccard similarity of their shingles."""
+"""Verification of candidate pairs: by signature where it decides, by the true Jaccard similarity of the shingles elsewhere."""
 
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -18,25 +18,25 @@ from betr_spark.kernels.arrow_buffers import binary_pieces, string_buffers
 from betr_spark.kernels.shingles import jaccard, shingle_sets
 from betr_spark.schemas import DOC_ID, EVIDENCE, INPUT_FILE, REASON, SHINGLES, SIMILARITY, SKETCH, TEXT
 
-_MOST_FILES = 10_000  # to be read alone; with more of them the whole input is
+_MOST_FILES = 10_000  # with more files the whole input is read
 _MOST_BROADCAST = 200_000  # documents
 _LEFT, _RIGHT = "left_shingles", "right_shingles"
 _EDGE = f"{KEEPER} binary, {KEEPER_PREVIOUSLY_KEPT} boolean, {CANDIDATE} binary"
 
 
 def similar_by_signature(pairs: DataFrame, thresholds: Thresholds) -> DataFrame:
-    """Keep pairs with at least `thresholds.sure` equal values; `equal` becomes `similarity` (estimated), with `evidence`."""
+    """Keep pairs with at least `thresholds.sure` equal values; replace `equal` by the estimated `similarity` and `evidence`."""
     similarity = (F.col(EQUAL) / F.lit(thresholds.n_values)).cast("float").alias(SIMILARITY)
     sure = pairs.where(F.col(EQUAL) >= thresholds.sure)
     return sure.select(KEEPER, KEEPER_PREVIOUSLY_KEPT, CANDIDATE, similarity, F.lit(SKETCH).alias(EVIDENCE))
 
 
 def similar_by_shingles(unsure: DataFrame, sets: DataFrame, *, similarity: float) -> DataFrame:
-    """Keep pairs whose true Jaccard similarity is at least `similarity`; with `similarity` and `evidence`.
+    """Keep pairs whose true Jaccard similarity is at least `similarity`; add `similarity` and `evidence`.
 
     Args:
         unsure: keeper, keeper_previously_kept, candidate.
-        sets: rank_key, shingles; of every document in `unsure`.
+        sets: rank_key, shingles; for every document in `unsure`.
         similarity: the threshold.
     """
     pairs = unsure.select(KEEPER, KEEPER_PREVIOUSLY_KEPT, CANDIDATE)
@@ -65,25 +65,28 @@ def texts_of(wanted: DataFrame, config: Config) -> DataFrame:
     return texts.join(F.broadcast(names) if few else names, on=DOC_ID, how="inner")
 
 
-def shingles_of(wanted: DataFrame, config: Config, *, materialise: Callable[[DataFrame], DataFrame]) -> DataFrame:
-    """Shingle the texts of some documents: rank_key, shingles (uint64 hashes, ascending and distinct, as binary).
+def shingles_of(documents: DataFrame, config: Config, *, materialise: Callable[[DataFrame], DataFrame]) -> DataFrame:
+    """Return the shingles of some documents: rank_key, shingles (uint64 hashes, ascending and distinct, as binary).
 
     Args:
-        wanted: as for `texts_of`.
+        documents: doc_id, rank_key, input_file; few, compared with the corpus.
         config: for input and minhash.
         materialise: computes a frame and cuts its lineage.
 
     Raises:
-        DataError: a text is not there any more; names the document.
+        DataError: the input does not have the text of a document any more; the error names the document.
     """
-    texts = texts_of(wanted, config).select(RANK_KEY, TEXT)
+    texts = texts_of(documents, config).select(RANK_KEY, TEXT)
     sets = texts.mapInArrow(partial(_shingled, minhash=config.minhash), f"{RANK_KEY} binary, {SHINGLES} binary")
-    if config.input.id is None:  # each copy of a text gives the same
+    if config.input.id is None:  # every copy of a text has the same id and the same shingles
         sets = sets.dropDuplicates([RANK_KEY])
     sets = materialise(sets)
-    lost = wanted.join(sets, on=RANK_KEY, how="left_anti").select(DOC_ID).limit(1).collect()
-    if lost:
-        raise DataError(f"input.path: {config.input.path}: the text of document '{lost[0][DOC_ID]}' is gone")
+    missing = documents.join(sets, on=RANK_KEY, how="left_anti").select(DOC_ID).limit(1).collect()
+    if missing:
+        raise DataError(
+            f"input.path: {config.input.path}: the text of document '{missing[0][DOC_ID]}' was not found; "
+            "if the input has changed, rerun `betr-spark features`"
+        )
     return sets
 
 
@@ -96,9 +99,9 @@ def _shingled(batches: Iterator[pa.RecordBatch], *, minhash: MinHashConfig) -> I
 
 def _with_jaccard(batches: Iterator[pa.RecordBatch], *, least: float) -> Iterator[pa.RecordBatch]:
     for batch in batches:
-        found = jaccard(*_hashes(batch.column(_LEFT)), *_hashes(batch.column(_RIGHT)))
-        kept = batch.select([KEEPER, KEEPER_PREVIOUSLY_KEPT, CANDIDATE])
-        yield kept.append_column(SIMILARITY, pa.array(found, pa.float32())).filter(pa.array(found >= least))
+        similarity = jaccard(*_hashes(batch.column(_LEFT)), *_hashes(batch.column(_RIGHT)))
+        pairs = batch.select([KEEPER, KEEPER_PREVIOUSLY_KEPT, CANDIDATE])
+        yield pairs.append_column(SIMILARITY, pa.array(similarity, pa.float32())).filter(pa.array(similarity >= least))
 
 
 def _hashes(sets: pa.Array) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:

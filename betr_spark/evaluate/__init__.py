@@ -1,1 +1,1 @@
-"""Does a selection help? Small language models trained on it read the benchmarks' held-out items."""
+"""Measures whether a selection helps: language models trained on it are evaluated on the benchmarks' held-out items."""

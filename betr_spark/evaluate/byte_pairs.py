@@ -1,4 +1,4 @@
-"""A byte-pair vocabulary for the evaluation's models: trained on a sample, the same for all of them."""
+"""A byte-pair vocabulary for the evaluation's models. It is trained on a sample; all models share it."""
 
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -13,8 +13,8 @@ _TEXTS_AT_ONCE = 1_000
 
 
 def train_tokenizer(texts: Sequence[str], *, n_vocabulary: int) -> "Tokenizer":
-    """Train byte-level pairs, one fewer than n_vocabulary: `encode` keeps token 0 for the boundary of documents."""
-    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers  # noqa: PLC0415 - the driver alone needs it
+    """Train n_vocabulary - 1 byte-level tokens; `encode` reserves token 0 for the boundary of documents."""
+    from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers  # noqa: PLC0415 - only the driver needs it
 
     tokenizer = Tokenizer(models.BPE())
     tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False)
@@ -26,9 +26,11 @@ def train_tokenizer(texts: Sequence[str], *, n_vocabulary: int) -> "Tokenizer":
 
 
 def encode(tokenizer: "Tokenizer", texts: Sequence[str]) -> list[NDArray[np.uint16]]:
-    """Token ids of each text, uint16, from 1 on."""
-    found = []
+    """Token ids of each text, uint16, starting at 1."""
+    token_ids = []
     for start in range(0, len(texts), _TEXTS_AT_ONCE):
-        some = [text.encode("utf-8", "replace").decode() for text in texts[start : start + _TEXTS_AT_ONCE]]
-        found += [np.array(one.ids, np.uint16) + np.uint16(1) for one in tokenizer.encode_batch_fast(some)]
-    return found
+        batch = [text.encode("utf-8", "replace").decode() for text in texts[start : start + _TEXTS_AT_ONCE]]
+        token_ids += [
+            np.array(encoding.ids, np.uint16) + np.uint16(1) for encoding in tokenizer.encode_batch_fast(batch)
+        ]
+    return token_ids

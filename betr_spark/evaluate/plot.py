@@ -1,4 +1,4 @@
-"""The evaluation as a picture."""
+"""The plot of an evaluation."""
 
 from collections.abc import Sequence
 from typing import BinaryIO
@@ -6,15 +6,15 @@ from typing import BinaryIO
 from betr_spark.evaluate.benefit import Change
 
 
-def plot(found: Sequence[Change], file: BinaryIO) -> None:
-    """Draw a panel a budget: change of bits per byte by items and selection, intervals, and the spread of random seeds."""
-    from matplotlib.figure import Figure  # noqa: PLC0415 - of no use before the end
+def plot(results: Sequence[Change], file: BinaryIO) -> None:
+    """Draw one panel for each budget: the change of bits per byte by items and selection, with interval and random spread."""
+    from matplotlib.figure import Figure  # noqa: PLC0415 - slow to import
 
-    budgets = list(dict.fromkeys(row.budget for row in found))
-    names = list(dict.fromkeys(row.name for row in found if not row.control))
+    budgets = list(dict.fromkeys(row.budget for row in results))
+    names = list(dict.fromkeys(row.name for row in results if not row.control))
     figure = Figure(figsize=(9, 1 + 3 * len(budgets)), layout="constrained")
     for axes, budget in zip(figure.subplots(len(budgets), squeeze=False)[:, 0], budgets, strict=True):
-        rows = [row for row in found if row.budget == budget and not row.control]
+        rows = [row for row in results if row.budget == budget and not row.control]
         items = list(dict.fromkeys(row.items for row in rows))
         spreads = [next(row.spread for row in rows if row.items == item) for item in items]
         axes.bar(
@@ -25,11 +25,14 @@ def plot(found: Sequence[Change], file: BinaryIO) -> None:
             color="0.85",
             label="random",
         )
-        for place, name in enumerate(names):
-            own = [next(row for row in rows if (row.name, row.items) == (name, item)) for item in items]
-            at = [number + (place - (len(names) - 1) / 2) * 0.8 / len(names) for number in range(len(items))]
-            ends = [[100 * (row.change - row.low) for row in own], [100 * (row.high - row.change) for row in own]]
-            axes.errorbar(at, [100 * row.change for row in own], ends, fmt="o", capsize=3, label=name)
+        for number, name in enumerate(names):
+            changes = [next(row for row in rows if (row.name, row.items) == (name, item)) for item in items]
+            centres = [tick + (number - (len(names) - 1) / 2) * 0.8 / len(names) for tick in range(len(items))]
+            ends = [
+                [100 * (row.change - row.low) for row in changes],
+                [100 * (row.high - row.change) for row in changes],
+            ]
+            axes.errorbar(centres, [100 * row.change for row in changes], ends, fmt="o", capsize=3, label=name)
         axes.axhline(0, color="0.4", linewidth=0.8)
         axes.set_xticks(range(len(items)), items)
         axes.set_ylabel("bits per byte against random, %")

@@ -39,7 +39,7 @@ class InputState:
         if self._config.input.format == "delta":
             return self._table_state(batch)
         path, spark = self._config.table(INPUTS_TABLE), self._snapshot.spark
-        listed = delta.read(spark, path, self._inputs_version)
+        listed = delta.read(spark, path, version=self._inputs_version)
         late = computed.select(F.col(INPUT_FILE).alias(FILE)).distinct().join(listed, on=FILE, how="left_anti")
         if late.take(1):
             self._add(late)

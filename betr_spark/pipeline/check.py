@@ -23,6 +23,11 @@ def problems(config: Config, spark: SparkSession | None = None) -> list[str]:
     except BetrSparkError as error:
         encoder = encoder_problems(config.encoder) if config.needs_target_ranking() else []
         return [*encoder, *target_problems(None, config.targets), str(error)]
-    lines = [line for stage in (*stages_of(config), Evaluate()) for line in stage.problems(context)]
-    lines += problems_of(lambda: check_writable(context.spark, config.output))
+    return problems_of_run(context)
+
+
+def problems_of_run(context: RunContext) -> list[str]:
+    """List what would stop a run, or a later `evaluate`, one line each; the run then uses the same input snapshot."""
+    lines = [line for stage in (*stages_of(context.config), Evaluate()) for line in stage.problems(context)]
+    lines += problems_of(lambda: check_writable(context.spark, context.config.output))
     return list(dict.fromkeys(lines))

@@ -124,8 +124,8 @@ class Stage(ABC):
 
     def is_current(self, context: RunContext) -> bool:
         """Whether the outputs exist and have the key that a run would give them now."""
-        made = self.made_by(context)
-        return made is not None and made.key == self.key(context).key
+        last_run = self.made_by(context)
+        return last_run is not None and last_run.key == self.key(context).key
 
     def together(self, context: RunContext, stages: Sequence["Stage"]) -> AbstractContextManager[None]:  # noqa: ARG002
         """Prepare what the stages of one command share, and release it after the last one."""
@@ -151,35 +151,42 @@ def run_stages(context: RunContext, stages: Sequence[Stage]) -> list[StageRun]:
     done: list[StageRun] = []
     with context.lock():
         for _, group in itertools.groupby(stages, key=lambda stage: stage.command):
-            members = list(group)
+            members, started_at = list(group), time.time()
             with translated(), members[0].together(context, members):
-                done += [run_stage(context, stage) for stage in members]
+                for stage in members:
+                    done.append(run_stage(context, stage, started_at=started_at))
+                    started_at = time.time()
     return done
 
 
-def run_stage(context: RunContext, stage: Stage) -> StageRun:
+def run_stage(context: RunContext, stage: Stage, *, started_at: float) -> StageRun:
     """Run one stage, unless its output already has the same key.
+
+    Args:
+        context: of the invocation.
+        stage: what is run.
+        started_at: seconds since the epoch; the first stage of a command starts with what its stages share.
 
     Raises:
         BetrSparkError: the input, the configuration or the environment is wrong; one line each.
     """
     with translated(), described(context, stage.name):
-        key, started_at = stage.key(context), time.time()
-        made = None if context.again and stage.rebuilds else stage.made_by(context)
-        if made is not None and made.key == key.key:
-            runs.record(context.spark, context.config.output, made)  # its process may have died before it did
+        key = stage.key(context)
+        run = None if context.again and stage.rebuilds else stage.made_by(context)
+        if run is not None and run.key == key.key:
+            runs.record(context.spark, context.config.output, run)  # its process may have died before it did
             _logger.info("%s: skipped, up to date", stage.name)
         else:
             _logger.info("%s: started", stage.name)
             with stage.build(context, key) as result:
-                made = StageRun.of(
+                run = StageRun.of(
                     key, run_id=context.run_id, started_at=started_at, rows_in=result.rows_in,
                     rows_out=result.rows_out, dropped=result.dropped, metrics=result.metrics,
                 )  # fmt: skip
-                result.commit(made)
-            runs.record(context.spark, context.config.output, made)
+                result.commit(run)
+            runs.record(context.spark, context.config.output, run)
         stage.clean_up(context, key)
-    return made
+    return run
 
 
 @contextmanager

@@ -1,1 +1,1 @@
-"""What was selected, in figures."""
+"""Figures of selections and scorers."""

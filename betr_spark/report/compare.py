@@ -1,4 +1,4 @@
-"""Several scorers side by side: how far their orders agree."""
+"""The agreement of the orders of several scorers."""
 
 import itertools
 from typing import NamedTuple
@@ -14,14 +14,14 @@ from betr_spark.schemas import DOC_ID, logit_column
 from betr_spark.storage import delta
 from betr_spark.training.agreement import positions, spearman
 
-_MOST_COMPARED = 200_000  # documents of the corpus
+_MAX_COMPARED = 200_000  # documents of the corpus
 
 
 class Agreement(NamedTuple):
-    """Two scorers: rank correlation, and the share of one's top documents that are in the other's."""
+    """Rank correlation of two scorers, and the fraction of the left one's top documents that are in the right one's top."""
 
-    one: str
-    other: str
+    left: str
+    right: str
     spearman: float
     overlap: float
 
@@ -32,26 +32,26 @@ def compare(spark: SparkSession, config: Config, *, percent: float) -> tuple[lis
     Args:
         spark: the session.
         config: names the scorers.
-        percent: how much of the documents is the top, in (0, 100].
+        percent: size of the top, as a percentage of the documents, in (0, 100].
 
     Returns:
-        The pairs in the order of the configuration, and the number of documents looked at.
+        The pairs in the order of the configuration, and the number of documents that were read.
 
     Raises:
-        ConfigError: fewer than two scorers.
+        ConfigError: fewer than two scorers have a logit.
     """
     names = [name for name in config.scorers if name in config.scored()]
     if len(names) < 2:
-        raise ConfigError(f"config.scorers: two to compare are wanted, found {', '.join(names) or 'none'}")
+        raise ConfigError(f"config.scorers: compare requires at least two scorers, found {', '.join(names) or 'none'}")
     features = delta.read(spark, config.table(schemas.FEATURES_TABLE))
     order = [F.xxhash64(F.lit("comparison"), DOC_ID), F.col(DOC_ID)]
-    rows = features.orderBy(*order).limit(_MOST_COMPARED).select(*map(logit_column, names)).toArrow()
+    rows = features.orderBy(*order).limit(_MAX_COMPARED).select(*map(logit_column, names)).toArrow()
     logits = {name: rows.column(logit_column(name)).to_numpy().astype(np.float64) for name in names}
-    found = []
-    for one, other in itertools.combinations(names, 2):
-        both = ~np.isnan(logits[one]) & ~np.isnan(logits[other])
-        a, b = logits[one][both], logits[other][both]
+    agreements = []
+    for left, right in itertools.combinations(names, 2):
+        both = ~np.isnan(logits[left]) & ~np.isnan(logits[right])
+        a, b = logits[left][both], logits[right][both]
         top = round(len(a) * percent / 100)
         overlap = float(np.mean(positions(b)[positions(a) < top] < top)) if top else 0.0
-        found.append(Agreement(one, other, spearman(a, b), overlap))
-    return found, rows.num_rows
+        agreements.append(Agreement(left, right, spearman(a, b), overlap))
+    return agreements, rows.num_rows

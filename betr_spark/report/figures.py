@@ -1,4 +1,4 @@
-"""What was selected, in a few figures: share of each source before and after, and the best documents."""
+"""Figures of a selection: the share of each source before and after it, and the best documents."""
 
 from typing import NamedTuple
 
@@ -16,7 +16,7 @@ _SOURCES_SHOWN = 20
 
 
 class SourceShare(NamedTuple):
-    """Tokens of one source: their share of the survivors' tokens and of the kept ones, in [0, 1]."""
+    """Tokens of one source as a fraction of the survivors' tokens and of the kept tokens, in [0, 1]."""
 
     source: str
     before: float
@@ -26,7 +26,7 @@ class SourceShare(NamedTuple):
 class SelectionFigures(NamedTuple):
     """Figures of one selection.
 
-    `shares` are those of the largest of `n_sources`; `best` is (rank, logit, source, doc_id, start of the text).
+    `shares` has the largest of `n_sources` sources; `best` has (rank, logit, source, doc_id, start of the text).
     """
 
     name: str
@@ -37,26 +37,28 @@ class SelectionFigures(NamedTuple):
     best: list[tuple[int, float, str, str, str]]
 
     def lines(self) -> list[str]:
-        """The figures as text."""
-        shown = [f"  {'share of tokens, by source':32} {'corpus':>7} -> selected"]
+        """Format the figures as lines of text."""
+        lines = [f"  {'share of tokens, by source':32} {'corpus':>7} -> selected"]
         for share in self.shares:
             change = f"{share.after / share.before:6.2f} x" if share.before else ""
-            shown.append(f"  {share.source[:32]:32} {share.before:7.2%} -> {share.after:7.2%} {change}")
+            lines.append(f"  {share.source[:32]:32} {share.before:7.2%} -> {share.after:7.2%} {change}")
         if self.n_sources > len(self.shares):
-            shown.append(f"  ... and {self.n_sources - len(self.shares)} more sources")
-        shown.append("  best documents:")
-        for place, logit, source, doc_id, text in self.best:
-            shown.append(f"  {place:3}. logit {logit:.2f} {source} {doc_id}: {text}")
-        return shown
+            lines.append(f"  ... and {self.n_sources - len(self.shares)} more sources")
+        lines.append("  best documents:")
+        for rank, logit, source, doc_id, text in self.best:
+            lines.append(f"  {rank:3}. logit {logit:.2f} {source} {doc_id}: {text}")
+        return lines
 
 
-def source_shares(before: DataFrame, after: DataFrame, *, most: int = _SOURCES_SHOWN) -> tuple[list[SourceShare], int]:
-    """Shares of the sources with the most tokens, by tokens before, and the number of all sources.
+def source_shares(
+    before: DataFrame, after: DataFrame, *, n_shown: int = _SOURCES_SHOWN
+) -> tuple[list[SourceShare], int]:
+    """Return the shares of the largest sources, by tokens before, and the number of all sources.
 
     Args:
         before: source, n_tokens; one row a document.
         after: source, n_tokens; one row a document.
-        most: how many sources.
+        n_shown: maximum number of sources returned.
     """
 
     def tokens(rows: DataFrame, name: str) -> DataFrame:
@@ -65,7 +67,7 @@ def source_shares(before: DataFrame, after: DataFrame, *, most: int = _SOURCES_S
     both = tokens(before, "before").join(tokens(after, "after"), on=SOURCE, how="left").fillna(0)
     totals = both.agg(F.sum("before"), F.sum("after"), F.count("*")).first()
     total_before, total_after, n_sources = (max(1, value or 0) for value in totals or (0, 0, 0))
-    rows = both.orderBy(F.desc("before"), SOURCE).limit(most).collect()  # `most` rows
+    rows = both.orderBy(F.desc("before"), SOURCE).limit(n_shown).collect()  # n_shown rows
     shares = [SourceShare(row[SOURCE], row["before"] / total_before, row["after"] / total_after) for row in rows]
     return shares, n_sources
 

@@ -1,21 +1,27 @@
-"""The only place that knows Delta: reading, atomic writes, the key in a commit's userMetadata, the `runs` table."""
+"""The only module that knows Delta: reading, history, and atomic writes with a record in the commit's userMetadata."""
 
 import json
-import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 from delta.tables import DeltaTable
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.errors import AnalysisException
+from pyspark.sql import DataFrame, Row, SparkSession
 
 from betr_spark.errors import DataError
 from betr_spark.spark.error_messages import causes
 
-# Commits that move or remove files without changing a row: the table still is what its last writer made.
-_HOUSEKEEPING = frozenset({"OPTIMIZE", "VACUUM START", "VACUUM END", "REORG"})
+# Operations of a table's history that change no row and no column's name: they move or delete files, or set properties,
+# comments, constraints and statistics. CHANGE COLUMN sets a comment or position, or widens a type: the values stay.
+_CHANGES_NO_ROW = frozenset({
+    "ADD CONSTRAINT", "CHANGE COLUMN", "CHANGE COLUMNS", "CLUSTER BY", "COMPUTE STATS", "DOMAIN METADATA CLEANUP",
+    "DROP CONSTRAINT", "DROP FEATURE", "OPTIMIZE", "OPTIMIZE CHECKPOINT", "REORG", "REORG TABLE UPGRADE UNIFORM",
+    "ROW TRACKING BACKFILL", "ROW TRACKING UNBACKFILL", "SET TBLPROPERTIES", "UNSET TBLPROPERTIES", "UPGRADE PROTOCOL",
+    "VACUUM END", "VACUUM START",
+})  # fmt: skip
+_PROPERTY_PREFIX = "betr."
 _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
-_logger = logging.getLogger(__name__)
 
 
 def to_json(values: Mapping[str, Any]) -> str:
@@ -24,7 +30,7 @@ def to_json(values: Mapping[str, Any]) -> str:
 
 
 def as_object(text: str | None) -> dict[str, Any]:
-    """Parse a JSON object; empty where it is anything else."""
+    """Parse a JSON object; return an empty one for anything else."""
     try:
         value = json.loads(text or "")
     except ValueError:
@@ -33,20 +39,34 @@ def as_object(text: str | None) -> dict[str, Any]:
 
 
 def exists(spark: SparkSession, path: str) -> bool:
-    """Tell whether a Delta table is there."""
+    """Tell whether the path has a Delta table."""
     return bool(DeltaTable.isDeltaTable(spark, path))
 
 
-def read(spark: SparkSession, path: str, version: int | None = None) -> DataFrame:
-    """Read a version of a table, by default the newest one.
+def read(spark: SparkSession, path: str, *, version: int | None = None) -> DataFrame:
+    """Read a table: the newest rows, or those of a version.
+
+    Where later commits changed no row (OPTIMIZE, a property), the newest of the versions with the same rows is read: after
+    OPTIMIZE, VACUUM deletes the files of `version` itself.
 
     Raises:
-        DataError: if there is no table; names the command that makes it.
+        DataError: there is no table, or its history has no such version any more.
     """
     if not exists(spark, path):
-        raise DataError(f"{path}: no such Delta table; `betr-spark run` makes it")
+        raise DataError(f"{path}: table not found; create it with `betr-spark run`")
     reader = spark.read.format("delta")
-    return (reader if version is None else reader.option("versionAsOf", str(version))).load(path)
+    if version is None:
+        return reader.load(path)
+    try:
+        return reader.option("versionAsOf", _newest_with_same_rows(spark, path, version)).load(path)
+    except AnalysisException as error:
+        if error.getCondition() != "DELTA_VERSION_NOT_FOUND":
+            raise
+        bounds = error.getMessageParameters() or {}
+        raise DataError(
+            f"{path}: version {version} not found; the table's history has versions "
+            f"{bounds.get('earliest')} to {bounds.get('latest')}"
+        ) from None
 
 
 class Commit(NamedTuple):
@@ -57,16 +77,41 @@ class Commit(NamedTuple):
 
 
 def commits(spark: SparkSession, path: str) -> Iterator[Commit]:
-    """Yield a table's commits, newest first, without those of OPTIMIZE and VACUUM; none where there is no table."""
+    """Yield the commits that changed rows or that `mark` made, newest first; none where there is no table."""
     if exists(spark, path):
-        history = DeltaTable.forPath(spark, path).history().select("version", "operation", "userMetadata")
-        for commit in history.toLocalIterator():
-            if commit["operation"] not in _HOUSEKEEPING:
-                yield Commit(int(commit["version"]), str(commit["userMetadata"] or ""))
+        for row in _history(spark, path):
+            if row["operation"] not in _CHANGES_NO_ROW or _is_mark(row):
+                yield Commit(int(row["version"]), str(row["userMetadata"] or ""))
+
+
+def _history(spark: SparkSession, path: str) -> Iterator[Row]:
+    history = DeltaTable.forPath(spark, path).history()
+    rows: Iterator[Row] = history.select(
+        "version", "operation", "operationParameters", "userMetadata"
+    ).toLocalIterator()
+    return rows
+
+
+def _is_mark(row: Row) -> bool:
+    properties = as_object((row["operationParameters"] or {}).get("properties"))
+    return row["operation"] == "SET TBLPROPERTIES" and any(name.startswith(_PROPERTY_PREFIX) for name in properties)
+
+
+def _newest_with_same_rows(spark: SparkSession, path: str, version: int) -> int:
+    """Return the last version before the first commit after `version` that changed a row."""
+    newest = version
+    for row in _history(spark, path):  # newest first
+        if row["version"] <= version:
+            break
+        if row["operation"] not in _CHANGES_NO_ROW:
+            newest = version
+        elif newest == version:
+            newest = int(row["version"])
+    return newest
 
 
 def newest_commit(spark: SparkSession, path: str) -> Commit | None:
-    """Return the newest of `commits`, None where there is none."""
+    """Return the first of `commits`, None where there is none."""
     return next(commits(spark, path), None)
 
 
@@ -83,18 +128,18 @@ def vacuumed_since(spark: SparkSession, path: str, version: int) -> bool:
 
 
 def table_id(spark: SparkSession, path: str) -> str:
-    """The id that a table has from its making to its end."""
+    """Return the id that a table keeps from its creation until it is deleted."""
     row = DeltaTable.forPath(spark, path).detail().select("id").first()
     return str(row["id"]) if row else ""
 
 
 def overwrite(table: DataFrame, path: str, *, user_metadata: str, transaction: tuple[str, int] | None = None) -> None:
-    """Replace rows and schema in one commit; with `transaction` (name, number) a repeated call does nothing."""
+    """Replace rows and schema in one commit. With `transaction` (name, number), a repeated call does nothing."""
     _writer(table, user_metadata, transaction).mode("overwrite").option("overwriteSchema", "true").save(path)
 
 
 def append(table: DataFrame, path: str, *, user_metadata: str, transaction: tuple[str, int] | None = None) -> None:
-    """Add rows in one commit; with `transaction` (name, number) a repeated call does nothing."""
+    """Add rows in one commit. With `transaction` (name, number), a repeated call does nothing."""
     _writer(table, user_metadata, transaction).mode("append").save(path)
 
 
@@ -106,13 +151,13 @@ def _writer(table: DataFrame, user_metadata: str, transaction: tuple[str, int] |
 
 
 def mark(spark: SparkSession, path: str, *, name: str, value: str, user_metadata: str) -> None:
-    """Make a commit that changes no row, to carry `user_metadata`; it sets the table property `betr.NAME`."""
+    """Commit `user_metadata` without a change of rows, by setting the table property `betr.NAME`."""
     jvm: Any = spark._jvm  # noqa: SLF001 - SQL takes absolute paths only
     absolute = jvm.org.apache.hadoop.fs.Path(path)
     absolute = absolute.getFileSystem(spark._jsc.hadoopConfiguration()).makeQualified(absolute)  # noqa: SLF001
     location = str(absolute.toString()).replace("`", "``")
     with _session_metadata(spark, user_metadata):
-        spark.sql(f"ALTER TABLE delta.`{location}` SET TBLPROPERTIES ('betr.{name}' = '{value}')")
+        spark.sql(f"ALTER TABLE delta.`{location}` SET TBLPROPERTIES ('{_PROPERTY_PREFIX}{name}' = '{value}')")
 
 
 @contextmanager
@@ -125,7 +170,7 @@ def _session_metadata(spark: SparkSession, user_metadata: str) -> Iterator[None]
 
 
 def input_stream(spark: SparkSession, path: str, *, max_bytes: int) -> DataFrame:
-    """Follow a Delta source's appends; a commit that changes rows in place raises in the query."""
+    """Follow a table's appends; the query fails at a commit that changes or deletes rows."""
     return spark.readStream.format("delta").option("maxBytesPerTrigger", str(max_bytes)).load(path)
 
 

@@ -1,33 +1,39 @@
-"""Files on any Hadoop file system: small ones, fingerprints of an input folder, intermediate results; files for executors."""
+"""Files on any Hadoop file system: small ones, the listing of an input and its fingerprint."""
 
 import uuid
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from py4j.protocol import Py4JJavaError
-from pyspark.errors import AnalysisException
+from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from betr_spark.errors import DataError
+from betr_spark.spark.error_messages import causes, spark_error_line
+
+# Stores without a rename in one step, where an object becomes visible when its upload ends.
+_OBJECT_STORES = frozenset({"s3", "s3a", "s3n", "gs", "oss", "cosn", "obs"})
 
 
 def _open(spark: SparkSession, path: str) -> tuple[Any, Any, Any]:
+    """Return the JVM, the path as Hadoop's, and its file system."""
     jvm: Any = spark._jvm  # noqa: SLF001
-    where = jvm.org.apache.hadoop.fs.Path(path)
-    return jvm, where, where.getFileSystem(spark._jsc.hadoopConfiguration())  # noqa: SLF001
+    hadoop_path = jvm.org.apache.hadoop.fs.Path(path)
+    return jvm, hadoop_path, hadoop_path.getFileSystem(spark._jsc.hadoopConfiguration())  # noqa: SLF001
 
 
 def exists(spark: SparkSession, path: str) -> bool:
-    """Tell whether a file or folder is there."""
-    _, where, system = _open(spark, path)
-    return bool(system.exists(where))
+    """Tell whether a file or folder exists."""
+    _, hadoop_path, system = _open(spark, path)
+    return bool(system.exists(hadoop_path))
 
 
 def is_file(spark: SparkSession, path: str) -> bool:
-    """Tell whether a path is one file (not a folder, not a glob)."""
-    _, where, system = _open(spark, path)
-    return bool(system.exists(where) and system.getFileStatus(where).isFile())
+    """Tell whether a path is one file, not a folder and not a glob."""
+    _, hadoop_path, system = _open(spark, path)
+    return bool(system.exists(hadoop_path) and system.getFileStatus(hadoop_path).isFile())
 
 
 def matches(spark: SparkSession, pattern: str) -> bool:
@@ -40,14 +46,14 @@ def read_bytes(spark: SparkSession, path: str) -> bytes:
     """Read a whole small file.
 
     Raises:
-        DataError: if it is not there or is a folder.
+        DataError: there is no such file, or it is a folder.
     """
-    jvm, where, system = _open(spark, path)
-    if not system.exists(where):
+    jvm, hadoop_path, system = _open(spark, path)
+    if not system.exists(hadoop_path):
         raise DataError(f"{path}: no such file")
-    if system.getFileStatus(where).isDirectory():
-        raise DataError(f"{path}: is a folder; a file is wanted")
-    stream = system.open(where)
+    if system.getFileStatus(hadoop_path).isDirectory():
+        raise DataError(f"{path}: is a folder; a file is required")
+    stream = system.open(hadoop_path)
     try:
         return bytes(jvm.org.apache.commons.io.IOUtils.toByteArray(stream))
     finally:
@@ -55,15 +61,15 @@ def read_bytes(spark: SparkSession, path: str) -> bytes:
 
 
 def version(spark: SparkSession, path: str) -> str:
-    """Size and time of one file, whatever its name.
+    """Size and modification time of a file of any name.
 
     Raises:
-        DataError: if it is not there or is a folder.
+        DataError: there is no such file, or it is a folder.
     """
     if not is_file(spark, path):
         raise DataError(f"{path}: no such file")
-    _, where, system = _open(spark, path)
-    status = system.getFileStatus(where)
+    _, hadoop_path, system = _open(spark, path)
+    status = system.getFileStatus(hadoop_path)
     return f"{status.getLen()}:{status.getModificationTime()}"
 
 
@@ -71,77 +77,132 @@ def fetch(spark: SparkSession, path: str, target: Path) -> None:
     """Copy a file of any size to the driver's disk.
 
     Raises:
-        DataError: if it is not there or is a folder.
+        DataError: there is no such file, or it is a folder.
     """
     if not is_file(spark, path):
         raise DataError(f"{path}: no such file")
-    jvm, where, system = _open(spark, path)
-    system.copyToLocalFile(False, where, jvm.org.apache.hadoop.fs.Path(target.as_uri()), True)
+    jvm, hadoop_path, system = _open(spark, path)
+    system.copyToLocalFile(False, hadoop_path, jvm.org.apache.hadoop.fs.Path(target.as_uri()), True)
 
 
 def write_bytes(spark: SparkSession, path: str, content: bytes) -> None:
-    """Write a whole small file so that a reader sees all of it or nothing (a rename where the store has one)."""
-    jvm, where, system = _open(spark, path)
-    part = jvm.org.apache.hadoop.fs.Path(f"{path}.part")
-    stream = system.create(part, True)
+    """Write a whole small file. A reader sees the former content or the new one, never a part or no file.
+
+    A local file, and one of HDFS, is written beside the former one and renamed over it in one step. An object store gets a
+    plain upload. Where a store's rename over a file has two steps, a reader may find no file between them.
+    """
+    jvm, hadoop_path, system = _open(spark, path)
+    hadoop_path = system.makeQualified(hadoop_path)
+    scheme = str(hadoop_path.toUri().getScheme())
+    if scheme == "file":
+        _replace_local(Path(hadoop_path.toUri().getPath()), content)
+    elif scheme in _OBJECT_STORES:
+        _create(system, hadoop_path, content)
+    else:
+        part = jvm.org.apache.hadoop.fs.Path(f"{hadoop_path}.part")
+        rename = jvm.org.apache.hadoop.fs.Options.Rename
+        options: Any = spark.sparkContext._gateway.new_array(rename, 1)  # type: ignore[union-attr]  # noqa: SLF001
+        options[0] = rename.OVERWRITE
+        context = jvm.org.apache.hadoop.fs.FileContext.getFileContext(hadoop_path.toUri(), system.getConf())
+        try:
+            _create(system, part, content)
+            context.rename(part, hadoop_path, options)  # FileSystem.rename refuses a path that exists
+        finally:
+            system.delete(part, False)
+
+
+def _create(system: Any, hadoop_path: Any, content: bytes) -> None:
+    stream = system.create(hadoop_path, True)
     try:
         stream.write(content)
+    except Exception:
+        if stream.hasCapability("fs.capability.outputstream.abortable"):
+            stream.abort()
+        raise  # without `close`, which would make a part visible
+    stream.close()
+
+
+def _replace_local(file: Path, content: bytes) -> None:
+    """Replace a file of the driver's disk; Hadoop's local file system would delete the former one first."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(f"{file.name}.part")
+    try:
+        part.write_bytes(content)
+        file.with_name(f".{file.name}.crc").unlink(missing_ok=True)  # Hadoop's checksum of the former content
+        part.replace(file)
     finally:
-        stream.close()
-    system.delete(where, False)
-    if not system.rename(part, where):
-        raise OSError(f"{path}: could not be put in place")
+        part.unlink(missing_ok=True)
 
 
 def check_writable(spark: SparkSession, path: str) -> None:
-    """Try to write below the nearest folder of an output that is there; nothing is left behind.
+    """Create a file inside an output and delete it, and with it every folder that this has created.
+
+    Nothing is written above the output, and a folder above it may be unreadable.
 
     Raises:
-        DataError: it is a file, or cannot be written.
+        DataError: the output is a file, or cannot be written.
     """
-    jvm, where, system = _open(spark, path)
     try:
-        while not system.exists(where) and where.getParent() is not None:
-            where = where.getParent()
-        if system.exists(where) and system.getFileStatus(where).isFile():
-            raise DataError(f"output: {where} is a file; a folder is wanted")
-        probe = jvm.org.apache.hadoop.fs.Path(where, f".betr-spark-{uuid.uuid4().hex}")
+        jvm, folder, system = _open(spark, path)
+        created = list(_missing_folders(system, folder))
+        if not created and system.getFileStatus(folder).isFile():
+            raise DataError(f"output: {path} is a file; a folder is required")
+        probe = jvm.org.apache.hadoop.fs.Path(folder, f".betr-spark-{uuid.uuid4().hex}")
         system.create(probe, False).close()
         system.delete(probe, False)
-    except Py4JJavaError as error:
-        reason = str(error.java_exception).splitlines()[0][:200]
+        for missing in created:
+            if system.listStatus(missing):  # of another process
+                break
+            system.delete(missing, False)
+    except (Py4JJavaError, PySparkException) as error:
+        outermost = causes(error)[0]
+        reason = spark_error_line(error) or f"{outermost.class_names[0]}: {outermost.message}".splitlines()[0][:200]
         raise DataError(f"output: {path}: cannot be written ({reason})") from None
 
 
+def _missing_folders(system: Any, folder: Any) -> Iterator[Any]:
+    """Yield a folder and those above it that do not exist, from the lowest up; one above that is unreadable exists."""
+    if system.exists(folder):
+        return
+    while folder is not None:
+        yield folder
+        folder = folder.getParent()
+        try:
+            if folder is None or system.exists(folder):
+                return
+        except Py4JJavaError:
+            return
+
+
 def delete(spark: SparkSession, path: str) -> None:
-    """Delete a file or a folder with all below it; nothing happens where it is not there."""
-    _, where, system = _open(spark, path)
-    system.delete(where, True)
+    """Delete a file, or a folder with all that it contains; do nothing where there is none."""
+    _, hadoop_path, system = _open(spark, path)
+    system.delete(hadoop_path, True)
 
 
 def children(spark: SparkSession, path: str) -> list[str]:
-    """Names of what lies directly in a folder, sorted; empty where the folder is not there."""
-    _, where, system = _open(spark, path)
-    return sorted(str(s.getPath().getName()) for s in system.listStatus(where)) if system.exists(where) else []
+    """Names of the files and folders directly in a folder, sorted; empty where there is no folder."""
+    _, folder, system = _open(spark, path)
+    return sorted(str(s.getPath().getName()) for s in system.listStatus(folder)) if system.exists(folder) else []
 
 
 def listing(spark: SparkSession, path: str) -> DataFrame:
-    """List data files below a path or glob as (file, n_bytes, modified), without reading them.
+    """List the data files of a path or glob as (file, n_bytes, modified), without reading them.
 
     Raises:
-        DataError: if the path is not there.
+        DataError: there is no such path.
     """
     try:
-        found = spark.read.format("binaryFile").load(path)
+        files = spark.read.format("binaryFile").load(path)
     except AnalysisException as error:
         raise DataError(f"{path}: no such file or folder ({error.getCondition()})") from None
-    return found.select(
+    return files.select(
         F.col("path").alias("file"), F.col("length").alias("n_bytes"), F.col("modificationTime").alias("modified")
     )
 
 
 def fingerprint(files: DataFrame) -> str:
-    """Digest of a listing that does not depend on its order: count, bytes, and two sums of hashes."""
+    """Digest of a listing in any order: count, bytes, and two sums of hashes."""
     row_hash = [F.xxhash64(F.lit(seed), "file", "n_bytes", "modified") for seed in (0, 1)]
     total = files.agg(
         F.count("*").alias("files"),

@@ -1,4 +1,4 @@
-"""Run records: what made a table, under which key; the `runs` table."""
+"""Run records: which run wrote a table and under which key; the `runs` table."""
 
 import dataclasses
 import hashlib
@@ -19,7 +19,7 @@ from betr_spark.storage.delta import append, as_object, exists, newest_commit, t
 _logger = logging.getLogger(__name__)
 
 
-FORMAT_VERSION = "8"  # of what stages make: raise it when the same settings would give other rows
+FORMAT_VERSION = "8"  # of the stages' tables: raise it when the same settings would give different rows
 
 
 M = TypeVar("M", bound="Metrics")
@@ -107,16 +107,16 @@ def _mapping(metrics: Metrics | Mapping[str, float] | None) -> dict[str, float]:
 
 
 def made_by(spark: SparkSession, path: str) -> StageRun | None:
-    """Return the run that made the table that is there; None where there is none, or it is not one of ours."""
+    """Return the run that wrote a table; None where there is no table or no run of this package wrote it."""
     commit = newest_commit(spark, path)
     return StageRun.from_json(commit.user_metadata) if commit else None
 
 
 def input_version(spark: SparkSession, path: str) -> str:
-    """Version of a table as stage keys name it: number and writer's run, so that a table made anew differs."""
+    """Version of a table for stage keys: its number and the run that wrote it, so that a table that was deleted differs."""
     commit = newest_commit(spark, path)
-    made = StageRun.from_json(commit.user_metadata) if commit else None
-    return f"{commit.version if commit else -1}:{made.run_id if made else ''}"
+    run = StageRun.from_json(commit.user_metadata) if commit else None
+    return f"{commit.version if commit else -1}:{run.run_id if run else ''}"
 
 
 def all_exist(spark: SparkSession, paths: Sequence[str]) -> bool:
@@ -125,7 +125,7 @@ def all_exist(spark: SparkSession, paths: Sequence[str]) -> bool:
 
 
 def record(spark: SparkSession, output: str, run: StageRun) -> None:
-    """Add a run's row to `runs`, once, however often this is called."""
+    """Add a run's row to `runs`; a repeated call adds nothing."""
     row = {**dataclasses.asdict(run), "started_at": datetime.fromtimestamp(run.started_at, UTC)}
     schema = cast(StructType, StructType.fromDDL(schemas.RUNS))
     rows = spark.createDataFrame([tuple(row[name] for name in schema.names)], schema).coalesce(1)

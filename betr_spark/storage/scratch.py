@@ -1,8 +1,12 @@
-"""Intermediate results on the output's file system."""
+"""Intermediate results on the output's file system, and unnamed files on a worker's local disk."""
 
+import io
 import itertools
+import os
+import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
 
@@ -11,7 +15,7 @@ from betr_spark.storage.hadoop_files import delete
 
 @contextmanager
 def scratch(spark: SparkSession, folder: str) -> Iterator[Callable[[DataFrame], DataFrame]]:
-    """Give a function that stores a frame and goes on from what is stored; the folder is emptied before and after."""
+    """Yield a function that writes a frame as Parquet and returns the written rows; the folder is deleted before and after."""
     delete(spark, folder)
     number = itertools.count()
 
@@ -24,3 +28,12 @@ def scratch(spark: SparkSession, folder: str) -> Iterator[Callable[[DataFrame], 
         yield materialise
     finally:
         delete(spark, folder)
+
+
+def spill_file() -> io.BufferedRandom:
+    """Open an empty file that has no name, so that it is gone when it is closed or its process ends.
+
+    In a Python worker it is in one of Spark's local folders (`spark.local.dir`), elsewhere in the system's temporary folder.
+    """
+    folders = [Path(name) for name in os.environ.get("SPARK_LOCAL_DIRS", "").split(",") if name]
+    return tempfile.TemporaryFile(dir=folders[os.getpid() % len(folders)] if folders else None)

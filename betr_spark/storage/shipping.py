@@ -1,4 +1,4 @@
-"""Files on their way from the driver to the executors."""
+"""Files that the driver sends to the executors."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -8,11 +8,11 @@ from pyspark.sql import SparkSession
 
 
 def shipping_folder(spark: SparkSession) -> Path:
-    """Folder on the driver's disk for files that executors fetch; Spark removes it at its end, also when it is killed."""
+    """Folder on the driver's disk for files that executors fetch; Spark deletes it at exit, also when it is killed."""
     return Path(spark.sparkContext._temp_dir)  # noqa: SLF001
 
 
 def ship(spark: SparkSession, name: str) -> Callable[[], Path]:
-    """Send a file of `shipping_folder` to every executor once; what is returned finds it in a Python worker."""
+    """Send a file of `shipping_folder` to every executor once; the returned function gives its path in a Python worker."""
     spark.sparkContext.addFile(str(shipping_folder(spark) / name))
     return lambda: Path(SparkFiles.get(name))

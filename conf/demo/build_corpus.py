@@ -1,6 +1,6 @@
 """Build a corpus from the Python packages of this machine: docstrings and README texts, source = package.
 
-Nothing is imported and nothing is downloaded; files are read as text and parsed with ast. The order is that of the names.
+It imports and downloads nothing: files are read as text and parsed with ast. Packages are read in the order of their names.
 """
 
 import argparse
@@ -16,10 +16,10 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-LEAST_CHARACTERS = 200
+MIN_CHARACTERS = 200
 PARAGRAPHS_CHARACTERS = 1_500
-LARGEST_FILE = 150_000
-MOST_A_SOURCE = 500
+MAX_FILE_BYTES = 150_000
+MAX_PER_SOURCE = 500
 
 
 class Document(NamedTuple):
@@ -32,12 +32,12 @@ class Document(NamedTuple):
 
 
 def digest(name: str) -> bytes:
-    """Hash a name, for an order that is the same everywhere and has nothing to do with the alphabet."""
+    """Hash a name, for an order that is the same on every machine and is not alphabetical."""
     return hashlib.sha256(name.encode()).digest()
 
 
 def docstrings(path: Path) -> Iterator[tuple[str, str]]:
-    """Yield (name, docstring) of a module, its classes and functions; none where the file does not parse."""
+    """Yield (name, docstring) of a module, its classes and functions; nothing if the file does not parse."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -47,7 +47,7 @@ def docstrings(path: Path) -> Iterator[tuple[str, str]]:
     for node in ast.walk(tree):
         if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
             text = ast.get_docstring(node)
-            if text and len(text) >= LEAST_CHARACTERS:
+            if text and len(text) >= MIN_CHARACTERS:
                 yield f"{getattr(node, 'name', 'module')}:{getattr(node, 'lineno', 1)}", text
 
 
@@ -59,7 +59,7 @@ def paragraphs(text: str) -> Iterator[str]:
         if len(piece) >= PARAGRAPHS_CHARACTERS:
             yield piece
             piece = ""
-    if len(piece) >= LEAST_CHARACTERS:
+    if len(piece) >= MIN_CHARACTERS:
         yield piece
 
 
@@ -67,13 +67,13 @@ def module_documents(root: Path, source: str, files: list[Path]) -> Iterator[Doc
     """Yield docstrings of a package's files in the order of a hash of their paths, at most 500."""
     count = 0
     for path in sorted(files, key=lambda path: digest(path.relative_to(root).as_posix())):
-        if path.stat().st_size > LARGEST_FILE:
+        if path.stat().st_size > MAX_FILE_BYTES:
             continue
         relative = path.relative_to(root).as_posix()
         for name, text in docstrings(path):
             yield Document(f"{relative}#{name}", text, source, relative)
             count += 1
-            if count == MOST_A_SOURCE:
+            if count == MAX_PER_SOURCE:
                 return
 
 
@@ -95,10 +95,10 @@ def corpus() -> Iterator[Document]:
 
 
 def main() -> None:
-    """Write documents.parquet: a part of the corpus chosen by a hash of the ids, in the order of the ids."""
+    """Write documents.parquet: documents chosen by a hash of their ids, in the order of the ids."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--output", type=Path, required=True, help="folder for documents.parquet")
-    parser.add_argument("--documents", type=int, default=12_000, help="most documents to write")
+    parser.add_argument("--documents", type=int, default=12_000, help="maximum number of documents")
     arguments = parser.parse_args()
     unique = {document.id: document for document in corpus()}
     by_hash = sorted(unique, key=digest)
@@ -107,7 +107,7 @@ def main() -> None:
     arguments.output.mkdir(parents=True, exist_ok=True)
     table = pa.Table.from_pylist([document._asdict() for document in clean])
     path = arguments.output / "documents.parquet"
-    if not path.exists() or not pq.read_table(path).equals(table):  # the same corpus stays the same file
+    if not path.exists() or not pq.read_table(path).equals(table):  # an unchanged corpus leaves the file unchanged
         pq.write_table(table, path)
     print(f"{len(clean)} documents of {len({document.source for document in clean})} packages in {path}")
 

@@ -42,7 +42,7 @@ def test_all_problems_at_once_each_with_its_key(tmp_path: Path) -> None:
     [
         ("output: out", "config.input: missing"),
         (GOOD + "targts: {}", "did you mean 'targets'"),
-        (GOOD + "scorers: {random: {}}", "kept for the control"),
+        (GOOD + "scorers: {random: {}}", "reserved for the control"),
         (GOOD + "scorers: {a: {kind: betr, dimm: 3}}", "config.scorers.a.dimm: unknown key; did you mean 'dim'?"),
         (GOOD + "scorers: {a: {kind: hq}}", "config.scorers.a.kind: 'hq' is not one of betr, classifier, teacher"),
         (GOOD + "scorers: {a: {kind: fasttext, path: m.bin}}", "config.scorers.a.label: missing"),
@@ -71,7 +71,7 @@ def test_all_problems_at_once_each_with_its_key(tmp_path: Path) -> None:
         (GOOD + "scorers: {betr: {dim: 4}}", "config.scorers.betr.dim"),
         (GOOD + "sample: {seed: 100000000000000000000}", "config.sample.seed"),
         ("output: 2024-13-45", "not valid YAML: month"),
-        ("[1, 2]", "a mapping of keys is wanted, found list"),
+        ("[1, 2]", "found list; a mapping of keys is required"),
         ("input: {path", "not valid YAML"),
         ("input: {path: a, columns: [rank]}\noutput: o\ntargets: {t: {path: a, template: '{b}'}}", "columns: 'rank'"),
     ],
@@ -92,7 +92,7 @@ def test_overrides_are_yaml_and_reach_any_depth(tmp_path: Path) -> None:
     assert config.sample.documents == 7
     assert config.scorers["betr"].lr == 0.5
     assert list(config.targets) == ["qasc"]
-    with pytest.raises(ConfigError, match="'key.sub=value' is wanted"):
+    with pytest.raises(ConfigError, match="'key.sub=value' is required"):
         load_config(write(tmp_path, GOOD), ("sample",))
     with pytest.raises(ConfigError, match="'output' is not a mapping"):
         load_config(write(tmp_path, GOOD), ("output.x=1",))

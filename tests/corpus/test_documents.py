@@ -18,7 +18,6 @@ from betr_spark.corpus.sampling import sample
 from betr_spark.corpus.snapshot import InputSnapshot
 from betr_spark.errors import DataError, SchemaError
 from betr_spark.pipeline.check import problems
-from betr_spark.storage.hadoop_files import check_writable
 
 LINES = [
     {"id": 1, "text": "plain", "n": {"a": 1}},
@@ -158,14 +157,6 @@ def test_names_that_delta_refuses_and_folders_that_are_no_table_are_named(spark:
         InputSnapshot.resolve(spark, InputConfig(path=str(tmp_path), columns={"st": "st"}))
     with pytest.raises(DataError, match="no Delta table found"):
         InputSnapshot.resolve(spark, InputConfig(path=str(tmp_path), format="delta"))
-
-
-def test_an_output_that_cannot_be_written_is_named(spark: Any, tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("x")
-    with pytest.raises(DataError, match="output: .*file is a file; a folder is wanted"):
-        check_writable(spark, str(tmp_path / "file/out"))
-    check_writable(spark, str(tmp_path / "new/out"))
-    assert [path.name for path in tmp_path.iterdir()] == ["file"]
 
 
 def test_check_finds_every_problem_at_once(spark: Any, tmp_path: Path, encoder: Path, targets: Path) -> None:

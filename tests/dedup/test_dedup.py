@@ -1,16 +1,23 @@
 """The steps of deduplication on small frames: rank_keys, copies, components against scipy and Spark, the rule, verification."""
 
+import itertools
 import random
+import tempfile
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.sparse import coo_array, csgraph
 
-from betr_spark.dedup.candidates import Thresholds, candidate_pairs, linked_documents
+from betr_spark.dedup.candidates import Thresholds, candidate_pairs
 from betr_spark.dedup.components import NODE, ROOT, connected_components
 from betr_spark.dedup.exact import copies_of, rank_keys, with_rank_key
+from betr_spark.dedup.greedy_removal import Edges, GreedyRemoval
+from betr_spark.dedup.history import without_removed_and_copies
+from betr_spark.dedup.linking import LinkCounters, linked_documents
 from betr_spark.dedup.survivors import duplicates, removed_near, with_sizes
 
 
@@ -19,36 +26,42 @@ def materialise(frame: Any) -> Any:
 
 
 def rank_key(number: int) -> bytearray:
-    return bytearray(number.to_bytes(16, "big"))
+    return bytearray(number.to_bytes(20, "big"))
 
 
-def number(place_: bytes) -> int:
-    return int.from_bytes(place_, "big")
+def number(key: bytes) -> int:
+    return int.from_bytes(key, "big")
 
 
-def test_places_sort_as_the_ranking_does() -> None:
-    merits = [2.5, 2.5, -1.0, 0.0, None, float(np.float32(1e-45)), -3e38, 3e38, None]
-    hashes = np.array([5, 4, 1, 1, 9, 1, 1, 1, 8], np.uint64)
-    rows = rank_keys(pa.array(merits, pa.float32()), hashes, np.zeros(9, np.uint64))
-    found = sorted(range(9), key=lambda i: rows[i].tobytes())
-    assert found == sorted(range(9), key=lambda i: (merits[i] is None, -(merits[i] or 0.0), hashes[i]))
-    sizes = rank_keys(pa.array([3, 2**31 - 1, 0], pa.int32()), np.zeros(3, np.uint64), np.zeros(3, np.uint64))
-    assert sorted(range(3), key=lambda i: sizes[i].tobytes()) == [1, 0, 2]
+@given(st.lists(st.tuples(st.none() | st.floats(allow_nan=False), st.integers(0, 2**64 - 1)), max_size=30))
+def test_rank_keys_sort_by_score_descending_then_hash_and_nulls_last(rows: list[tuple[float | None, int]]) -> None:
+    scores, hashes = [score for score, _ in rows], [hash64 for _, hash64 in rows]
+    keys = rank_keys(pa.array(scores, pa.float64()), np.array(hashes, np.uint64), np.zeros(len(rows), np.uint64))
+    assert keys.shape == (len(rows), 20)
+    by_key = sorted(range(len(rows)), key=lambda i: keys[i].tobytes())
+    assert by_key == sorted(range(len(rows)), key=lambda i: (scores[i] is None, -(scores[i] or 0.0), hashes[i]))
 
 
-def test_a_place_does_not_depend_on_other_rows(spark: Any) -> None:
+@pytest.mark.parametrize("scores", [[1_700_000_000.0 + i for i in range(100)], [0.9 + i * 1e-9 for i in range(100)]])
+def test_rank_keys_tell_scores_apart_that_are_equal_in_single_precision(scores: list[float]) -> None:
+    assert len({np.float32(score) for score in scores}) <= 3
+    keys = rank_keys(pa.array(scores), np.arange(100).astype(np.uint64), np.zeros(100, np.uint64))
+    assert sorted(range(100), key=lambda i: keys[i].tobytes()) == list(range(99, -1, -1))
+
+
+def test_a_rank_key_does_not_depend_on_other_rows(spark: Any) -> None:
     rows = [(f"d{i}", i / 7 if i % 5 else None, i) for i in range(50)]
-    one = spark.createDataFrame(rows, "doc_id string, survivor_score float, kept int")
-    other = spark.createDataFrame(rows[::-1], "doc_id string, survivor_score float, kept int").repartition(7)
-    found = [sorted(tuple(row) for row in with_rank_key(frame).collect()) for frame in (one, other)]
-    assert found[0] == found[1]
-    assert with_rank_key(one).columns == ["doc_id", "kept", "rank_key"]
-    assert len({bytes(row[2]) for row in found[0]}) == 50
-    ranked = spark.createDataFrame(rows, "doc_id string, survivor_score float, kept int").selectExpr(
+    frame = spark.createDataFrame(rows, "doc_id string, survivor_score double, kept int")
+    reordered = spark.createDataFrame(rows[::-1], "doc_id string, survivor_score double, kept int").repartition(7)
+    keyed = [sorted(tuple(row) for row in with_rank_key(some).collect()) for some in (frame, reordered)]
+    assert keyed[0] == keyed[1]
+    assert with_rank_key(frame).columns == ["doc_id", "kept", "rank_key"]
+    assert len({bytes(row[2]) for row in keyed[0]}) == 50
+    ranked = spark.createDataFrame(rows, "doc_id string, survivor_score double, kept int").selectExpr(
         "*", "xxhash64(doc_id) as h"
     )
-    wanted = [row["doc_id"] for row in ranked.orderBy(ranked.survivor_score.desc_nulls_last(), "h").collect()]
-    assert [row[0] for row in sorted(found[0], key=lambda row: bytes(row[2]))] == wanted
+    in_order = [row["doc_id"] for row in ranked.orderBy(ranked.survivor_score.desc_nulls_last(), "h").collect()]
+    assert [row[0] for row in sorted(keyed[0], key=lambda row: bytes(row[2]))] == in_order
 
 
 @pytest.mark.parametrize("where", ["driver", "spark"])
@@ -64,13 +77,13 @@ def test_components_equal_scipy(spark: Any, shape: str, where: str) -> None:
     }[shape]
     frame = spark.createDataFrame([(rank_key(a), rank_key(b)) for a, b in edges], "keeper binary, candidate binary")
     most = 10**6 if where == "driver" else -1
-    rows = connected_components(frame, materialise=materialise, most_on_driver=most).collect()
+    rows = connected_components(frame, materialise=materialise, max_on_driver=most).collect()
     pairs = np.array(edges or [(0, 0)])
     _, label = csgraph.connected_components(coo_array((np.ones(len(pairs)), pairs.T), shape=(n, n)), directed=False)
     linked = {node for a, b in edges if a != b for node in (a, b)}
-    wanted = {i: min(j for j in range(n) if label[j] == label[i]) for i in linked}
-    assert {number(row[NODE]): number(row[ROOT]) for row in rows} == wanted
-    assert len(rows) == len(wanted)
+    expected = {i: min(j for j in range(n) if label[j] == label[i]) for i in linked}
+    assert {number(row[NODE]): number(row[ROOT]) for row in rows} == expected
+    assert len(rows) == len(expected)
 
 
 def test_rounds_grow_with_the_logarithm_of_a_path(spark: Any) -> None:
@@ -81,7 +94,7 @@ def test_rounds_grow_with_the_logarithm_of_a_path(spark: Any) -> None:
         )
         seen = []
         rows = connected_components(
-            frame, materialise=lambda frame, seen=seen: seen.append(1) or materialise(frame), most_on_driver=-1
+            frame, materialise=lambda frame, seen=seen: seen.append(1) or materialise(frame), max_on_driver=-1
         )
         assert {number(row[ROOT]) for row in rows.collect()} == {0}
         rounds.append(len(seen))
@@ -96,47 +109,69 @@ def decided(spark: Any, edges: list[Edge]) -> dict[int, int]:
     names = "keeper binary, keeper_previously_kept boolean, candidate binary, similarity float, evidence string"
     frame = spark.createDataFrame(rows, names)
     components = connected_components(frame.select("keeper", "candidate"), materialise=materialise)
-    found = removed_near(frame.repartition(3), components).collect()
-    assert all(row["similarity"] == pytest.approx(0.8) for row in found)
-    return {number(row["rank_key"]): number(row["kept"]) for row in found}
+    removed = removed_near(frame.repartition(3), components).collect()
+    assert all(row["similarity"] == pytest.approx(0.8) for row in removed)
+    return {number(row["rank_key"]): number(row["kept"]) for row in removed}
 
 
-def test_survivors_are_those_of_going_through_the_ranking(spark: Any) -> None:
+def test_survivors_equal_the_rule_applied_document_by_document(spark: Any) -> None:
     pick = random.Random(5)
     previously_kept = {i for i in range(80) if pick.random() < 0.2}
     order = sorted(range(80), key=lambda i: (i not in previously_kept, i))
     edges: set[Edge] = set()
     for _ in range(120):
-        one, other = sorted(pick.sample(range(80), 2), key=order.index)
-        if other not in previously_kept:
-            edges.add((one, other, one in previously_kept))
+        keeper, candidate = sorted(pick.sample(range(80), 2), key=order.index)
+        if candidate not in previously_kept:
+            edges.add((keeper, candidate, keeper in previously_kept))
     kept: list[int] = []
-    wanted = {}
+    expected = {}
     for doc in order:
         keepers = [k for k in kept if (k, doc, k in previously_kept) in edges]
         if keepers:
-            wanted[doc] = keepers[0]
+            expected[doc] = keepers[0]
         else:
             kept.append(doc)
-    assert len(wanted) > 20
-    assert decided(spark, sorted(edges)) == wanted
+    assert len(expected) > 20
+    assert decided(spark, sorted(edges)) == expected
 
 
-def test_a_chain_loses_every_other_document_and_no_more(spark: Any) -> None:
+def test_a_chain_loses_every_second_document_and_no_more(spark: Any) -> None:
     assert decided(spark, [(i, i + 1, False) for i in range(6)]) == {1: 0, 3: 2, 5: 4}
+
+
+def test_the_rule_holds_for_components_larger_than_a_task_keeps_in_memory() -> None:
+    """The stream of `removed_near`, cut anywhere, with the removed documents in a mapped file."""
+    pick = random.Random(6)
+    for memory_bytes in (0, 100, 10**6):
+        rows, expected = [], []
+        for root in range(5):
+            removed: set[int] = set()
+            for candidate in range(1, 60):
+                stays = {keeper for keeper in range(candidate) if pick.random() < 0.1 and pick.random() < 0.2}
+                for keeper in sorted(
+                    pick.sample(range(candidate), min(candidate, 3)), key=lambda k: (k not in stays, k)
+                ):
+                    if candidate not in removed and (keeper in stays or keeper not in removed):
+                        removed.add(candidate)
+                        expected.append(len(rows))
+                    rows.append((root, keeper, keeper in stays, candidate))
+        columns = [np.array([list(rank_key(row[i])) for row in rows], np.uint8) for i in (0, 1, 3)]
+        previously_kept = np.array([row[2] for row in rows])
+        removal = GreedyRemoval(tempfile.TemporaryFile, memory_bytes=memory_bytes)
+        cuts = [0, *sorted(pick.sample(range(len(rows)), 20)), len(rows)]
+        decided = []
+        for start, end in itertools.pairwise(cuts):
+            some = slice(start, end)
+            edges = Edges(columns[0][some], columns[1][some], previously_kept[some], columns[2][some])
+            decided += [start + int(i) for i in removal.decide(edges)]
+        assert decided == expected
 
 
 def pairs_of(
     spark: Any, signatures: dict[int, list[int]], buckets: dict[int, list[int]], previously_kept: set[int]
 ) -> dict[tuple[int, int], int]:
-    rows = [
-        (str(i), -i, bytearray(str(i).ljust(16), "ascii"), i not in previously_kept, False, buckets[i])
-        for i in signatures
-    ]
-    names = (
-        "doc_id string, survivor_score float, content_hash binary, new boolean, removed boolean, bands array<bigint>"
-    )
-    documents = spark.createDataFrame([(row[0], float(row[1]), *row[2:]) for row in rows], names)
+    rows = [(str(i), float(-i), i not in previously_kept, buckets[i]) for i in signatures]
+    documents = spark.createDataFrame(rows, "doc_id string, survivor_score double, new boolean, bands array<bigint>")
     named = {
         int(row["doc_id"]): row["rank_key"]
         for row in with_rank_key(documents.select("doc_id", "survivor_score")).collect()
@@ -144,35 +179,35 @@ def pairs_of(
     number_of = {bytes(rank_key): i for i, rank_key in named.items()}
     packed = [(named[i], bytearray(np.array(s, np.uint32).tobytes())) for i, s in signatures.items()]
     signed = spark.createDataFrame(packed, "rank_key binary, signature binary")
-    found = candidate_pairs(
-        linked_documents(documents, n_parts=3),
+    pairs = candidate_pairs(
+        linked_documents(documents, n_parts=3, counters=LinkCounters.of(spark)),
         lambda rank_keys: signed.join(rank_keys, on="rank_key", how="left_semi"),
         Thresholds(16, 8, 12, 17),
         materialise=materialise,
     ).collect()
-    assert len({(bytes(row["keeper"]), bytes(row["candidate"])) for row in found}) == len(found)
-    return {(number_of[bytes(row["keeper"])], number_of[bytes(row["candidate"])]): row["equal"] for row in found}
+    assert len({(bytes(row["keeper"]), bytes(row["candidate"])) for row in pairs}) == len(pairs)
+    return {(number_of[bytes(row["keeper"])], number_of[bytes(row["candidate"])]): row["equal"] for row in pairs}
 
 
-def test_a_bucket_of_unlike_documents_still_finds_its_similar_pairs(spark: Any) -> None:
-    """200 families of two in one bucket: more than any number of representatives, so that rounds follow."""
+def test_a_bucket_of_dissimilar_documents_still_gives_its_similar_pairs(spark: Any) -> None:
+    """200 families of two in one bucket: more than the maximum number of representatives, so several rounds are needed."""
     pick = random.Random(1)
     signatures = {}
     for family in range(200):
         values = [pick.randrange(10**6) for _ in range(16)]
         signatures[2 * family] = values
         signatures[2 * family + 1] = [*values[:15], 7]
-    found = pairs_of(spark, signatures, {document: [5] for document in signatures}, set())
+    pairs = pairs_of(spark, signatures, {document: [5] for document in signatures}, set())
     inside = {(2 * f, 2 * f + 1): 15 for f in range(200)}
-    assert set(found.items()) <= set(inside.items())
-    assert len(found) >= 195  # one whose last values are looked at may part
+    assert set(pairs.items()) <= set(inside.items())
+    assert len(pairs) >= 195  # a pair may get different buckets
 
 
-def test_published_documents_are_compared_with_new_ones_alone_and_come_first(spark: Any) -> None:
+def test_previously_kept_documents_are_compared_with_new_documents_only_and_come_first(spark: Any) -> None:
     signatures = {i: [1] * 16 for i in range(6)}
     buckets = {i: [3] for i in range(6)}
-    found = pairs_of(spark, signatures, buckets, {2, 4})
-    assert set(found) == {(2, i) for i in (0, 1, 3, 5)}
+    pairs = pairs_of(spark, signatures, buckets, {2, 4})
+    assert set(pairs) == {(2, i) for i in (0, 1, 3, 5)}
     assert pairs_of(spark, signatures, buckets, set(range(6))) == {}
 
 
@@ -196,8 +231,10 @@ def test_exact_copies_follow_their_representative(spark: Any) -> None:
         "doc_id string, source string, content_hash binary, rank_key binary, new boolean, removed boolean",
     )
     copies = copies_of(documents)
-    found = {number(row["rank_key"]): (number(row["representative"]), row["copies"]) for row in copies.collect()}
-    assert found == {5: (2, 2), 2: (2, 2), 9: (9, 2), 1: (9, 2), 7: (7, 3), 8: (7, 3), 4: (7, 3)}
+    by_key = {number(row["rank_key"]): (number(row["representative"]), row["copies"]) for row in copies.collect()}
+    assert by_key == {5: (2, 2), 2: (2, 2), 9: (9, 2), 1: (9, 2), 7: (7, 3), 8: (7, 3), 4: (7, 3)}
+    in_buckets = without_removed_and_copies(spark, None, documents, None, copies).collect()
+    assert sorted(row["doc_id"] for row in in_buckets) == ["b", "e", "g", "x"]
     near = spark.createDataFrame(
         [(rank_key(3), rank_key(2), 0.8, "shingles"), (rank_key(7), rank_key(9), 0.95, "signature")],
         "rank_key binary, kept binary, similarity float, evidence string",

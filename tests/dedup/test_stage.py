@@ -1,6 +1,8 @@
-"""The stage on real tables: against brute force, batch after batch, and its guards."""
+"""The stage on real tables: compared with brute force, batch after batch, and its guards."""
 
 import os
+import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,13 +12,15 @@ from conftest import write_parquet
 from planted import planted, shingle_set, similar_pairs
 
 from betr_spark.config import Config, DedupConfig
-from betr_spark.dedup import guards, history
+from betr_spark.dedup import guards
 from betr_spark.dedup.evaluation import evaluate
+from betr_spark.dedup.history import History, newest_batch, read_history
 from betr_spark.errors import DataError
 from betr_spark.pipeline.run import run_all
 from betr_spark.scoring import artifact
 from betr_spark.scoring.ngram_table import NgramTable
-from betr_spark.storage.runs import StageRun
+from betr_spark.storage import delta
+from betr_spark.storage.runs import StageRun, made_by
 
 Row = dict[str, Any]
 SIMILARITY = 0.75
@@ -45,9 +49,9 @@ def run(spark: Any, config: Config) -> StageRun:
 
 def duplicates(spark: Any, config: Config) -> dict[str, Row]:
     rows = spark.read.format("delta").load(config.table("duplicates")).collect()
-    found = {row["doc_id"]: row.asDict() for row in rows}
-    assert len(found) == len(rows)
-    return found
+    by_id = {row["doc_id"]: row.asDict() for row in rows}
+    assert len(by_id) == len(rows)
+    return by_id
 
 
 def in_ranking_order(spark: Any, config: Config) -> list[str]:
@@ -60,7 +64,7 @@ def in_ranking_order(spark: Any, config: Config) -> list[str]:
 
 
 def by_the_rule(batches: list[list[Row]], order: list[str]) -> dict[str, str]:
-    """The documented rule, one document after the other: removed, and what is kept for it."""
+    """The documented rule, document by document: removed documents, and the document that is kept for each."""
     rows = [row for batch in batches for row in batch]
     number = {row["id"]: i for i, row in enumerate(rows)}
     near = similar_pairs([row["text"] for row in rows], SIMILARITY)
@@ -105,12 +109,12 @@ def whole(spark: Any, tmp_path_factory: pytest.TempPathFactory, corpus: list[Row
 
 
 def test_what_is_removed_is_what_brute_force_and_the_rule_say(spark: Any, whole: Config, corpus: list[Row]) -> None:
-    found, order = duplicates(spark, whole), in_ranking_order(spark, whole)
-    assert {doc: row["kept_doc_id"] for doc, row in found.items()} == by_the_rule([corpus], order)
+    removed, order = duplicates(spark, whole), in_ranking_order(spark, whole)
+    assert {doc: row["kept_doc_id"] for doc, row in removed.items()} == by_the_rule([corpus], order)
     text = {row["id"]: row["text"] for row in corpus}
-    for doc, row in found.items():
-        one, other = shingle_set(text[doc]), shingle_set(text[row["kept_doc_id"]])
-        true = len(one & other) / max(1, len(one | other))
+    for doc, row in removed.items():
+        left, right = shingle_set(text[doc]), shingle_set(text[row["kept_doc_id"]])
+        true = len(left & right) / max(1, len(left | right))
         if row["evidence"] == "shingles":
             assert row["similarity"] == np.float32(true) >= SIMILARITY
         elif row["evidence"] == "signature":
@@ -118,11 +122,32 @@ def test_what_is_removed_is_what_brute_force_and_the_rule_say(spark: Any, whole:
             assert row["similarity"] == pytest.approx(true, abs=0.12)
         else:
             assert (row["kind"], text[doc]) == ("exact", text[row["kept_doc_id"]])
-    assert {row["evidence"] for row in found.values()} == {"shingles", "signature", "content_hash"}
-    kept = [row for row in corpus if row["id"] not in found]
+    assert {row["evidence"] for row in removed.values()} == {"shingles", "signature", "content_hash"}
+    kept = [row for row in corpus if row["id"] not in removed]
     assert sum(row["source"] == "identical" for row in kept) == 1
     assert sum(row["source"] == "short" for row in kept) == sum(row["source"] == "short" for row in corpus)
     assert sum(row["source"] == "template" for row in kept) == sum(row["source"] == "template" for row in corpus)
+
+
+def test_exact_copies_and_removed_documents_are_in_no_bucket(spark: Any, whole: Config, incremental: Any) -> None:
+    """The metric `largest_bucket` against the distinct contents of each bucket, counted from `features`."""
+    config, runs = incremental
+    for configured, run_record, n_earlier in (
+        (whole, made_by(spark, whole.table("duplicates")), -1),
+        (config, runs[2], 1),
+    ):
+        features = spark.read.format("delta").load(configured.table("features")).collect()
+        contents = {row["doc_id"]: bytes(row["content_hash"]) for row in features}
+        old = {row["doc_id"] for row in features if row["batch"] <= n_earlier}
+        removed = {contents[doc] for doc in duplicates(spark, configured) if doc in old}
+        kept = {contents[doc] for doc in old - set(duplicates(spark, configured))}
+        members: dict[int, set[bytes]] = {}
+        for row in features:
+            if contents[row["doc_id"]] not in removed - kept:
+                for band in row["bands"]:
+                    members.setdefault(band, set()).add(contents[row["doc_id"]])
+        shared = [len(some) for some in members.values() if len(some) > 1 and some - kept]
+        assert run_record.metrics["largest_bucket"] == max(shared, default=0)
 
 
 def test_guards_stop_before_anything_is_written_and_say_what_to_look_at(spark: Any, whole: Config) -> None:
@@ -133,12 +158,12 @@ def test_guards_stop_before_anything_is_written_and_say_what_to_look_at(spark: A
         run_all(spark, config, "dedup")
     lines = str(error.value).splitlines()
     losses = [line for line in lines if "would lose" in line]
-    wanted = "dedup: source 'identical' would lose 199 of 200 documents (99.5%); dedup.max_source_loss is 0.9"
-    assert losses[0] == wanted
+    expected = "dedup: source 'identical' would lose 199 of 200 documents (99.5%); dedup.max_source_loss is 0.9"
+    assert losses[0] == expected
     assert any(line.startswith("dedup: source 'copies' would lose 19 of 20 documents (95.0%)") for line in losses)
     assert len([line for line in lines if "has 200 documents; dedup.max_component is 100" in line]) == 1
     assert any(line.startswith("    kept 'identical-0-") for line in lines)
-    assert lines[-1] == "dedup: nothing was written; where this is as it should be, raise the limit by --set"
+    assert lines[-1] == "dedup: nothing was written; if these removals are correct, raise the limit with --set"
     assert duplicates(spark, whole) == before
 
 
@@ -149,43 +174,43 @@ def test_guards_let_pass_what_reaches_the_limit_and_no_more(spark: Any, whole: C
     )
     allowed = {"similarity": SIMILARITY, "max_source_loss": 199 / 200, "max_component": 200}
     config = whole.model_copy(update={"dedup": DedupConfig.model_validate(allowed)})
-    found = guards.check(rows, documents, config)
-    assert found[0] == documents.count()
-    assert found[1:3] == tuple(rows.where(f"kind = '{kind}'").count() for kind in ("exact", "near"))
-    assert found[3:] == (200, 199 / 200)
+    totals = guards.check(rows, documents, config)
+    assert totals[0] == documents.count()
+    assert totals[1:3] == tuple(rows.where(f"kind = '{kind}'").count() for kind in ("exact", "near"))
+    assert totals[3:] == (200, 199 / 200)
 
 
 def test_features_without_the_survivor_s_scores_are_named(spark: Any, whole: Config) -> None:
-    values = {**whole.model_dump(), "scorers": {"betr": {}, "other": {}}, "dedup": {"survivor": "other"}}
-    with pytest.raises(DataError, match=r"features: no column 'logit_other'; `betr-spark features` makes it"):
+    values = {**whole.model_dump(), "scorers": {"betr": {}, "second": {}}, "dedup": {"survivor": "second"}}
+    with pytest.raises(DataError, match=r"features: no column 'logit_second'; add it with `betr-spark features`"):
         run_all(spark, Config.model_validate(values), "dedup")
 
 
 def test_features_of_another_sketch_are_refused_and_leftovers_cleared(spark: Any, whole: Config) -> None:
-    other = whole.model_copy(update={"minhash": whole.minhash.model_copy(update={"ngram": 2})})
+    changed = whole.model_copy(update={"minhash": whole.minhash.model_copy(update={"ngram": 2})})
     with pytest.raises(
-        DataError, match=r"features: made with minhash.ngram 5, the configuration has 2; `betr-spark features`"
+        DataError,
+        match=r"features: built with minhash.ngram 5, but the configuration has 2; rerun `betr-spark features`",
     ):
-        run_all(spark, other, "dedup")
-    left = [Path(whole.table(name)) for name in ("_scratch/dedup/3", "_components/0123")]
-    for folder in left:
-        folder.mkdir(parents=True)
+        run_all(spark, changed, "dedup")
+    left = Path(whole.table("_scratch/dedup/3"))
+    left.mkdir(parents=True)
     assert run_all(spark, whole, "dedup")[0].skipped
-    assert not any(folder.exists() for folder in left)
+    assert not left.exists()
 
 
 def test_evaluation_counts_what_was_missed_and_what_was_wrong(spark: Any, whole: Config, corpus: list[Row]) -> None:
-    found = evaluate(spark, whole, documents=10_000, seed=0)
+    figures = evaluate(spark, whole, documents=10_000, seed=0)
     texts = list(dict.fromkeys(row["text"] for row in corpus if shingle_set(row["text"])))
     near = similar_pairs(texts, SIMILARITY)
-    assert found.n_documents == found.n_sampled == len(texts)
-    assert sum(share.of for share in found.recall) == 2 * len(near)  # seen from both ends
-    assert all(share.n == share.of for share in [*found.recall, *found.precision])
+    assert figures.n_documents == figures.n_sampled == len(texts)
+    assert sum(share.of for share in figures.recall) == 2 * len(near)  # seen from both ends
+    assert all(share.n == share.of for share in [*figures.recall, *figures.precision])
     removed = [row for row in duplicates(spark, whole).values() if row["kind"] == "near"]
-    assert sum(share.of for share in found.precision) == len(removed)
-    assert found.n_components == len({row["component_id"] for row in removed})
-    assert found.inside.n >= len({row["doc_id"] for row in removed})
-    assert found.both_kept.n == 0
+    assert sum(share.of for share in figures.precision) == len(removed)
+    assert figures.n_components == len({row["component_id"] for row in removed})
+    assert figures.inside.n >= len({row["doc_id"] for row in removed})
+    assert figures.both_kept.n == 0
 
 
 def make_unreadable(file: Path) -> None:
@@ -223,24 +248,117 @@ def incremental(
 
 def test_three_batches_end_as_the_rule_says(spark: Any, incremental: Any, corpus: list[Row]) -> None:
     config, runs = incremental
-    wanted = by_the_rule(days(corpus), in_ranking_order(spark, config))
-    assert {doc: row["kept_doc_id"] for doc, row in duplicates(spark, config).items()} == wanted
+    expected = by_the_rule(days(corpus), in_ranking_order(spark, config))
+    assert {doc: row["kept_doc_id"] for doc, row in duplicates(spark, config).items()} == expected
     assert [done.rows_in for done in runs] == [sum(map(len, days(corpus)[: i + 1])) for i in range(3)]
     assert runs[1].metrics["texts_previously_kept"] > 0
     assert (runs[2].metrics["texts_previously_kept"], runs[2].metrics["texts_new"]) == (0, 0)
     assert run_all(spark, config, "dedup")[0].skipped
 
 
-def test_replace_forgets_what_is_published_and_so_does_another_rule(spark: Any, incremental: Any) -> None:
+def test_history_is_not_used_with_replace_or_after_another_rule(spark: Any, incremental: Any) -> None:
     config, _ = incremental
-    checkpoint, batch = history.newest_batch(spark, config)
+    checkpoint, batch = newest_batch(spark, config)
 
-    def previously_kept(checkpoint: str, **changed: Any) -> Any:
+    def previously_kept(checkpoint: str, **changed: Any) -> History | None:
         settings = DedupConfig.model_validate({"similarity": SIMILARITY, **changed})
-        return history.find_history(spark, config.model_copy(update={"dedup": settings}), checkpoint)
+        return read_history(spark, config.model_copy(update={"dedup": settings}), checkpoint)
 
     assert previously_kept(checkpoint).batch == batch == 2
     assert previously_kept(checkpoint, max_component=9).batch == 2  # a guard is no part of the rule
     assert previously_kept(checkpoint, history="replace") is None
     assert previously_kept(checkpoint, similarity=0.8) is None
     assert previously_kept("another") is None
+
+
+def test_history_needs_no_marker_file_and_survives_a_run_killed_between_its_commits(
+    spark: Any, tmp_path: Path, corpus: list[Row], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`_SUCCESS` files are off, as many object-store committers leave them; the second run dies after `_components`."""
+    batches = days(corpus)[:2]
+    config = configured(spark, tmp_path)
+    monkeypatch.setattr(delta, "overwrite", overwrite := Overwrite(delta.overwrite))
+    hadoop = spark._jsc.hadoopConfiguration()
+    hadoop.set("mapreduce.fileoutputcommitter.marksuccessfuljobs", "false")
+    try:
+        for number, batch in enumerate(batches):
+            write_parquet(tmp_path / "new", batch)
+            (tmp_path / "docs").mkdir(exist_ok=True)
+            (tmp_path / "new/part-0.parquet").rename(tmp_path / f"docs/{number}.parquet")
+            if number == 0:
+                run(spark, config)
+                continue
+            before = delta.newest_commit(spark, config.table("_components"))
+            overwrite.fails_for = "duplicates"
+            with pytest.raises(KilledError):
+                run(spark, config)
+            after = delta.newest_commit(spark, config.table("_components"))
+            assert (before.version, after.version) == (0, 1)  # type: ignore[union-attr]
+            checkpoint, _ = newest_batch(spark, config)
+            assert read_history(spark, config, checkpoint) == History(batch=0, components_version=0)
+            overwrite.fails_for = ""
+            run(spark, config)
+            assert read_history(spark, config, checkpoint) == History(batch=1, components_version=2)
+    finally:
+        hadoop.unset("mapreduce.fileoutputcommitter.marksuccessfuljobs")
+    rows = duplicates(spark, config)
+    expected = by_the_rule(batches, in_ranking_order(spark, config))
+    assert {doc: row["kept_doc_id"] for doc, row in rows.items()} == expected
+    earlier = delta.read(spark, config.table("_components"), version=0).count()
+    newest = delta.read(spark, config.table("_components")).count()
+    assert 0 < earlier < newest
+
+
+class KilledError(Exception):
+    """Takes the place of a kill."""
+
+
+class Overwrite:
+    """`delta.overwrite` that fails for one table."""
+
+    def __init__(self, overwrite: Any) -> None:
+        self.overwrite, self.fails_for = overwrite, ""
+
+    def __call__(self, table: Any, path: str, **more: Any) -> None:
+        if self.fails_for and path.endswith(self.fails_for):
+            raise KilledError
+        self.overwrite(table, path, **more)
+
+
+def test_history_without_its_components_is_not_used(spark: Any, tmp_path: Path, corpus: list[Row]) -> None:
+    """The named version is of another run: `_components` was deleted, and a run that did not finish wrote it again."""
+    write_parquet(tmp_path / "docs", corpus[:50])
+    config = configured(spark, tmp_path)
+    run(spark, config)
+    checkpoint, _ = newest_batch(spark, config)
+    assert read_history(spark, config, checkpoint) == History(0, 0)
+    components = delta.read(spark, config.table("_components")).localCheckpoint()
+    shutil.rmtree(config.table("_components"))
+    assert read_history(spark, config, checkpoint) is None
+    delta.overwrite(components, config.table("_components"), user_metadata=delta.to_json({"key": "another run"}))
+    assert read_history(spark, config, checkpoint) is None
+
+
+@pytest.mark.parametrize("scores", [[1_700_000_000.0 + i for i in range(60)], [0.9 + i * 1e-9 for i in range(60)]])
+def test_the_highest_score_in_double_precision_survives(spark: Any, tmp_path: Path, scores: list[float]) -> None:
+    """60 documents: 30 exact copies of each other, and 30 near-duplicates; scores that are equal in single precision."""
+    pick = random.Random(4)
+    order = pick.sample(range(60), 60)
+    content = {number: bytes([number if number >= 30 else 0] * 16) for number in range(60)}
+    rows = [(f"d{n}", "s", 9, bytearray(content[n]), [5], bytearray([3] * 448), scores[n], "none", 0) for n in order]
+    names = "doc_id string, source string, n_bytes int, content_hash binary, bands array<bigint>, signature binary, "
+    table = spark.createDataFrame(rows, names + "logit_quality double, input_file string, batch bigint")
+    values = {
+        "input": {"path": "none"},
+        "output": str(tmp_path),
+        "scorers": {"quality": {"kind": "expression", "column": "quality"}},
+    }
+    config = Config.model_validate(values)
+    delta.overwrite(table, config.table("features"), user_metadata=delta.to_json({"checkpoint": "c", "batch": 0}))
+    run_all(spark, config, "dedup")
+    rows_by_id = duplicates(spark, config)
+    assert set(rows_by_id) == {f"d{n}" for n in range(60)} - {"d59"}
+    assert {row["kept_doc_id"] for row in rows_by_id.values()} == {"d59"}
+    exact = {doc for doc, row in rows_by_id.items() if row["kind"] == "exact"}
+    assert exact == set()  # the copies follow their representative, which is a near-duplicate of d59
+    assert {row["component_size"] for row in rows_by_id.values()} == {60}

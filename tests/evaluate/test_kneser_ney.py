@@ -10,7 +10,7 @@ from betr_spark.evaluate.kneser_ney import BOUNDARY, KneserNey
 
 
 def plain(documents: list[list[int]], order: int, n_vocabulary: int, text: list[int]) -> list[float]:
-    """Probabilities of a text's tokens, one after the other, from dictionaries and recursion."""
+    """Probabilities of a text's tokens in order, from dictionaries and recursion."""
     closed = [[BOUNDARY, *document, BOUNDARY] for document in documents]
     raw: dict[int, Counter[tuple[int, ...]]] = defaultdict(Counter)
     for document in closed:
@@ -24,7 +24,7 @@ def plain(documents: list[list[int]], order: int, n_vocabulary: int, text: list[
         before = defaultdict(set)
         for gram in raw[length + 1]:
             before[gram[1:]].add(gram[0])
-        counts[length] = {gram: len(found) for gram, found in before.items()}
+        counts[length] = {gram: len(predecessors) for gram, predecessors in before.items()}
         for gram, count in raw[length].items():
             if length > 1 and gram[0] == BOUNDARY:
                 counts[length][gram] = count
@@ -37,20 +37,20 @@ def plain(documents: list[list[int]], order: int, n_vocabulary: int, text: list[
         kind = min(count, 3)
         if not count or not n[kind]:
             return 0.5 if count else 0.0
-        found = kind - (kind + 1) * y * n[kind + 1] / n[kind]
-        return found if 0 < found <= kind else 0.5
+        estimate = kind - (kind + 1) * y * n[kind + 1] / n[kind]
+        return estimate if 0 < estimate <= kind else 0.5
 
     def probability(gram: tuple[int, ...]) -> float:
         if not gram:
             return 1 / n_vocabulary
-        own = counts[len(gram)]
-        same = [count for other, count in own.items() if other[:-1] == gram[:-1]]
+        counts_of_length = counts[len(gram)]
+        same = [count for known, count in counts_of_length.items() if known[:-1] == gram[:-1]]
         lower = probability(gram[1:])
         if not same:
             return lower
-        taken = sum(discount(len(gram), count) for count in same)
-        count = own.get(gram, 0)
-        return (count - discount(len(gram), count)) / sum(same) + taken / sum(same) * lower
+        discounts = sum(discount(len(gram), count) for count in same)
+        count = counts_of_length.get(gram, 0)
+        return (count - discount(len(gram), count)) / sum(same) + discounts / sum(same) * lower
 
     whole = [BOUNDARY, *text]
     return [probability(tuple(whole[max(0, end - order) : end])) for end in range(2, len(whole) + 1)]
@@ -61,30 +61,30 @@ def documents(seed: int, count: int, most: int = 30) -> list[list[int]]:
     return [(draw.zipf(1.6, size=draw.integers(0, most)) % 19 + 1).tolist() for _ in range(count)]
 
 
-def arrays(found: list[list[int]]) -> list[np.ndarray]:
-    return [np.array(document, np.uint16) for document in found]
+def arrays(token_ids: list[list[int]]) -> list[np.ndarray]:
+    return [np.array(document, np.uint16) for document in token_ids]
 
 
 @pytest.mark.parametrize("order", [1, 2, 3, 4])
 def test_probabilities_are_those_of_the_formulas(order: int) -> None:
     training, held_out = documents(1, 60), documents(2, 8)
     model = KneserNey(arrays(training), order=order, n_vocabulary=25)
-    for text, found in zip(held_out, model.log2_probabilities(arrays(held_out)), strict=True):
-        wanted = [math.log2(value) for value in plain(training, order, 25, text)]
-        np.testing.assert_allclose(found, wanted, rtol=1e-9, atol=1e-9)
+    for text, actual in zip(held_out, model.log2_probabilities(arrays(held_out)), strict=True):
+        expected = [math.log2(value) for value in plain(training, order, 25, text)]
+        np.testing.assert_allclose(actual, expected, rtol=1e-9, atol=1e-9)
 
 
 def test_probabilities_of_all_tokens_sum_to_one() -> None:
     model = KneserNey(arrays(documents(3, 40)), order=4, n_vocabulary=25)
     for context in ([], [3], [1, 2], [1, 1, 1], [24, 24, 24]):
         texts = arrays([[*context, token] for token in range(25)])
-        assert sum(2.0 ** found[-1] for found in model.log2_probabilities(texts)) == pytest.approx(1)
+        assert sum(2.0 ** logarithms[-1] for logarithms in model.log2_probabilities(texts)) == pytest.approx(1)
 
 
 def test_short_and_empty_documents_are_read() -> None:
     model = KneserNey(arrays([[], [5]]), order=4, n_vocabulary=10)
-    found = model.log2_probabilities(arrays([[], [5, 5], [7]]))
-    assert [len(one) for one in found] == [0, 2, 1]
-    assert found[1][0] > found[2][0]
-    with pytest.raises(ValueError, match="order 5; 1 to 4 are possible"):
+    logarithms = model.log2_probabilities(arrays([[], [5, 5], [7]]))
+    assert [len(document) for document in logarithms] == [0, 2, 1]
+    assert logarithms[1][0] > logarithms[2][0]
+    with pytest.raises(ValueError, match="order: an integer from 1 to 4 is required, found 5"):
         KneserNey([], order=5, n_vocabulary=10)

@@ -13,7 +13,7 @@ from conftest import TOPICS, made_up_text, settings
 
 from betr_spark.config import Config
 from betr_spark.errors import ConfigError, DataError
-from betr_spark.evaluate import stage
+from betr_spark.evaluate import pool, stage
 from betr_spark.evaluate.benefit import ALL_TARGETS, GENERAL, Change
 from betr_spark.pipeline.run import run_all
 from betr_spark.pipeline.stage import RunContext, run_stages
@@ -32,7 +32,7 @@ def config(
     (folder / "docs").mkdir()
     good = [float(row["source"] == "kitchen") for row in corpus]
     table = pa.Table.from_pylist([{k: row[k] for k in ("id", "source", "text", "url")} for row in corpus])
-    numbers = table.append_column("good", pa.array(good)).append_column("bad", pa.array([-one for one in good]))
+    numbers = table.append_column("good", pa.array(good)).append_column("bad", pa.array([-value for value in good]))
     pq.write_table(numbers, folder / "docs/part.parquet")
     pick = random.Random(5)
     for name, topic in (("cooking", "kitchen"), ("other", "orchard")):
@@ -51,42 +51,42 @@ def config(
         "vocabulary": 400,
         "off_target": {"orchard": off},
     }
-    found = Config.model_validate(values)
-    run_all(spark, found, "features")
-    run_all(spark, found, "dedup")
-    return found
+    parsed = Config.model_validate(values)
+    run_all(spark, parsed, "features")
+    run_all(spark, parsed, "dedup")
+    return parsed
 
 
 def evaluated(spark: Any, config: Config) -> Any:
     return run_stages(RunContext(spark, config), [stage.Evaluate()])
 
 
-def of(found: list[Change], name: str, budget: float, items: str) -> Change:
-    return next(row for row in found if (row.name, row.budget, row.items) == (name, budget, items))
+def of(results: list[Change], name: str, budget: float, items: str) -> Change:
+    return next(row for row in results if (row.name, row.budget, row.items) == (name, budget, items))
 
 
 def test_the_right_selection_wins_the_wrong_one_loses_and_the_table_says_so(spark: Any, config: Config) -> None:
     (done,) = run_stages(RunContext(spark, config), [stage.Evaluate()])
-    found = stage.read(spark, config)
+    results = stage.read(spark, config)
     assert not done.skipped
     for budget in (0.1, 0.3):
-        assert of(found, "good", budget, "cooking").verdict == "win"
-        assert of(found, "bad", budget, "cooking").verdict == "loss"
-        assert of(found, "good", budget, ALL_TARGETS).n_items == 40
-        assert of(found, "good", budget, "orchard").kind == "off_target"
-        assert of(found, "good", budget, GENERAL).n_items == 30
-    names = {row.name for row in found}
+        assert of(results, "good", budget, "cooking").verdict == "win"
+        assert of(results, "bad", budget, "cooking").verdict == "loss"
+        assert of(results, "good", budget, ALL_TARGETS).n_items == 40
+        assert of(results, "good", budget, "orchard").kind == "off_target"
+        assert of(results, "good", budget, GENERAL).n_items == 30
+    names = {row.name for row in results}
     assert names == {"good", "bad", *(f"random-{seed}" for seed in range(8))}
     rows = spark.read.format("delta").load(config.table("evaluations")).collect()
     assert {row["verdict"] for row in rows} >= {"win", "loss", "tie"}
-    assert len(rows) == len(found) == 2 * 10 * 4
+    assert len(rows) == len(results) == 2 * 10 * 4
     assert Path(config.table("evaluation.png")).read_bytes().startswith(b"\x89PNG")
     Path(config.table("evaluation.png")).unlink()
     (again,) = run_stages(RunContext(spark, config), [stage.Evaluate()])
     same = stage.read(spark, config)
     assert again.skipped
     assert Path(config.table("evaluation.png")).exists()
-    assert sorted(same) == sorted(found)
+    assert sorted(same) == sorted(results)
 
 
 def test_what_cannot_be_evaluated_is_named(
@@ -95,18 +95,18 @@ def test_what_cannot_be_evaluated_is_named(
     def changed(**parts: Any) -> Config:
         return Config.model_validate({**config.model_dump(), **parts})
 
-    with pytest.raises(ConfigError, match=r"config\.selections: none with a scorer other than random"):
+    with pytest.raises(ConfigError, match=r"config\.selections: no selection has a scorer other than random"):
         evaluated(spark, changed(selections={"r": {"scorer": "random", "keep": {"documents": 3}}}))
     without = {**config.model_dump()["targets"]["cooking"], "test": None}
-    with pytest.raises(ConfigError, match=r"config\.targets: none has a `test` file"):
+    with pytest.raises(ConfigError, match=r"config\.targets: no target has a `test` file"):
         evaluated(spark, changed(targets={"cooking": without}))
     large = {**config.model_dump()["evaluate"], "general": 5000, "budgets": [1e-7]}
     with caplog.at_level("WARNING"), pytest.raises(DataError):
         evaluated(spark, changed(evaluate=large))
-    assert re.search(r"evaluate\.general: 1\d\d, 1 in 5 of the documents there are", caplog.text)
-    monkeypatch.setattr(stage, "_GENERAL_ONE_IN", 300)
+    assert re.search(r"evaluate\.general: reduced to 1\d\d, 1 in 5 of the available documents", caplog.text)
+    monkeypatch.setattr(pool, "_GENERAL_ONE_IN", 300)
     with pytest.raises(
-        DataError, match=r"evaluate: the corpus has 5\d\d documents after deduplication; 600 are the least"
+        DataError, match=r"evaluate: the corpus has 5\d\d documents after deduplication; at least 600 are required"
     ):
         evaluated(spark, changed(evaluate=large))
     monkeypatch.undo()

@@ -246,7 +246,7 @@ def test_compare_has_every_pair_of_scorers(spark: Any, whole: Config) -> None:
     features = rows_of(spark, whole, "features")
     assert count == len(features)
     assert len(pairs) == 8 * 7 / 2
-    by_name = {(pair.one, pair.other): pair for pair in pairs}
+    by_name = {(pair.left, pair.right): pair for pair in pairs}
     for names in (("betr", "dclm"), ("ratio", "quality")):
         logits = ([row[f"logit_{name}"] for name in names] for row in features.values())
         a, b = zip(*(pair for pair in logits if None not in pair), strict=True)
@@ -254,7 +254,7 @@ def test_compare_has_every_pair_of_scorers(spark: Any, whole: Config) -> None:
         top = round(len(a) / 10)
         best = [set(np.argsort(-np.array(values), kind="stable")[:top].tolist()) for values in (a, b)]
         assert by_name[names].overlap == pytest.approx(len(best[0] & best[1]) / top, abs=2 / top)  # ties at the cut
-    with pytest.raises(ConfigError, match="two to compare are wanted, found betr"):
+    with pytest.raises(ConfigError, match="compare requires at least two scorers, found betr"):
         compare(
             spark, Config.model_validate({**whole.model_dump(), "scorers": {"betr": {}}, "selections": {}}), percent=10
         )

@@ -1,0 +1,149 @@
+"""History of real Delta tables: which commits count as a change, and which files a version is read from."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from betr_spark.config import InputConfig
+from betr_spark.corpus.documents import input_fingerprint
+from betr_spark.errors import DataError
+from betr_spark.storage import delta, runs
+
+KEEP_ROWS = [  # in this order, on one table
+    "ALTER TABLE {table} SET TBLPROPERTIES ('team' = 'search', 'delta.enableTypeWidening' = 'true')",
+    "ALTER TABLE {table} UNSET TBLPROPERTIES ('team')",
+    "ALTER TABLE {table} ALTER COLUMN text COMMENT 'the text'",
+    "ALTER TABLE {table} ALTER COLUMN number AFTER text",
+    "COMMENT ON TABLE {table} IS 'documents'",
+    "ALTER TABLE {table} ADD CONSTRAINT positive CHECK (number >= 0)",
+    "ALTER TABLE {table} DROP CONSTRAINT positive",
+    "ALTER TABLE {table} ALTER COLUMN number TYPE bigint",
+    "ALTER TABLE {table} CLUSTER BY (number)",
+    "OPTIMIZE {table}",
+    "ALTER TABLE {table} SET TBLPROPERTIES ('delta.enableDeletionVectors' = 'true')",
+    "VACUUM {table}",
+]
+CHANGE_ROWS = [
+    "INSERT INTO {table} VALUES (100, 'new')",
+    "UPDATE {table} SET text = 'other' WHERE number = 1",
+    "DELETE FROM {table} WHERE number = 2",
+    "ALTER TABLE {table} ADD COLUMNS (more string)",
+    "RESTORE TABLE {table} TO VERSION AS OF 0",
+    "TRUNCATE TABLE {table}",
+]
+
+
+def write(spark: Any, path: Path, *, mode: str = "append", n_files: int = 2) -> None:
+    rows = spark.range(6).selectExpr("cast(id as int) as number", "concat('text ', id) as text").repartition(n_files)
+    rows.write.format("delta").mode(mode).option("userMetadata", '{"run_id": "r1"}').save(str(path))
+
+
+def statement(path: Path, text: str) -> str:
+    return text.format(table=f"delta.`{path}`")
+
+
+@pytest.fixture(scope="module")
+def documents(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("delta") / "documents"
+    write(spark, path)
+    return path
+
+
+def latest(spark: Any, path: Path) -> int:
+    return int(spark.sql(statement(path, "DESCRIBE HISTORY {table} LIMIT 1")).first()["version"])
+
+
+@pytest.mark.parametrize("text", KEEP_ROWS)
+def test_a_commit_that_changes_no_row_does_not_count(spark: Any, documents: Path, text: str) -> None:
+    before = latest(spark, documents)
+    spark.sql(statement(documents, text))
+    assert latest(spark, documents) > before
+    assert list(delta.commits(spark, str(documents))) == [(0, '{"run_id": "r1"}')]
+    rows = spark.read.format("delta").load(str(documents)).select("number", "text").collect()
+    assert sorted(tuple(row) for row in rows) == [(n, f"text {n}") for n in range(6)]
+
+
+def test_statistics_that_are_computed_again_do_not_count(spark: Any, tmp_path: Path) -> None:
+    path, jvm = tmp_path / "table", spark._jvm
+    write(spark, path)
+    log = jvm.org.apache.spark.sql.delta.DeltaLog.forTable(spark._jsparkSession, str(path))
+    statistics = getattr(jvm, "org.apache.spark.sql.delta.stats.StatisticsCollection")
+    defaults = [getattr(statistics, f"recompute$default${number}")() for number in (4, 5)]
+    statistics.recompute(spark._jsparkSession, log, jvm.scala.Option.empty(), *defaults)  # ANALYZE where SQL has it
+    assert latest(spark, path) == 1
+    assert [commit.version for commit in delta.commits(spark, str(path))] == [0]
+
+
+def test_purging_deleted_rows_does_not_count(spark: Any, tmp_path: Path) -> None:
+    path = tmp_path / "table"
+    write(spark, path)
+    properties = "'delta.enableDeletionVectors' = 'true'"
+    spark.sql(statement(path, f"ALTER TABLE {{table}} SET TBLPROPERTIES ({properties})"))
+    spark.sql(statement(path, "DELETE FROM {table} WHERE number = 2"))
+    spark.sql(statement(path, "REORG TABLE {table} APPLY (PURGE)"))
+    assert latest(spark, path) == 3
+    assert [commit.version for commit in delta.commits(spark, str(path))] == [2, 0]
+
+
+def test_a_commit_that_changes_rows_or_columns_counts(spark: Any, tmp_path: Path) -> None:
+    path = tmp_path / "table"
+    write(spark, path)
+    for text in CHANGE_ROWS:
+        before = [commit.version for commit in delta.commits(spark, str(path))]
+        spark.sql(statement(path, text))
+        assert [commit.version for commit in delta.commits(spark, str(path))] == [before[0] + 1, *before], text
+
+
+def test_a_mark_counts_and_a_user_s_property_after_it_does_not(spark: Any, tmp_path: Path) -> None:
+    path = tmp_path / "my `table`"
+    write(spark, path)
+    delta.mark(spark, str(path), name="key", value="k1", user_metadata='{"key": "k1"}')
+    marked = delta.newest_commit(spark, str(path))
+    assert marked == (1, '{"key": "k1"}')
+    version = runs.input_version(spark, str(path))
+    spark.conf.set("spark.databricks.delta.commitInfo.userMetadata", '{"job": "nightly"}')  # a cluster's own
+    try:
+        quoted = str(path).replace("`", "``")
+        spark.sql(f"ALTER TABLE delta.`{quoted}` SET TBLPROPERTIES ('team' = 'search')")
+    finally:
+        spark.conf.unset("spark.databricks.delta.commitInfo.userMetadata")
+    assert delta.newest_commit(spark, str(path)) == marked
+    assert runs.input_version(spark, str(path)) == version
+
+
+def test_the_version_of_an_input_is_that_of_its_rows(spark: Any, tmp_path: Path) -> None:
+    path = tmp_path / "docs"
+    source = InputConfig(path=str(path), format="delta")
+    write(spark, path)
+    before = input_fingerprint(spark, source)
+    spark.sql(statement(path, "ALTER TABLE {table} SET TBLPROPERTIES ('team' = 'search')"))
+    spark.sql(statement(path, "ALTER TABLE {table} ALTER COLUMN text COMMENT 'the text'"))
+    assert input_fingerprint(spark, source) == before
+    write(spark, path)
+    assert input_fingerprint(spark, source) != before
+
+
+def test_a_version_is_read_although_its_own_files_are_vacuumed(spark: Any, tmp_path: Path) -> None:
+    path = tmp_path / "table"
+    write(spark, path)
+    write(spark, path)
+    spark.sql(statement(path, "OPTIMIZE {table}"))
+    spark.conf.set("spark.databricks.delta.retentionDurationCheck.enabled", "false")
+    spark.sql(statement(path, "VACUUM {table} RETAIN 0 HOURS"))
+    spark.conf.unset("spark.databricks.delta.retentionDurationCheck.enabled")
+    write(spark, path)
+    last = latest(spark, path)
+
+    def n_rows(version: int | None) -> int:
+        return len(delta.read(spark, str(path), version=version).collect())
+
+    assert (n_rows(None), n_rows(last), n_rows(1)) == (18, 18, 12)
+    with pytest.raises(
+        Exception, match="FILE_NOT_EXIST"
+    ):  # of the files before the second append, which OPTIMIZE replaced
+        n_rows(0)
+    with pytest.raises(DataError, match=f"table: version 99 not found; the table's history has versions 0 to {last}$"):
+        n_rows(99)
+    with pytest.raises(DataError, match="nowhere: table not found; create it with `betr-spark run`"):
+        delta.read(spark, str(tmp_path / "nowhere"))
