@@ -85,7 +85,7 @@ def features(ids: NDArray[np.int64], n: int) -> pa.RecordBatch:
 def one(n: int, folder: str) -> None:
     """Make a table of n documents and time the stage; prints JSON."""
     from betr_spark.config import Config  # noqa: PLC0415
-    from betr_spark.dedup import stage  # noqa: PLC0415
+    from betr_spark.pipeline.run import run_all  # noqa: PLC0415
     from betr_spark.spark.session import build_session  # noqa: PLC0415
     from betr_spark.storage import delta  # noqa: PLC0415
 
@@ -102,7 +102,7 @@ def one(n: int, folder: str) -> None:
     metadata = json.dumps({"checkpoint": "scale", "batch": 0})
     delta.overwrite(made, config.table("features"), user_metadata=metadata)
     start = time.perf_counter()
-    done = stage.run(spark, config)[0]
+    done = run_all(spark, config, "dedup")[0]
     seconds = time.perf_counter() - start
     spark.stop()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # of the driver's Python, MiB

@@ -60,9 +60,8 @@ def synthetic_texts(n: int, *, seed: int, topical: float) -> list[str]:
 def measure(n: int, folder: str) -> None:
     """Rank and train on n documents; prints JSON."""
     from betr_spark.config import Config  # noqa: PLC0415
-    from betr_spark.ranking import stage as ranking  # noqa: PLC0415
+    from betr_spark.pipeline.run import run_all  # noqa: PLC0415
     from betr_spark.spark.session import build_session  # noqa: PLC0415
-    from betr_spark.training import stage as scorers  # noqa: PLC0415
 
     root = Path(folder)
     (root / "docs").mkdir(parents=True)
@@ -84,10 +83,10 @@ def measure(n: int, folder: str) -> None:
     )
     spark = build_session("sample scale")
     start = time.perf_counter()
-    ranking.run(spark, config)
+    run_all(spark, config, "rank")
     ranked = time.perf_counter()
     peak_of_rank = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    metrics = scorers.run(spark, config)[0].metrics
+    metrics = run_all(spark, config, "train")[0].metrics
     done = time.perf_counter()
     labels = n // 5 * WORDS_A_TEXT * 5
     spark.stop()

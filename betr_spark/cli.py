@@ -1,4 +1,4 @@
-"""The command line: `betr-spark run`, one command a stage, and others. Exit 0 done, 2 the user's mistake, 1 anything else."""
+"""The command line: `betr-spark run`, one command a stage, and others. Exit codes: 0 done, 2 user error, 1 anything else."""
 
 import logging
 import sys
@@ -13,7 +13,7 @@ from betr_spark.config import Config, load_config
 from betr_spark.errors import BetrSparkError
 
 if TYPE_CHECKING:
-    from pyspark.sql import SparkSession
+    from betr_spark.pipeline.stage import RunContext, Stage
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
@@ -28,38 +28,43 @@ AgainOption = Annotated[bool, typer.Option("--again", help="Do the work even whe
 def run(
     config: ConfigOption,
     overrides: SetOption = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Say what would be done; write nothing.")] = False,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Print what would be done; write nothing.")] = False,
 ) -> None:
-    """Run all stages; finished ones are skipped."""
+    """Run all stages; those that are up to date are skipped."""
     settings = _load(config, overrides)
-    from betr_spark.pipeline.check import problems  # noqa: PLC0415
-    from betr_spark.pipeline.run import outlook, run_all  # noqa: PLC0415 - pyspark, only when needed
+    from betr_spark.pipeline.check import problems  # noqa: PLC0415 - pyspark, only when needed
+    from betr_spark.pipeline.run import outlook, stages_of  # noqa: PLC0415
+    from betr_spark.pipeline.stage import RunContext  # noqa: PLC0415
     from betr_spark.spark.session import build_session  # noqa: PLC0415
 
-    spark = build_session()
-    _stop_at(problems(settings, spark))
+    context = RunContext(build_session(), settings)
+    _stop_at(problems(settings, context.spark))
     if dry_run:
-        typer.echo("\n".join(outlook(spark, settings)))
+        typer.echo("\n".join(outlook(context)))
         return
-    runs = run_all(spark, settings)
-    for done in runs:
-        typer.echo(_line(done))
-    if all(done.skipped for done in runs):
+    if _run(context, stages_of(settings)):
         typer.echo("nothing to do: every table is up to date")
     typer.echo(f"tables: {settings.output}")
 
 
-def _stage(name: str, config: Path, overrides: list[str] | None, **options: bool) -> None:
-    settings = _load(config, overrides)
-    from betr_spark.pipeline.run import STAGES  # noqa: PLC0415
+def _run(context: "RunContext", stages: "Sequence[Stage]") -> bool:
+    """Run stages and print a summary of each; return whether all were up to date."""
+    from betr_spark.pipeline.stage import run_stages  # noqa: PLC0415
 
-    spark = _session(settings)
-    logging.getLogger(__name__).info("%s: started", name)
-    runs = STAGES[name](spark, settings, **options)
-    for done in runs:
-        typer.echo(_line(done))
-    if not runs:
-        typer.echo(f"{name}: nothing to do with these settings")
+    done = run_stages(context, stages)
+    for stage, stage_run in zip(stages, done, strict=True):
+        typer.echo("\n".join(stage.summary(stage_run)))
+    return all(stage_run.skipped for stage_run in done)
+
+
+def _stage(command: str, config: Path, overrides: list[str] | None, *, again: bool = False) -> None:
+    settings = _load(config, overrides)
+    from betr_spark.pipeline.run import stages_of  # noqa: PLC0415
+
+    if stages := stages_of(settings, command):
+        _run(_context(settings, again=again), stages)
+    else:
+        typer.echo(f"{command}: nothing to do with these settings")
 
 
 @app.command()
@@ -97,8 +102,8 @@ def dedup_eval(
     settings = _load(config, overrides)
     from betr_spark.dedup.evaluation import evaluate  # noqa: PLC0415
 
-    found = evaluate(_session(settings), settings, documents=documents, seed=seed)
-    typer.echo("\n".join(found.lines(settings.dedup.similarity)))
+    figures = evaluate(_context(settings).spark, settings, documents=documents, seed=seed)
+    typer.echo("\n".join(figures.lines(settings.dedup.similarity)))
 
 
 @app.command()
@@ -111,48 +116,58 @@ def select(config: ConfigOption, overrides: SetOption = None) -> None:
 def report(config: ConfigOption, overrides: SetOption = None) -> None:
     """Print what was selected: share of each source before and after, and the best documents."""
     settings = _load(config, overrides)
+    from betr_spark.pipeline.run import plan  # noqa: PLC0415
+    from betr_spark.pipeline.stage import RunContext  # noqa: PLC0415
     from betr_spark.report.figures import selection_figures  # noqa: PLC0415
     from betr_spark.spark.session import build_session  # noqa: PLC0415
 
-    spark = build_session()
+    context = RunContext(build_session(), settings)
     for name, selection in settings.selections.items():
-        figures = selection_figures(spark, settings, name)
+        figures = selection_figures(context.spark, settings, name)
         typer.echo(
             f"\n{name}: {figures.n_documents} documents, {figures.n_tokens} tokens, ranked by {selection.scorer}"
         )
         typer.echo("\n".join(figures.lines()))
         typer.echo(f"  table: {settings.table(f'selected/{name}')}")
+    if stale := [planned for planned in plan(context) if planned.work]:
+        typer.echo(
+            f"\nout of date: {stale[0].stage.name} has work to do ({stale[0].why}); the figures are those of the last run"
+        )
 
 
 @app.command()
 def evaluate(config: ConfigOption, overrides: SetOption = None) -> None:
-    """Train small language models on what each selection's scorer puts first, and read the benchmarks' test items."""
+    """Train small language models on what each selection's scorer ranks first, and read the benchmarks' test items."""
     settings = _load(config, overrides)
     from betr_spark.evaluate import stage  # noqa: PLC0415
     from betr_spark.evaluate.benefit import conclusions, table  # noqa: PLC0415
+    from betr_spark.pipeline.run import behind  # noqa: PLC0415
 
     stage.check(settings)
-    spark = _session(settings)
-    _stop_if_behind(spark, settings, but=("select",))
-    done, found = stage.run(spark, settings)
-    places = f"table: {settings.table('evaluations')}; plot: {settings.table(stage.PLOT)}"
-    typer.echo("\n".join([_line(done), *table(found), "", *conclusions(found), *stage.caveats(settings), places]))
+    context = _context(settings)
+    _stop_at(list(behind(context, ("rank", "train", "features", "dedup")))[:1])
+    _run(context, [stage.Evaluate()])
+    changes = stage.read(context.spark, settings)
+    files = f"table: {settings.table('evaluations')}; plot: {settings.table(stage.PLOT)}"
+    typer.echo("\n".join([*table(changes), "", *conclusions(changes), *stage.caveats(settings), files]))
 
 
 @app.command()
 def compare(
     config: ConfigOption,
     overrides: SetOption = None,
-    percent: Annotated[float, typer.Option("--percent", min=0.01, max=100.0, help="What counts as top.")] = 10.0,
+    percent: Annotated[float, typer.Option("--percent", min=0.01, max=100.0, help="Size of the top.")] = 10.0,
 ) -> None:
-    """Set the scorers of a finished run side by side: rank correlation, and overlap of their top documents."""
+    """Compare the scorers of a finished run: rank correlation, and overlap of their top documents."""
     settings = _load(config, overrides)
-    from betr_spark.report.compare import compare as compared  # noqa: PLC0415
+    from betr_spark.pipeline.run import behind  # noqa: PLC0415
+    from betr_spark.pipeline.stage import RunContext  # noqa: PLC0415
+    from betr_spark.report.compare import compare as compare_scorers  # noqa: PLC0415
     from betr_spark.spark.session import build_session  # noqa: PLC0415
 
-    spark = build_session()
-    _stop_if_behind(spark, settings, but=("dedup", "select"))
-    pairs, count = compared(spark, settings, percent=percent)
+    context = RunContext(build_session(), settings)
+    _stop_at(list(behind(context, ("rank", "train", "features")))[:1])
+    pairs, count = compare_scorers(context.spark, settings, percent=percent)
     typer.echo(f"{count} documents of the corpus; top {percent:g} %\n{'':42} {'Spearman':>9} {'overlap':>8}")
     for pair in pairs:
         typer.echo(f"{pair.one[:20]:20} {pair.other[:20]:20}  {pair.spearman:9.3f} {pair.overlap:8.1%}")
@@ -184,7 +199,7 @@ def version() -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> NoReturn:
-    """Run the command line and exit: 0 done, 2 the user's mistake (one line each), 1 anything else."""
+    """Run the command line and exit: 0 done, 2 user error (one line each), 1 anything else."""
     logging.basicConfig(format="%(message)s", stream=sys.stderr, level=logging.WARNING)
     logging.getLogger("betr_spark").setLevel(logging.INFO)
     logging.getLogger("py4j").setLevel(logging.CRITICAL)
@@ -202,44 +217,24 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     sys.exit(0)
 
 
-def _session(settings: Config) -> "SparkSession":
+def _context(settings: Config, *, again: bool = False) -> "RunContext":
+    """A run that writes: the session, and an output that can be written to."""
+    from betr_spark.pipeline.stage import RunContext  # noqa: PLC0415
     from betr_spark.spark.session import build_session  # noqa: PLC0415
     from betr_spark.storage.hadoop_files import check_writable  # noqa: PLC0415
 
     spark = build_session()
     check_writable(spark, settings.output)
-    return spark
+    return RunContext(spark, settings, again=again)
 
 
 def _load(path: Path, overrides: list[str] | None) -> Config:
     return load_config(path, tuple(overrides or ()))
 
 
-def _stop_if_behind(spark: "SparkSession", settings: Config, *, but: Sequence[str]) -> None:
-    """Stop where a stage, but for some, has not made what the configuration and the input want."""
-    from betr_spark.pipeline.run import plan  # noqa: PLC0415
-
-    for one in plan(spark, settings):
-        if one.work and one.stage.partition("/")[0] not in but:
-            _fail(f"{settings.output}: {one.stage} has work to do ({one.why}); `betr-spark run` does it")
-
-
-def _line(done: object) -> str:
-    from betr_spark.storage.runs import StageRun  # noqa: PLC0415
-    from betr_spark.training.records import in_words  # noqa: PLC0415
-
-    assert isinstance(done, StageRun)
-    new = f" ({done.metrics['rows_new']:.0f} new)" if "rows_new" in done.metrics and not done.skipped else ""
-    counts = f"{done.rows_in} in{new}, {done.rows_out} out"
-    dropped = ", ".join(f"{count} {reason}" for reason, count in sorted(done.dropped.items()) if count)
-    state = "skipped, up to date" if done.skipped else f"{done.seconds:.1f} s"
-    line = f"{done.stage}: {counts}{f' ({dropped})' if dropped else ''}; {state}"
-    return f"{line}\n  {in_words(done.metrics)}" if done.stage.startswith("train/") else line
-
-
-def _stop_at(found: Sequence[str]) -> None:
-    if found:
-        _fail("\n".join(found))
+def _stop_at(problems: Sequence[str]) -> None:
+    if problems:
+        _fail("\n".join(problems))
 
 
 def _fail(lines: str) -> NoReturn:

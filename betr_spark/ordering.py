@@ -1,26 +1,32 @@
 """Exact prefixes and ranks of a total order, without sorting what grows with the corpus.
 
-Rows carry the order as (`order_key` in [0, 2^32), `order_hash` = xxhash64(doc_id), doc_id), ascending. A prefix of given
-weight is found by histograms over 16 bits of the order at a time, most significant first; each holds at most 65,536 bins.
+Rows carry the order as (`order_key`, `order_hash` = xxhash64(doc_id), doc_id), ascending, both numbers signed 64-bit integers.
+A prefix of given weight is computed from histograms over 16 bits of the order at a time, most significant first; each holds at
+most 65,536 bins.
 """
 
-from typing import NamedTuple
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from betr_spark.schemas import DOC_ID, RANK
 
 ORDER_KEY, ORDER_HASH, WEIGHT = "order_key", "order_hash", "weight"
+_POSITION, _PART, _START = "position", "part", "start"
 _SIGN_BIT = -(2**63)
 _ROWS_FOR_DRIVER = 65_536
-_ALL_32, _SIGN_32 = np.uint32(0xFFFFFFFF), np.uint32(0x80000000)
+_ALL_64, _SIGN_64 = np.uint64(0xFFFFFFFFFFFFFFFF), np.uint64(1 << 63)
+_ROWS_IN_TASK = 2**21  # of a sort
+_POSITION_BITS = 33  # of monotonically_increasing_id: the position in the partition; the partition is above
 
 
 class Position(NamedTuple):
-    """A place in the order."""
+    """A position in the order."""
 
     order_key: int
     order_hash: int
@@ -34,14 +40,21 @@ class Prefix(NamedTuple):
     weight: int
 
 
-def descending_key(logits: NDArray[np.float32]) -> NDArray[np.int64]:
-    """Map logits to [0, 2^32) so that a higher logit has a lower key and equal logits (0.0 and -0.0 too) the same.
+def descending_key(values: NDArray[Any]) -> NDArray[np.int64]:
+    """Map numbers to integers so that a higher number has a lower key, and equal numbers (0.0 and -0.0 too) the same.
 
-    The bits of a float, sign flipped (all bits where negative), order as the float does; inverted for descending order.
+    The bits of a double, sign flipped (all bits where negative), order as the double does; inverted for descending order.
+
+    Args:
+        values: float32 or float64 [n], without NaN; float32 is exact in float64.
+
+    Returns:
+        int64 [n].
     """
-    bits = (np.asarray(logits, np.float32) + np.float32(0.0)).view(np.uint32)
-    ascending = np.where(bits & _SIGN_32, ~bits, bits | _SIGN_32)
-    return (_ALL_32 - ascending).astype(np.int64)
+    bits = (np.asarray(values, np.float64) + 0.0).view(np.uint64)
+    ascending = np.where(bits & _SIGN_64, ~bits, bits | _SIGN_64)
+    keys: NDArray[np.int64] = ((_ALL_64 - ascending) ^ _SIGN_64).view(np.int64)
+    return keys
 
 
 def unsigned(hash64: Column) -> Column:
@@ -50,25 +63,18 @@ def unsigned(hash64: Column) -> Column:
 
 
 def _digits() -> list[Column]:
-    key, hash64 = F.col(ORDER_KEY), unsigned(F.col(ORDER_HASH))
-    halves = [F.shiftrightunsigned(key, 16), key]
-    quarters = [
-        F.shiftrightunsigned(hash64, 48),
-        F.shiftrightunsigned(hash64, 32),
-        F.shiftrightunsigned(hash64, 16),
-        hash64,
-    ]
-    return [digit.bitwiseAND(0xFFFF) for digit in [*halves, *quarters]]
+    numbers = [unsigned(F.col(ORDER_KEY)), unsigned(F.col(ORDER_HASH))]
+    return [F.shiftrightunsigned(number, shift).bitwiseAND(0xFFFF) for number in numbers for shift in (48, 32, 16, 0)]
 
 
 def longest_prefix(rows: DataFrame, *, budget: int) -> Prefix:
-    """Find the longest prefix of the order whose weights sum to at most `budget`.
+    """Compute the longest prefix of the order whose weights sum to at most `budget`.
 
     One small aggregation for each 16 bits until the rows that share them are few; usually two or three. `rows` is
-    read once for each, so persist it. Rows of weight 0 behind the end are not in the prefix.
+    read once for each, so persist it. Rows of weight 0 after the end are not in the prefix.
 
     Args:
-        rows: order_key, order_hash, doc_id, weight (bigint >= 0); each place in the order once.
+        rows: order_key, order_hash, doc_id, weight (bigint >= 0); each position in the order once.
         budget: in units of weight, >= 0.
 
     Raises:
@@ -76,55 +82,63 @@ def longest_prefix(rows: DataFrame, *, budget: int) -> Prefix:
     """
     if budget < 0:
         raise ValueError(f"budget: {budget} is negative")
-    left = budget
+    remaining = budget
     for digit in _digits():
         bins = rows.groupBy(digit.alias("bin")).agg(F.sum(WEIGHT).alias("w"), F.count("*").alias("n"))
         boundary = None
-        for found in sorted(bins.collect(), key=lambda row: int(row["bin"])):  # at most 65,536 bins
-            if found["w"] > left:
-                boundary = found
+        for row in sorted(bins.collect(), key=lambda row: int(row["bin"])):  # at most 65,536 bins
+            if row["w"] > remaining:
+                boundary = row
                 break
-            left -= found["w"]
+            remaining -= row["w"]
         if boundary is None:
-            return Prefix(None, budget - left)
+            return Prefix(None, budget - remaining)
         rows = rows.where(digit == boundary["bin"])
         if boundary["n"] <= _ROWS_FOR_DRIVER:
             break
     tail = rows.select(ORDER_KEY, ORDER_HASH, DOC_ID, WEIGHT).collect()  # bounded by _ROWS_FOR_DRIVER
     for row in sorted(tail, key=lambda row: Position(row[0], row[1], row[2])):
-        if row[WEIGHT] > left:
-            return Prefix(Position(row[0], row[1], row[2]), budget - left)
-        left -= row[WEIGHT]
-    raise AssertionError("the boundary bin holds more than what is left of the budget")
+        if row[WEIGHT] > remaining:
+            return Prefix(Position(row[0], row[1], row[2]), budget - remaining)
+        remaining -= row[WEIGHT]
+    raise AssertionError("the boundary bin holds more than the rest of the budget")
 
 
 def before(end: Position) -> Column:
-    """Condition for rows that come before a place in the order."""
+    """Condition for rows that come before a position in the order."""
     key, hash64 = F.col(ORDER_KEY), F.col(ORDER_HASH)
-    same_key = key == end.order_key
+    same_key = key == F.lit(end.order_key).cast("bigint")
     same_hash = same_key & (hash64 == F.lit(end.order_hash).cast("bigint"))
     return (
-        (key < end.order_key)
+        (key < F.lit(end.order_key).cast("bigint"))
         | (same_key & (hash64 < F.lit(end.order_hash).cast("bigint")))
         | (same_hash & (F.col(DOC_ID) < F.lit(end.doc_id)))
     )
 
 
-def with_rank(rows: DataFrame) -> DataFrame:
-    """Add `rank` (bigint, 1..k) by the order: the rows in earlier bins of the upper 16 bits plus the rank in the bin.
+def with_rank(rows: DataFrame, *, n_rows: int, materialise: Callable[[DataFrame], DataFrame]) -> DataFrame:
+    """Add `rank` (bigint, 1..k) by the order.
 
-    Only rows of one bin are sorted together. `rows` is read twice, so persist it.
+    The rows are sorted in parts that are ranges of the order, of about two million rows however the keys are distributed: rows
+    of equal keys are split by their hashes.
+
+    Args:
+        rows: order_key, order_hash, doc_id, and other columns; read twice, so persist it.
+        n_rows: number of rows, k.
+        materialise: computes a frame and cuts its lineage, so that positions are assigned once.
     """
-    with_bin = rows.withColumn("bin", _digits()[0])
-    counts = sorted((int(row["bin"]), int(row["count"])) for row in with_bin.groupBy("bin").count().collect())
-    offsets, total = [], 0
-    for bin_, count in counts:
-        offsets.append((bin_, total))
-        total += count
-    in_bin = Window.partitionBy("bin").orderBy(ORDER_KEY, ORDER_HASH, DOC_ID)
-    starts = rows.sparkSession.createDataFrame(offsets, "bin bigint, start bigint")
+    order = [ORDER_KEY, ORDER_HASH, DOC_ID]
+    parts = max(1, math.ceil(n_rows / _ROWS_IN_TASK))
+    ranges = rows.repartitionByRange(parts, *order).sortWithinPartitions(*order)
+    positions = materialise(ranges.withColumn(_POSITION, F.monotonically_increasing_id()))
+    part = F.shiftright(_POSITION, _POSITION_BITS).alias(_PART)
+    counts = sorted((int(row[0]), int(row[1])) for row in positions.groupBy(part).count().collect())  # a row a part
+    offsets = [(part, sum(count for earlier, count in counts if earlier < part)) for part, _ in counts]
+    starts = rows.sparkSession.createDataFrame(offsets, f"{_PART} bigint, {_START} bigint")
+    in_part = F.col(_POSITION).bitwiseAND(F.lit(2**_POSITION_BITS - 1).cast("bigint"))
     return (
-        with_bin.join(F.broadcast(starts), on="bin", how="inner")
-        .withColumn(RANK, F.col("start") + F.row_number().over(in_bin))
-        .drop("bin", "start")
+        positions.withColumn(_PART, F.shiftright(_POSITION, _POSITION_BITS))
+        .join(F.broadcast(starts), on=_PART, how="inner")
+        .withColumn(RANK, F.col(_START) + in_part + 1)
+        .drop(_PART, _START, _POSITION)
     )

@@ -3,6 +3,8 @@
 import json
 import os
 import random
+import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -95,6 +97,17 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     )  # the longest first, for `make test` runs two files at once
 
 
+# For few rows: compiling and replanning take longer than the rows themselves. Processes that tests start use them too.
+SMALL = {
+    "spark.sql.shuffle.partitions": "2",
+    "spark.databricks.delta.snapshotPartitions": "1",
+    "spark.sql.sources.parallelPartitionDiscovery.parallelism": "2",  # tasks of VACUUM, 10,000 by default
+    "spark.sql.adaptive.enabled": "false",
+    "spark.sql.codegen.wholeStage": "false",
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
+}
+
+
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     here = Path.cwd()
@@ -102,15 +115,22 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     from betr_spark.spark.session import build_session
 
     session = build_session("betr-spark tests")
-    session.conf.set("spark.sql.shuffle.partitions", "2")
-    session.conf.set("spark.databricks.delta.snapshotPartitions", "1")
-    session.conf.set("spark.sql.sources.parallelPartitionDiscovery.parallelism", "2")  # VACUUM's tasks, or 10,000
-    session.conf.set("spark.sql.adaptive.enabled", "false")  # planning anew after every shuffle takes longer, too;
-    session.conf.set("spark.sql.codegen.wholeStage", "false")  # compiling takes longer than so few rows;
-    session.conf.set("spark.sql.codegen.factoryMode", "NO_CODEGEN")  # processes that tests start do both
+    for name, value in SMALL.items():
+        session.conf.set(name, value)
     os.chdir(here)
     yield session
     session.stop()
+
+
+@pytest.fixture(scope="session")
+def small_spark(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Environment for processes that tests start: the local configuration with `SMALL`."""
+    folder = tmp_path_factory.mktemp("conf")
+    for file in (Path(__file__).parents[1] / "conf/local").iterdir():
+        shutil.copy(file, folder)
+    with (folder / "spark-defaults.conf").open("a", encoding="utf-8") as defaults:
+        defaults.writelines(f"{name} {value}\n" for name, value in SMALL.items())
+    return {**os.environ, "SPARK_CONF_DIR": str(folder)}
 
 
 def made_up_text(pick: random.Random, topic: str, *, words: int) -> str:
@@ -187,6 +207,30 @@ def write_parquet(folder: Path, rows: list[dict[str, Any]], *, files: int = 1) -
             rows[index * size : (index + 1) * size], schema=pa.table({k: [""] for k in rows[0]}).schema
         )
         pq.write_table(part, folder / f"part-{index}.parquet")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished(spark: Any, tmp_path_factory: pytest.TempPathFactory, corpus: Any, encoder: Path, targets: Path) -> Path:
+    """A folder with the corpus in three files, `conf.yaml`, and `out`, the output of a whole run; tests copy what they change."""
+    from betr_spark.config import load_config
+    from betr_spark.pipeline.run import run_all
+
+    base = tmp_path_factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / "finished"
+    built = folder / "built"
+    try:
+        folder.mkdir()
+    except FileExistsError:  # another worker builds it, or has built it
+        deadline = time.monotonic() + 900
+        while not built.exists():
+            assert time.monotonic() < deadline, f"{folder}: not built in 15 minutes"
+            time.sleep(0.1)
+        return folder
+    path = write_parquet(folder / "docs", corpus, files=3)
+    config = write_config(folder / "conf.yaml", settings(path, folder / "out", encoder, targets))
+    run_all(spark, load_config(config))
+    built.touch()
     return folder
 
 

@@ -1,18 +1,12 @@
-"""The command line's promises: exit 2 and one line without Java, with an old Java, without jars, with a wrong file."""
+"""Exit codes and messages of the command line: exit 2 and one line for no Java, an old Java, an invalid configuration or input."""
 
-import errno
 import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
-from typing import Any
 
 import pytest
 from conftest import settings, write_config
-
-from betr_spark.errors import SetupError
-from betr_spark.spark import session
 
 
 def betr_spark(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -44,7 +38,7 @@ def one_line(done: subprocess.CompletedProcess[str]) -> str:
 def test_no_java_is_said_in_one_line(config: Path, tmp_path: Path) -> None:
     (tmp_path / "bin").mkdir()
     done = betr_spark("run", "--config", str(config), PATH=str(tmp_path / "bin"), JAVA_HOME="")
-    assert "no `java` found by PATH; a JDK 17 or later is wanted" in one_line(done)
+    assert "no `java` found by PATH; a JDK 17 or later is required" in one_line(done)
     assert not (tmp_path / "out").exists()
 
 
@@ -59,13 +53,6 @@ def test_wrong_configuration_is_said_without_starting_spark(config: Path) -> Non
     assert one_line(done) == "error: config.minhash.band: unknown key; did you mean 'bands'?"
 
 
-def test_missing_jars_are_said(spark: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(session, "_has_delta", lambda _: False)
-    monkeypatch.setattr(type(spark), "stop", lambda _: None)  # the tests' session goes on
-    with pytest.raises(SetupError, match="Delta's jars: not on Spark's class path; run `betr-spark jars` once"):
-        session.build_session()
-
-
 def test_a_wrong_input_ends_with_exit_2_and_nothing_written(config: Path, tmp_path: Path) -> None:
     done = betr_spark("run", "--config", str(config))
     assert done.returncode == 2
@@ -74,18 +61,6 @@ def test_a_wrong_input_ends_with_exit_2_and_nothing_written(config: Path, tmp_pa
     assert str(tmp_path / "docs") in errors[0]
     assert "Traceback" not in done.stderr
     assert not (tmp_path / "out").exists()
-
-
-def test_a_full_disk_is_said_in_one_line() -> None:
-    line = session.spark_error_line(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)))
-    assert line is not None
-    assert tempfile.gettempdir() in line
-    assert "\n" not in line
-
-
-def test_a_mistake_that_a_worker_finds_is_one_line() -> None:
-    text = "Traceback\n  File x\nbetr_spark.errors.SetupError: encoder.device: cuda: no GPU\n\tat java.lang.Thread"
-    assert session.spark_error_line(RuntimeError(text)) == "encoder.device: cuda: no GPU"
 
 
 def test_help_and_version_need_neither_java_nor_spark() -> None:

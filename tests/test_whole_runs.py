@@ -1,81 +1,28 @@
-"""The whole line: contract, repetition, partitioning, increments, and kill -9 of processes of its own."""
+"""Whole runs: contract, repetition, partitioning, increments."""
 
 import json
-import os
 import random
 import shutil
-import signal
 import subprocess
 import sys
-import time
 from collections import Counter
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
-import yaml
 from conftest import SHARED, settings, write_config, write_parquet
 from deltalake import DeltaTable
+from whole import TABLES, tables, versions
 
 from betr_spark.config import load_config
 from betr_spark.pipeline.run import plan, run_all
+from betr_spark.pipeline.stage import RunContext
 
 pytestmark = pytest.mark.whole
-TABLES = {
-    "ranked_sample": "doc_id source best_rank best_cosine best_benchmark best_example target_score by_benchmark label split",
-    "features": "doc_id source n_bytes n_words n_tokens content_hash bands signature logit_betr input_file batch",
-    "duplicates": "doc_id kept_doc_id kind similarity evidence component_id component_size",
-    "quarantine": "reason detail row input_file",
-    "selected/betr-30": "rank doc_id text source url score logit n_tokens",
-    "selected/random-30": "rank doc_id text source url score logit n_tokens",
-    "selected/best-50": "rank doc_id text source url score logit n_tokens",
-}
 
 
-def command(*arguments: str) -> list[str]:
-    return [sys.executable, "-m", "betr_spark", *arguments]
-
-
-def run(config: Path, *more: str) -> str:
-    done = subprocess.run(
-        command("run", "--config", str(config), *more), capture_output=True, text=True, cwd=config.parent, check=False
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
-    return done.stdout
-
-
-def tables(output: Path) -> dict[str, list[dict[str, Any]]]:
-    """Rows of every table but `runs`, in an order of their own."""
-    found = {}
-    for name in TABLES:
-        rows = DeltaTable(str(output / name)).to_pyarrow_table().to_pylist()
-        for row in rows:
-            row.pop("input_file", None)
-            row.pop("batch", None)
-        found[name] = sorted(rows, key=str)
-    return found
-
-
-def versions(output: Path) -> dict[str, int]:
-    return {
-        p.parent.relative_to(output).as_posix(): DeltaTable(str(p.parent)).version() for p in output.rglob("_delta_log")
-    }
-
-
-@pytest.fixture(scope="module")
-def undisturbed(
-    tmp_path_factory: pytest.TempPathFactory, spark: Any, corpus: Any, encoder: Path, targets: Path
-) -> Path:
-    folder = tmp_path_factory.mktemp("undisturbed")
-    path = write_parquet(folder / "docs", corpus, files=3)
-    config = write_config(folder / "conf.yaml", settings(path, folder / "out", encoder, targets))
-    run_all(spark, load_config(config))
-    return folder
-
-
-def test_tables_have_the_contract_s_columns_and_counts_add_up(undisturbed: Path, corpus: Any) -> None:
-    out = undisturbed / "out"
+def test_tables_have_the_contract_s_columns_and_counts_add_up(finished: Path, corpus: Any) -> None:
+    out = finished / "out"
     for name, columns in TABLES.items():
         assert DeltaTable(str(out / name)).schema().to_arrow().names == columns.split(), name
     found = tables(out)
@@ -99,48 +46,48 @@ def test_tables_have_the_contract_s_columns_and_counts_add_up(undisturbed: Path,
     assert all(row["text"] == text[row["doc_id"]] for row in chosen)
 
 
-def test_the_selection_goes_where_the_benchmarks_point(undisturbed: Path) -> None:
-    found = tables(undisturbed / "out")
+def test_the_selection_goes_where_the_benchmarks_point(finished: Path) -> None:
+    found = tables(finished / "out")
     aimed = Counter(row["source"] for row in found["selected/best-50"])
     assert aimed["kitchen"] + aimed["harbour"] >= 45
 
 
-def test_a_second_run_does_nothing_and_says_so(undisturbed: Path, spark: Any) -> None:
-    before = versions(undisturbed / "out")
-    config = load_config(undisturbed / "conf.yaml")
-    assert [done.skipped for done in run_all(spark, config)] == [True] * 7
-    assert [planned.work for planned in plan(spark, config)] == [False] * 7
-    assert versions(undisturbed / "out") == before
+def test_a_second_run_does_nothing_and_says_so(finished: Path, spark: Any) -> None:
+    before = versions(finished / "out")
+    config = load_config(finished / "conf.yaml")
+    assert [done.skipped for done in run_all(spark, config)] == [True] * 8
+    assert [planned.work for planned in plan(RunContext(spark, config))] == [False] * 8
+    assert versions(finished / "out") == before
 
 
-def test_a_plan_names_what_has_work_and_writes_nothing(undisturbed: Path, spark: Any) -> None:
-    before = versions(undisturbed / "out")
-    config = load_config(undisturbed / "conf.yaml", ("dedup.similarity=0.9",))
-    planned = {p.stage: (p.work, p.why) for p in plan(spark, config)}
+def test_a_plan_names_what_has_work_and_writes_nothing(finished: Path, spark: Any) -> None:
+    before = versions(finished / "out")
+    config = load_config(finished / "conf.yaml", ("dedup.similarity=0.9",))
+    planned = {p.stage.name: (p.work, p.why) for p in plan(RunContext(spark, config))}
     assert planned["features"] == (False, "up to date")
     assert planned["dedup"] == (True, "other settings or input")
     assert planned["select/betr-30"] == (True, "after dedup")
-    assert versions(undisturbed / "out") == before
+    assert versions(finished / "out") == before
 
 
-def test_another_budget_alone_is_selected_anew(undisturbed: Path, spark: Any, tmp_path: Path) -> None:
-    shutil.copytree(undisturbed / "out", tmp_path / "out")
+def test_another_budget_alone_is_selected_anew(finished: Path, spark: Any, tmp_path: Path) -> None:
+    shutil.copytree(finished / "out", tmp_path / "out")
     more = (f"output={tmp_path / 'out'}", "selections.best-50.keep={documents: 20}")
-    runs = run_all(spark, load_config(undisturbed / "conf.yaml", more))
+    runs = run_all(spark, load_config(finished / "conf.yaml", more))
     assert [done.stage for done in runs if not done.skipped] == ["select/best-50"]
     chosen = tables(tmp_path / "out")["selected/best-50"]
     assert sorted(row["rank"] for row in chosen) == list(range(1, 21))
 
 
 @pytest.mark.skipif(not (SHARED / "checks/contract.py").exists(), reason="needs shared/checks")
-def test_the_contract_check_is_green(undisturbed: Path) -> None:
-    check = [sys.executable, str(SHARED / "checks/contract.py"), str(undisturbed / "out")]
+def test_the_contract_check_is_green(finished: Path) -> None:
+    check = [sys.executable, str(SHARED / "checks/contract.py"), str(finished / "out")]
     done = subprocess.run(check, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 def test_another_partitioning_gives_the_same_tables(
-    undisturbed: Path, tmp_path: Path, spark: Any, corpus: Any, encoder: Path, targets: Path
+    finished: Path, tmp_path: Path, spark: Any, corpus: Any, encoder: Path, targets: Path
 ) -> None:
     rows = list(corpus)
     random.Random(1).shuffle(rows)
@@ -149,54 +96,26 @@ def test_another_partitioning_gives_the_same_tables(
     config = write_config(tmp_path / "conf.yaml", settings(path, tmp_path / "out", encoder, targets, **more))
     run_all(spark, load_config(config))
     assert len(list((tmp_path / "out/_checkpoints/features").glob("*/commits/[0-9]*"))) > 1  # several batches
-    assert tables(tmp_path / "out") == tables(undisturbed / "out")
-    about = [json.loads((own / "out/scorers/betr/scorer.json").read_text()) for own in (tmp_path, undisturbed)]
+    assert tables(tmp_path / "out") == tables(finished / "out")
+    about = [json.loads((own / "out/scorers/betr/scorer.json").read_text()) for own in (tmp_path, finished)]
     assert about[0]["sha256"] == about[1]["sha256"]
 
 
-def kill_when(config: Path, seen: Callable[[], bool]) -> None:
-    """Start the run and kill -9 driver, JVM and workers as soon as `seen`."""
-    process = subprocess.Popen(
-        command("run", "--config", str(config)),
-        cwd=config.parent, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
-    while not seen():
-        assert process.poll() is None, "the run ended before it could be killed"
-        time.sleep(0.005)
-    os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-
-
-def test_killed_in_each_stage_and_run_again_ends_with_the_same_tables(undisturbed: Path, tmp_path: Path) -> None:
+def test_new_files_are_added_without_resampling(finished: Path, spark: Any, corpus: Any, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    for done in ("_sample", "_embeddings", "ranked_sample", "scorers"):  # the kills begin with features
-        shutil.copytree(undisturbed / "out" / done, out / done)
-    values = yaml.safe_load((undisturbed / "conf.yaml").read_text(encoding="utf-8"))
-    values["input"]["max_batch_bytes"] = 60_000
-    config = write_config(tmp_path / "conf.yaml", {**values, "output": str(out)})
-
-    kill_when(config, (out / "features/_delta_log/00000000000000000000.json").exists)  # between the batches
-    kill_when(config, lambda: any((out / "_scratch/dedup").rglob("part-*")))  # between the rounds
-    kill_when(config, lambda: any((out / "selected/betr-30").glob("*.parquet")))  # before or after the commit
-    assert "rank: 598 in, 300 out; skipped, up to date" in run(config)
-    assert tables(out) == tables(undisturbed / "out")
-    runs = DeltaTable(str(out / "runs")).to_pyarrow_table().to_pylist()
-    stages = Counter(row["stage"] for row in runs)
-    assert stages == Counter(
-        ["rank", "train/betr", "features", "dedup", "select/betr-30", "select/random-30", "select/best-50"]
-    )
-
-
-def test_new_files_are_added_without_resampling(undisturbed: Path, spark: Any, corpus: Any) -> None:
-    """The last test here: it adds a file to the corpus of the others."""
-    out = undisturbed / "out"
+    shutil.copytree(finished / "out", out)
     before = versions(out)
     added = [
         {**row, "id": f"new-{row['id']}", "text": f"{row['text']} {row['id']}"} for row in corpus[:200] if row["text"]
     ]
-    write_parquet(undisturbed / "more", added)
-    (undisturbed / "more/part-0.parquet").rename(undisturbed / "docs/part-9.parquet")
-    runs = {done.stage: done for done in run_all(spark, load_config(undisturbed / "conf.yaml"))}
+    write_parquet(tmp_path / "more", added)
+    new = finished / "docs/part-9.parquet"
+    shutil.copyfile(tmp_path / "more/part-0.parquet", new)
+    try:  # the input's path is a part of the keys, so the file is added to the corpus of the other tests, and removed
+        config = load_config(finished / "conf.yaml", (f"output={out}",))
+        runs = {done.stage: done for done in run_all(spark, config)}
+    finally:
+        new.unlink()
     assert runs["rank"].skipped
     assert runs["train/betr"].skipped
     assert runs["features"].rows_in == len(corpus) + len(added)

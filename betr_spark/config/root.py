@@ -70,19 +70,22 @@ class DedupConfig(Model):
 
 
 class KeepConfig(Model):
-    """Exactly one of these. Fractions are of the survivors' tokens, `tokens` in units of n_tokens."""
+    """Exactly one of these. Fractions are of the survivors' tokens, `tokens` in units of n_tokens.
+
+    `min_score` is a score in [0, 1], or for an expression scorer a value of its column.
+    """
 
     token_fraction: float | None = Field(default=None, gt=0.0, le=1.0)
     tokens: int | None = Field(default=None, ge=0)
     documents: int | None = Field(default=None, ge=0)
-    min_score: float | None = Field(default=None, ge=0.0, le=1.0)
+    min_score: float | None = None
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
         given = [name for name in type(self).model_fields if getattr(self, name) is not None]
         if len(given) != 1:
-            wanted = ", ".join(type(self).model_fields)
-            raise ValueError(f"exactly one of {wanted} is wanted; found {', '.join(given) or 'none'}")
+            names = ", ".join(type(self).model_fields)
+            raise ValueError(f"exactly one of {names} is required, found {', '.join(given) or 'none'}")
         return self
 
 
@@ -133,6 +136,9 @@ class Config(Model):
         for name, selection in self.selections.items():
             if selection.scorer not in known:
                 raise ValueError(f"selections.{name}.scorer: '{selection.scorer}' is not one of {', '.join(known)}")
+            least = selection.keep.min_score
+            if least is not None and selection.scorer not in self.expressions() and not 0 <= least <= 1:
+                raise ValueError(f"selections.{name}.keep.min_score: a score in [0, 1] is required, found {least:g}")
         if LONGEST in self.scorers:
             raise ValueError(f"scorers.{LONGEST}: this name is kept for dedup.survivor; give the scorer another name")
         if self.dedup.survivor not in (None, LONGEST, *self.scored()):

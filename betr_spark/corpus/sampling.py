@@ -5,7 +5,7 @@ from typing import NamedTuple
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from betr_spark.ordering import ORDER_HASH, ORDER_KEY, WEIGHT, before, longest_prefix, unsigned
+from betr_spark.ordering import ORDER_HASH, ORDER_KEY, WEIGHT, before, longest_prefix
 from betr_spark.schemas import DOC_ID
 
 
@@ -28,8 +28,7 @@ def sample(documents: DataFrame, ids: DataFrame, *, n_documents: int, seed: int)
 
     def with_order(rows: DataFrame) -> DataFrame:
         hash64 = F.xxhash64(F.lit(seed), DOC_ID)
-        key = F.shiftrightunsigned(unsigned(hash64), 32)
-        return rows.withColumn(ORDER_KEY, key).withColumn(ORDER_HASH, hash64)
+        return rows.withColumns({ORDER_KEY: hash64, ORDER_HASH: hash64})
 
     weighted = with_order(ids).withColumn(WEIGHT, F.lit(1).cast("bigint"))
     prefix = longest_prefix(weighted, budget=n_documents)

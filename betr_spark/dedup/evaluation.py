@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 
 from betr_spark import schemas
 from betr_spark.config import Config, MinHashConfig
-from betr_spark.corpus.documents import read_documents
+from betr_spark.corpus.snapshot import InputSnapshot
 from betr_spark.dedup.candidates import CANDIDATE, KEEPER, KEEPER_PREVIOUSLY_KEPT
 from betr_spark.dedup.exact import RANK_KEY
 from betr_spark.dedup.exhaustive_search import Index, exhaustive_search
@@ -187,7 +187,7 @@ def _partners(spark: SparkSession, config: Config, drawn: DataFrame, sets: DataF
             others = batch.column(DOC_ID).take(pa.array(found.rows))
             yield pa.RecordBatch.from_arrays([ones, others, pa.array(found.similarity)], [_ONE, DOC_ID, SIMILARITY])
 
-    texts = read_documents(spark, config.input).where(F.col(REASON).isNull()).select(DOC_ID, TEXT)
+    texts = InputSnapshot.scored(spark, config).documents().where(F.col(REASON).isNull()).select(DOC_ID, TEXT)
     pairs = texts.mapInArrow(find, f"{_ONE} string, {DOC_ID} string, {SIMILARITY} double")
     return pairs.where(F.col(_ONE) != F.col(DOC_ID)).join(copies, on=DOC_ID, how="left_anti").distinct()
 

@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from betr_spark.dedup.buckets import RANK_KEY_BYTES
 from betr_spark.kernels.arrow_buffers import binary_column
-from betr_spark.ordering import descending_key, unsigned
+from betr_spark.ordering import unsigned
 from betr_spark.schemas import CONTENT_HASH, DOC_ID
 
 RANK_KEY, SURVIVOR_SCORE = "rank_key", "survivor_score"
@@ -54,7 +54,7 @@ def rank_keys(survivor_score: pa.Array, hash64: NDArray[np.uint64], tie: NDArray
     rows = np.zeros((len(survivor_score), RANK_KEY_BYTES), np.uint8)
     rows[:, 0] = pc.is_null(survivor_score).to_numpy(zero_copy_only=False)
     values = pc.fill_null(survivor_score, 0).to_numpy(zero_copy_only=False)
-    keys = descending_key(values) if pa.types.is_floating(survivor_score.type) else 2**32 - 1 - values.astype(np.int64)
+    keys = _float_key(values) if pa.types.is_floating(survivor_score.type) else 2**32 - 1 - values.astype(np.int64)
     rows[:, 1:5] = keys.astype(">u4").view(np.uint8).reshape(-1, 4)
     rows[:, 5:13] = hash64.astype(">u8").view(np.uint8).reshape(-1, 8)
     rows[:, 13:] = tie.astype(">u8").view(np.uint8).reshape(-1, 8)[:, :3]
@@ -77,3 +77,10 @@ def copies_of(documents: DataFrame) -> DataFrame:
     first = F.min(F.struct(NEW, REMOVED, RANK_KEY)).over(same)
     found = documents.select(RANK_KEY, first[RANK_KEY].alias(REPRESENTATIVE), F.count("*").over(same).alias(COPIES))
     return found.where(F.col(COPIES) > 1)
+
+
+def _float_key(values: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Order-preserving key of float32 in [0, 2^32): the highest value first."""
+    bits = (values + np.float32(0.0)).view(np.uint32)
+    ascending = np.where(bits & np.uint32(1 << 31), ~bits, bits | np.uint32(1 << 31))
+    return (np.uint32(2**32 - 1) - ascending).astype(np.int64)

@@ -7,7 +7,9 @@ texts are not read again, but for pairs whose signatures leave it open whether t
 
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import NamedTuple
 
 from pyspark.sql import DataFrame, SparkSession
@@ -19,9 +21,11 @@ from betr_spark.dedup import guards
 from betr_spark.dedup.candidates import CANDIDATE, EQUAL, KEEPER, Thresholds, candidate_pairs, linked_documents
 from betr_spark.dedup.components import NODE, ROOT, connected_components
 from betr_spark.dedup.exact import NEW, RANK_KEY, REMOVED, REPRESENTATIVE, SURVIVOR_SCORE, copies_of, with_rank_key
+from betr_spark.dedup.history import COMPONENTS, SCRATCH_FOLDER, History, clear, find_history, newest_batch, rule_key
 from betr_spark.dedup.survivors import KEPT, duplicates, removed_near, with_sizes
 from betr_spark.dedup.verification import shingles_of, similar_by_shingles, similar_by_signature
 from betr_spark.errors import DataError
+from betr_spark.pipeline.stage import Result, RunContext, Stage
 from betr_spark.schemas import (
     BANDS,
     BATCH,
@@ -39,34 +43,13 @@ from betr_spark.schemas import (
     SOURCE,
     logit_column,
 )
-from betr_spark.storage import delta, hadoop_files, runs
-from betr_spark.storage.runs import StageKey, StageRun, StageTimer
+from betr_spark.storage import delta, runs
+from betr_spark.storage.runs import Metrics, StageKey, StageRun
 from betr_spark.storage.scratch import scratch
 
-_SCRATCH_FOLDER = "_scratch/dedup"
-_COMPONENTS = "_components"
 _ROWS_A_PART = 2**23  # documents times bands; 420 MB while a part is sorted
 _logger = logging.getLogger(__name__)
 Materialise = Callable[[DataFrame], DataFrame]
-
-
-def key(spark: SparkSession, config: Config) -> StageKey:
-    """Key of `duplicates`: the rule, the guards, and the features."""
-    features = runs.input_version(spark, config.table(schemas.FEATURES_TABLE))
-    return StageKey.of("dedup", {"dedup": config.dedup, "rule": _rule(config)}, features=features)
-
-
-def _rule(config: Config) -> str:
-    """Key of what decides, without guards and history: an earlier run's documents stay under the same rule alone."""
-    settings = {"similarity": config.dedup.similarity, "survivor": config.survivor(), "minhash": config.minhash}
-    return StageKey.of("dedup", settings).key
-
-
-class _History(NamedTuple):
-    """What an earlier run left: batches of `features` up to `batch` were decided; `components` is a folder of Parquet."""
-
-    batch: int
-    components: str
 
 
 class _Found(NamedTuple):
@@ -75,90 +58,74 @@ class _Found(NamedTuple):
     metrics: dict[str, int]
 
 
-def run(spark: SparkSession, config: Config) -> list[StageRun]:
-    """Find duplicates among the documents of `features`, what is new against what is previously kept."""
-    wanted = key(spark, config)
-    path = config.table(schemas.DUPLICATES_TABLE)
-    if done := runs.finished(spark, config.output, path, wanted):
-        _clear(spark, config, wanted)
-        return [done]
-    clock = StageTimer(wanted)
-    features = delta.read(spark, config.table(schemas.FEATURES_TABLE))
-    if lacking := [name for name in (_survivor_column(config), INPUT_FILE, BATCH) if name not in features.columns]:
-        raise DataError(
-            f"{config.table(schemas.FEATURES_TABLE)}: no column '{lacking[0]}'; `betr-spark features` makes it"
-        )
-    checkpoint, batch = _newest_batch(spark, config)
-    history = _history(spark, config, checkpoint)
-    with scratch(spark, config.table(_SCRATCH_FOLDER)) as materialise:
-        documents = materialise(with_rank_key(_documents(spark, config, features, history, SOURCE)))
-        found = _find(spark, config, features, history, documents, materialise)
-        rows = materialise(found.rows)
-        totals = guards.check(rows, features, config)
-        done = clock.done(
-            rows_in=totals.documents,
-            rows_out=totals.exact + totals.near,
-            dropped={EXACT: totals.exact, NEAR: totals.near},
-            metrics={
-                **found.metrics,
-                "largest_component": totals.largest_component,
-                "largest_source_loss": totals.largest_source_loss,
-            },
-        )
-        # The components first, in a folder of their own: without the commit of `duplicates` nobody looks at them.
-        found.components.write.mode("overwrite").parquet(config.table(f"{_COMPONENTS}/{wanted.key[:16]}"))
-        delta.overwrite(
-            rows.drop(SOURCE), path, user_metadata=done.to_json(checkpoint=checkpoint, batch=batch, rule=_rule(config))
-        )
-    runs.record(spark, config.output, done)
-    _clear(spark, config, wanted)
-    return [done]
+@dataclass(frozen=True, kw_only=True)
+class DedupMetrics(Metrics):
+    """Candidate pairs, those that signatures left undecided, texts read for these, and what the guards look at."""
+
+    candidates: int | None
+    undecided: int | None
+    texts_new: int | None
+    texts_previously_kept: int | None
+    largest_component: int | None
+    largest_source_loss: float | None
 
 
-def _clear(spark: SparkSession, config: Config, done: StageKey) -> None:
-    """Remove what finished runs, and killed ones, left."""
-    hadoop_files.delete(spark, config.table(_SCRATCH_FOLDER))
-    for old in hadoop_files.children(spark, config.table(_COMPONENTS)):
-        if old != done.key[:16]:
-            hadoop_files.delete(spark, config.table(f"{_COMPONENTS}/{old}"))
+class Dedup(Stage):
+    """Finds duplicates among the documents of `features`, what is new against what was previously kept."""
 
+    def __init__(self) -> None:
+        """Name the stage."""
+        super().__init__("dedup")
 
-def _newest_batch(spark: SparkSession, config: Config) -> tuple[str, int]:
-    """Checkpoint and number of the newest batch in `features`: rows of an earlier run are those of batches up to its.
+    def outputs(self, config: Config) -> Sequence[str]:
+        """`duplicates`."""
+        return [config.table(schemas.DUPLICATES_TABLE)]
 
-    Raises:
-        DataError: the features were made with other `minhash` settings.
-    """
-    path = config.table(schemas.FEATURES_TABLE)
-    newest = delta.newest_commit(spark, path)
-    found = delta.as_object(newest.user_metadata) if newest else {}
-    made, wanted = delta.as_object(found.get("config")).get("minhash"), config.minhash.model_dump(mode="json")
-    if made is not None and made != wanted:
-        name = next(name for name in wanted if made.get(name) != wanted[name])
-        raise DataError(
-            f"{path}: made with minhash.{name} {made.get(name)}, the configuration has {wanted[name]}; "
-            "`betr-spark features` makes it anew"
-        )
-    return str(found.get("checkpoint", "")), int(found.get("batch", -1))
+    def key(self, context: RunContext) -> StageKey:
+        """The rule, the guards, and the features."""
+        config = context.config
+        features = runs.input_version(context.spark, config.table(schemas.FEATURES_TABLE))
+        return StageKey.of("dedup", {"dedup": config.dedup, "rule": rule_key(config)}, features=features)
 
+    @contextmanager
+    def build(self, context: RunContext, key: StageKey) -> Iterator[Result]:
+        """Exact copies, candidates, verification, components, survivors, guards."""
+        spark, config = context.spark, context.config
+        (path,) = self.outputs(config)
+        features = delta.read(spark, config.table(schemas.FEATURES_TABLE))
+        if lacking := [name for name in (_survivor_column(config), INPUT_FILE, BATCH) if name not in features.columns]:
+            raise DataError(
+                f"{config.table(schemas.FEATURES_TABLE)}: no column '{lacking[0]}'; `betr-spark features` makes it"
+            )
+        checkpoint, batch = newest_batch(spark, config)
+        history = find_history(spark, config, checkpoint)
+        with scratch(spark, config.table(SCRATCH_FOLDER)) as materialise:
+            documents = materialise(with_rank_key(_documents(spark, config, features, history, SOURCE)))
+            found = _find(spark, config, features, history, documents, materialise)
+            rows = materialise(found.rows)
+            totals = guards.check(rows, features, config)
 
-def _history(spark: SparkSession, config: Config, checkpoint: str) -> _History | None:
-    """Find what an earlier run previously_kept; None where all is to be decided anew."""
-    newest = delta.newest_commit(spark, config.table(schemas.DUPLICATES_TABLE))
-    if newest is None or config.dedup.history == "replace":
-        return None
-    about = delta.as_object(newest.user_metadata)
-    components = config.table(f"{_COMPONENTS}/{about.get('key', '')[:16]}")
-    if about.get("rule") != _rule(config):
-        why = "another rule"
-    elif about.get("checkpoint") != checkpoint:
-        why = "the features were made anew"
-    elif not hadoop_files.exists(spark, f"{components}/_SUCCESS"):
-        why = "the components of the last run are gone"
-    else:
-        return _History(int(about["batch"]), components)
-    _logger.warning("dedup: %s, so no document is previously kept yet and all are decided anew", why)
-    return None
+            def commit(run: StageRun) -> None:
+                # The components first, in a folder of their own: without the commit of `duplicates` nobody looks at them.
+                found.components.write.mode("overwrite").parquet(config.table(f"{COMPONENTS}/{key.key[:16]}"))
+                metadata = run.to_json(checkpoint=checkpoint, batch=batch, rule=rule_key(config))
+                delta.overwrite(rows.drop(SOURCE), path, user_metadata=metadata)
+
+            yield Result(
+                rows_in=totals.documents,
+                rows_out=totals.exact + totals.near,
+                dropped={EXACT: totals.exact, NEAR: totals.near},
+                metrics=DedupMetrics(
+                    **found.metrics,
+                    largest_component=totals.largest_component,
+                    largest_source_loss=totals.largest_source_loss,
+                ),
+                commit=commit,
+            )
+
+    def clean_up(self, context: RunContext, key: StageKey) -> None:
+        """Delete scratch data and components of other runs."""
+        clear(context.spark, context.config, key)
 
 
 def _survivor_column(config: Config) -> str:
@@ -167,7 +134,7 @@ def _survivor_column(config: Config) -> str:
 
 
 def _documents(
-    spark: SparkSession, config: Config, features: DataFrame, history: _History | None, *columns: str
+    spark: SparkSession, config: Config, features: DataFrame, history: History | None, *columns: str
 ) -> DataFrame:
     """Every document, as `with_rank_key` wants it: doc_id, survivor_score, content_hash, columns, new, removed (earlier)."""
     wanted = features.select(
@@ -184,7 +151,7 @@ def _find(
     spark: SparkSession,
     config: Config,
     features: DataFrame,
-    history: _History | None,
+    history: History | None,
     documents: DataFrame,
     materialise: Materialise,
 ) -> _Found:
@@ -227,7 +194,7 @@ def _find(
     rows = duplicates(documents, copies, near, components, materialise=materialise)
     metrics = {
         "candidates": n_pairs,
-        "unsure": n_unsure,
+        "undecided": n_unsure,
         "texts_new": texts.get(True, 0),
         "texts_previously_kept": texts.get(False, 0),
     }

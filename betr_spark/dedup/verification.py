@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from betr_spark.config import Config, MinHashConfig
-from betr_spark.corpus.documents import read_documents
+from betr_spark.corpus.snapshot import InputSnapshot
 from betr_spark.dedup.candidates import CANDIDATE, EQUAL, KEEPER, KEEPER_PREVIOUSLY_KEPT, Thresholds
 from betr_spark.dedup.exact import RANK_KEY
 from betr_spark.errors import DataError
@@ -58,7 +58,7 @@ def texts_of(wanted: DataFrame, config: Config) -> DataFrame:
     found = wanted.select(INPUT_FILE).distinct().limit(_MOST_FILES + 1).collect()  # bounded
     named = config.input.format != "delta" and len(found) <= _MOST_FILES
     files = [row[INPUT_FILE] for row in found] if named else None
-    documents = read_documents(wanted.sparkSession, config.input, only_files=files)
+    documents = InputSnapshot.scored(wanted.sparkSession, config).documents(only_files=files)
     texts = documents.where(F.col(REASON).isNull()).select(DOC_ID, TEXT)
     names = wanted.select(DOC_ID, RANK_KEY)
     few = names.limit(_MOST_BROADCAST + 1).count() <= _MOST_BROADCAST

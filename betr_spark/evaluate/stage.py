@@ -2,7 +2,8 @@
 
 import io
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 
@@ -16,17 +17,17 @@ from betr_spark import schemas
 from betr_spark.config import RANDOM_SCORER, Config
 from betr_spark.config.evaluate import EvaluateConfig
 from betr_spark.config.scorers import RandomScorer
-from betr_spark.corpus.documents import read_documents
-from betr_spark.corpus.input_schema import input_schema
+from betr_spark.corpus.snapshot import InputSnapshot
 from betr_spark.errors import ConfigError, DataError
 from betr_spark.evaluate.benefit import GENERAL, OFF_TARGET, TARGET, Change, Items, LanguageModel, Tokens, changes
 from betr_spark.evaluate.byte_pairs import encode, train_tokenizer
 from betr_spark.evaluate.kneser_ney import KneserNey
 from betr_spark.evaluate.plot import plot
+from betr_spark.pipeline.stage import Result, RunContext, Stage, problems_of
 from betr_spark.schemas import DOC_ID, N_WORDS, REASON, TEXT
 from betr_spark.scoring.logit import logit_of
 from betr_spark.storage import delta, hadoop_files, runs
-from betr_spark.storage.runs import StageKey, StageRun, StageTimer
+from betr_spark.storage.runs import StageKey
 from betr_spark.targets.examples import examples_of
 from betr_spark.targets.reading import Benchmark, examples_and_items, read_benchmark, read_content
 
@@ -79,65 +80,79 @@ def caveats(config: Config) -> list[str]:
     return lines + [f"not measured, for want of a `test` file: {', '.join(unmeasured)}"] * bool(unmeasured)
 
 
-def key(spark: SparkSession, config: Config) -> StageKey:
-    """Key of `evaluations`: settings, scorers, held-out items, features and duplicates."""
-    names = (schemas.FEATURES_TABLE, schemas.DUPLICATES_TABLE)
-    versions = {name: runs.input_version(spark, config.table(name)) for name in names}
-    tests = {f"items.{name}": target.test for name, target in config.targets.items() if target.test}
-    off_target = {f"off.{name}": target.path for name, target in config.evaluate.off_target.items()}
-    items = {
-        name: Benchmark(read_content(spark, path), None).digest() for name, path in {**tests, **off_target}.items()
-    }
-    settings = {
-        "evaluate": config.evaluate,
-        "scorers": {
-            name: config.scorers[name].model_dump() if name in config.scorers else name for name in scorers_of(config)
-        },
-        "targets": {name: target.model_dump() for name, target in config.targets.items()},
-        "input": config.input.model_dump(exclude={"max_batch_bytes"}),
-    }
-    return StageKey.of("evaluate", settings, **versions, **items)
+class Evaluate(Stage):
+    """Trains small language models on what each selection's scorer ranks first, and reads held-out items with them."""
 
+    def __init__(self) -> None:
+        """Name the stage."""
+        super().__init__("evaluate")
 
-def run(spark: SparkSession, config: Config) -> tuple[StageRun, list[Change]]:
-    """Evaluate, unless the same evaluation is there.
+    def outputs(self, config: Config) -> Sequence[str]:
+        """`evaluations`."""
+        return [config.table(schemas.EVALUATIONS_TABLE)]
 
-    Raises:
-        ConfigError: as `check`.
-        DataError: fewer tokens than a budget wants.
-    """
-    check(config)
-    names = scorers_of(config)
-    wanted, path = key(spark, config), config.table(schemas.EVALUATIONS_TABLE)
-    if done := runs.finished(spark, config.output, path, wanted):
-        found = read(spark, config)
-        if not hadoop_files.exists(spark, config.table(PLOT)):
-            _draw(spark, config, found)
-        return done, found
-    clock, settings = StageTimer(wanted), config.evaluate
-    items = _items(spark, config)
-    pool = _pool(spark, config, names)
-    tokenizer = train_tokenizer([*pool.general, *pool.texts[:_TOKENIZER_TEXTS]], n_vocabulary=settings.vocabulary)
-    tokens = encode(tokenizer, pool.texts)
-    items.append((GENERAL, GENERAL, pool.general))
-    sets = [Items(name, kind, encode(tokenizer, texts), _sizes(texts)) for name, kind, texts in items]
-    controls = {
-        f"{RANDOM_SCORER}-{seed}": np.random.default_rng(seed).permutation(len(tokens))
-        for seed in range(settings.seeds)
-    }
-    _check_budgets(settings.budgets, tokens, pool.rankings)
-    found = []
-    for budget in dict.fromkeys(settings.budgets):
-        _logger.info(
-            "evaluate: %d models on %g of %d tokens", len(names) + settings.seeds, budget, sum(map(len, tokens))
+    def key(self, context: RunContext) -> StageKey:
+        """Settings, scorers, held-out items, features and duplicates."""
+        spark, config = context.spark, context.config
+        names = (schemas.FEATURES_TABLE, schemas.DUPLICATES_TABLE)
+        versions = {name: runs.input_version(spark, config.table(name)) for name in names}
+        tests = {f"items.{name}": target.test for name, target in config.targets.items() if target.test}
+        off_target = {f"off.{name}": target.path for name, target in config.evaluate.off_target.items()}
+        items = {
+            name: Benchmark(read_content(spark, path), None).digest() for name, path in {**tests, **off_target}.items()
+        }
+        settings = {
+            "evaluate": config.evaluate,
+            "scorers": {
+                name: config.scorers[name].model_dump() if name in config.scorers else name
+                for name in scorers_of(config)
+            },
+            "targets": {name: target.model_dump() for name, target in config.targets.items()},
+            "input": config.input.model_dump(exclude={"max_batch_bytes"}),
+        }
+        return StageKey.of(self.name, settings, **versions, **items)
+
+    def problems(self, context: RunContext) -> Iterator[str]:
+        """Whatever is wrong with off-target files."""
+        for name, off in context.config.evaluate.off_target.items():
+            yield from problems_of(lambda n=name, o=off: examples_of(n, o, read_content(context.spark, o.path)))  # type: ignore[misc]
+
+    @contextmanager
+    def build(self, context: RunContext, key: StageKey) -> Iterator[Result]:  # noqa: ARG002 - part of the protocol
+        """Draw the pool, train and read for each budget, plot."""
+        spark, config = context.spark, context.config
+        check(config)
+        names, settings = scorers_of(config), config.evaluate
+        (path,) = self.outputs(config)
+        items = _items(spark, config)
+        pool = _pool(spark, config, names)
+        tokenizer = train_tokenizer([*pool.general, *pool.texts[:_TOKENIZER_TEXTS]], n_vocabulary=settings.vocabulary)
+        tokens = encode(tokenizer, pool.texts)
+        items.append((GENERAL, GENERAL, pool.general))
+        sets = [Items(name, kind, encode(tokenizer, texts), _sizes(texts)) for name, kind, texts in items]
+        controls = {
+            f"{RANDOM_SCORER}-{seed}": np.random.default_rng(seed).permutation(len(tokens))
+            for seed in range(settings.seeds)
+        }
+        _check_budgets(settings.budgets, tokens, pool.rankings)
+        results: list[Change] = []
+        for budget in dict.fromkeys(settings.budgets):
+            n_models, n_tokens = len(names) + settings.seeds, sum(map(len, tokens))
+            _logger.info("evaluate: %d models on %g of %d tokens", n_models, budget, n_tokens)
+            train = partial(_trained, settings)
+            results += changes(tokens, pool.rankings, controls, sets, budget=budget, train=train)
+        rows = spark.createDataFrame([(*row, row.verdict) for row in results], schemas.EVALUATIONS)
+        _draw(spark, config, results)
+        yield Result(
+            rows_in=len(pool.general) + len(pool.texts),
+            rows_out=len(results),
+            commit=lambda run: delta.overwrite(rows.coalesce(1), path, user_metadata=run.to_json()),
         )
-        found += changes(tokens, pool.rankings, controls, sets, budget=budget, train=partial(_trained, settings))
-    done = clock.done(rows_in=len(pool.general) + len(pool.texts), rows_out=len(found))
-    rows = spark.createDataFrame([(*row, row.verdict) for row in found], schemas.EVALUATIONS)
-    _draw(spark, config, found)
-    delta.overwrite(rows.coalesce(1), path, user_metadata=done.to_json())
-    runs.record(spark, config.output, done)
-    return done, found
+
+    def clean_up(self, context: RunContext, key: StageKey) -> None:  # noqa: ARG002 - part of the protocol
+        """Draw the plot again where it was deleted."""
+        if not hadoop_files.exists(context.spark, context.config.table(PLOT)):
+            _draw(context.spark, context.config, read(context.spark, context.config))
 
 
 def _draw(spark: SparkSession, config: Config, found: Sequence[Change]) -> None:
@@ -204,8 +219,7 @@ def _pool(spark: SparkSession, config: Config, names: Sequence[str]) -> _Pool:
         DOC_ID, F.xxhash64(F.lit("evaluation"), DOC_ID).alias(_ORDER), F.xxhash64(DOC_ID).alias(_HASH), *logits
     )
     drawn = rows.orderBy(_ORDER, DOC_ID).limit(config.evaluate.general + config.evaluate.documents)
-    input_schema(spark, config.input)
-    documents = read_documents(spark, config.input).where(F.col(REASON).isNull())
+    documents = InputSnapshot.scored(spark, config).documents().where(F.col(REASON).isNull())
     texts = documents.select(DOC_ID, F.substring(TEXT, 1, _MOST_CHARACTERS).alias(TEXT))
     found: pa.Table = texts.join(F.broadcast(drawn), on=DOC_ID, how="inner").toArrow()
     ids, drawn_at = found.column(DOC_ID).to_pylist(), found.column(_ORDER).to_pylist()

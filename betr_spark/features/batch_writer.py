@@ -8,7 +8,6 @@ from pyspark.sql import functions as F
 from betr_spark import schemas
 from betr_spark.config import Config
 from betr_spark.corpus.documents import check_unique
-from betr_spark.errors import BetrSparkError
 from betr_spark.features.checkpoint import progress_of
 from betr_spark.schemas import BATCH, DETAIL, DOC_ID, INPUT_FILE, REASON, ROW, SOURCE
 from betr_spark.storage import delta
@@ -19,7 +18,7 @@ class BatchWriter:
 
     def __init__(self, config: Config, checkpoint: str, transform: Callable[[DataFrame], DataFrame]) -> None:
         self._config, self._checkpoint, self._transform = config, checkpoint, transform
-        self.error: BetrSparkError | None = None
+        self.error: Exception | None = None
         self.rows_new = 0
 
     def __call__(self, documents: DataFrame, batch: int) -> None:
@@ -27,7 +26,7 @@ class BatchWriter:
         computed = self._transform(documents).persist()  # counted, checked, and written to two tables
         try:
             self._write(computed, batch)
-        except BetrSparkError as error:
+        except Exception as error:
             self.error = error
             raise
         finally:

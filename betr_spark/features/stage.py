@@ -7,28 +7,30 @@ a new checkpoint, whose first batch replaces the table.
 
 import logging
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
-from pyspark.sql.types import StructType
 
 from betr_spark import schemas
 from betr_spark.config import Config
-from betr_spark.corpus.documents import input_fingerprint, stream_documents
-from betr_spark.corpus.input_schema import input_schema
+from betr_spark.errors import BetrSparkError
 from betr_spark.features.batch_writer import BatchWriter
 from betr_spark.features.checkpoint import CHECKPOINTS, choose_checkpoint, progress_of
 from betr_spark.features.one_pass import one_pass
 from betr_spark.kernels.minhash import MinHasher
 from betr_spark.kernels.text_preparation import PREPARATION
+from betr_spark.pipeline.stage import Result, RunContext, Stage, problems_of
 from betr_spark.ranking.direct import direct_versions, with_direct_logits
 from betr_spark.schemas import DETAIL, DOC_ID, INPUT_FILE, REASON, ROW, SOURCE, TEXT
 from betr_spark.scoring import artifact
 from betr_spark.scoring.ngram_table import SharedTables, stack
-from betr_spark.storage import delta, hadoop_files, runs
-from betr_spark.storage.runs import StageKey, StageRun, StageTimer
+from betr_spark.storage import delta, hadoop_files
+from betr_spark.storage.runs import Metrics, StageKey, StageRun
+from betr_spark.training.kinds import kind_of
 
 # Delta's errors where a source's history cannot be followed by appends alone.
 _CHANGED_SOURCE = (
@@ -38,11 +40,12 @@ _CHANGED_SOURCE = (
 _logger = logging.getLogger(__name__)
 
 
-def _settings_key(spark: SparkSession, config: Config) -> StageKey:
+def _settings_key(context: RunContext) -> StageKey:
     """Key of all but the input's version: what a batch's rows depend on besides its documents."""
+    spark, config = context.spark, context.config
     mapping = config.input.model_dump(exclude={"columns", "max_batch_bytes"})
     scorers = {name: f"column {column}" for name, column in config.expressions().items()}
-    scorers |= direct_versions(spark, config)
+    scorers |= direct_versions(context)
     for name in config.folded():
         about = artifact.describe(spark, config.table(f"scorers/{name}"))
         scorers[name] = about["sha256"] if about else "none"
@@ -50,57 +53,83 @@ def _settings_key(spark: SparkSession, config: Config) -> StageKey:
     return StageKey.of("features", settings)
 
 
-def key(spark: SparkSession, config: Config) -> StageKey:
-    """Key of the features table: settings, scorers, and the input's version."""
-    settings = _settings_key(spark, config)
-    return StageKey(
-        stage=settings.stage, config=settings.config, input_versions={"input": input_fingerprint(spark, config.input)}
-    )
+@dataclass(frozen=True, kw_only=True)
+class FeaturesMetrics(Metrics):
+    """Bytes of text and tokens of the documents in `features`, and the input rows that this run read."""
+
+    n_bytes: int | None
+    n_tokens: int | None
+    rows_new: int | None
 
 
-def run(spark: SparkSession, config: Config) -> list[StageRun]:
-    """Bring `features` and `quarantine` up to date with the input."""
-    path = config.table(schemas.FEATURES_TABLE)
-    wanted = key(spark, config)
-    found = runs.finished(spark, config.output, path, wanted)
-    if found and delta.exists(spark, config.table(schemas.QUARANTINE_TABLE)):
-        return [found]
-    clock = StageTimer(wanted)
-    schema = input_schema(spark, config.input)
-    folded = [artifact.load(spark, config.table(f"scorers/{name}"), name).table for name in config.folded()]
-    transform = _transform(config, artifact.ship(spark, stack(folded)))
-    settings_key = _settings_key(spark, config).key
-    checkpoint = choose_checkpoint(spark, config, settings_key)
-    try:
-        rows_new = _follow(spark, config, schema, checkpoint, transform)
-    except StreamingQueryException as error:
-        if config.input.format != "delta" or not re.search(_CHANGED_SOURCE, str(error)):
-            raise
-        checkpoint = choose_checkpoint(spark, config, settings_key, why="rows of the source were changed or deleted")
-        rows_new = _follow(spark, config, schema, checkpoint, transform)
-    progress = progress_of(spark, path, checkpoint)
-    done = _summary(spark, config, clock, progress, rows_new)
-    metadata = done.to_json(checkpoint=checkpoint, copies=progress["copies"], batch=progress["batch"])
-    delta.mark(spark, path, name="features_key", value=wanted.key, user_metadata=metadata)
-    runs.record(spark, config.output, done)
-    for old in hadoop_files.children(spark, config.table(CHECKPOINTS)):
-        if old != checkpoint:
-            hadoop_files.delete(spark, config.table(f"{CHECKPOINTS}/{old}"))
-    return [done]
+class Features(Stage):
+    """The one pass over the text."""
+
+    def __init__(self) -> None:
+        """Name the stage."""
+        super().__init__("features")
+
+    def outputs(self, config: Config) -> Sequence[str]:
+        """`features` and `quarantine`."""
+        return [config.table(schemas.FEATURES_TABLE), config.table(schemas.QUARANTINE_TABLE)]
+
+    def key(self, context: RunContext) -> StageKey:
+        """Settings, scorers, and the input's version."""
+        settings = _settings_key(context)
+        versions = {"input": context.input.version}
+        return StageKey(stage=settings.stage, config=settings.config, input_versions=versions)
+
+    def problems(self, context: RunContext) -> Iterator[str]:
+        """Whatever is wrong with the input's files and columns, and with the columns that are scorers."""
+        yield from problems_of(lambda: context.input)
+        for name in context.config.expressions():
+            yield from kind_of(context.config, name).problems(context)
+
+    @contextmanager
+    def build(self, context: RunContext, key: StageKey) -> Iterator[Result]:
+        """Follow the input from the checkpoint on; each batch is a commit, the last commit has the record of the run."""
+        spark, config = context.spark, context.config
+        path = config.table(schemas.FEATURES_TABLE)
+        folded = [artifact.load(spark, config.table(f"scorers/{name}"), name).table for name in config.folded()]
+        transform = _transform(config, artifact.ship(spark, stack(folded)))
+        settings_key = _settings_key(context).key
+        checkpoint = choose_checkpoint(spark, config, settings_key)
+        try:
+            rows_new = _follow(context, checkpoint, transform)
+        except StreamingQueryException as error:
+            if config.input.format != "delta" or not re.search(_CHANGED_SOURCE, str(error)):
+                raise
+            checkpoint = choose_checkpoint(
+                spark, config, settings_key, why="rows of the source were changed or deleted"
+            )
+            rows_new = _follow(context, checkpoint, transform)
+        progress = progress_of(spark, path, checkpoint)
+
+        def commit(run: StageRun) -> None:
+            metadata = run.to_json(checkpoint=checkpoint, copies=progress["copies"], batch=progress["batch"])
+            delta.mark(spark, path, name="features_key", value=key.key, user_metadata=metadata)
+            for old in hadoop_files.children(spark, config.table(CHECKPOINTS)):
+                if old != checkpoint:
+                    hadoop_files.delete(spark, config.table(f"{CHECKPOINTS}/{old}"))
+
+        yield _result(spark, config, progress, rows_new, commit)
+
+    def summary(self, run: StageRun) -> list[str]:
+        """With the number of new rows."""
+        new = run.metrics_as(FeaturesMetrics).rows_new
+        lines = super().summary(run)
+        return (
+            [line.replace(" in,", f" in ({new:.0f} new),", 1) for line in lines] if new and not run.skipped else lines
+        )
 
 
-def _follow(
-    spark: SparkSession,
-    config: Config,
-    schema: StructType,
-    checkpoint: str,
-    transform: Callable[[DataFrame], DataFrame],
-) -> int:
+def _follow(context: RunContext, checkpoint: str, transform: Callable[[DataFrame], DataFrame]) -> int:
     """Take in all that the checkpoint has not seen; return its rows."""
+    config = context.config
     writer = BatchWriter(config, checkpoint, transform)
-    numbers = {schemas.logit_column(name): column for name, column in config.expressions().items()}
+    numbers = [schemas.logit_column(name) for name in config.expressions()]
     query = (
-        stream_documents(spark, config.input, schema, numbers=numbers)
+        context.input.stream()
         .select(DOC_ID, SOURCE, TEXT, REASON, DETAIL, ROW, INPUT_FILE, *numbers)
         .writeStream.foreachBatch(writer)
         .option("checkpointLocation", config.table(f"{CHECKPOINTS}/{checkpoint}"))
@@ -109,10 +138,10 @@ def _follow(
     )
     try:
         query.awaitTermination()
-    except StreamingQueryException:
-        if writer.error is not None:
+    except StreamingQueryException as error:
+        if isinstance(writer.error, BetrSparkError):
             raise writer.error from None
-        raise
+        raise error from writer.error  # the query's own error does not have it as a cause
     finally:
         query.stop()
     return writer.rows_new
@@ -125,19 +154,16 @@ def _transform(config: Config, shared_tables: Callable[[], SharedTables]) -> Cal
     return lambda documents: with_direct_logits(documents, config).mapInArrow(run_pass, schema)
 
 
-def _summary(
-    spark: SparkSession, config: Config, clock: StageTimer, progress: dict[str, int], rows_new: int
-) -> StageRun:
-    totals = (
-        delta.read(spark, config.table(schemas.FEATURES_TABLE))
-        .agg(F.count("*").alias("n"), *[F.sum(c).alias(c) for c in ("n_bytes", "n_tokens")])
-        .first()
+def _result(
+    spark: SparkSession, config: Config, progress: dict[str, int], rows_new: int, commit: Callable[[StageRun], None]
+) -> Result:
+    totals = delta.read(spark, config.table(schemas.FEATURES_TABLE)).agg(
+        F.count("*").alias("n"), *[F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in ("n_bytes", "n_tokens")]
     )
-    assert totals is not None
+    n, n_bytes, n_tokens = totals.head() or (0, 0, 0)
     quarantined = delta.read(spark, config.table(schemas.QUARANTINE_TABLE)).groupBy(REASON)
     dropped = {row[REASON]: row["count"] for row in quarantined.count().collect()}  # one row a reason
     if progress["copies"]:
         dropped["copies"] = progress["copies"]
-    metrics = {f"{name}": float(totals[name] or 0) for name in ("n_bytes", "n_tokens")}
-    metrics["rows_new"] = float(rows_new)
-    return clock.done(rows_in=progress["rows_in"], rows_out=totals["n"], dropped=dropped, metrics=metrics)
+    metrics = FeaturesMetrics(n_bytes=n_bytes, n_tokens=n_tokens, rows_new=rows_new)
+    return Result(rows_in=progress["rows_in"], rows_out=n, dropped=dropped, metrics=metrics, commit=commit)

@@ -1,51 +1,35 @@
-"""Everything that can be found wrong before any work, all of it at once."""
+"""Everything that can be wrong before any work, all of it at once."""
 
-from collections.abc import Callable
+from collections.abc import Iterator
 
 from pyspark.sql import SparkSession
 
 from betr_spark.config import Config
-from betr_spark.corpus.input_schema import input_schema
 from betr_spark.errors import BetrSparkError
-from betr_spark.ranking import stage as ranking
+from betr_spark.evaluate.stage import Evaluate
+from betr_spark.pipeline.run import stages_of
+from betr_spark.pipeline.stage import RunContext, problems_of
+from betr_spark.ranking.encoder import check_encoder
 from betr_spark.spark.session import build_session
 from betr_spark.storage.hadoop_files import check_writable
-from betr_spark.targets.examples import examples_of
-from betr_spark.targets.reading import read_content
-from betr_spark.training import stage as training
+from betr_spark.targets.reading import template_problems
 
 
 def problems(config: Config, spark: SparkSession | None = None) -> list[str]:
-    """List what is wrong with model, Java, jars, targets, input and output, one line each; empty where nothing is.
+    """List what is wrong with Java, jars, model, targets, input and output, one line each; empty if nothing is.
 
-    Without Java the files cannot be looked at; templates and the model still are.
+    Without Java no file can be read; templates and the model are checked all the same.
     """
-    found: list[str] = []
+    try:
+        context = RunContext(spark or build_session(), config)
+    except BetrSparkError as error:
+        return [*_without_spark(config), str(error)]
+    lines = [line for stage in (*stages_of(config), Evaluate()) for line in stage.problems(context)]
+    lines += problems_of(lambda: check_writable(context.spark, config.output))
+    return list(dict.fromkeys(lines))
 
-    def look(check: Callable[[], object]) -> None:
-        try:
-            check()
-        except BetrSparkError as error:
-            found.extend(str(error).splitlines())
 
-    if spark is None:
-        try:
-            spark = build_session()
-        except BetrSparkError as error:
-            return [*ranking.problems(None, config), str(error)]
-    session = spark
-    found.extend(ranking.problems(session, config))
-    for name, off in config.evaluate.off_target.items():
-        look(lambda name=name, off=off: examples_of(name, off, read_content(session, off.path)))  # type: ignore[misc]
-    columns = None
-
-    def look_at_input() -> None:
-        nonlocal columns
-        schema = input_schema(session, config.input)
-        if config.input.format != "json":  # a JSON line has no schema
-            columns = {field.name: field.dataType for field in schema}
-
-    look(look_at_input)
-    found.extend(training.problems(session, config, columns))
-    look(lambda: check_writable(session, config.output))
-    return found
+def _without_spark(config: Config) -> Iterator[str]:
+    if config.needs_target_ranking():
+        yield from problems_of(lambda: check_encoder(config.encoder))
+    yield from template_problems(config.targets)

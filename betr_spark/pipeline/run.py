@@ -1,105 +1,70 @@
-"""All stages in the data's order; what each would do, without doing it."""
+"""The stages in the order of the data, and what each of them would do."""
 
-import logging
-from collections.abc import Callable, Iterator
-from functools import partial
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from pyspark.sql import SparkSession
 
-from betr_spark import schemas
 from betr_spark.config import Config
-from betr_spark.dedup import stage as dedup
-from betr_spark.features import stage as features
+from betr_spark.dedup.stage import Dedup
+from betr_spark.features.stage import Features
+from betr_spark.pipeline.stage import RunContext, Stage, run_stages
 from betr_spark.ranking import stage as ranking
-from betr_spark.ranking.estimate import time_to_embed
 from betr_spark.selection import stage as selection
-from betr_spark.storage import delta, runs
-from betr_spark.storage.runs import StageKey, StageRun
-from betr_spark.training import stage as scorer
-
-_logger = logging.getLogger(__name__)
-
-STAGES: dict[str, Callable[[SparkSession, Config], list[StageRun]]] = {
-    "rank": ranking.run,
-    "train": scorer.run,
-    "features": features.run,
-    "dedup": dedup.run,
-    "select": selection.run,
-}
+from betr_spark.storage import runs
+from betr_spark.storage.runs import StageRun
+from betr_spark.training import stage as training
 
 
 class Planned(NamedTuple):
-    """What a stage would do: `work` is False where its output is up to date; `why` says what it waits for."""
+    """What a run would do with a stage: `work` is False where its output is up to date; `why` is the reason."""
 
-    stage: str
+    stage: Stage
     work: bool
     why: str
 
 
-def run_all(spark: SparkSession, config: Config) -> list[StageRun]:
-    """Run every stage; finished ones are skipped and say so."""
-    runs = []
-    for name, stage in STAGES.items():
-        _logger.info("%s: started", name)
-        found = stage(spark, config)
-        for done in found:
-            if done.skipped:  # a stage that works says so itself
-                _logger.info("%s: skipped, up to date", done.stage)
-        if not found:
-            _logger.info("%s: nothing to do with these settings", name)
-        runs += found
-    return runs
+def stages_of(config: Config, command: str | None = None) -> list[Stage]:
+    """All stages of a configuration in the order of the data, or those of one command."""
+    every = [*ranking.stages(config), *training.stages(config), Features(), Dedup(), *selection.stages(config)]
+    return [stage for stage in every if command in (None, stage.command)]
 
 
-def plan(spark: SparkSession, config: Config) -> list[Planned]:
-    """Tell what `run_all` would do now. Nothing is written; behind a stage that has work, every later one has too."""
-    planned: list[Planned] = []
-    worked: list[str] = []
-    for stage, path, find in _outputs(config):
-        group = stage.partition("/")[0]
-        earlier = [other for other in worked if other != group]
+def run_all(spark: SparkSession, config: Config, command: str | None = None, *, again: bool = False) -> list[StageRun]:
+    """Run every stage, or those of one command; those that are up to date are skipped."""
+    return run_stages(RunContext(spark, config, again=again), stages_of(config, command))
+
+
+def plan(context: RunContext) -> Iterator[Planned]:
+    """Tell what a run of all stages would do now. Nothing is written; all stages after one that has work have work too."""
+    working: list[str] = []
+    for stage in stages_of(context.config):
+        earlier = [command for command in working if command != stage.command]
         if earlier:
-            planned.append(Planned(stage, True, f"after {earlier[-1]}"))
-            worked.append(group)
-            continue
-        wanted = find(spark, config)
-        if _is_current(spark, config, stage, path, wanted):
-            planned.append(Planned(stage, False, "up to date"))
+            planned = Planned(stage, True, f"after {earlier[-1]}")
+        elif stage.is_current(context):
+            planned = Planned(stage, False, "up to date")
+        elif runs.all_exist(context.spark, stage.outputs(context.config)[:1]):
+            planned = Planned(stage, True, "other settings or input")
         else:
-            planned.append(
-                Planned(stage, True, "other settings or input" if delta.exists(spark, path) else "not made yet")
-            )
-            worked.append(group)
-    return planned
+            planned = Planned(stage, True, "never run")
+        if planned.work:
+            working.append(stage.command)
+        yield planned
 
 
-def outlook(spark: SparkSession, config: Config) -> list[str]:
-    """Say what `run_all` would do, a line a stage, and how long embedding would take: a few documents are embedded to know."""
+def outlook(context: RunContext) -> list[str]:
+    """What a run of all stages would do, a line for each stage, with how long it takes where that can be told before."""
     lines = []
-    for stage in plan(spark, config):
-        lines.append(f"{stage.stage}: {'would run' if stage.work else 'skipped'} ({stage.why})")
-        if stage.stage == "rank" and stage.work and config.needs_target_ranking():
-            lines.append(f"  {time_to_embed(spark, config)}")
+    for stage, work, why in plan(context):
+        lines.append(f"{stage.name}: {'would run' if work else 'skipped'} ({why})")
+        if work and (estimate := stage.estimate(context)):
+            lines.append(f"  {estimate}")
     return lines
 
 
-def _outputs(config: Config) -> Iterator[tuple[str, str, Callable[[SparkSession, Config], StageKey]]]:
-    if config.needs_sample():
-        table = schemas.RANKED_SAMPLE_TABLE if config.needs_target_ranking() else schemas.SAMPLE_TABLE
-        yield "rank", config.table(table), ranking.key
-    for name in config.trained_scorers():
-        yield f"train/{name}", scorer.folder(config, name), partial(scorer.key, name=name)
-    yield "features", config.table(schemas.FEATURES_TABLE), features.key
-    yield "dedup", config.table(schemas.DUPLICATES_TABLE), dedup.key
-    for name in config.selections:
-        yield f"select/{name}", config.table(f"selected/{name}"), partial(selection.key, name=name)
-
-
-def _is_current(spark: SparkSession, config: Config, stage: str, path: str, wanted: StageKey) -> bool:
-    if stage.startswith("train/"):
-        made = scorer.trained(spark, config, stage.removeprefix("train/"))
-    else:
-        made = runs.made_by(spark, path)
-    complete = stage != "features" or delta.exists(spark, config.table(schemas.QUARANTINE_TABLE))
-    return complete and made is not None and made.key == wanted.key
+def behind(context: RunContext, commands: Sequence[str]) -> Iterator[str]:
+    """Stages of some commands that have work, a line each."""
+    for stage, work, why in plan(context):
+        if work and stage.command in commands:
+            yield f"{context.config.output}: {stage.name} is not up to date ({why}); run `betr-spark run`"

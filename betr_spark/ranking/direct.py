@@ -1,26 +1,28 @@
 """`encoder.mode: direct`: the target ranking of all documents is itself the score, so no model is trained."""
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 
 from betr_spark import schemas
 from betr_spark.config import Config
 from betr_spark.errors import DataError
+from betr_spark.pipeline.stage import RunContext
 from betr_spark.ranking import stage
 from betr_spark.schemas import DOC_ID, logit_column
 from betr_spark.storage import delta, runs
 
 
-def direct_versions(spark: SparkSession, config: Config) -> dict[str, str]:
+def direct_versions(context: RunContext) -> dict[str, str]:
     """Version of the ranking that gives the logits of each direct scorer, for keys.
 
     Raises:
         DataError: `ranked_sample` has another input or other settings.
     """
+    spark, config = context.spark, context.config
     if not config.direct():
         return {}
     path = config.table(schemas.RANKED_SAMPLE_TABLE)
     ranking = runs.made_by(spark, path)
-    if ranking is None or ranking.key != stage.key(spark, config).key:
+    if ranking is None or ranking.key != stage.key(context).key:
         raise DataError(
             f"{path}: not the ranking of the current input and configuration; rank again with `betr-spark rank`"
         )

@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 
 from betr_spark import schemas
 from betr_spark.config import Config
-from betr_spark.corpus.documents import read_documents, read_ids
+from betr_spark.corpus.snapshot import InputSnapshot
 from betr_spark.ranking.embeddings import encoder_key
 from betr_spark.ranking.encoder import embed, runs_on_gpu
 from betr_spark.schemas import DOC_ID, ENCODER, REASON, TEXT, TEXT_HASH
@@ -40,7 +40,8 @@ def time_to_embed(spark: SparkSession, config: Config) -> Estimate:
     In direct mode documents that have a vector already are not counted, for which all texts are read; otherwise the number is
     that of the sample.
     """
-    documents = read_documents(spark, config.input).where(F.col(REASON).isNull())
+    snapshot = InputSnapshot.current(spark, config)
+    documents = snapshot.documents().where(F.col(REASON).isNull())
     if config.direct():
         unembedded = documents.select(DOC_ID, F.xxhash64(TEXT).alias(TEXT_HASH)).distinct()
         path = config.table(schemas.EMBEDDINGS_TABLE)
@@ -49,7 +50,7 @@ def time_to_embed(spark: SparkSession, config: Config) -> Estimate:
             unembedded = unembedded.join(embedded, on=[DOC_ID, TEXT_HASH], how="left_anti")
         n_documents = unembedded.count()
     else:
-        n_documents = min(read_ids(spark, config.input).distinct().count(), config.sample.documents)
+        n_documents = min(snapshot.ids().distinct().count(), config.sample.documents)
     rows = documents.select(F.substring(TEXT, 1, _CHARACTERS_TIMED)).limit(_TEXTS_TIMED).collect()
     texts = [row[0] for row in rows] or [""]
     on_gpu = runs_on_gpu(config.encoder)

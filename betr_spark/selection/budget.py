@@ -18,7 +18,7 @@ def with_order(scored: DataFrame) -> DataFrame:
     """Add the ranking order (order_key, order_hash) of `ordering`; rows without a logit are dropped.
 
     Args:
-        scored: doc_id and float logit, other columns are kept.
+        scored: doc_id and logit (float or double), other columns are kept.
     """
     rows = scored.where(F.col(LOGIT).isNotNull()).withColumn(ORDER_HASH, F.xxhash64(DOC_ID))
     schema = ", ".join(f"`{field.name}` {field.dataType.simpleString()}" for field in rows.schema)
@@ -36,7 +36,7 @@ def fraction_of(tokens: int, fraction: float) -> int:
     return int(Fraction(Decimal(str(fraction))) * tokens)
 
 
-def within_budget(ordered: DataFrame, keep: KeepConfig) -> DataFrame:
+def within_budget(ordered: DataFrame, keep: KeepConfig, *, by_value: bool = False) -> DataFrame:
     """Keep the longest prefix of the ranking that `keep` allows.
 
     Two or three small aggregations over (order, weight); nothing is sorted. `ordered` is read for each, so persist it.
@@ -44,12 +44,13 @@ def within_budget(ordered: DataFrame, keep: KeepConfig) -> DataFrame:
     Args:
         ordered: as `with_order` gives it, with n_tokens; one row a document.
         keep: exactly one rule. token_fraction is of the tokens of `ordered`.
+        by_value: `min_score` is compared with the logit itself (a column of the input) rather than with the score.
 
     Returns:
         The kept rows of `ordered`, same columns, no order.
     """
     if keep.min_score is not None:
-        return ordered.where(score_of(F.col(LOGIT)) >= F.lit(keep.min_score))
+        return ordered.where((F.col(LOGIT) if by_value else score_of(F.col(LOGIT))) >= F.lit(keep.min_score))
     if keep.documents is not None:
         budget, weight = keep.documents, F.lit(1)
     else:

@@ -1,142 +1,103 @@
-"""Stage `select`: rank the survivors of one scorer, keep the budget, join the text of the winners; `selected/NAME`."""
+"""Stage `select`: rank the survivors by one scorer, keep the budget, join the text of the winners; `selected/NAME`."""
 
-import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
 
-from pyspark.sql import Column, DataFrame, SparkSession
-from pyspark.sql import functions as F
+from pyspark.sql import DataFrame
 
 from betr_spark import schemas
-from betr_spark.config import Config, SelectionConfig
-from betr_spark.corpus.documents import quoted, read_documents
-from betr_spark.corpus.input_schema import input_schema
-from betr_spark.ordering import with_rank
-from betr_spark.schemas import (
-    BEST_BENCHMARK,
-    DOC_ID,
-    LOGIT,
-    N_BYTES,
-    N_TOKENS,
-    RANK,
-    REASON,
-    SCORE,
-    SOURCE,
-    TEXT,
-)
-from betr_spark.scoring.logit import logit_of, score_of
-from betr_spark.selection.budget import with_order, within_budget
+from betr_spark.config import Config
+from betr_spark.pipeline.stage import Result, RunContext, Stage
+from betr_spark.selection.ranking import Ranking, rank_survivors
+from betr_spark.selection.winners import documents_of, selected_rows
 from betr_spark.storage import delta, runs
-from betr_spark.storage.runs import StageKey, StageRun, StageTimer
+from betr_spark.storage.runs import Metrics, StageKey
+from betr_spark.storage.scratch import scratch
 
-_FILE_BYTES = 256 * 2**20
-
-
-def key(spark: SparkSession, config: Config, name: str) -> StageKey:
-    """Key of one selection: its rule and scorer, the carried columns, features and duplicates."""
-    selection = config.selections[name]
-    mapping = config.input.model_dump(exclude={"max_batch_bytes"})
-    settings = {"selection": selection, "scorer": config.scorers.get(selection.scorer), "input": mapping}
-    settings["heads"] = config.benchmark_scorers(selection.scorer)
-    versions = {
-        t: runs.input_version(spark, config.table(t)) for t in (schemas.FEATURES_TABLE, schemas.DUPLICATES_TABLE)
-    }
-    return StageKey.of(f"select/{name}", settings, **versions)
+_SCRATCH_FOLDER = "_scratch/select"
 
 
-def run(spark: SparkSession, config: Config) -> list[StageRun]:
-    """Write every selection that is not there under the same key."""
-    all_runs = []
-    for name, selection in config.selections.items():
-        wanted = key(spark, config, name)
-        done = runs.finished(spark, config.output, config.table(f"selected/{name}"), wanted)
-        all_runs.append(done or _select(spark, config, name, selection, wanted))
-    return all_runs
+@dataclass(frozen=True, kw_only=True)
+class SelectMetrics(Metrics):
+    """Tokens of the survivors and of the kept documents, and the share of the second in the first."""
+
+    survivor_tokens: int | None
+    kept_tokens: int | None
+    kept_fraction: float | None
 
 
-def scored_survivors(features: DataFrame, duplicates: DataFrame, config: Config, scorer: str) -> DataFrame:
-    """Documents that were not removed and have text: doc_id, source, n_bytes, n_tokens, logit of `scorer`.
+class Select(Stage):
+    """One selection. All selections that have work share one read of the text (`together`)."""
 
-    With heads also best_benchmark, that of the highest head (the first one of equals).
-    """
-    survivors = features.join(duplicates.select(DOC_ID), on=DOC_ID, how="left_anti")
-    heads = {name: F.col(schemas.logit_column(head)) for name, head in config.benchmark_scorers(scorer).items()}
-    highest = F.array_max(F.array(*heads.values()))
-    best = [F.coalesce(*[F.when(head == highest, F.lit(name)) for name, head in heads.items()]).alias(BEST_BENCHMARK)]
-    columns = [logit_of(config, scorer).alias(LOGIT), *(best if heads else [])]
-    return survivors.select(DOC_ID, SOURCE, N_BYTES, N_TOKENS, *columns).where(F.col(LOGIT).isNotNull())
+    def __init__(self, selection: str) -> None:
+        """Name the selection."""
+        super().__init__(f"select/{selection}")
+        self.selection = selection
+        self.ranking: Ranking | None = None
+        self.documents: DataFrame | None = None
 
+    def outputs(self, config: Config) -> Sequence[str]:
+        """`selected/NAME`."""
+        return [config.table(f"selected/{self.selection}")]
 
-def _select(spark: SparkSession, config: Config, name: str, selection: SelectionConfig, wanted: StageKey) -> StageRun:
-    clock = StageTimer(wanted)
-    features = delta.read(spark, config.table(schemas.FEATURES_TABLE))
-    duplicates = delta.read(spark, config.table(schemas.DUPLICATES_TABLE))
-    survivors = scored_survivors(features, duplicates, config, selection.scorer)
-    ordered = with_order(survivors).persist()  # read for the total, each cut, and the kept rows
-    kept = within_budget(ordered, selection.keep).persist()  # read for the bins, the totals, and the join
-    try:
-        size = [F.count("*").alias("n"), F.sum(N_TOKENS).alias("tokens"), F.sum(N_BYTES).alias("bytes")]
-        all_rows, kept_rows = ordered.agg(*size).first(), kept.agg(*size).first()
-        assert all_rows is not None
-        assert kept_rows is not None
-        n_kept = int(kept_rows["n"])
-        selected = _with_text(spark, config, with_rank(kept), n_kept, int(kept_rows["bytes"] or 0))
-        total, tokens = int(all_rows["tokens"] or 0), int(kept_rows["tokens"] or 0)
-        n_features, n_removed = features.count(), duplicates.count()
-        done = clock.done(
-            rows_in=n_features,
-            rows_out=n_kept,
+    def key(self, context: RunContext) -> StageKey:
+        """The rule and the scorer, the carried columns, features and duplicates."""
+        config = context.config
+        selection = config.selections[self.selection]
+        settings = {
+            "selection": selection,
+            "scorer": config.scorers.get(selection.scorer),
+            "input": config.input.model_dump(exclude={"max_batch_bytes"}),
+            "benchmark_scorers": config.benchmark_scorers(selection.scorer),
+        }
+        tables = (schemas.FEATURES_TABLE, schemas.DUPLICATES_TABLE)
+        versions = {name: runs.input_version(context.spark, config.table(name)) for name in tables}
+        return StageKey.of(self.name, settings, **versions)
+
+    @contextmanager
+    def together(self, context: RunContext, stages: Sequence[Stage]) -> Iterator[None]:
+        """Rank for all selections that have work, and read the text of all their winners once."""
+        pending = [stage for stage in stages if isinstance(stage, Select) and not stage.is_current(context)]
+        if not pending:
+            yield
+            return
+        with scratch(context.spark, context.config.table(_SCRATCH_FOLDER)) as materialise:
+            for stage in pending:
+                selection = context.config.selections[stage.selection]
+                stage.ranking = rank_survivors(context, selection, materialise=materialise)
+            documents = documents_of([stage.ranking.rows for stage in pending if stage.ranking], context)
+            documents = materialise(documents) if len(pending) > 1 else documents
+            for stage in pending:
+                stage.documents = documents
+            yield
+            for stage in pending:
+                stage.ranking = stage.documents = None
+
+    @contextmanager
+    def build(self, context: RunContext, key: StageKey) -> Iterator[Result]:  # noqa: ARG002 - part of the protocol
+        """Join ranks and texts; the write checks that each text is the one that was scored."""
+        ranking, documents = self.ranking, self.documents
+        assert ranking is not None
+        assert documents is not None
+        fraction = ranking.kept_tokens / ranking.survivor_tokens if ranking.survivor_tokens else 0.0
+        rows = selected_rows(ranking, documents, context.config)
+        (path,) = self.outputs(context.config)
+        yield Result(
+            rows_in=ranking.n_documents,
+            rows_out=ranking.n_kept,
             dropped={
-                "duplicate": n_removed,
-                "no_score": n_features - n_removed - int(all_rows["n"]),
-                "below_cut": int(all_rows["n"]) - n_kept,
+                "duplicate": ranking.n_duplicates,
+                "no_score": ranking.n_documents - ranking.n_duplicates - ranking.n_survivors,
+                "below_cut": ranking.n_survivors - ranking.n_kept,
             },
-            metrics={
-                "survivor_tokens": total,
-                "kept_tokens": tokens,
-                "kept_fraction": tokens / total if total else 0.0,
-            },
+            metrics=SelectMetrics(
+                survivor_tokens=ranking.survivor_tokens, kept_tokens=ranking.kept_tokens, kept_fraction=fraction
+            ),
+            commit=lambda run: delta.overwrite(rows, path, user_metadata=run.to_json()),
         )
-        delta.overwrite(selected, config.table(f"selected/{name}"), user_metadata=done.to_json())
-    finally:
-        kept.unpersist()
-        ordered.unpersist()
-    runs.record(spark, config.output, done)
-    return done
 
 
-def _with_text(spark: SparkSession, config: Config, ranked: DataFrame, n_kept: int, n_bytes: int) -> DataFrame:
-    """Join text and carried columns; files of about 256 MB in order of rank."""
-    input_schema(spark, config.input)
-    carried = [F.col(quoted(name)) for name in config.input.columns]
-    documents = (
-        read_documents(spark, config.input)
-        .where(F.col(REASON).isNull())
-        .select(DOC_ID, TEXT, F.col(SOURCE).alias("source_of_copy"), *carried)
-    )
-    best = [BEST_BENCHMARK] if BEST_BENCHMARK in ranked.columns else []
-    winners = ranked.select(DOC_ID, RANK, SOURCE, LOGIT, N_TOKENS, *best)
-    if (
-        config.input.id is None
-    ):  # copies of a text are one document: the columns of one copy of the source that features has
-        own = winners.select(DOC_ID, F.col(SOURCE).alias("source_in_features"))
-        wanted = documents.join(own, on=DOC_ID, how="inner")
-        other = ~F.col("source_of_copy").eqNullSafe(F.col("source_in_features"))
-        order = F.struct(other, F.to_json(F.struct(*carried)) if carried else F.lit(""))
-        documents = wanted.groupBy(DOC_ID).agg(F.min_by(F.struct(TEXT, *carried), order).alias("row"))
-        documents = documents.select(DOC_ID, "row.*")
-    joined = winners.join(documents, on=DOC_ID, how="left")
-    lost = F.concat(F.lit(f"input.path: {config.input.path}: the text of a ranked document is gone: id "), DOC_ID)
-    text = F.when(F.col(TEXT).isNotNull(), F.col(TEXT)).otherwise(F.raise_error(lost).cast("string"))
-    parts = max(1, math.ceil(n_bytes / _FILE_BYTES))
-    part = F.floor((F.col(RANK) - 1) * parts / max(1, n_kept)).cast("int")
-    columns: list[str | Column] = [
-        RANK,
-        DOC_ID,
-        text.alias(TEXT),
-        SOURCE,
-        *carried,
-        score_of(F.col(LOGIT)).alias(SCORE),
-        LOGIT,
-        N_TOKENS,
-        *best,
-    ]
-    return joined.repartitionById(parts, part).sortWithinPartitions(RANK).select(*columns)
+def stages(config: Config) -> list[Stage]:
+    """One stage for each selection of the configuration."""
+    return [Select(name) for name in config.selections]

@@ -1,4 +1,4 @@
-"""Delta's jars: fetched once, beside Spark's own."""
+"""Fetch Delta's jars once, into the folder of Spark's own."""
 
 import shutil
 import subprocess
@@ -21,18 +21,21 @@ _ALREADY_IN_SPARK = (
 
 
 def fetch_jars() -> list[Path]:
-    """Put Delta's jars beside Spark's own, in the `jars` folder of the installed pyspark. Nothing is fetched twice.
+    """Download Delta's jars into the `jars` folder of the installed pyspark, unless they are there.
 
     Returns:
         The jars of Delta in that folder.
+
+    Raises:
+        SetupError: no Java, or the download failed.
     """
     import pyspark  # noqa: PLC0415
 
     folder = Path(pyspark.__file__).parent / "jars"
-    if not (present := sorted(folder.glob("io.delta_*.jar"))):
+    if not list(folder.glob("io.delta_delta-spark_*.jar")):
         prepare_local()
         with tempfile.TemporaryDirectory(prefix="betr-spark-ivy-") as ivy:
-            # Another user.home: Ivy also looks at ~/.m2, and fails where that holds poms without their jars.
+            # Another user.home, because Ivy also reads ~/.m2 and fails where that has poms without their jars.
             settings = {
                 "spark.jars.packages": DELTA_PACKAGE,
                 "spark.jars.excludes": ",".join(_ALREADY_IN_SPARK.split()),
@@ -44,14 +47,12 @@ def fetch_jars() -> list[Path]:
             probe = Path(ivy) / "probe.py"
             probe.write_text("", encoding="utf-8")
             done = subprocess.run([*submit, str(probe)], capture_output=True, text=True, check=False)  # noqa: S603
-            found = sorted((Path(ivy) / "jars").glob("io.delta_*.jar"))
-            if done.returncode or not found:
+            downloaded = sorted((Path(ivy) / "jars").glob("io.delta_*.jar"))
+            if done.returncode or not downloaded:
                 lines = [line.strip() for line in done.stderr.splitlines() if "rror" in line or "xception" in line]
                 raise SetupError(f"Delta's jars: could not be fetched ({(lines or ['no message'])[0][:300]})")
-            for jar in sorted(
-                found, key=lambda jar: "delta-spark" in jar.name
-            ):  # the one that is looked for comes last
+            # delta-spark last: where it is, the others are.
+            for jar in sorted(downloaded, key=lambda jar: "delta-spark" in jar.name):
                 shutil.copyfile(jar, folder / f"{jar.name}.part")
                 (folder / f"{jar.name}.part").rename(folder / jar.name)
-        present = sorted(folder.glob("io.delta_*.jar"))
-    return present
+    return sorted(folder.glob("io.delta_*.jar"))

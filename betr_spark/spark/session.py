@@ -1,18 +1,25 @@
-"""The only place that builds a Spark session. No master and no memory sizes here: spark-submit or spark-defaults.conf."""
+"""The only place that builds a Spark session. Master and memory sizes belong to spark-submit or spark-defaults.conf."""
 
+import locale
 import os
 import re
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
+from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
 from betr_spark.errors import SetupError
 
 DELTA_PACKAGE = "io.delta:delta-spark_4.2_2.13:4.4.0"
-LEAST_JAVA = 17
+MIN_JAVA = 17
+_EXTENSIONS, _DELTA_EXTENSION = "spark.sql.extensions", "io.delta.sql.DeltaSparkSessionExtension"
+_CATALOG, _DELTA_CATALOG = "spark.sql.catalog.spark_catalog", "org.apache.spark.sql.delta.catalog.DeltaCatalog"
+_UTF8_LOCALE = "C.UTF-8"
 
 
 def local_conf_dir() -> Path | None:
@@ -25,48 +32,47 @@ def java_problem() -> str | None:
     """Return one line that says what is wrong with Java, or None. Runs `java -version`."""
     home = os.environ.get("JAVA_HOME")
     java = str(Path(home) / "bin/java") if home else "java"
-    where = f"JAVA_HOME={home}" if home else "PATH"
+    source, required = f"JAVA_HOME={home}" if home else "PATH", f"a JDK {MIN_JAVA} or later is required"
     try:
-        out = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=30, check=False).stderr  # noqa: S603
+        output = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=30, check=False).stderr  # noqa: S603
     except (OSError, subprocess.SubprocessError):
-        return f"Java: no `java` found by {where}; a JDK {LEAST_JAVA} or later is wanted"
-    found = re.search(r'version "(\d+)(?:\.(\d+))?', out)
-    if found is None:
-        return f"Java: `{java} -version` by {where} names no version; a JDK {LEAST_JAVA} or later is wanted"
-    major = int(found[2] or 0) if found[1] == "1" else int(found[1])
-    if major < LEAST_JAVA:
-        return f"Java: version {major} found by {where}; a JDK {LEAST_JAVA} or later is wanted"
-    return None
+        return f"Java: no `java` found by {source}; {required}"
+    version = re.search(r'version "(\d+)(?:\.(\d+))?', output)
+    if version is None:
+        return f"Java: `{java} -version`, found by {source}, prints no version; {required}"
+    major = int(version[2] or 0) if version[1] == "1" else int(version[1])
+    return f"Java: version {major} found by {source}; {required}" if major < MIN_JAVA else None
 
 
 def build_session(app_name: str = "betr-spark") -> SparkSession:
-    """Start Spark with Delta, or take the session that spark-submit prepared.
+    """Start Spark with Delta, or take the session that spark-submit or the calling program prepared.
 
-    Outside spark-submit, the settings of `local_conf_dir` apply unless SPARK_CONF_DIR is set, and Python workers are
-    this interpreter unless PYSPARK_PYTHON is set.
+    Delta's extension is added to the extensions that are configured, and Delta's catalog is set where no other is
+    configured. Outside spark-submit, the settings of `local_conf_dir` apply unless SPARK_CONF_DIR is set, and Python workers
+    are this interpreter unless PYSPARK_PYTHON is set.
 
     Raises:
-        SetupError: no Java, an old Java, or Spark without Delta's classes.
+        SetupError: no Java, an old Java, Spark without Delta, or a JVM whose file names are not UTF-8.
     """
     builder = SparkSession.builder.appName(app_name)
     if "PYSPARK_GATEWAY_PORT" not in os.environ:  # not under spark-submit
         prepare_local()
-        unused = Path(tempfile.gettempdir()) / "betr-spark-warehouse"  # or Spark makes one in the working directory
+        unused = Path(tempfile.gettempdir()) / "betr-spark-warehouse"  # Spark's default is in the working directory
         builder = builder.config("spark.sql.warehouse.dir", unused.as_uri())
         builder = builder.config("spark.ui.showConsoleProgress", str(sys.stderr.isatty()).lower())
-    builder = builder.config("spark.sql.extensions", "io.delta.sql.DeltaSparkSessionExtension").config(
-        "spark.sql.catalog.spark_catalog", "org.apache.spark.sql.delta.catalog.DeltaCatalog"
-    )
+    running = SparkSession.getActiveSession()
     try:
+        with _utf8_locale():
+            encoding = SparkContext.getSystemProperty("sun.jnu.encoding")  # starts the JVM
+        for key, value in _delta_settings(running).items():
+            builder = builder.config(key, value)
         spark = builder.getOrCreate()
     except Exception as error:
         raise SetupError(f"Spark: did not start ({' '.join(str(error).split())[:300]})") from error
-    if not _has_delta(spark):
-        spark.stop()
-        raise SetupError(
-            "Delta's jars: not on Spark's class path; run `betr-spark jars` once, "
-            f"or spark-submit with --packages {DELTA_PACKAGE}"
-        )
+    if problem := _encoding_problem(encoding) or _delta_problem(spark):
+        if running is None:
+            spark.stop()
+        raise SetupError(problem)
     return spark
 
 
@@ -80,13 +86,72 @@ def prepare_local() -> None:
         os.environ.setdefault("SPARK_CONF_DIR", str(conf))
 
 
+@contextmanager
+def _utf8_locale() -> Iterator[None]:
+    """Start processes with a UTF-8 locale: a JVM takes the encoding of file names from it and skips other files."""
+    before = os.environ.get("LC_ALL")
+    if not _is_utf8(locale.getencoding()):
+        os.environ["LC_ALL"] = _UTF8_LOCALE
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop("LC_ALL", None)
+        else:
+            os.environ["LC_ALL"] = before
+
+
+def _encoding_problem(encoding: str) -> str | None:
+    if _is_utf8(encoding):
+        return None
+    return (
+        f"Java: the driver's encoding of file names (sun.jnu.encoding) is {encoding}; UTF-8 is required, because files whose "
+        f"names have other characters are skipped; set LC_ALL={_UTF8_LOCALE} for spark-submit (in YARN's cluster mode: --conf "
+        f"spark.yarn.appMasterEnv.LC_ALL={_UTF8_LOCALE})"
+    )
+
+
+def _is_utf8(encoding: str) -> bool:
+    return encoding.lower().replace("-", "") == "utf8"
+
+
+def _delta_settings(running: SparkSession | None) -> dict[str, str]:
+    """Settings that add Delta to what spark-submit, spark-defaults.conf or a running session or context configure."""
+    context = SparkContext._active_spark_context  # noqa: SLF001
+    conf = running.conf if running is not None else context.getConf() if context is not None else SparkConf()
+    extensions = _names(conf.get(_EXTENSIONS, ""))
+    settings = {}
+    if _DELTA_EXTENSION not in extensions:
+        settings[_EXTENSIONS] = ",".join([*extensions, _DELTA_EXTENSION])
+    if conf.get(_CATALOG, "") in ("", "builtin"):  # Spark's name for its own catalog
+        settings[_CATALOG] = _DELTA_CATALOG
+    return settings
+
+
+def _names(value: str | None) -> list[str]:
+    return [name.strip() for name in (value or "").split(",") if name.strip()]
+
+
+def _delta_problem(spark: SparkSession) -> str | None:
+    if not _has_delta(spark):
+        return (
+            "Delta's jars: not on Spark's class path; run `betr-spark jars` once, "
+            f"or spark-submit with --packages {DELTA_PACKAGE}"
+        )
+    extensions = spark.conf.get(_EXTENSIONS, "")
+    if _DELTA_EXTENSION not in _names(extensions):  # a session that was running already takes no more extensions
+        return (
+            f"Spark: the running session has {_EXTENSIONS}={extensions}; Delta's is required: start the session with "
+            f"--conf {_EXTENSIONS}={','.join([*_names(extensions), _DELTA_EXTENSION])}"
+        )
+    return None
+
+
 def _has_delta(spark: SparkSession) -> bool:
     jvm = spark._jvm  # noqa: SLF001
     assert jvm is not None
     try:
-        jvm.java.lang.Thread.currentThread().getContextClassLoader().loadClass(
-            "io.delta.sql.DeltaSparkSessionExtension"
-        )
+        jvm.java.lang.Thread.currentThread().getContextClassLoader().loadClass(_DELTA_EXTENSION)
     except Exception:  # noqa: BLE001 - py4j wraps ClassNotFoundException in classes of its own
         return False
     return True

@@ -5,17 +5,16 @@ import hashlib
 import json
 import logging
 import time
-import uuid
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Self, cast
+from typing import Any, Self, TypeVar, cast
 
 from pydantic import BaseModel
 from pyspark.sql import SparkSession
 from pyspark.sql.types import StructType
 
 from betr_spark import __version__, schemas
-from betr_spark.storage.delta import append, as_object, newest_commit, to_json
+from betr_spark.storage.delta import append, as_object, exists, newest_commit, to_json
 
 _logger = logging.getLogger(__name__)
 
@@ -23,7 +22,7 @@ _logger = logging.getLogger(__name__)
 FORMAT_VERSION = "7"  # of what stages make: raise it when the same settings would give other rows
 
 
-RUN_ID = uuid.uuid4().hex
+M = TypeVar("M", bound="Metrics")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -75,6 +74,22 @@ class StageRun:
     package_version: str = __version__
     skipped: bool = False
 
+    @classmethod
+    def of(
+        cls, key: StageKey, *, run_id: str, started_at: float, rows_in: int, rows_out: int,
+        dropped: Mapping[str, int], metrics: Metrics | None,
+    ) -> Self:  # fmt: skip
+        """The record of a run that ends now."""
+        return cls(
+            run_id=run_id, stage=key.stage, started_at=started_at, seconds=time.time() - started_at, rows_in=rows_in,
+            rows_out=rows_out, dropped=dict(dropped), metrics=metrics.to_mapping() if metrics else {}, key=key.key,
+            config=key.config, input_versions=key.input_versions,
+        )  # fmt: skip
+
+    def metrics_as(self, kind: type[M]) -> M:
+        """The figures as a stage's own record; a field that the run did not record is None."""
+        return kind(**{field.name: self.metrics.get(field.name) for field in dataclasses.fields(kind)})
+
     def to_json(self, **more: str | int) -> str:
         """Encode as the userMetadata of the commit that this run made, with `more` beside the fields."""
         return to_json({**{k: v for k, v in dataclasses.asdict(self).items() if k != "skipped"}, **more})
@@ -85,26 +100,6 @@ class StageRun:
         values = as_object(text)
         names = {field.name for field in dataclasses.fields(cls)} - {"skipped"}
         return cls(**{name: values[name] for name in names}, skipped=True) if names <= set(values) else None
-
-
-class StageTimer:
-    """Start of a stage, and the StageRun at its end."""
-
-    def __init__(self, key: StageKey) -> None:
-        """Start now."""
-        self.key, self.started_at = key, time.time()
-
-    def done(
-        self, *, rows_in: int, rows_out: int, dropped: Mapping[str, int] | None = None,
-        metrics: Mapping[str, float] | None = None,
-    ) -> StageRun:  # fmt: skip
-        """Make the record of the run that ends now."""
-        return StageRun(
-            run_id=RUN_ID, stage=self.key.stage, started_at=self.started_at, seconds=time.time() - self.started_at,
-            rows_in=rows_in, rows_out=rows_out, dropped=dropped or {},
-            metrics={name: float(value) for name, value in (metrics or {}).items()}, key=self.key.key,
-            config=self.key.config, input_versions=self.key.input_versions,
-        )  # fmt: skip
 
 
 def made_by(spark: SparkSession, path: str) -> StageRun | None:
@@ -120,16 +115,9 @@ def input_version(spark: SparkSession, path: str) -> str:
     return f"{commit.version if commit else -1}:{made.run_id if made else ''}"
 
 
-def finished(spark: SparkSession, output: str, path: str, key: StageKey) -> StageRun | None:
-    """Return the run that already made the table under the same key, or None when there is work to do.
-
-    The run's row in `runs` is written now if its process died between the table's commit and that row.
-    """
-    made = made_by(spark, path)
-    if made is None or made.key != key.key:
-        return None
-    record(spark, output, made)
-    return made
+def all_exist(spark: SparkSession, paths: Sequence[str]) -> bool:
+    """Whether each path is a Delta table."""
+    return all(exists(spark, path) for path in paths)
 
 
 def record(spark: SparkSession, output: str, run: StageRun) -> None:

@@ -1,18 +1,19 @@
 """Stage `train`: fits every scorer that has an artifact, and folds it into a table of weights under `scorers/NAME`."""
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from pyspark.sql.types import DataType
 
 from betr_spark import schemas
 from betr_spark.config import Config
 from betr_spark.errors import DataError
 from betr_spark.kernels.text_preparation import PREPARATION
+from betr_spark.pipeline.stage import Result, RunContext, Stage
 from betr_spark.schemas import (
     BEST_BENCHMARK,
     BEST_COSINE,
@@ -27,9 +28,9 @@ from betr_spark.schemas import (
 from betr_spark.scoring import artifact
 from betr_spark.scoring.ngram_table import NgramTable, Table
 from betr_spark.storage import delta, runs
-from betr_spark.storage.runs import Metrics, StageKey, StageRun, StageTimer
+from betr_spark.storage.runs import Metrics, StageKey, StageRun
 from betr_spark.training.agreement import Evaluated, TargetScores, details, scorer_metrics, warnings
-from betr_spark.training.kinds import fitted_kind, kind_of
+from betr_spark.training.kinds import fitted_kind
 from betr_spark.training.records import Fitted, in_words
 from betr_spark.training.training_data import FittedScorer, TrainingSample
 from betr_spark.training.validation import MIN_AUC, score_texts
@@ -38,26 +39,77 @@ _MAX_EVALUATED = 200_000  # documents of the sample
 _logger = logging.getLogger(__name__)
 
 
-def key(spark: SparkSession, config: Config, name: str) -> StageKey:
-    """Key of one scorer: its settings, the text preparation, the sample and its ranking, and the scorer's other inputs."""
-    settings = {
-        "scorer": config.scorers[name], "preparation": PREPARATION, "benchmark_scorers": config.benchmark_scorers(name),
-    }  # fmt: skip
-    table = schemas.RANKED_SAMPLE_TABLE if config.needs_target_ranking() else schemas.SAMPLE_TABLE
-    versions = {table: runs.input_version(spark, config.table(table)), **fitted_kind(config, name).versions(spark)}
-    return StageKey.of(f"train/{name}", settings, **versions)
+class Train(Stage):
+    """Fits one scorer and its benchmark scorers."""
 
+    rebuilds = True
 
-def trained(spark: SparkSession, config: Config, name: str) -> StageRun | None:
-    """Return the run that wrote a scorer and its benchmark scorers, or None if an artifact is missing or from another run."""
-    about = artifact.describe(spark, folder(config, name))
-    if about is None:
-        return None
-    for benchmark_scorer in config.benchmark_scorers(name).values():
-        description = artifact.describe(spark, folder(config, benchmark_scorer))
-        if description is None or description["sha256"] != about.get("benchmark_scorers", {}).get(benchmark_scorer):
+    def __init__(self, scorer: str) -> None:
+        """Name the scorer."""
+        super().__init__(f"train/{scorer}")
+        self.scorer = scorer
+
+    def outputs(self, config: Config) -> Sequence[str]:
+        """Folders of the artifacts: the scorer's, then those of its benchmark scorers."""
+        return [folder(config, name) for name in (self.scorer, *config.benchmark_scorers(self.scorer).values())]
+
+    def key(self, context: RunContext) -> StageKey:
+        """The scorer's settings, the text preparation, the sample and its ranking, and the scorer's other inputs."""
+        config, name = context.config, self.scorer
+        benchmark_scorers = config.benchmark_scorers(name)
+        settings = {"scorer": config.scorers[name], "preparation": PREPARATION, "benchmark_scorers": benchmark_scorers}
+        table = schemas.RANKED_SAMPLE_TABLE if config.needs_target_ranking() else schemas.SAMPLE_TABLE
+        sample = {table.removeprefix("_"): runs.input_version(context.spark, config.table(table))}
+        return StageKey.of(self.name, settings, **sample, **fitted_kind(config, name).versions(context))
+
+    def problems(self, context: RunContext) -> Iterator[str]:
+        """Everything that is wrong with the scorer's inputs."""
+        yield from fitted_kind(context.config, self.scorer).problems(context)
+
+    def made_by(self, context: RunContext) -> StageRun | None:
+        """The run that wrote the artifacts, or None if one is missing or from another run."""
+        spark, config = context.spark, context.config
+        about = artifact.describe(spark, folder(config, self.scorer))
+        if about is None:
             return None
-    return StageRun.from_json(about.get("run", ""))
+        for name in config.benchmark_scorers(self.scorer).values():
+            description = artifact.describe(spark, folder(config, name))
+            if description is None or description["sha256"] != about.get("benchmark_scorers", {}).get(name):
+                return None
+        return StageRun.from_json(about.get("run", ""))
+
+    @contextmanager
+    def build(self, context: RunContext, key: StageKey) -> Iterator[Result]:  # noqa: ARG002 - part of the protocol
+        """Fit, and evaluate on documents that the scorer was not fitted to."""
+        config, name = context.config, self.scorer
+        sample = _training_sample(context)
+        fitted = fitted_kind(config, name).fit(context, sample)
+        evaluated = _evaluated(fitted.unseen, sample.texts, fitted.scorer.table, ranked=config.needs_target_ranking())
+        metrics = scorer_metrics(fitted.scorer.metrics, evaluated)
+        for warning in warnings(metrics):
+            _logger.warning("scorers.%s: %s", name, warning)
+
+        def commit(run: StageRun) -> None:
+            saved = _save_benchmark_scorers(context, name, fitted)  # before the scorer, which names them
+            about = {
+                **_about(name, config.scorers[name].kind, fitted.scorer, metrics),
+                "evaluation": details(evaluated),
+                "benchmark_scorers": saved,
+                "run": run.to_json(),
+            }
+            artifact.save(context.spark, folder(config, name), fitted.scorer.table, about)
+
+        n_fitted = (metrics.n_training or 0) + (metrics.n_validation or 0)
+        yield Result(rows_in=sample.n_documents, rows_out=n_fitted, metrics=metrics, commit=commit)
+
+    def summary(self, run: StageRun) -> list[str]:
+        """With the figures."""
+        return [*super().summary(run), f"  {in_words(run.metrics)}"]
+
+
+def stages(config: Config) -> list[Stage]:
+    """One stage for each scorer that is trained."""
+    return [Train(name) for name in config.trained_scorers()]
 
 
 def folder(config: Config, name: str) -> str:
@@ -65,61 +117,13 @@ def folder(config: Config, name: str) -> str:
     return config.table(f"scorers/{name}")
 
 
-def problems(spark: SparkSession, config: Config, columns: Mapping[str, DataType | None] | None = None) -> list[str]:
-    """Everything that is wrong with the inputs of the scorers, one line each.
-
-    Args:
-        spark: the session.
-        config: names the scorers.
-        columns: type of each column of the input, None for a type that is not known; None if the columns are not known.
-    """
-    return [line for name in config.scorers for line in kind_of(config, name).problems(spark, columns)]
-
-
-def run(spark: SparkSession, config: Config, *, again: bool = False) -> list[StageRun]:
-    """Train every scorer that has no artifact with the same key; all scorers with `again`."""
-    all_runs = []
-    for name in config.trained_scorers():
-        current, finished = key(spark, config, name), None if again else trained(spark, config, name)
-        if finished is not None and finished.key == current.key:
-            runs.record(spark, config.output, finished)
-            all_runs.append(finished)
-        else:
-            all_runs.append(_train(spark, config, name, current))
-    return all_runs
-
-
-def _train(spark: SparkSession, config: Config, name: str, key: StageKey) -> StageRun:
-    timer = StageTimer(key)
-    sample = _training_sample(spark, config)
-    fitted = fitted_kind(config, name).fit(spark, sample)
-    evaluated = _evaluated(fitted.unseen, sample.texts, fitted.scorer.table, ranked=config.needs_target_ranking())
-    metrics = scorer_metrics(fitted.scorer.metrics, evaluated)
-    for warning in warnings(metrics):
-        _logger.warning("scorers.%s: %s", name, warning)
-    done = timer.done(
-        rows_in=sample.n_documents,
-        rows_out=(metrics.n_training or 0) + (metrics.n_validation or 0),
-        metrics=metrics.to_mapping(),
-    )
-    benchmark_scorers = _save_benchmark_scorers(spark, config, name, fitted)  # before the scorer, which names them
-    about = {
-        **_about(name, config.scorers[name].kind, fitted.scorer, metrics),
-        "evaluation": details(evaluated),
-        "benchmark_scorers": benchmark_scorers,
-        "run": done.to_json(),
-    }
-    artifact.save(spark, folder(config, name), fitted.scorer.table, about)
-    runs.record(spark, config.output, done)
-    return done
-
-
-def _training_sample(spark: SparkSession, config: Config) -> TrainingSample:
+def _training_sample(context: RunContext) -> TrainingSample:
     """The sample, with its ranking if a scorer uses it.
 
     Raises:
         DataError: the ranking is of another sample than `_sample`, as a killed `rank` leaves it.
     """
+    spark, config = context.spark, context.config
     sampled = delta.read(spark, config.table(schemas.SAMPLE_TABLE))
     texts = sampled.select(DOC_ID, TEXT)
     if not config.needs_target_ranking():
@@ -132,9 +136,10 @@ def _training_sample(spark: SparkSession, config: Config) -> TrainingSample:
     return TrainingSample(ranked, texts, ranked.count())
 
 
-def _save_benchmark_scorers(spark: SparkSession, config: Config, name: str, fitted: FittedScorer) -> dict[str, str]:
+def _save_benchmark_scorers(context: RunContext, name: str, fitted: FittedScorer) -> dict[str, str]:
     """Save the artifacts of the benchmark scorers; returns the sha256 of each by its name."""
     saved = {}
+    spark, config = context.spark, context.config
     names = config.benchmark_scorers(name).items()
     for (benchmark, scorer), table in zip(names, fitted.benchmark_scorers, strict=True):
         settings = {**table.settings, "benchmark": benchmark}

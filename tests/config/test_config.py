@@ -110,7 +110,7 @@ def test_the_models_are_frozen(tmp_path: Path) -> None:
         config.output = "elsewhere"  # type: ignore[misc]
 
 
-def test_heads_are_scorers_of_their_own_names(tmp_path: Path) -> None:
+def test_benchmark_scorers_have_names_of_their_own(tmp_path: Path) -> None:
     targets = "{web-q: {path: a, template: '{q}'}, b: {path: b, template: '{q}'}}"
     text = f"input: {{path: d}}\noutput: o\ntargets: {targets}\nscorers: {{s: {{per_benchmark: true}}}}\n"
     config = load_config(write(tmp_path, text + "selections: {w: {scorer: s_web_q, keep: {documents: 3}}}\n"))

@@ -10,10 +10,10 @@ from conftest import write_parquet
 from planted import planted, shingle_set, similar_pairs
 
 from betr_spark.config import Config, DedupConfig
-from betr_spark.dedup import guards, stage
+from betr_spark.dedup import guards, history
 from betr_spark.dedup.evaluation import evaluate
 from betr_spark.errors import DataError
-from betr_spark.features import stage as features
+from betr_spark.pipeline.run import run_all
 from betr_spark.scoring import artifact
 from betr_spark.scoring.ngram_table import NgramTable
 from betr_spark.storage.runs import StageRun
@@ -39,8 +39,8 @@ def configured(spark: Any, folder: Path, **dedup: Any) -> Config:
 
 
 def run(spark: Any, config: Config) -> StageRun:
-    features.run(spark, config)
-    return stage.run(spark, config)[0]
+    run_all(spark, config, "features")
+    return run_all(spark, config, "dedup")[0]
 
 
 def duplicates(spark: Any, config: Config) -> dict[str, Row]:
@@ -130,7 +130,7 @@ def test_guards_stop_before_anything_is_written_and_say_what_to_look_at(spark: A
     changed = {"similarity": SIMILARITY, "max_source_loss": 0.9, "max_component": 100}
     config = whole.model_copy(update={"dedup": DedupConfig.model_validate(changed)})
     with pytest.raises(DataError) as error:
-        stage.run(spark, config)
+        run_all(spark, config, "dedup")
     lines = str(error.value).splitlines()
     losses = [line for line in lines if "would lose" in line]
     wanted = "dedup: source 'identical' would lose 199 of 200 documents (99.5%); dedup.max_source_loss is 0.9"
@@ -158,7 +158,7 @@ def test_guards_let_pass_what_reaches_the_limit_and_no_more(spark: Any, whole: C
 def test_features_without_the_survivor_s_scores_are_named(spark: Any, whole: Config) -> None:
     values = {**whole.model_dump(), "scorers": {"betr": {}, "other": {}}, "dedup": {"survivor": "other"}}
     with pytest.raises(DataError, match=r"features: no column 'logit_other'; `betr-spark features` makes it"):
-        stage.run(spark, Config.model_validate(values))
+        run_all(spark, Config.model_validate(values), "dedup")
 
 
 def test_features_of_another_sketch_are_refused_and_leftovers_cleared(spark: Any, whole: Config) -> None:
@@ -166,11 +166,11 @@ def test_features_of_another_sketch_are_refused_and_leftovers_cleared(spark: Any
     with pytest.raises(
         DataError, match=r"features: made with minhash.ngram 5, the configuration has 2; `betr-spark features`"
     ):
-        stage.run(spark, other)
+        run_all(spark, other, "dedup")
     left = [Path(whole.table(name)) for name in ("_scratch/dedup/3", "_components/0123")]
     for folder in left:
         folder.mkdir(parents=True)
-    assert stage.run(spark, whole)[0].skipped
+    assert run_all(spark, whole, "dedup")[0].skipped
     assert not any(folder.exists() for folder in left)
 
 
@@ -228,16 +228,16 @@ def test_three_batches_end_as_the_rule_says(spark: Any, incremental: Any, corpus
     assert [done.rows_in for done in runs] == [sum(map(len, days(corpus)[: i + 1])) for i in range(3)]
     assert runs[1].metrics["texts_previously_kept"] > 0
     assert (runs[2].metrics["texts_previously_kept"], runs[2].metrics["texts_new"]) == (0, 0)
-    assert stage.run(spark, config)[0].skipped
+    assert run_all(spark, config, "dedup")[0].skipped
 
 
 def test_replace_forgets_what_is_published_and_so_does_another_rule(spark: Any, incremental: Any) -> None:
     config, _ = incremental
-    checkpoint, batch = stage._newest_batch(spark, config)
+    checkpoint, batch = history.newest_batch(spark, config)
 
     def previously_kept(checkpoint: str, **changed: Any) -> Any:
         settings = DedupConfig.model_validate({"similarity": SIMILARITY, **changed})
-        return stage._history(spark, config.model_copy(update={"dedup": settings}), checkpoint)
+        return history.find_history(spark, config.model_copy(update={"dedup": settings}), checkpoint)
 
     assert previously_kept(checkpoint).batch == batch == 2
     assert previously_kept(checkpoint, max_component=9).batch == 2  # a guard is no part of the rule

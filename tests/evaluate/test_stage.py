@@ -12,11 +12,11 @@ import pytest
 from conftest import TOPICS, made_up_text, settings
 
 from betr_spark.config import Config
-from betr_spark.dedup import stage as dedup
 from betr_spark.errors import ConfigError, DataError
 from betr_spark.evaluate import stage
 from betr_spark.evaluate.benefit import ALL_TARGETS, GENERAL, Change
-from betr_spark.features import stage as features
+from betr_spark.pipeline.run import run_all
+from betr_spark.pipeline.stage import RunContext, run_stages
 
 
 @pytest.fixture(scope="module")
@@ -52,9 +52,13 @@ def config(
         "off_target": {"orchard": off},
     }
     found = Config.model_validate(values)
-    features.run(spark, found)
-    dedup.run(spark, found)
+    run_all(spark, found, "features")
+    run_all(spark, found, "dedup")
     return found
+
+
+def evaluated(spark: Any, config: Config) -> Any:
+    return run_stages(RunContext(spark, config), [stage.Evaluate()])
 
 
 def of(found: list[Change], name: str, budget: float, items: str) -> Change:
@@ -62,7 +66,8 @@ def of(found: list[Change], name: str, budget: float, items: str) -> Change:
 
 
 def test_the_right_selection_wins_the_wrong_one_loses_and_the_table_says_so(spark: Any, config: Config) -> None:
-    done, found = stage.run(spark, config)
+    (done,) = run_stages(RunContext(spark, config), [stage.Evaluate()])
+    found = stage.read(spark, config)
     assert not done.skipped
     for budget in (0.1, 0.3):
         assert of(found, "good", budget, "cooking").verdict == "win"
@@ -77,7 +82,8 @@ def test_the_right_selection_wins_the_wrong_one_loses_and_the_table_says_so(spar
     assert len(rows) == len(found) == 2 * 10 * 4
     assert Path(config.table("evaluation.png")).read_bytes().startswith(b"\x89PNG")
     Path(config.table("evaluation.png")).unlink()
-    again, same = stage.run(spark, config)
+    (again,) = run_stages(RunContext(spark, config), [stage.Evaluate()])
+    same = stage.read(spark, config)
     assert again.skipped
     assert Path(config.table("evaluation.png")).exists()
     assert sorted(same) == sorted(found)
@@ -90,22 +96,22 @@ def test_what_cannot_be_evaluated_is_named(
         return Config.model_validate({**config.model_dump(), **parts})
 
     with pytest.raises(ConfigError, match=r"config\.selections: none with a scorer other than random"):
-        stage.run(spark, changed(selections={"r": {"scorer": "random", "keep": {"documents": 3}}}))
+        evaluated(spark, changed(selections={"r": {"scorer": "random", "keep": {"documents": 3}}}))
     without = {**config.model_dump()["targets"]["cooking"], "test": None}
     with pytest.raises(ConfigError, match=r"config\.targets: none has a `test` file"):
-        stage.run(spark, changed(targets={"cooking": without}))
+        evaluated(spark, changed(targets={"cooking": without}))
     large = {**config.model_dump()["evaluate"], "general": 5000, "budgets": [1e-7]}
     with caplog.at_level("WARNING"), pytest.raises(DataError):
-        stage.run(spark, changed(evaluate=large))
+        evaluated(spark, changed(evaluate=large))
     assert re.search(r"evaluate\.general: 1\d\d, 1 in 5 of the documents there are", caplog.text)
     monkeypatch.setattr(stage, "_GENERAL_ONE_IN", 300)
     with pytest.raises(
         DataError, match=r"evaluate: the corpus has 5\d\d documents after deduplication; 600 are the least"
     ):
-        stage.run(spark, changed(evaluate=large))
+        evaluated(spark, changed(evaluate=large))
     monkeypatch.undo()
     with pytest.raises(DataError, match=r"evaluate\.budgets: 1e-07: no token of the pool's \d+; a larger fraction"):
-        stage.run(spark, changed(evaluate={**config.model_dump()["evaluate"], "budgets": [1e-7]}))
+        evaluated(spark, changed(evaluate={**config.model_dump()["evaluate"], "budgets": [1e-7]}))
     gone = {**config.model_dump()["targets"]["cooking"], "test": "nowhere.jsonl"}
     with pytest.raises(DataError, match="nowhere.jsonl: no such file"):
-        stage.run(spark, changed(targets={"cooking": gone}))
+        evaluated(spark, changed(targets={"cooking": gone}))

@@ -15,7 +15,7 @@ from conftest import write_parquet
 
 from betr_spark.config import Config
 from betr_spark.errors import DataError
-from betr_spark.features import stage
+from betr_spark.pipeline.run import run_all
 from betr_spark.scoring import artifact
 from betr_spark.scoring.ngram_table import NgramTable
 from betr_spark.storage.runs import StageRun
@@ -40,7 +40,7 @@ def rows(spark: Any, config: Config, table: str = "features") -> list[Any]:
 
 
 def run(spark: Any, config: Config) -> StageRun:
-    return stage.run(spark, config)[0]
+    return run_all(spark, config, "features")[0]
 
 
 def document(text: str | None, source: str = "s", doc_id: str | None = None) -> dict[str, Any]:

@@ -10,26 +10,17 @@ import pytest
 from conftest import settings, write_parquet
 
 from betr_spark.config import Config
-from betr_spark.dedup import stage as dedup
 from betr_spark.errors import DataError
-from betr_spark.features import stage as features
-from betr_spark.pipeline.run import outlook, plan
-from betr_spark.ranking import stage as ranking
+from betr_spark.pipeline.run import outlook, plan, run_all
+from betr_spark.pipeline.stage import RunContext
 from betr_spark.ranking.direct import with_direct_logits
 from betr_spark.ranking.direct_logits import direct_logits
 from betr_spark.ranking.estimate import time_to_embed
-from betr_spark.selection import stage as selection
 from betr_spark.storage.scratch import scratch
-from betr_spark.training import stage as scorers
 
 
 def rows_of(spark: Any, config: Config, table: str) -> dict[str, Any]:
     return {row["doc_id"]: row for row in spark.read.format("delta").load(config.table(table)).collect()}
-
-
-def run_stages(spark: Any, config: Config) -> None:
-    for stage in (ranking, scorers, features, dedup, selection):
-        stage.run(spark, config)
 
 
 @pytest.fixture(scope="module")
@@ -51,8 +42,8 @@ def config(
 def test_the_score_is_the_position_in_the_ranking_of_all_documents(
     spark: Any, config: Config, corpus: list[dict[str, Any]]
 ) -> None:
-    assert "at most 120 documents to embed" in outlook(spark, config)[1]
-    run_stages(spark, config)
+    assert "at most 120 documents to embed" in "\n".join(outlook(RunContext(spark, config)))
+    run_all(spark, config)
     assert not Path(config.table("scorers/betr")).exists()
     ranked, scored = rows_of(spark, config, "ranked_sample"), rows_of(spark, config, "features")
     assert set(ranked) == {name for name, row in scored.items() if row["n_words"]}
@@ -76,20 +67,21 @@ def test_the_score_is_the_position_in_the_ranking_of_all_documents(
     chosen = spark.read.format("delta").load(config.table("selected/best")).orderBy("rank").collect()
     assert chosen[0]["score"] == pytest.approx(1 - 0.5 / len(ranked), rel=1e-6)
     assert [row["logit"] for row in chosen] == sorted((row["logit"] for row in chosen), reverse=True)
-    assert not any(stage.work for stage in plan(spark, config))
+    assert not any(planned.work for planned in plan(RunContext(spark, config)))
 
 
 def test_a_batch_of_features_sorts_nothing(spark: Any, config: Config) -> None:
     """The logits were computed once, with the ranking; before, each micro-batch sorted the whole corpus in one task."""
-    batch = spark.createDataFrame([("d0001",), ("new",)], "doc_id string")
+    ranked = rows_of(spark, config, "ranked_sample")
+    known = min(ranked)
+    batch = spark.createDataFrame([(known,), ("new",)], "doc_id string")
     scored = with_direct_logits(batch, config)
     plan = scored._jdf.queryExecution().toString()
     assert "logit_betr" in plan
     assert "Window" not in plan
     assert "SinglePartition" not in plan
-    ranked = rows_of(spark, config, "ranked_sample")
     logits = {row["doc_id"]: row["logit_betr_sailing"] for row in scored.collect()}
-    assert logits == {"d0001": ranked["d0001"]["logit_betr_sailing"], "new": None}
+    assert logits == {known: ranked[known]["logit_betr_sailing"], "new": None}
 
 
 def test_positions_are_those_of_a_sort_with_ties_over_many_partitions(spark: Any, tmp_path: Path) -> None:
@@ -132,9 +124,9 @@ def test_new_documents_are_also_ranked_and_only_they_are_embedded(
     write_parquet(tmp_path, corpus[120:150])
     shutil.copy(tmp_path / "part-0.parquet", Path(config.input.path) / "more.parquet")
     with pytest.raises(DataError, match="ranked_sample: not the ranking of the current input and configuration"):
-        features.run(spark, config)
+        run_all(spark, config, "features")
     assert time_to_embed(spark, config).n_documents <= 150 - before
-    run_stages(spark, config)
+    run_all(spark, config)
     ranked, scored = rows_of(spark, config, "ranked_sample"), rows_of(spark, config, "features")
     assert len(scored) == 150
     assert len(ranked) == sum(row["n_words"] > 0 for row in scored.values())

@@ -13,13 +13,12 @@ from conftest import settings, write_parquet
 from betr_spark.config import Config
 from betr_spark.config.ranking import EncoderConfig
 from betr_spark.errors import DataError, SetupError
-from betr_spark.pipeline.run import plan
+from betr_spark.pipeline.run import plan, run_all
+from betr_spark.pipeline.stage import RunContext
 from betr_spark.ranking import embeddings, target_ranking
-from betr_spark.ranking import stage as ranking
 from betr_spark.ranking.embeddings import embedded, embeddings_of, encoder_key, vectors_of
 from betr_spark.ranking.encoder import check_encoder, embed
 from betr_spark.storage import delta, runs
-from betr_spark.training import stage as scorers
 
 
 @pytest.fixture
@@ -103,20 +102,20 @@ def test_a_ranking_belongs_to_the_current_sample(
     def dies(*_: Any, **__: Any) -> None:
         raise KeyboardInterrupt
 
-    ranking.run(spark, first)
+    run_all(spark, first, "rank")
     ranked = ids("ranked_sample")
     with monkeypatch.context() as patch:
         patch.setattr(target_ranking, "embeddings_of", dies)
         with pytest.raises(KeyboardInterrupt):
-            ranking.run(spark, second)
+            run_all(spark, second, "rank")
     assert ids("_sample") != ranked
     for attempt in (first, second):
         with pytest.raises(DataError, match="a different sample than `_sample`; rank again with `betr-spark rank`"):
-            scorers.run(spark, attempt)
-        assert next(planned for planned in plan(spark, attempt) if planned.stage == "rank").work
-    assert not ranking.run(spark, first)[0].skipped
+            run_all(spark, attempt, "train")
+        assert next(planned for planned in plan(RunContext(spark, attempt)) if planned.stage.name == "rank").work
+    assert not any(done.skipped for done in run_all(spark, first, "rank"))
     assert ids("_sample") == ids("ranked_sample") == ranked
-    assert ranking.run(spark, first)[0].skipped
+    assert all(done.skipped for done in run_all(spark, first, "rank"))
 
 
 def test_a_changed_text_with_the_same_id_gets_a_new_vector(

@@ -9,8 +9,8 @@ import pytest
 from conftest import settings, write_parquet
 
 from betr_spark.config import Config
+from betr_spark.pipeline.run import run_all
 from betr_spark.ranking import best_rank, passes
-from betr_spark.ranking import stage as ranking
 
 N = 20
 
@@ -40,6 +40,6 @@ def test_each_document_goes_through_each_pass_once(
     values["encoder"]["mode"] = mode
     values["selections"] = {}
     config = Config.model_validate(values)
-    ranking.run(spark, config)
+    run_all(spark, config, "rank")
     assert (first_pass.value, second_pass.value) == (N, N)
     assert not Path(config.table("_scratch/ranks")).exists()

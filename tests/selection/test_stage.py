@@ -1,5 +1,6 @@
 """Dedup and selection behind features, on a scorer made by hand: odd names, hashed ids, lost text, budgets at the ends."""
 
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -8,16 +9,17 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyspark.sql import functions as F
 
+from betr_spark import ordering
 from betr_spark.config import Config
-from betr_spark.dedup import stage as dedup
-from betr_spark.features import stage as features
+from betr_spark.errors import DataError
+from betr_spark.pipeline.run import run_all
 from betr_spark.report.figures import selection_figures
 from betr_spark.schemas import DUPLICATES
 from betr_spark.scoring import artifact
 from betr_spark.scoring.ngram_table import NgramTable
-from betr_spark.selection import stage as selection
-from betr_spark.spark.error_messages import spark_error_line
+from betr_spark.selection.budget import with_order
 from betr_spark.storage import delta
 
 WORDS = ["good", "fair", "poor"]
@@ -48,10 +50,14 @@ def without_duplicates(spark: Any, config: Config) -> None:
     delta.overwrite(spark.createDataFrame([], DUPLICATES), config.table("duplicates"), user_metadata="")
 
 
+def with_dedup(spark: Any, config: Config) -> None:
+    run_all(spark, config, "dedup")
+
+
 def select(spark: Any, config: Config, deduplicate: Callable[[Any, Config], object] = without_duplicates) -> list[Any]:
-    features.run(spark, config)
+    run_all(spark, config, "features")
     deduplicate(spark, config)
-    selection.run(spark, config)
+    run_all(spark, config, "select")
     found: list[Any] = spark.read.format("delta").load(config.table("selected/s")).orderBy("rank").collect()
     return found
 
@@ -75,9 +81,9 @@ def test_a_document_of_many_copies_is_one_of_them(spark: Any, tmp_path: Path) ->
 def test_all_documents_equal_leave_one_and_ends_of_the_budget_hold(spark: Any, tmp_path: Path) -> None:
     write(tmp_path, ["good good good good good good"] * 40)
     config = configured(spark, tmp_path, {"token_fraction": 1.0}, id="id")
-    assert len(select(spark, config, dedup.run)) == 1
+    assert len(select(spark, config, with_dedup)) == 1
     nothing = configured(spark, tmp_path, {"tokens": 5}, id="id")
-    assert select(spark, nothing, dedup.run) == []
+    assert select(spark, nothing, with_dedup) == []
     figures = selection_figures(spark, nothing, "s")
     assert (figures.n_documents, figures.best) == (0, [])
 
@@ -85,13 +91,105 @@ def test_all_documents_equal_leave_one_and_ends_of_the_budget_hold(spark: Any, t
 def test_a_text_that_is_gone_stops_the_selection_and_is_named(spark: Any, tmp_path: Path) -> None:
     path = write(tmp_path, ["poor", "good", "fair"])
     config = configured(spark, tmp_path, {"documents": 3}, id="id")
-    features.run(spark, config)
+    run_all(spark, config, "features")
     without_duplicates(spark, config)
     table = pq.read_table(path)
     pq.write_table(table.slice(1), path)
-    with pytest.raises(Exception, match="USER_RAISED_EXCEPTION") as caught:
-        selection.run(spark, config)
-    line = spark_error_line(caught.value)
-    assert line is not None
-    assert line.endswith("the text of a ranked document is gone: id i0")
+    with pytest.raises(
+        DataError, match="document 'i0' changed since it was scored, or is gone; run `betr-spark features`"
+    ):
+        run_all(spark, config, "select")
+    assert not list((tmp_path / "my out/selected/s/_delta_log").glob("*.json"))
+
+
+def ranked_by_column(spark: Any, folder: Path, values: list[Any], keep: dict[str, Any]) -> list[Any]:
+    """Select by an expression scorer on a column `v`; ids are the positions."""
+    (folder / "docs").mkdir(parents=True)
+    ids = [f"d{n:02d}" for n in range(len(values))]
+    texts = [f"document {n} about item {n * 7}" for n in range(len(values))]
+    pq.write_table(pa.table({"id": ids, "text": texts, "v": values}), folder / "docs/a.parquet")
+    config = Config.model_validate(
+        {
+            "input": {"path": str(folder / "docs"), "id": "id"},
+            "output": str(folder / "out"),
+            "scorers": {"v": {"kind": "expression", "column": "v"}},
+            "selections": {"s": {"scorer": "v", "keep": keep}},
+        }
+    )
+    run_all(spark, config)
+    found: list[Any] = spark.read.format("delta").load(config.table("selected/s")).orderBy("rank").collect()
+    return found
+
+
+@pytest.mark.parametrize(
+    "values", [[1_700_000_000 + i for i in range(40)], [0.9 + i * 1e-9 for i in range(40)]], ids=["int64", "double"]
+)
+def test_an_expression_ranks_by_the_input_s_own_value(spark: Any, tmp_path: Path, values: list[Any]) -> None:
+    rows = ranked_by_column(spark, tmp_path, values, {"documents": 5})
+    assert [row["doc_id"] for row in rows] == ["d39", "d38", "d37", "d36", "d35"]
+    assert [row["logit"] for row in rows] == [float(value) for value in values[:-6:-1]]
+
+
+def test_min_score_of_an_expression_is_a_value_of_its_column(spark: Any, tmp_path: Path) -> None:
+    rows = ranked_by_column(spark, tmp_path, [0.5, 3.0, -2.0, 2.5], {"min_score": 2.5})
+    assert [row["doc_id"] for row in rows] == ["d01", "d03"]
+
+
+def test_ranks_of_few_distinct_scores_are_made_in_many_tasks(spark: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ordering, "_ROWS_IN_TASK", 100)
+    frames: list[Any] = []
+
+    def materialise(frame: Any) -> Any:
+        frames.append(frame.localCheckpoint())
+        return frames[-1]
+
+    scored = spark.range(1000).selectExpr("cast(id as string) doc_id", "cast(1 as float) logit", "1 n_tokens")
+    ordered = with_order(scored).persist()
+    rows = ordering.with_rank(ordered, n_rows=1000, materialise=materialise).collect()
+    sizes = frames[0].groupBy(F.spark_partition_id()).count().collect()
+    assert len(sizes) == 10
+    assert max(row["count"] for row in sizes) < 300
+    in_order = sorted(rows, key=lambda row: (row["order_hash"], row["doc_id"]))
+    assert [row["rank"] for row in in_order] == list(range(1, 1001))
+    ordered.unpersist()
+
+
+def test_a_selected_row_has_the_text_that_was_scored(spark: Any, tmp_path: Path) -> None:
+    """A scored file is rewritten and another is added with a clashing id; nothing is selected until `features` ran."""
+    path = write(tmp_path, ["poor", "good", "fair"])
+    config = configured(spark, tmp_path, {"documents": 3}, id="id")
+    run_all(spark, config, "features")
+    without_duplicates(spark, config)
+    table = pa.table({"the.text": ["fair fair", "good good"], "a.b`c": ["x", "y"], "id": ["i1", "i9"]})
+    pq.write_table(table, path.with_name("part 1.parquet"))  # i1 again: an added file is not read
+    run_all(spark, config, "select")
+    found = spark.read.format("delta").load(config.table("selected/s")).orderBy("rank").collect()
+    assert [(row["rank"], row["doc_id"], row["text"]) for row in found] == [
+        (1, "i1", "good"),
+        (2, "i2", "fair"),
+        (3, "i0", "poor"),
+    ]
+    pq.write_table(table, path)
+    changed = Config.model_validate(
+        {**config.model_dump(), "selections": {"s": {"scorer": "betr", "keep": {"documents": 2}}}}
+    )
+    with pytest.raises(DataError) as error:
+        run_all(spark, changed, "select")
+    assert path.name.replace(" ", "%20") in str(error.value) or path.name in str(error.value)
+    assert str(error.value).endswith("run `betr-spark features`")
+    assert len(str(error.value).splitlines()) == 1
+    assert spark.read.format("delta").load(config.table("selected/s")).count() == 3
+
+
+def test_a_text_that_changed_without_a_trace_fails_the_write(spark: Any, tmp_path: Path) -> None:
+    path = write(tmp_path, ["poor", "good", "fair"])
+    config = configured(spark, tmp_path, {"documents": 3}, id="id")
+    run_all(spark, config, "features")
+    without_duplicates(spark, config)
+    about, size = path.stat(), path.stat().st_size
+    write(tmp_path, ["poor", "food", "fair"])
+    assert path.stat().st_size == size
+    os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))  # same size and time: only the hash tells
+    with pytest.raises(DataError, match="the text of document 'i1' changed since it was scored"):
+        run_all(spark, config, "select")
     assert not list((tmp_path / "my out/selected/s/_delta_log").glob("*.json"))

@@ -15,14 +15,11 @@ from conftest import settings
 from scipy.stats import spearmanr
 
 from betr_spark.config import Config
-from betr_spark.dedup import stage as dedup
 from betr_spark.errors import ArtifactError, ConfigError, DataError, SchemaError
-from betr_spark.features import stage as features
 from betr_spark.kernels.text_preparation import as_buffers, prepare
-from betr_spark.ranking import stage as ranking
+from betr_spark.pipeline.run import run_all
+from betr_spark.pipeline.stage import RunContext
 from betr_spark.report.compare import compare
-from betr_spark.selection import stage as selection
-from betr_spark.training import stage as scorers
 from betr_spark.training.kinds import fitted_kind
 from betr_spark.training.validation import score_texts
 
@@ -81,8 +78,8 @@ def whole(
     names = ("betr", "order", "betr_sailing", "dclm", "ratio", "ratio_mean", "quality", "dice")
     values["selections"] = {name: {"scorer": name, "keep": {"documents": 40}} for name in names}
     config = Config.model_validate(values)
-    for stage in (ranking, scorers, features):
-        stage.run(spark, config)
+    for command in ("rank", "train", "features"):
+        run_all(spark, config, command)
     return config
 
 
@@ -194,8 +191,8 @@ def test_scorer_json_has_the_evaluation_of_every_kind(whole: Config) -> None:
 
 
 def test_selections_take_the_best_and_noise_changes_them(spark: Any, whole: Config) -> None:
-    dedup.run(spark, whole)
-    selection.run(spark, whole)
+    run_all(spark, whole, "dedup")
+    run_all(spark, whole, "select")
     features = rows_of(spark, whole, "features")
     removed = set(rows_of(spark, whole, "duplicates"))
     for name in ("betr", "order", "betr_sailing", "dclm", "ratio", "quality"):
@@ -225,8 +222,8 @@ def test_benchmark_scorers_tell_which_benchmark_a_document_serves(
         assert description["metrics"]["validation_auc"] > 0.7
         means = mean_logits(spark, whole, f"{scorer}_{benchmark}")
         assert max(means, key=lambda t: means[t]) == source
-    dedup.run(spark, whole)
-    selection.run(spark, whole)
+    run_all(spark, whole, "dedup")
+    run_all(spark, whole, "select")
     kept = spark.read.format("delta").load(whole.table(f"selected/{scorer}")).collect()
     for row in kept:
         logits = {name: features[row["doc_id"]][f"logit_{scorer}_{name}"] for name in ("cooking", "sailing")}
@@ -237,11 +234,11 @@ def test_benchmark_scorers_tell_which_benchmark_a_document_serves(
 def test_benchmark_scorers_that_are_missing_or_replaced_are_trained_again(spark: Any, whole: Config) -> None:
     before = about(whole, "betr_cooking")["sha256"]
     Path(whole.table("scorers/betr_cooking/scorer.json")).unlink()
-    assert {done.stage for done in scorers.run(spark, whole) if not done.skipped} == {"train/betr"}
+    assert {done.stage for done in run_all(spark, whole, "train") if not done.skipped} == {"train/betr"}
     assert about(whole, "betr_cooking")["sha256"] == before
     foreign = {**whole.model_dump(), "scorers": {"betr_cooking": {"kind": "dsir"}}, "selections": {}}
-    scorers.run(spark, Config.model_validate(foreign))
-    assert {done.stage for done in scorers.run(spark, whole) if not done.skipped} == {"train/betr"}
+    run_all(spark, Config.model_validate(foreign), "train")
+    assert {done.stage for done in run_all(spark, whole, "train") if not done.skipped} == {"train/betr"}
     assert about(whole, "betr_cooking")["sha256"] == before
 
 
@@ -267,7 +264,7 @@ def test_compare_has_every_pair_of_scorers(spark: Any, whole: Config) -> None:
 def test_scorers_that_cannot_be_fitted_are_named(spark: Any, whole: Config, tmp_path: Path) -> None:
     def fit(scorer: dict[str, Any]) -> None:
         values = {**whole.model_dump(), "scorers": {"new": scorer}, "selections": {}}
-        scorers.run(spark, Config.model_validate(values))
+        run_all(spark, Config.model_validate(values), "train")
 
     cut = tmp_path / "cut.bin"
     cut.write_bytes(Path(whole.scorers["hq"].path).read_bytes()[:1000])
@@ -288,7 +285,8 @@ def test_a_changed_model_file_of_any_name_has_another_version(spark: Any, whole:
     file = tmp_path / "_hidden.bin"
     scorer = {"kind": "fasttext", "path": str(file), "label": LABEL}
     kind = fitted_kind(Config.model_validate({**whole.model_dump(), "scorers": {"m": scorer}, "selections": {}}), "m")
+    context = RunContext(spark, whole)
     file.write_bytes(b"first")
-    before = kind.versions(spark)
+    before = kind.versions(context)
     file.write_bytes(b"another")
-    assert kind.versions(spark) != before
+    assert kind.versions(context) != before

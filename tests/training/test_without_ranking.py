@@ -11,14 +11,13 @@ import pytest
 from conftest import settings, write_parquet
 
 from betr_spark.config import Config
-from betr_spark.features import stage as features
 from betr_spark.kernels.text_preparation import as_buffers
 from betr_spark.pipeline.check import problems
-from betr_spark.pipeline.run import outlook, plan
-from betr_spark.ranking import stage as ranking
+from betr_spark.pipeline.run import outlook, plan, run_all
+from betr_spark.pipeline.stage import RunContext
 from betr_spark.schemas import EMBEDDINGS_TABLE, RANKED_SAMPLE_TABLE, SAMPLE_TABLE
 from betr_spark.scoring.dsir import LogRatioTable, bucket_counts
-from betr_spark.training import stage as scorers
+from betr_spark.training.stage import Train
 from betr_spark.training.validation import score_texts
 
 
@@ -51,16 +50,21 @@ def test_scorers_train_without_an_encoder(
     for name in ("betr_spark.ranking.encoder.embed", "betr_spark.ranking.encoder.check_encoder"):
         monkeypatch.setattr(name, is_not_called)
     assert problems(config, spark) == []
-    assert outlook(spark, config)[0].startswith("rank: would run")
-    drawn = ranking.run(spark, config)
-    assert [done.rows_out for done in drawn] == [300 - drawn[0].dropped["without_text"]]
+    assert outlook(RunContext(spark, config))[:2] == [
+        "rank/sample: would run (never run)",
+        "train/ratio: would run (after rank)",
+    ]
+    (drawn,) = run_all(spark, config, "rank")
+    assert drawn.rows_out == 300 - drawn.dropped["without_text"]
     assert Path(config.table(SAMPLE_TABLE)).exists()
     assert not Path(config.table(EMBEDDINGS_TABLE)).exists()
     assert not Path(config.table(RANKED_SAMPLE_TABLE)).exists()
-    assert len(scorers.run(spark, config)) == 3
-    features.run(spark, config)
-    assert not any(planned.work for planned in plan(spark, config) if planned.stage.startswith(("rank", "train")))
-    assert ranking.run(spark, config)[0].skipped
+    assert len(run_all(spark, config, "train")) == 3
+    run_all(spark, config, "features")
+    planned = {planned.stage.name: planned.work for planned in plan(RunContext(spark, config))}
+    stages = ("rank/sample", "train/ratio", "train/dclm", "train/distilled", "features")
+    assert planned == {**dict.fromkeys(stages, False), "dedup": True}
+    assert run_all(spark, config, "rank")[0].skipped
     for name in config.scorers:
         about = json.loads(Path(config.table(f"scorers/{name}/scorer.json")).read_text())
         assert about["metrics"]["n_evaluated"] > 0
@@ -82,9 +86,9 @@ def test_scorers_train_without_an_encoder(
 
 def test_changed_targets_train_the_scorers_that_use_them_again(spark: Any, config: Config) -> None:
     """`ranked_sample` has no version then, so each kind's own versions must have the targets."""
-    before = {name: scorers.key(spark, config, name).key for name in config.scorers}
+    before = {name: Train(name).key(RunContext(spark, config)).key for name in config.scorers}
     changed = config.model_copy(update={"targets": {"cooking": config.targets["cooking"]}})
-    after = {name: scorers.key(spark, changed, name).key for name in config.scorers}
+    after = {name: Train(name).key(RunContext(spark, changed)).key for name in config.scorers}
     assert {name for name in before if before[name] != after[name]} == {"ratio", "dclm"}
 
 

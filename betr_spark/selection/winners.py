@@ -1,0 +1,84 @@
+"""The text of the winners: read once for all selections, and checked to be the text that was scored."""
+
+import math
+from collections.abc import Sequence
+from functools import reduce
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from betr_spark.config import Config
+from betr_spark.corpus.content_hash import with_content_hash
+from betr_spark.corpus.documents import quoted
+from betr_spark.pipeline.stage import RunContext
+from betr_spark.schemas import (
+    BEST_BENCHMARK,
+    CONTENT_HASH,
+    DOC_ID,
+    LOGIT,
+    N_TOKENS,
+    RANK,
+    REASON,
+    SCORE,
+    SOURCE,
+    TEXT,
+)
+from betr_spark.scoring.logit import score_of
+from betr_spark.selection.ranking import Ranking
+
+_FILE_BYTES = 256 * 2**20
+_SOURCE_OF_COPY, _SOURCE_IN_FEATURES, _SCORED = "source_of_copy", "source_in_features", "scored_content_hash"
+_CARRIED = "carried"
+_ID_SHOWN = 80
+
+
+def documents_of(rankings: Sequence[DataFrame], context: RunContext) -> DataFrame:
+    """Read the documents that any of the rankings keeps: doc_id, text, content_hash, carried (a struct); one row a document.
+
+    Args:
+        rankings: doc_id, source, and others.
+        context: of the run.
+    """
+    source = context.config.input
+    columns = [F.col(quoted(name)) for name in source.columns]
+    carried = [F.struct(*columns).alias(_CARRIED)] if columns else []
+    winners = reduce(DataFrame.unionByName, [rows.select(DOC_ID, SOURCE) for rows in rankings]).distinct()
+    documents = context.scored_input().documents(carried=True).where(F.col(REASON).isNull())
+    documents = documents.select(DOC_ID, TEXT, F.col(SOURCE).alias(_SOURCE_OF_COPY), *carried)
+    joined = documents.join(winners.withColumnRenamed(SOURCE, _SOURCE_IN_FEATURES), on=DOC_ID, how="inner")
+    if source.id is None:  # copies of a text are one document: the columns of one copy of the source in features
+        differs = ~F.col(_SOURCE_OF_COPY).eqNullSafe(F.col(_SOURCE_IN_FEATURES))
+        names = [F.col(_CARRIED)] if carried else []
+        order = F.struct(differs, *[F.to_json(name) for name in names])
+        joined = joined.groupBy(DOC_ID).agg(F.min_by(F.struct(TEXT, *names), order).alias("row"))
+        joined = joined.select(DOC_ID, "row.*")
+    return with_content_hash(joined.select(DOC_ID, TEXT, *([_CARRIED] if carried else [])))
+
+
+def selected_rows(ranking: Ranking, documents: DataFrame, config: Config) -> DataFrame:
+    """Rows of `selected/NAME`, in files of about 256 MB in the order of rank.
+
+    A document without text, or with another text than the one that was scored, fails the write with a message that names it.
+
+    Args:
+        ranking: the kept documents.
+        documents: as `documents_of` returns them.
+        config: for the carried columns and messages.
+    """
+    carried = [F.col(_CARRIED).getField(name).alias(name) for name in config.input.columns]
+    best = [BEST_BENCHMARK] if BEST_BENCHMARK in ranking.rows.columns else []
+    scored = F.col(CONTENT_HASH).alias(_SCORED)
+    winners = ranking.rows.select(DOC_ID, RANK, SOURCE, LOGIT, N_TOKENS, scored, *best)
+    joined = winners.join(documents, on=DOC_ID, how="left")
+    failure = F.concat(
+        F.lit(f"input.path: {config.input.path}: the text of document '"), F.substring(DOC_ID, 1, _ID_SHOWN),
+        F.lit("' changed since it was scored, or is gone; run `betr-spark features`"),
+    )  # fmt: skip
+    is_scored = F.col(CONTENT_HASH).eqNullSafe(F.col(_SCORED))
+    text = F.when(is_scored, F.col(TEXT)).otherwise(F.raise_error(failure).cast("string"))
+    parts = max(1, math.ceil(ranking.kept_bytes / _FILE_BYTES))
+    part = F.floor((F.col(RANK) - 1) * parts / max(1, ranking.n_kept)).cast("int")
+    columns: list[str | Column] = [
+        RANK, DOC_ID, text.alias(TEXT), SOURCE, *carried, score_of(F.col(LOGIT)).alias(SCORE), LOGIT, N_TOKENS, *best,
+    ]  # fmt: skip
+    return joined.repartitionById(parts, part).sortWithinPartitions(RANK).select(*columns)

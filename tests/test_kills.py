@@ -1,0 +1,84 @@
+"""Runs in processes of their own that are killed in the middle of a stage and started again."""
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import yaml
+from conftest import write_config
+from deltalake import DeltaTable
+from whole import tables
+
+pytestmark = pytest.mark.whole
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, "-m", "betr_spark", *arguments]
+
+
+def run(config: Path, environment: dict[str, str]) -> str:
+    done = subprocess.run(
+        command("run", "--config", str(config)),
+        capture_output=True,
+        text=True,
+        cwd=config.parent,
+        check=False,
+        env=environment,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def kill_when(config: Path, environment: dict[str, str], seen: Callable[[], bool]) -> None:
+    """Start the run and kill -9 driver, JVM and workers as soon as `seen`."""
+    process = subprocess.Popen(
+        command("run", "--config", str(config)),
+        cwd=config.parent, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
+    )  # fmt: skip
+    while not seen():
+        assert process.poll() is None, "the run ended before it could be killed"
+        time.sleep(0.005)
+    os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+
+
+def test_killed_in_each_stage_and_run_again_ends_with_the_same_tables(
+    finished: Path, tmp_path: Path, small_spark: dict[str, str]
+) -> None:
+    out = tmp_path / "out"
+    for done in ("_sample", "_embeddings", "ranked_sample", "scorers"):  # the kills begin with features
+        shutil.copytree(finished / "out" / done, out / done)
+    values = yaml.safe_load((finished / "conf.yaml").read_text(encoding="utf-8"))
+    values["input"]["max_batch_bytes"] = 60_000
+    config = write_config(tmp_path / "conf.yaml", {**values, "output": str(out)})
+
+    kill_when(
+        config, small_spark, (out / "features/_delta_log/00000000000000000000.json").exists
+    )  # between the batches
+    kill_when(config, small_spark, lambda: any((out / "_scratch/dedup").rglob("part-*")))  # between the rounds
+    kill_when(
+        config, small_spark, lambda: any((out / "selected/betr-30").glob("*.parquet"))
+    )  # before or after the commit
+    assert "rank/sample: 598 in, 300 out; skipped, up to date" in run(config, small_spark)
+    assert tables(out) == tables(finished / "out")
+    runs = DeltaTable(str(out / "runs")).to_pyarrow_table().to_pylist()
+    stages = Counter(row["stage"] for row in runs)
+    assert stages == Counter(
+        [
+            "rank/sample",
+            "rank",
+            "train/betr",
+            "features",
+            "dedup",
+            "select/betr-30",
+            "select/random-30",
+            "select/best-50",
+        ]
+    )
