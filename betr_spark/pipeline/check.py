@@ -1,5 +1,7 @@
 """Everything that can be wrong before any work, all of it at once."""
 
+from collections.abc import Iterator
+
 from pyspark.sql import SparkSession
 
 from betr_spark.config import Config
@@ -7,10 +9,10 @@ from betr_spark.errors import BetrSparkError
 from betr_spark.evaluate.stage import Evaluate
 from betr_spark.pipeline.run import stages_of
 from betr_spark.pipeline.stage import RunContext, problems_of
-from betr_spark.ranking.encoder import encoder_problems
+from betr_spark.ranking.encoder import check_encoder
 from betr_spark.spark.session import build_session
 from betr_spark.storage.hadoop_files import check_writable
-from betr_spark.targets.reading import target_problems
+from betr_spark.targets.reading import template_problems
 
 
 def problems(config: Config, spark: SparkSession | None = None) -> list[str]:
@@ -21,8 +23,7 @@ def problems(config: Config, spark: SparkSession | None = None) -> list[str]:
     try:
         context = RunContext(spark or build_session(), config)
     except BetrSparkError as error:
-        encoder = encoder_problems(config.encoder) if config.needs_target_ranking() else []
-        return [*encoder, *target_problems(None, config.targets), str(error)]
+        return [*_without_spark(config), str(error)]
     return problems_of_run(context)
 
 
@@ -31,3 +32,9 @@ def problems_of_run(context: RunContext) -> list[str]:
     lines = [line for stage in (*stages_of(context.config), Evaluate()) for line in stage.problems(context)]
     lines += problems_of(lambda: check_writable(context.spark, context.config.output))
     return list(dict.fromkeys(lines))
+
+
+def _without_spark(config: Config) -> Iterator[str]:
+    if config.needs_target_ranking():
+        yield from problems_of(lambda: check_encoder(config.encoder))
+    yield from template_problems(config.targets)

@@ -75,15 +75,6 @@ def check_encoder(settings: EncoderConfig) -> None:
     raise SetupError(f"encoder.model: {model}: no such folder, and the Hugging Face hub does not provide it ({reason})")
 
 
-def encoder_problems(settings: EncoderConfig) -> list[str]:
-    """What `check_encoder` finds, as lines."""
-    try:
-        check_encoder(settings)
-    except SetupError as error:
-        return str(error).splitlines()
-    return []
-
-
 def runs_on_gpu(settings: EncoderConfig) -> bool:
     """Whether texts are embedded on a GPU here: if there is a GPU and the settings do not ask for the CPU."""
     import torch  # noqa: PLC0415 - heavy; only workers that embed pay for it

@@ -20,7 +20,7 @@ from betr_spark.storage.runs import StageKey
 class Sample(Stage):
     """Draws the sample; in direct mode, the sample is the whole corpus.
 
-    The key has no version of the input, since a grown input is not sampled again; in direct mode it has.
+    The key does not have the version of the input, because a grown input is not sampled again. In direct mode it has it.
     """
 
     rebuilds = True
@@ -53,7 +53,7 @@ class Sample(Stage):
                 check_unique(ids, f"input.path: {config.input.path}")
             documents = context.input.documents().where(F.col(REASON).isNull()).select(DOC_ID, SOURCE, TEXT)
             n_corpus = ids.count()
-            n_documents = n_corpus if config.encoder.mode == "direct" else config.sample.documents
+            n_documents = n_corpus if config.direct() else config.sample.documents
             drawn = sample(documents, ids, n_documents=n_documents, seed=config.sample.seed)
             usable = drawn.documents.where(F.col(TEXT).rlike(r"(?U)[^\s\x00\x1c-\x1f]"))
             if config.input.id is None:
@@ -82,6 +82,6 @@ def sample_settings(context: RunContext) -> dict[str, Any]:
     config = context.config
     mapping = config.input.model_dump(include={"path", "format", "id", "text", "source", "max_text_bytes"})
     drawn: object = config.sample
-    if config.encoder.mode == "direct":
+    if config.direct():
         drawn = {"all of": context.input.version}
     return {"input": mapping, "sample": drawn}

@@ -5,21 +5,21 @@ from contextlib import contextmanager
 
 from betr_spark import schemas
 from betr_spark.config import Config
-from betr_spark.pipeline.stage import Result, RunContext, Stage
-from betr_spark.ranking.encoder import check_encoder, encoder_problems
+from betr_spark.pipeline.stage import Result, RunContext, Stage, problems_of
+from betr_spark.ranking.encoder import check_encoder
 from betr_spark.ranking.estimate import time_to_embed
 from betr_spark.ranking.sample import Sample, sample_settings
 from betr_spark.ranking.target_ranking import target_ranking
 from betr_spark.storage import delta, runs
 from betr_spark.storage.runs import StageKey
 from betr_spark.storage.scratch import scratch
-from betr_spark.targets.reading import read_targets, targets_of
+from betr_spark.targets.reading import read_targets, target_problems, targets_of
 
 _SCRATCH_FOLDER = "_scratch/ranks"
 
 
 class Rank(Stage):
-    """The target ranking of the sample, for scorers that are fitted to it."""
+    """Embeds the sample, ranks it and labels it; in direct mode also computes the logits of all documents."""
 
     rebuilds = True
 
@@ -32,12 +32,13 @@ class Rank(Stage):
         return [config.table(schemas.RANKED_SAMPLE_TABLE)]
 
     def key(self, context: RunContext) -> StageKey:
-        """The sample that `_sample` holds, the encoder, the targets and the labels."""
+        """The current sample, the encoder, the targets, the labels, and the scorers of direct mode."""
         return rank_key(context)
 
     def problems(self, context: RunContext) -> Iterator[str]:
-        """Whatever is wrong with the encoder."""
-        yield from encoder_problems(context.config.encoder)
+        """Everything that is wrong with the encoder and the targets."""
+        yield from problems_of(lambda: check_encoder(context.config.encoder))
+        yield from target_problems(context.spark, context.config.targets)
 
     def estimate(self, context: RunContext) -> str:
         """How long embedding takes; a few documents are embedded to measure it."""
@@ -63,14 +64,13 @@ class Rank(Stage):
 
 
 def stages(config: Config) -> list[Stage]:
-    """The sample where a scorer is fitted to documents, and its ranking where a scorer uses it."""
-    if not config.needs_sample():
-        return []
-    return [Sample(), Rank()] if config.needs_target_ranking() else [Sample()]
+    """The sample if a scorer is fitted to it, and its ranking if a scorer uses it."""
+    sample: list[Stage] = [Sample()] if config.needs_sample() else []
+    return [*sample, Rank()] if config.needs_target_ranking() else sample
 
 
 def rank_key(context: RunContext) -> StageKey:
-    """Key of `ranked_sample`, which names the sample that `_sample` holds."""
+    """Key of `ranked_sample`; it has the version of the current sample."""
     spark, config = context.spark, context.config
     settings = sample_settings(context)
     targets = {name: target.model_dump(exclude={"test"}) for name, target in config.targets.items()}
@@ -78,5 +78,5 @@ def rank_key(context: RunContext) -> StageKey:
     if config.direct():
         settings["direct"] = config.direct()
     digests = {f"targets.{name}": content.digest() for name, content in read_targets(spark, config).items()}
-    drawn = runs.input_version(spark, config.table(schemas.SAMPLE_TABLE))
-    return StageKey.of("rank", settings, sample=drawn, **digests)
+    sample = runs.input_version(spark, config.table(schemas.SAMPLE_TABLE))
+    return StageKey.of("rank", settings, sample=sample, **digests)

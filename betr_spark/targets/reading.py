@@ -112,22 +112,27 @@ def _all_repeated(targets: Mapping[str, TargetConfig], left: Mapping[str, list[E
     ]
 
 
-def target_problems(spark: SparkSession | None, targets: Mapping[str, TargetConfig]) -> list[str]:
-    """Everything that is wrong with the files and templates of the targets, one line each.
-
-    Without a session no file can be read, and only the templates are checked.
-    """
+def target_problems(spark: SparkSession, targets: Mapping[str, TargetConfig]) -> list[str]:
+    """Everything that is wrong with the files and templates of the targets, one line each."""
     problems: list[str] = []
     examples: dict[str, list[Example]] = {}
     for name, target in targets.items():
         try:
-            if spark is None:
-                renderer(name, target)
-            else:
-                examples[name] = examples_and_items(name, target, read_benchmark(spark, target))[0]
+            examples[name] = examples_and_items(name, target, read_benchmark(spark, target))[0]
         except BetrSparkError as error:
             problems += str(error).splitlines()
     return problems or _all_repeated(targets, distinct(examples)[0])
+
+
+def template_problems(targets: Mapping[str, TargetConfig]) -> list[str]:
+    """Everything that is wrong with the templates of the targets, one line each; reads no file."""
+    problems: list[str] = []
+    for name, target in targets.items():
+        try:
+            renderer(name, target)
+        except BetrSparkError as error:
+            problems += str(error).splitlines()
+    return problems
 
 
 def read_targets(spark: SparkSession, config: Config) -> dict[str, Benchmark]:

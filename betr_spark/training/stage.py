@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import pyarrow as pa
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from betr_spark import schemas
@@ -30,7 +30,7 @@ from betr_spark.scoring.ngram_table import NgramTable, Table
 from betr_spark.storage import delta, runs
 from betr_spark.storage.runs import Metrics, StageKey, StageRun
 from betr_spark.training.agreement import Evaluated, TargetScores, details, scorer_metrics, warnings
-from betr_spark.training.kinds import fitted_kind, kind_of
+from betr_spark.training.kinds import fitted_kind
 from betr_spark.training.records import Fitted, in_words
 from betr_spark.training.training_data import FittedScorer, TrainingSample
 from betr_spark.training.validation import MIN_AUC, score_texts
@@ -40,7 +40,7 @@ _logger = logging.getLogger(__name__)
 
 
 class Train(Stage):
-    """Fits one scorer, and its benchmark scorers, and folds them into artifacts."""
+    """Fits one scorer and its benchmark scorers."""
 
     rebuilds = True
 
@@ -55,19 +55,16 @@ class Train(Stage):
 
     def key(self, context: RunContext) -> StageKey:
         """The scorer's settings, the text preparation, the sample and its ranking, and the scorer's other inputs."""
-        spark, config, name = context.spark, context.config, self.scorer
-        settings = {
-            "scorer": config.scorers[name],
-            "preparation": PREPARATION,
-            "benchmark_scorers": config.benchmark_scorers(name),
-        }
+        config, name = context.config, self.scorer
+        benchmark_scorers = config.benchmark_scorers(name)
+        settings = {"scorer": config.scorers[name], "preparation": PREPARATION, "benchmark_scorers": benchmark_scorers}
         table = schemas.RANKED_SAMPLE_TABLE if config.needs_target_ranking() else schemas.SAMPLE_TABLE
-        versions = {table: runs.input_version(spark, config.table(table)), **fitted_kind(config, name).versions(spark)}
-        return StageKey.of(self.name, settings, **versions)
+        sample = {table.removeprefix("_"): runs.input_version(context.spark, config.table(table))}
+        return StageKey.of(self.name, settings, **sample, **fitted_kind(config, name).versions(context))
 
     def problems(self, context: RunContext) -> Iterator[str]:
-        """Whatever is wrong with the files and tables that this kind of scorer reads."""
-        yield from kind_of(context.config, self.scorer).problems(context.spark)
+        """Everything that is wrong with the scorer's inputs."""
+        yield from fitted_kind(context.config, self.scorer).problems(context)
 
     def made_by(self, context: RunContext) -> StageRun | None:
         """The run that wrote the artifacts, or None if one is missing or from another run."""
@@ -83,33 +80,27 @@ class Train(Stage):
 
     @contextmanager
     def build(self, context: RunContext, key: StageKey) -> Iterator[Result]:  # noqa: ARG002 - part of the protocol
-        """Fit, and measure the agreement with the target ranking on documents that were held out."""
-        spark, config, name = context.spark, context.config, self.scorer
-        sample = _training_sample(spark, config)
-        fitted = fitted_kind(config, name).fit(spark, sample)
+        """Fit, and evaluate on documents that the scorer was not fitted to."""
+        config, name = context.config, self.scorer
+        sample = _training_sample(context)
+        fitted = fitted_kind(config, name).fit(context, sample)
         evaluated = _evaluated(fitted.unseen, sample.texts, fitted.scorer.table, ranked=config.needs_target_ranking())
         metrics = scorer_metrics(fitted.scorer.metrics, evaluated)
         for warning in warnings(metrics):
             _logger.warning("scorers.%s: %s", name, warning)
 
         def commit(run: StageRun) -> None:
-            benchmark_scorers = _save_benchmark_scorers(
-                spark, config, name, fitted
-            )  # before the scorer, which names them
+            saved = _save_benchmark_scorers(context, name, fitted)  # before the scorer, which names them
             about = {
                 **_about(name, config.scorers[name].kind, fitted.scorer, metrics),
                 "evaluation": details(evaluated),
-                "benchmark_scorers": benchmark_scorers,
+                "benchmark_scorers": saved,
                 "run": run.to_json(),
             }
-            artifact.save(spark, folder(config, name), fitted.scorer.table, about)
+            artifact.save(context.spark, folder(config, name), fitted.scorer.table, about)
 
-        yield Result(
-            rows_in=sample.n_documents,
-            rows_out=(metrics.n_training or 0) + (metrics.n_validation or 0),
-            metrics=metrics,
-            commit=commit,
-        )
+        n_fitted = (metrics.n_training or 0) + (metrics.n_validation or 0)
+        yield Result(rows_in=sample.n_documents, rows_out=n_fitted, metrics=metrics, commit=commit)
 
     def summary(self, run: StageRun) -> list[str]:
         """With the figures."""
@@ -126,12 +117,13 @@ def folder(config: Config, name: str) -> str:
     return config.table(f"scorers/{name}")
 
 
-def _training_sample(spark: SparkSession, config: Config) -> TrainingSample:
+def _training_sample(context: RunContext) -> TrainingSample:
     """The sample, with its ranking if a scorer uses it.
 
     Raises:
         DataError: the ranking is of another sample than `_sample`, as a killed `rank` leaves it.
     """
+    spark, config = context.spark, context.config
     sampled = delta.read(spark, config.table(schemas.SAMPLE_TABLE))
     texts = sampled.select(DOC_ID, TEXT)
     if not config.needs_target_ranking():
@@ -144,9 +136,10 @@ def _training_sample(spark: SparkSession, config: Config) -> TrainingSample:
     return TrainingSample(ranked, texts, ranked.count())
 
 
-def _save_benchmark_scorers(spark: SparkSession, config: Config, name: str, fitted: FittedScorer) -> dict[str, str]:
+def _save_benchmark_scorers(context: RunContext, name: str, fitted: FittedScorer) -> dict[str, str]:
     """Save the artifacts of the benchmark scorers; returns the sha256 of each by its name."""
     saved = {}
+    spark, config = context.spark, context.config
     names = config.benchmark_scorers(name).items()
     for (benchmark, scorer), table in zip(names, fitted.benchmark_scorers, strict=True):
         settings = {**table.settings, "benchmark": benchmark}

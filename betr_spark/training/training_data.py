@@ -6,11 +6,11 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from betr_spark.config import Config
 from betr_spark.config.scorers import FastTextTraining
+from betr_spark.pipeline.stage import RunContext
 from betr_spark.ranking.labels import BENCHMARKS, benchmark_labels
 from betr_spark.schemas import DOC_ID, LABEL, SPLIT, TEXT, TRAIN, VALIDATION
 from betr_spark.targets.reading import read_targets, targets_of
@@ -89,19 +89,20 @@ def train_on_labels(
     return FittedScorer(fitted, sample.documents.join(training.select(DOC_ID), on=DOC_ID, how="left_anti"))
 
 
-def examples_by_benchmark(spark: SparkSession, config: Config) -> dict[str, list[str]]:
+def examples_by_benchmark(context: RunContext) -> dict[str, list[str]]:
     """Texts of the targets' examples, the same ones that rank the sample, in the order of the configuration."""
-    texts: dict[str, list[str]] = {name: [] for name in config.targets}
-    for example in targets_of(config.targets, read_targets(spark, config)):
+    targets = context.config.targets
+    texts: dict[str, list[str]] = {name: [] for name in targets}
+    for example in targets_of(targets, read_targets(context.spark, context.config)):
         texts[example.benchmark].append(example.text)
     return texts
 
 
-def target_versions(spark: SparkSession, config: Config) -> dict[str, str]:
+def target_versions(context: RunContext) -> dict[str, str]:
     """Digest of each target's settings and train file, for keys."""
     versions = {}
-    for name, benchmark in read_targets(spark, config).items():
-        settings = config.targets[name].model_dump(exclude={"test"})
+    for name, benchmark in read_targets(context.spark, context.config).items():
+        settings = context.config.targets[name].model_dump(exclude={"test"})
         packed = json.dumps([settings, benchmark.digest()], sort_keys=True)
         versions[f"targets.{name}"] = hashlib.sha256(packed.encode()).hexdigest()
     return versions

@@ -18,6 +18,7 @@ from betr_spark.config import Config
 from betr_spark.errors import ArtifactError, ConfigError, DataError, SchemaError
 from betr_spark.kernels.text_preparation import as_buffers, prepare
 from betr_spark.pipeline.run import run_all
+from betr_spark.pipeline.stage import RunContext
 from betr_spark.report.compare import compare
 from betr_spark.training.kinds import fitted_kind
 from betr_spark.training.validation import score_texts
@@ -284,7 +285,8 @@ def test_a_changed_model_file_of_any_name_has_another_version(spark: Any, whole:
     file = tmp_path / "_hidden.bin"
     scorer = {"kind": "fasttext", "path": str(file), "label": LABEL}
     kind = fitted_kind(Config.model_validate({**whole.model_dump(), "scorers": {"m": scorer}, "selections": {}}), "m")
+    context = RunContext(spark, whole)
     file.write_bytes(b"first")
-    before = kind.versions(spark)
+    before = kind.versions(context)
     file.write_bytes(b"another")
-    assert kind.versions(spark) != before
+    assert kind.versions(context) != before

@@ -50,17 +50,20 @@ def test_scorers_train_without_an_encoder(
     for name in ("betr_spark.ranking.encoder.embed", "betr_spark.ranking.encoder.check_encoder"):
         monkeypatch.setattr(name, is_not_called)
     assert problems(config, spark) == []
-    assert outlook(RunContext(spark, config))[0].startswith("rank/sample: would run")
-    drawn = run_all(spark, config, "rank")
-    assert [done.rows_out for done in drawn] == [300 - drawn[0].dropped["without_text"]]
+    assert outlook(RunContext(spark, config))[:2] == [
+        "rank/sample: would run (never run)",
+        "train/ratio: would run (after rank)",
+    ]
+    (drawn,) = run_all(spark, config, "rank")
+    assert drawn.rows_out == 300 - drawn.dropped["without_text"]
     assert Path(config.table(SAMPLE_TABLE)).exists()
     assert not Path(config.table(EMBEDDINGS_TABLE)).exists()
     assert not Path(config.table(RANKED_SAMPLE_TABLE)).exists()
     assert len(run_all(spark, config, "train")) == 3
     run_all(spark, config, "features")
-    assert not any(
-        planned.work for planned in plan(RunContext(spark, config)) if planned.stage.name.startswith(("rank", "train"))
-    )
+    planned = {planned.stage.name: planned.work for planned in plan(RunContext(spark, config))}
+    stages = ("rank/sample", "train/ratio", "train/dclm", "train/distilled", "features")
+    assert planned == {**dict.fromkeys(stages, False), "dedup": True}
     assert run_all(spark, config, "rank")[0].skipped
     for name in config.scorers:
         about = json.loads(Path(config.table(f"scorers/{name}/scorer.json")).read_text())

@@ -1,11 +1,11 @@
 """What every kind of scorer offers to the stages: its problems, its versions, and its fit."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import Any
 
-from pyspark.sql import SparkSession
-
 from betr_spark.config import Config
+from betr_spark.pipeline.stage import RunContext
 from betr_spark.training.training_data import FittedScorer, TrainingSample
 
 
@@ -22,24 +22,20 @@ class Kind:
         """Keep the settings; nothing is read."""
         self.config, self.name, self.settings = config, name, settings
 
-    def problems(self, spark: SparkSession) -> list[str]:  # noqa: ARG002
-        """Everything that is wrong with the scorer's inputs, one line each; reads no text.
-
-        Args:
-            spark: the session.
-        """
-        return []
+    def problems(self, context: RunContext) -> Iterator[str]:  # noqa: ARG002
+        """Find everything that is wrong with the scorer's inputs, one line each; reads no text."""
+        return iter(())
 
 
 class FittedKind(Kind, ABC):
     """A kind of scorer that is fitted and has an artifact."""
 
-    def versions(self, spark: SparkSession) -> dict[str, str]:  # noqa: ARG002
+    def versions(self, context: RunContext) -> dict[str, str]:  # noqa: ARG002
         """Versions of the scorer's inputs, other than the sample and its ranking, for its key."""
         return {}
 
     @abstractmethod
-    def fit(self, spark: SparkSession, sample: TrainingSample) -> FittedScorer:
+    def fit(self, context: RunContext, sample: TrainingSample) -> FittedScorer:
         """Fit the scorer, and its benchmark scorers if it has any.
 
         Raises:

@@ -1,11 +1,14 @@
 """`kind: betr`: a light model of the target ranking, linear or fastText, with a benchmark scorer for each benchmark."""
 
+from collections.abc import Iterator
+
 import numpy as np
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from betr_spark.config.scorers import BetrScorer
 from betr_spark.errors import DataError
+from betr_spark.pipeline.stage import RunContext
 from betr_spark.ranking.labels import BENCHMARKS, held_out, target_order
 from betr_spark.schemas import BY_BENCHMARK, DOC_ID, LABEL, SCORE, SPLIT, TEXT, TRAIN, VALIDATION
 from betr_spark.training.fasttext import PAPER_RECIPE, train_benchmark_scorers
@@ -29,16 +32,16 @@ class Betr(FittedKind):
 
     settings: BetrScorer
 
-    def problems(self, spark: SparkSession) -> list[str]:  # noqa: ARG002
+    def problems(self, context: RunContext) -> Iterator[str]:  # noqa: ARG002
         """A sample that is too large for `model: linear`."""
-        return self._too_large(self.config.sample.documents) if self.name in self.config.trained_scorers() else []
+        yield from self._too_large(self.config.sample.documents)
 
-    def fit(self, spark: SparkSession, sample: TrainingSample) -> FittedScorer:
+    def fit(self, context: RunContext, sample: TrainingSample) -> FittedScorer:
         """Fit the linear model to the whole ranking of a small sample; else train fastText on its labels."""
         if problems := self._too_large(sample.n_documents):
             raise DataError(problems[0])
         if self._is_linear(sample.n_documents):
-            scorer, *benchmark_scorers = self._fit_linear(spark, sample)
+            scorer, *benchmark_scorers = self._fit_linear(context, sample)
             return FittedScorer(scorer, sample.documents.where(held_out()), benchmark_scorers)
         labelled = labelled_texts(sample.documents, sample.texts)
         fitted = train_on_labels(labelled, sample, self.settings, recipe=PAPER_RECIPE, name=self.name)
@@ -58,7 +61,7 @@ class Betr(FittedKind):
         small = n_documents <= MAX_DOCUMENTS and self.settings.lr == self.settings.epochs == "auto"
         return self.settings.model == "linear" or (self.settings.model == "auto" and small)
 
-    def _fit_linear(self, spark: SparkSession, sample: TrainingSample) -> list[Fitted]:
+    def _fit_linear(self, context: RunContext, sample: TrainingSample) -> list[Fitted]:
         """Fit to the target ranking without the fifth of the documents that is held out."""
         benchmarks = list(self.config.benchmark_scorers(self.name))
         labelled = sample.documents.join(sample.texts, on=DOC_ID)
@@ -77,7 +80,7 @@ class Betr(FittedKind):
             RankedDocument(row[0], row[1], list(zip(row[2::2], row[3::2], strict=True)))
             for row in ordered.toLocalIterator()
         )
-        examples = list(examples_by_benchmark(spark, self.config).values())
+        examples = list(examples_by_benchmark(context).values())
         return train_on_order(documents, examples, validation, benchmark_labels, name=self.name)
 
     def _train_benchmark_scorers(self, sample: TrainingSample, chosen: HyperParameters) -> list[Fitted]:

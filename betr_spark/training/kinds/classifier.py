@@ -1,16 +1,23 @@
 """`kind: classifier`: fastText on given positives, or the targets' examples, against the random sample, as DCLM does."""
 
 import hashlib
+from collections.abc import Iterator
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from betr_spark.config.scorers import ClassifierScorer
-from betr_spark.errors import BetrSparkError
+from betr_spark.pipeline.stage import RunContext, problems_of
 from betr_spark.ranking.labels import with_split
 from betr_spark.schemas import DOC_ID, LABEL, TEXT
 from betr_spark.targets.examples import Example, examples_of
-from betr_spark.targets.reading import read_benchmark, read_content, read_targets, targets_of
+from betr_spark.targets.reading import (
+    read_benchmark,
+    read_content,
+    read_targets,
+    target_problems,
+    targets_of,
+)
 from betr_spark.training.fasttext import DCLM_RECIPE
 from betr_spark.training.kinds.base import FittedKind
 from betr_spark.training.training_data import FittedScorer, TrainingSample, target_versions, train_on_labels
@@ -21,25 +28,22 @@ class Classifier(FittedKind):
 
     settings: ClassifierScorer
 
-    def problems(self, spark: SparkSession) -> list[str]:
-        """Whatever is wrong with the file of positives; the targets' files are problems of the targets."""
+    def problems(self, context: RunContext) -> Iterator[str]:
+        """Everything that is wrong with the file of positives, or with the targets' files."""
         if self.settings.positives is None:
-            return []
-        try:
-            self._positives(spark)
-        except BetrSparkError as error:
-            return str(error).splitlines()
-        return []
+            yield from target_problems(context.spark, self.config.targets)
+        else:
+            yield from problems_of(lambda: self._positives(context.spark))
 
-    def versions(self, spark: SparkSession) -> dict[str, str]:
+    def versions(self, context: RunContext) -> dict[str, str]:
         """Digest of the file of positives, or of the targets' files."""
         if self.settings.positives is None:
-            return target_versions(spark, self.config)
-        return {"positives": read_benchmark(spark, self.settings.positives).digest()}
+            return target_versions(context)
+        return {"positives": read_benchmark(context.spark, self.settings.positives).digest()}
 
-    def fit(self, spark: SparkSession, sample: TrainingSample) -> FittedScorer:
+    def fit(self, context: RunContext, sample: TrainingSample) -> FittedScorer:
         """Train on the distinct positives and as many documents of the sample, chosen by a hash."""
-        labelled = self._labelled(spark, sample.texts)
+        labelled = self._labelled(context.spark, sample.texts)
         return train_on_labels(labelled, sample, self.settings, recipe=DCLM_RECIPE, name=self.name)
 
     def _labelled(self, spark: SparkSession, texts: DataFrame) -> DataFrame:

@@ -4,12 +4,13 @@ from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
-from pyspark.sql import SparkSession
 
 from betr_spark.config.scorers import DsirScorer
 from betr_spark.kernels.text_preparation import as_buffers
+from betr_spark.pipeline.stage import RunContext
 from betr_spark.schemas import TEXT
 from betr_spark.scoring.dsir import LogRatioTable, bucket_counts
+from betr_spark.targets.reading import target_problems
 from betr_spark.training.kinds.base import FittedKind
 from betr_spark.training.records import FitMetrics, Fitted
 from betr_spark.training.training_data import FittedScorer, TrainingSample, examples_by_benchmark, target_versions
@@ -20,13 +21,17 @@ class Dsir(FittedKind):
 
     settings: DsirScorer
 
-    def versions(self, spark: SparkSession) -> dict[str, str]:
-        """Digests of the targets' files."""
-        return target_versions(spark, self.config)
+    def problems(self, context: RunContext) -> Iterator[str]:
+        """Everything that is wrong with the targets' files."""
+        yield from target_problems(context.spark, self.config.targets)
 
-    def fit(self, spark: SparkSession, sample: TrainingSample) -> FittedScorer:
+    def versions(self, context: RunContext) -> dict[str, str]:
+        """Digests of the targets' files."""
+        return target_versions(context)
+
+    def fit(self, context: RunContext, sample: TrainingSample) -> FittedScorer:
         """Count the features of the examples on the driver and those of the sample on the executors."""
-        by_benchmark = examples_by_benchmark(spark, self.config)
+        by_benchmark = examples_by_benchmark(context)
         examples = as_buffers([text for texts in by_benchmark.values() for text in texts])
         n_buckets = self.settings.buckets
 
@@ -36,7 +41,7 @@ class Dsir(FittedKind):
                 counts += bucket_counts(*as_buffers(batch.column(TEXT).to_pylist()), n_buckets=n_buckets)
             yield pa.RecordBatch.from_arrays([pa.array([counts.tobytes()], pa.binary())], ["counts"])
 
-        texts = sample.texts.select(TEXT).coalesce(spark.sparkContext.defaultParallelism)
+        texts = sample.texts.select(TEXT).coalesce(context.spark.sparkContext.defaultParallelism)
         parts = texts.mapInArrow(count, "counts binary").collect()  # one row for each task
         raw = sum((np.frombuffer(row["counts"], np.int64) for row in parts), np.zeros(n_buckets, np.int64))
         target = bucket_counts(*examples, n_buckets=n_buckets)

@@ -1,12 +1,14 @@
 """`kind: fasttext`: an existing fastText model."""
 
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from pyspark.sql import SparkSession
 
 from betr_spark.config.scorers import FastTextScorer
-from betr_spark.errors import ArtifactError, BetrSparkError
+from betr_spark.errors import ArtifactError
+from betr_spark.pipeline.stage import RunContext, problems_of
 from betr_spark.storage import hadoop_files
 from betr_spark.storage.random_access import open_file
 from betr_spark.training.fasttext_file import read_header
@@ -25,28 +27,27 @@ class FastTextModel(FittedKind):
     def _where(self) -> str:
         return f"scorers.{self.name}.path: {self.settings.path}"
 
-    def problems(self, spark: SparkSession) -> list[str]:
+    def problems(self, context: RunContext) -> Iterator[str]:
         """A file that does not exist, is damaged, or has another label or an unsupported loss; reads no matrix."""
-        try:
-            with open_file(spark, self.settings.path) as (file, n_bytes):
-                header = read_header(file, n_bytes=n_bytes, name=self._where)
-        except BetrSparkError as error:
-            line = str(error)
-            return [line if line.startswith(self._where) else f"scorers.{self.name}.path: {line}"]
-        reason = unsupported(header, positive=self.settings.label)
-        return [] if reason is None else [f"{self._where}: unsupported fastText model: {reason}"]
+        yield from problems_of(lambda: self._check_header(context.spark))
 
-    def versions(self, spark: SparkSession) -> dict[str, str]:
+    def _check_header(self, spark: SparkSession) -> None:
+        with open_file(spark, self.settings.path) as (file, n_bytes):
+            header = read_header(file, n_bytes=n_bytes, name=self._where)
+        if reason := unsupported(header, positive=self.settings.label):
+            raise ArtifactError(f"{self._where}: unsupported fastText model: {reason}")
+
+    def versions(self, context: RunContext) -> dict[str, str]:
         """Size and time of the file."""
-        return {"model": hadoop_files.version(spark, self.settings.path)}
+        return {"model": hadoop_files.version(context.spark, self.settings.path)}
 
-    def fit(self, spark: SparkSession, sample: TrainingSample) -> FittedScorer:
+    def fit(self, context: RunContext, sample: TrainingSample) -> FittedScorer:
         """Copy the file to the driver and fold it."""
         import fasttext  # noqa: PLC0415 - only the driver needs it
 
         with tempfile.TemporaryDirectory(prefix="betr-spark-model-") as folder:
             local = Path(folder) / "model.bin"
-            hadoop_files.fetch(spark, self.settings.path, local)
+            hadoop_files.fetch(context.spark, self.settings.path, local)
             with local.open("rb") as file:
                 read_header(file, n_bytes=local.stat().st_size, name=self._where)
             try:
