@@ -84,11 +84,11 @@ def layouts_of(spark: SparkSession, files: Iterable[str], file_format: str) -> d
         except DataError as error:
             return error
         except Py4JJavaError as error:
-            cause = " ".join(str(error.java_exception.getMessage()).split())
+            cause = " ".join(str(error.java_exception.getMessage()).replace(file, "").split())
             return DataError(spark_error_line(error) or f"{file}: cannot be read ({cause[:200]})")
 
     with ThreadPoolExecutor(_THREADS) as pool:
-        files = list(files)
+        files = sorted(files)
         for file, found in zip(files, pool.map(layout_or_problem, files), strict=True):
             if isinstance(found, str):
                 layouts[file] = found

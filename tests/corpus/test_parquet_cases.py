@@ -61,12 +61,12 @@ def test_only_used_columns_are_in_the_scan(spark: Any, tmp_path: Path) -> None:
         plan = frame._jdf.queryExecution().executedPlan().toString()
         return str(plan).split("ReadSchema: ", 1)[1].splitlines()[0]
 
-    of_the_pass = "struct<id:string,text:string,html:struct<title:string>,score:double>"
+    of_the_pass = "struct<text:string,id:string,score:double,html:struct<title:string>>"
     assert scanned(snapshot.documents(leave_utf8=True, numbers=True)) == of_the_pass
-    assert scanned(snapshot.documents().select("doc_id", "text")) == "struct<id:string,text:string>"
+    assert scanned(snapshot.documents().select("doc_id", "text")) == "struct<text:string,id:string>"
     assert scanned(snapshot.ids()) == "struct<id:string>"
     carried = snapshot.documents(carried=True).select("doc_id", "text", "url").where("reason is null")
-    assert scanned(carried) == "struct<id:string,text:string,url:string>"
+    assert scanned(carried) == "struct<text:string,id:string,url:string>"
     plans = []
     query = (
         snapshot.stream()
