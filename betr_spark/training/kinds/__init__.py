@@ -1,15 +1,14 @@
 """The kinds of scorers, one class each with the same shape: `problems`, and if it is fitted `versions` and `fit`."""
 
 from betr_spark.config import Config
-from betr_spark.training.kinds.base import FittedKind, Kind
+from betr_spark.training.kinds.base import FittedKind
 from betr_spark.training.kinds.betr import Betr
 from betr_spark.training.kinds.classifier import Classifier
 from betr_spark.training.kinds.dsir import Dsir
 from betr_spark.training.kinds.external import ExternalScores
 from betr_spark.training.kinds.fasttext_model import FastTextModel
-from betr_spark.training.kinds.unfitted import Expression, Random
 
-__all__ = ["FittedKind", "Kind", "fitted_kind", "kind_of"]
+__all__ = ["FittedKind", "fitted_kind"]
 
 _FITTED: dict[str, type[FittedKind]] = {
     "betr": Betr,
@@ -18,13 +17,6 @@ _FITTED: dict[str, type[FittedKind]] = {
     "dsir": Dsir,
     "fasttext": FastTextModel,
 }
-_UNFITTED: dict[str, type[Kind]] = {"expression": Expression, "random": Random}
-
-
-def kind_of(config: Config, name: str) -> Kind:
-    """A scorer of the configuration, by name."""
-    settings = config.scorers[name]
-    return {**_UNFITTED, **_FITTED}[settings.kind](config, name, settings)
 
 
 def fitted_kind(config: Config, name: str) -> FittedKind:
