@@ -116,7 +116,9 @@ def test_dotted_names_reach_into_objects_and_backticks_quote(spark: Any, tmp_pat
 def test_keys_that_come_after_the_first_lines_are_found(
     spark: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
-    lines = [{"id": str(n), "text": "x"} for n in range(1_500)] + [{"id": "late", "text": "y", "url": "u", "q": 0.5, "doc": {"s": "t"}}]
+    lines = [{"id": str(n), "text": "x"} for n in range(1_500)] + [
+        {"id": "late", "text": "y", "url": "u", "q": 0.5, "doc": {"s": "t"}}
+    ]
     write(tmp_path / "a.jsonl", *lines)
     with caplog.at_level(logging.WARNING, logger=json_lines.__name__):
         snapshot = resolved(spark, tmp_path, source="doc.s", columns=["url", "ulr"], numbers={"q": "q"})
@@ -154,7 +156,9 @@ def test_files_are_read_at_any_depth_and_jsonl_is_a_name_of_the_format(spark: An
         ("b.jsonl", lambda text: text.decode().encode("utf-16"), "UTF-16 data"),
     ],
 )
-def test_a_file_that_cannot_be_decompressed_is_named(spark: Any, tmp_path: Path, name: str, pack: Any, message: str) -> None:
+def test_a_file_that_cannot_be_decompressed_is_named(
+    spark: Any, tmp_path: Path, name: str, pack: Any, message: str
+) -> None:
     text = write(tmp_path / "a.jsonl", {"id": "a", "text": "x"}).read_bytes()
     (tmp_path / name).write_bytes(pack(text))
     with pytest.raises(DataError) as caught:
@@ -164,7 +168,12 @@ def test_a_file_that_cannot_be_decompressed_is_named(spark: Any, tmp_path: Path,
 
 
 def test_files_that_can_be_decompressed_are_read(spark: Any, tmp_path: Path) -> None:
-    packs = {"a.jsonl": bytes, "b.gz": gzip.compress, "c.bz2": bz2.compress, "d.zst": zstandard.ZstdCompressor().compress}
+    packs = {
+        "a.jsonl": bytes,
+        "b.gz": gzip.compress,
+        "c.bz2": bz2.compress,
+        "d.zst": zstandard.ZstdCompressor().compress,
+    }
     for name, pack in packs.items():
         (tmp_path / name).write_bytes(pack(json.dumps({"id": name, "text": "x"}).encode()))  # type: ignore[operator]
     assert sorted(row["doc_id"] for row in documents(spark, tmp_path)) == sorted(packs)

@@ -61,7 +61,10 @@ def test_a_value_that_a_double_does_not_keep_stops_the_query_in_one_line(
 
 def test_json_numbers_keep_their_digits(spark: Any, tmp_path: Path) -> None:
     (tmp_path / "a.jsonl").write_text(
-        "".join(f'{{"id":"{n}","text":"x","q":{q}}}\n' for n, q in enumerate(("0.1", "1e3", "9007199254740992", '"x"', "NaN")))
+        "".join(
+            f'{{"id":"{n}","text":"x","q":{q}}}\n'
+            for n, q in enumerate(("0.1", "1e3", "9007199254740992", '"x"', "NaN"))
+        )
     )
     source = InputConfig(path=str(tmp_path), format="json", id="id")
     snapshot = InputSnapshot.resolve(spark, source, numbers={"s": "q"})

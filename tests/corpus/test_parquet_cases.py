@@ -45,7 +45,9 @@ def test_columns_that_nobody_asked_for_do_not_matter(spark: Any, tmp_path: Path)
     write(tmp_path / "a.parquet", crawled=NANOSECONDS, _metadata=["x", "y"], n=pa.nulls(2), ID2=[1, 2])
     write(tmp_path / "b.parquet", ids=["c", "d"], crawled=["never"] * 2, n=["s", "t"], ID2=[0.5, 1.5])
     rows = documents(spark, tmp_path)
-    assert {doc: row["text"] for doc, row in rows.items()} == dict(zip("abcd", ["text one", "text two"] * 2, strict=True))
+    assert {doc: row["text"] for doc, row in rows.items()} == dict(
+        zip("abcd", ["text one", "text two"] * 2, strict=True)
+    )
 
 
 def test_only_used_columns_are_in_the_scan(spark: Any, tmp_path: Path) -> None:
@@ -82,11 +84,16 @@ def test_only_used_columns_are_in_the_scan(spark: Any, tmp_path: Path) -> None:
 
 
 def test_a_timestamp_with_nanoseconds_is_refused_by_name_if_it_is_carried(spark: Any, tmp_path: Path) -> None:
-    struct = pa.array([{"at": datetime.datetime(2024, 1, 1), "lang": "en"}] * 2, pa.struct({"at": pa.timestamp("ns"), "lang": pa.string()}))
+    struct = pa.array(
+        [{"at": datetime.datetime(2024, 1, 1), "lang": "en"}] * 2,
+        pa.struct({"at": pa.timestamp("ns"), "lang": pa.string()}),
+    )
     write(tmp_path / "a.parquet", crawled=NANOSECONDS, meta=struct)
     line = problem(spark, tmp_path, columns=["crawled"])
     assert line.startswith("input.columns: file:a.parquet: column 'crawled' is a timestamp with nanoseconds")
-    assert problem(spark, tmp_path, columns=["meta.at"]).startswith("input.columns: file:a.parquet: column 'meta.at' is a")
+    assert problem(spark, tmp_path, columns=["meta.at"]).startswith(
+        "input.columns: file:a.parquet: column 'meta.at' is a"
+    )
     assert [row["lang"] for row in documents(spark, tmp_path, columns=["meta.lang"]).values()] == ["en", "en"]
 
 
@@ -124,7 +131,11 @@ def test_a_column_without_a_type_takes_that_of_other_files(spark: Any, tmp_path:
 
 
 def test_types_that_differ_among_files_are_widened(spark: Any, tmp_path: Path) -> None:
-    first = {"n": pa.array([1, 2], pa.int32()), "x": pa.array([0.5, 1.5], pa.float32()), "d": pa.array([Decimal("1.5")] * 2)}
+    first = {
+        "n": pa.array([1, 2], pa.int32()),
+        "x": pa.array([0.5, 1.5], pa.float32()),
+        "d": pa.array([Decimal("1.5")] * 2),
+    }
     second = {"n": pa.array([2**40, 4], pa.int64()), "x": [2.1, 3.5], "d": pa.array([Decimal("12345.678")] * 2)}
     nested = [pa.array([{"a": 1}] * 2, pa.struct({"a": pa.int32()})), pa.array([{"a": 2**40, "b": "z"}] * 2)]
     write(tmp_path / "a.parquet", ids=pa.array([1, 2], pa.int16()), s=nested[0], **first)
@@ -155,7 +166,11 @@ def test_folders_give_values_as_they_are_written(spark: Any, tmp_path: Path) -> 
     write(tmp_path / "dump=007/lang=a%20b+c/x.parquet")
     write(tmp_path / "dump=008/lang=größe/x.parquet", ids=["c", "d"])
     write(tmp_path / "dump=008/lang=__HIVE_DEFAULT_PARTITION__/x y.parquet", ids=["e", "f"])
-    expected = {**dict.fromkeys("ab", ("007", "a b+c")), **dict.fromkeys("cd", ("008", "größe")), **dict.fromkeys("ef", ("008", None))}
+    expected = {
+        **dict.fromkeys("ab", ("007", "a b+c")),
+        **dict.fromkeys("cd", ("008", "größe")),
+        **dict.fromkeys("ef", ("008", None)),
+    }
     for path in (tmp_path, tmp_path / "dump=*", tmp_path / "dump=*/lang=*"):
         rows = documents(spark, path, source="dump", columns=["lang"])
         assert {doc: (row["source"], row["lang"]) for doc, row in rows.items()} == expected
@@ -175,7 +190,9 @@ def test_dotted_names_reach_into_structs_and_backticks_quote(spark: Any, tmp_pat
     rows = documents(spark, tmp_path, text="doc.text", columns=["doc.meta.url"])
     assert [(row["text"], row["url"]) for row in rows.values()] == [("deep one", "u"), ("deep two", None)]
     assert documents(spark, tmp_path, text="`the.text`")["a"]["text"] == "dotted"
-    assert problem(spark, tmp_path, text="the.text").endswith("(a column has a dot in its name; write it as `the.text`)")
+    assert problem(spark, tmp_path, text="the.text").endswith(
+        "(a column has a dot in its name; write it as `the.text`)"
+    )
     assert "column 'id' is string; a dotted name reaches into structs only" in problem(spark, tmp_path, source="id.x")
 
 

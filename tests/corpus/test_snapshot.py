@@ -28,7 +28,11 @@ def write(folder: Path, name: str, ids: str, **columns: Any) -> Path:
 
 
 def configured(tmp_path: Path, **source: Any) -> Config:
-    values = {"input": {"path": str(tmp_path / "docs"), "id": "id", **source}, "output": str(tmp_path / "out"), "scorers": {}}
+    values = {
+        "input": {"path": str(tmp_path / "docs"), "id": "id", **source},
+        "output": str(tmp_path / "out"),
+        "scorers": {},
+    }
     return Config.model_validate(values)
 
 
