@@ -102,21 +102,25 @@ class FileFilter(NamedTuple):
             files: file; every file of the listing.
             chosen: file; a subset of them.
         """
-        names, chosen = files.select(FILE), chosen.select(FILE)
-        others = names.join(chosen, on=FILE, how="left_anti")
-        if not others.take(1):
+        chosen = chosen.select(FILE)
+        others = files.select(FILE).join(chosen, on=FILE, how="left_anti")
+        left_out = _names(others)
+        if not left_out:
             return None
-        for listed, rows in ((False, others), (True, chosen)):
-            some = [row[FILE] for row in rows.limit(_MAX_NAMED + 1).collect()]  # bounded
-            if len(some) <= _MAX_NAMED:
-                return cls(some, listed, chosen)
-        return cls(None, True, chosen)
+        read = _names(chosen)
+        names, listed = min((left_out, False), (read, True), key=lambda pair: len(pair[0]))
+        return cls(names if len(names) <= _MAX_NAMED else None, listed, chosen)
 
     def apply(self, rows: DataFrame) -> DataFrame:
         """Keep the rows of the chosen files; other files are not opened, unless both lists are long."""
         if self.names is None:
             return rows.join(self.files.withColumnRenamed(FILE, ROW_FILE), on=ROW_FILE, how="left_semi")
         return in_files(rows, self.names, listed=self.listed)
+
+
+def _names(files: DataFrame) -> list[str]:
+    """The names, or the first ones if there are too many for a condition."""
+    return [row[FILE] for row in files.limit(_MAX_NAMED + 1).collect()]
 
 
 def in_files(rows: DataFrame, names: Sequence[str], *, listed: bool = True) -> DataFrame:

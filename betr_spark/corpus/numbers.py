@@ -24,7 +24,9 @@ def as_double(value: Column, kind: T.DataType, column: UsedColumn) -> Column:
     if isinstance(kind, T.LongType):
         exact = _equals(double, value)
     elif isinstance(kind, T.DecimalType):
-        exact = (double.try_cast(kind) == value) | _equals(double, value.try_cast("bigint"))
+        exact = F.coalesce(double.try_cast(kind) == value, F.lit(False))
+        if kind.scale == 0:
+            exact |= _equals(double, value.try_cast("bigint"))
     elif isinstance(kind, T.StringType):
         short = F.length(F.trim(value)) <= _EXACT_DIGITS
         is_integer = F.trim(value).rlike(r"^[+-]?[0-9]+$")

@@ -4,7 +4,6 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Self
 
-from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -51,39 +50,36 @@ class InputTable:
             raise DataError(f"input.path: {path}: no Delta table found")
         number, newest = delta.newest_version(spark, path), delta.newest_commit(spark, path)
         changed = newest.version if newest else number
-        table = cls(
-            spark=spark, path=path, table_id=delta.table_id(spark, path), number=number, changed=changed
-        )  # fmt: skip
+        table = cls(spark=spark, path=path, table_id=delta.table_id(spark, path), number=number, changed=changed)
         if not table.read().select(F.lit(1)).take(1):
             raise DataError(f"input.path: {path}: the corpus is empty, no delta rows found")
         return table
 
     @classmethod
     def scored(cls, spark: SparkSession, config: Config) -> Self:
-        """Take the version that `features` scored; the newest one if all commits since then only moved rows to other files.
+        """Take the version that `features` scored.
 
         Raises:
-            DataError: `features` has not run, or its version is not there any more.
+            DataError: `features` has not run, or its version does not exist any more.
         """
         path, state = config.input.path, scored_state(spark, config)
-        gone = DataError(
-            f"input.path: {path}: version {state.version}, which `features` scored, is not there any more; "
-            "run `betr-spark features`"
-        )
-        if not delta.exists(spark, path) or delta.table_id(spark, path) != state.table:
-            raise gone
-        newest = delta.newest_commit(spark, path)
-        only_moved = newest is not None and newest.version <= state.version
-        number = delta.newest_version(spark, path) if only_moved else state.version
-        table = cls(spark=spark, path=path, table_id=state.table, number=number, changed=state.version)
-        try:
-            files = table.read().inputFiles() if not only_moved and delta.vacuumed_since(spark, path, number) else []
-        except AnalysisException:
-            raise gone from None
-        kept = set(delta.read(spark, path).inputFiles()) if files else set()
-        if not all(hadoop_files.exists(spark, file) for file in [f for f in files if f not in kept][:_FILES_CHECKED]):
-            raise gone
+        table = cls(spark=spark, path=path, table_id=state.table, number=state.version, changed=state.version)
+        if not (delta.exists(spark, path) and delta.table_id(spark, path) == state.table and table._is_whole()):
+            raise DataError(
+                f"input.path: {path}: version {state.version} of the table, which `features` scored, does not exist any more; "
+                "run `betr-spark features`"
+            )
         return table
+
+    def _is_whole(self) -> bool:
+        """Whether the version is in the table's history, and VACUUM has left its files."""
+        try:
+            files = self.read().inputFiles() if delta.vacuumed_since(self.spark, self.path, self.number) else []
+        except DataError:
+            return False
+        kept = set(delta.read(self.spark, self.path).inputFiles()) if files else set()
+        removed = [file for file in files if file not in kept][:_FILES_CHECKED]
+        return all(hadoop_files.exists(self.spark, file) for file in removed)
 
     def version(self) -> str:
         """Id of the table, and the version that last changed rows."""

@@ -15,6 +15,7 @@ from betr_spark.config import InputConfig
 from betr_spark.corpus import json_lines
 from betr_spark.corpus.snapshot import InputSnapshot
 from betr_spark.errors import DataError, SchemaError
+from betr_spark.spark.error_messages import spark_error_line
 
 
 def write(path: Path, *lines: str | dict[str, Any]) -> Path:
@@ -108,8 +109,8 @@ def test_dotted_names_reach_into_objects_and_backticks_quote(spark: Any, tmp_pat
     assert documents(spark, tmp_path, text="`doc.text`")[0]["text"] == "dotted"
     with pytest.raises(SchemaError, match="input.columns: 'doc' contains 'doc.text'"):
         resolved(spark, tmp_path, text="doc.text", columns=["doc"])
+    write(tmp_path / "more/a.jsonl", {"id": "a", "x.y": "dotted"})
     with pytest.raises(SchemaError, match=r"a column has a dot in its name; write it as `x\.y`"):
-        write(tmp_path / "more/a.jsonl", {"id": "a", "x.y": "dotted"})
         resolved(spark, tmp_path / "more", text="x.y")
 
 
@@ -177,3 +178,15 @@ def test_files_that_can_be_decompressed_are_read(spark: Any, tmp_path: Path) -> 
     for name, pack in packs.items():
         (tmp_path / name).write_bytes(pack(json.dumps({"id": name, "text": "x"}).encode()))  # type: ignore[operator]
     assert sorted(row["doc_id"] for row in documents(spark, tmp_path)) == sorted(packs)
+
+
+def test_a_truncated_file_is_named_with_what_is_wrong(spark: Any, tmp_path: Path) -> None:
+    whole = gzip.compress(
+        "".join(json.dumps({"id": str(n), "text": f"text {n * n}"}) + "\n" for n in range(9_000)).encode()
+    )
+    (tmp_path / "b.jsonl.gz").write_bytes(whole[: len(whole) // 2])
+    with pytest.raises(Exception, match="FAILED_READ_FILE") as caught:
+        resolved(spark, tmp_path).documents().collect()
+    line = spark_error_line(caught.value)
+    assert line is not None
+    assert line.endswith(f"{tmp_path}/b.jsonl.gz: cannot be read (truncated file: Unexpected end of input stream)")
