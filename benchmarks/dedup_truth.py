@@ -1,11 +1,11 @@
-"""Deduplication against brute force over all pairs, and the same table whatever the layout or the interruption.
+"""Deduplication compared with brute force over all pairs, and with itself for other layouts and after interruptions.
 
     python benchmarks/dedup_truth.py [--documents FILE.parquet] [--groups 100] [--identical 20000] [--vary]
 
-Takes documents (id, domain, text; the corpus beside the checkout by default) and plants near-duplicates of every kind among
-them (planted.py). Prints precision of what was removed against the rule, recall of similar pairs by similarity, with 95 %
-intervals, and what is left of each kind. `--vary` runs again with 1, 7 and 64 partitions, shuffled input, one core, and
-killed -9 as each intermediate result appears, and compares `duplicates` byte for byte.
+The input is documents (id, domain, text; by default the corpus next to the checkout) and planted near-duplicates of every kind
+(planted.py). The program prints the precision of the removals and the recall of similar pairs by similarity, with 95 %
+intervals, and the number of kept documents of each kind. `--vary` runs again with shuffled input, with 1, 7 and 64 partitions,
+on one core, and killed with -9 as each intermediate result appears, and compares every value of `duplicates`.
 """
 
 import argparse
@@ -39,7 +39,7 @@ CORPUS = Path(__file__).parents[2] / "shared/data/corpus/documents.parquet"
 
 
 def main() -> None:
-    """Measure."""
+    """Run and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--documents", type=Path, default=CORPUS)
     parser.add_argument("--groups", type=int, default=100)
@@ -51,7 +51,7 @@ def main() -> None:
         if arguments.documents.exists():
             table = pq.read_table(arguments.documents, columns=["id", "domain", "text"])
             rows += table.rename_columns(["id", "source", "text"]).to_pylist()
-        random.Random(1).shuffle(rows)  # noqa: S311 - it is to be repeatable
+        random.Random(1).shuffle(rows)  # noqa: S311 - the result is reproducible
         config = prepared(Path(folder) / "one", rows, n_files=1)
         command(config, "features")
         command(config, "dedup")
@@ -61,7 +61,7 @@ def main() -> None:
 
 
 def prepared(folder: Path, rows: list[Row], *, n_files: int) -> Path:
-    """Write the documents, a scorer made by hand and a configuration; return the last one's path."""
+    """Write the documents, a scorer with random weights and a configuration; return the path of the configuration."""
     from betr_spark.scoring import artifact  # noqa: PLC0415
     from betr_spark.scoring.ngram_table import NgramTable  # noqa: PLC0415
     from betr_spark.spark.session import build_session  # noqa: PLC0415
@@ -78,33 +78,33 @@ def prepared(folder: Path, rows: list[Row], *, n_files: int) -> Path:
         "dedup": {"similarity": SIMILARITY},
     }
     weights = np.random.default_rng(0).normal(size=100_003).astype(np.float32)
-    made = NgramTable.build(["none"], np.ones(1, np.float32), weights, word_ngrams=2)
+    table = NgramTable.build(["none"], np.ones(1, np.float32), weights, word_ngrams=2)
     spark = build_session()
-    artifact.save(spark, f"{folder}/out/scorers/betr", made, {"name": "betr"})
+    artifact.save(spark, f"{folder}/out/scorers/betr", table, {"name": "betr"})
     (folder / "conf.yaml").write_text(yaml.safe_dump(settings), encoding="utf-8")
     return folder / "conf.yaml"
 
 
 def command(config: Path, stage: str, *more: str, spark: str = "") -> None:
-    """Run one stage in a process of its own."""
+    """Run a stage in a new process."""
     subprocess.run(
         [sys.executable, "-m", "betr_spark", stage, "--config", str(config), *more], check=True, env=environment(spark)
     )
 
 
 def environment(spark: str) -> dict[str, str]:
-    """The environment of a stage, with arguments for Spark."""
+    """Return the environment of a stage, with arguments for Spark."""
     return {**os.environ, **({"PYSPARK_SUBMIT_ARGS": f"{spark} pyspark-shell"} if spark else {})}
 
 
 def removed_of(config: Path) -> list[Row]:
-    """Rows of `duplicates`."""
+    """Read `duplicates`."""
     rows: list[Row] = DeltaTable(str(config.parent / "out/duplicates")).to_pyarrow_table().to_pylist()
     return rows
 
 
 def compared(rows: list[Row], config: Path) -> None:
-    """Print precision, recall and what is left."""
+    """Print precision, recall and the kept documents of each kind."""
     removed = {row["doc_id"]: row for row in removed_of(config)}
     text = {row["id"]: row["text"] for row in rows}
     distinct = list(dict.fromkeys(text.values()))
@@ -116,7 +116,9 @@ def compared(rows: list[Row], config: Path) -> None:
         for doc, row in removed.items()
     )
     print(f"\n{len(rows)} documents, {len(distinct)} distinct texts, {len(removed)} removed")
-    print(f"removed, similar to a document that stays: {n_right} of {len(removed)} {interval(n_right, len(removed))}")
+    print(
+        f"removed documents that are similar to a kept document: {n_right} of {len(removed)} {interval(n_right, len(removed))}"
+    )
     evidence = Counter(row["evidence"] for row in removed.values())
     print("by evidence:", ", ".join(f"{name} {count}" for name, count in sorted(evidence.items())))
     stays = {text[row["id"]] for row in rows if row["id"] not in removed}
@@ -125,60 +127,63 @@ def compared(rows: list[Row], config: Path) -> None:
     print(f"brute force: {len(pairs)} pairs of distinct texts in {time.perf_counter() - start:.0f} s")
     for low, high in BANDS:
         band = [pair for pair, similarity in pairs.items() if low <= similarity < high]
-        found = sum(not (distinct[i] in stays and distinct[j] in stays) for i, j in band)
-        print(f"pairs in [{low:.2f}, {min(high, 1):.2f}{')' if high < 1 else ']'}: not both kept {found} of {len(band)} "
-              f"{interval(found, len(band))}")  # fmt: skip
+        n_removed = sum(not (distinct[i] in stays and distinct[j] in stays) for i, j in band)
+        print(f"pairs in [{low:.2f}, {min(high, 1):.2f}{')' if high < 1 else ']'}: not both kept {n_removed} of {len(band)} "
+              f"{interval(n_removed, len(band))}")  # fmt: skip
     kinds = Counter(row["source"] for row in rows)
     left = Counter(row["source"] for row in rows if row["id"] not in removed)
     for kind in sorted(kinds):
-        print(f"  {kind:20} {kinds[kind]:6} documents, {left[kind]:6} stay")
+        print(f"  {kind:20} {kinds[kind]:6} documents, {left[kind]:6} kept")
 
 
-def true_similarity(one: str, other: str) -> float:
-    """Jaccard similarity of two texts' shingles."""
-    left, right = shingle_set(one), shingle_set(other)
+def true_similarity(left_text: str, right_text: str) -> float:
+    """Compute the Jaccard similarity of the shingles of two texts."""
+    left, right = shingle_set(left_text), shingle_set(right_text)
     return len(left & right) / max(1, len(left | right))
 
 
 def interval(n: int, of: int) -> str:
-    """Share and its 95 % interval."""
+    """Format a share and its 95 % interval."""
     low, high = Share(0, 1, n, of).interval()
     return f"= {n / of:.4f} [{low:.4f}, {high:.4f}]" if of else "(none)"
 
 
 def digest(config: Path) -> str:
-    """Digest of `duplicates`, of every value in it, in an order of its own."""
+    """Compute a digest of every value of `duplicates`, whatever the order of its rows."""
     rows = sorted(json.dumps(row, sort_keys=True) for row in removed_of(config))
     return hashlib.sha256("\n".join(rows).encode()).hexdigest()[:16]
 
 
 def varied(config: Path, rows: list[Row]) -> None:
-    """Run again in other ways and compare."""
-    wanted = digest(config)
-    print(f"duplicates: {wanted}")
+    """Run again in all `ways` and compare the digests."""
+    expected = digest(config)
+    print(f"duplicates: {expected}")
     shuffled = list(rows)
     random.Random(9).shuffle(shuffled)  # noqa: S311
-    other = prepared(config.parents[1] / "other", shuffled, n_files=13)
-    command(other, "features")
+    shuffled_config = prepared(config.parents[1] / "other", shuffled, n_files=13)
+    command(shuffled_config, "features")
     for name, spark in ways():
-        shutil.rmtree(other.parent / "out/duplicates", ignore_errors=True)
-        command(other, "dedup", spark=spark)
-        print(
-            f"  shuffled, 13 files, {name}: {'the same' if digest(other) == wanted else 'DIFFERENT ' + digest(other)}"
-        )
+        shutil.rmtree(shuffled_config.parent / "out/duplicates", ignore_errors=True)
+        command(shuffled_config, "dedup", spark=spark)
+        print(f"  shuffled, 13 files, {name}: {verdict(digest(shuffled_config), expected)}")
     n_kills = 0
-    shutil.rmtree(other.parent / "out/duplicates", ignore_errors=True)
+    shutil.rmtree(shuffled_config.parent / "out/duplicates", ignore_errors=True)
     for step in range(100):
-        if not killed(other, other.parent / f"out/_scratch/dedup/{step}"):
+        if not killed(shuffled_config, shuffled_config.parent / f"out/_scratch/dedup/{step}"):
             break
         n_kills += 1
-    command(other, "dedup")
-    same = "the same" if digest(other) == wanted else "DIFFERENT"
-    print(f"  killed -9 {n_kills} times, as each intermediate result appeared, then run: {same}")
+    command(shuffled_config, "dedup")
+    result = verdict(digest(shuffled_config), expected)
+    print(f"  killed -9 {n_kills} times, as each intermediate result appeared, then run: {result}")
+
+
+def verdict(result: str, expected: str) -> str:
+    """Describe whether two digests are equal."""
+    return "the same" if result == expected else f"DIFFERENT {result}"
 
 
 def ways() -> Iterator[tuple[str, str]]:
-    """Names and arguments for Spark."""
+    """List names, and arguments for Spark."""
     for partitions in (1, 7, 64):
         off = "--conf spark.sql.adaptive.enabled=false" if partitions > 1 else ""
         yield f"{partitions} partitions", f"--conf spark.sql.shuffle.partitions={partitions} {off}"
@@ -186,7 +191,7 @@ def ways() -> Iterator[tuple[str, str]]:
 
 
 def killed(config: Path, appears: Path) -> bool:
-    """Start the stage and kill it with all its processes once a path is there; False if the stage ended first."""
+    """Start the stage and kill all its processes as soon as a path exists; False if the stage ends first."""
     arguments: list[Any] = [sys.executable, "-m", "betr_spark", "dedup", "--config", str(config)]
     shutil.rmtree(config.parent / "out/_scratch", ignore_errors=True)
     process = subprocess.Popen(arguments, start_new_session=True, stderr=subprocess.DEVNULL)

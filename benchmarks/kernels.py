@@ -1,10 +1,9 @@
-"""The kernels on one core, outside Spark, beside the libraries they stand for.
+"""Speed of the kernels on one core, outside Spark, compared with the libraries that do the same.
 
     python benchmarks/kernels.py [--documents FILE.parquet]
 
-All rows run in one process on the same documents, in turns, three rounds after one that compiles: speeds are medians, ratios
-medians of the ratios within a round.
-`make bench` prints the same rows among its own.
+All rows run in one process on the same documents, in turns, in three rounds after a first that compiles. Speeds are medians;
+ratios are medians of the ratios within a round. `make bench` includes the same rows.
 """
 
 import argparse
@@ -49,15 +48,15 @@ REPEATS = 3
 
 @dataclass(frozen=True)
 class Row:
-    """One line of a table: what was measured, its value as text, and what was wanted of it, or nothing."""
+    """A line of a table: what was measured, its value as text, and the required bound, if there is any."""
 
     name: str
     value: str
-    wanted: str = ""
+    required: str = ""
 
 
 def seconds(works: Mapping[str, Callable[[], object]]) -> dict[str, list[float]]:
-    """Processor time of each work in each of three rounds, after one that is not counted."""
+    """Measure the processor time of each work in three rounds, after a first that does not count, in seconds."""
     taken: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(1 + REPEATS):
         for name, work in works.items():
@@ -73,14 +72,16 @@ def median_ratio(of: Sequence[float], to: Sequence[float]) -> float:
 
 
 def pss(pid: int) -> int:
-    """Memory of a process, bytes, pages shared with n others counted as an n-th."""
-    found = re.search(r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii"), re.MULTILINE)
-    assert found
-    return int(found[1]) * 1024
+    """Return the proportional set size of a process in bytes: a page that n processes share counts as an n-th."""
+    pss_line = re.search(
+        r"^Pss:\s+(\d+) kB", Path(f"/proc/{pid}/smaps_rollup").read_text(encoding="ascii"), re.MULTILINE
+    )
+    assert pss_line
+    return int(pss_line[1]) * 1024
 
 
 def memory_of(work: Callable[[], object]) -> int:
-    """Memory that `work` adds to a process of its own while its result is held, bytes."""
+    """Return the memory in bytes that `work` adds to a new process while its result exists."""
     receiver, sender = multiprocessing.Pipe(duplex=False)
 
     def child() -> None:
@@ -107,7 +108,7 @@ def train(texts: Sequence[str], folder: Path) -> Path:
 
 
 def rows(column: pa.Array, model_file: Path, table: NgramTable) -> tuple[list[Row], list[Row]]:
-    """Measure; return the ratios and the speeds."""
+    """Measure all rows; return the ratios and the speeds."""
     data, offsets = string_buffers(column)
     few = column.slice(0, SLOW_DOCUMENTS).to_pylist()
     n_bytes, n_few = int(offsets[-1] - offsets[0]), sum(len(text.encode()) for text in few)
@@ -115,8 +116,8 @@ def rows(column: pa.Array, model_file: Path, table: NgramTable) -> tuple[list[Ro
     model = fasttext.load_model(str(model_file))
     shared_tables = {}
     for count in (1, 4, 8):  # as they come to a worker
-        places = write_shared_tables(stack([table] * count), model_file.parent)
-        shared_tables[count] = map_shared_tables(places, model_file.parent / places.name)
+        layout = write_shared_tables(stack([table] * count), model_file.parent)
+        shared_tables[count] = map_shared_tables(layout, model_file.parent / layout.name)
     prepared = [prepare(text) + "\n" for text in few]
 
     def shingles(text: str) -> list[str]:
@@ -134,8 +135,8 @@ def rows(column: pa.Array, model_file: Path, table: NgramTable) -> tuple[list[Ro
             sketch.digest()
 
     def predict(loaded: Any) -> list[float]:
-        found = [loaded.f.predict(text, 2, 0.0, "strict") for text in prepared]
-        return [next((p for p, label in pairs if label == POSITIVE), 0.0) for pairs in found]
+        predictions = [loaded.f.predict(text, 2, 0.0, "strict") for text in prepared]
+        return [next((p for p, label in pairs if label == POSITIVE), 0.0) for pairs in predictions]
 
     def load_theirs() -> object:
         loaded = fasttext.load_model(str(model_file))
@@ -143,8 +144,8 @@ def rows(column: pa.Array, model_file: Path, table: NgramTable) -> tuple[list[Ro
         return loaded
 
     def load_ours() -> object:
-        places = write_shared_tables(stack([table]), model_file.parent)
-        loaded = map_shared_tables(places, model_file.parent / places.name)
+        layout = write_shared_tables(stack([table]), model_file.parent)
+        loaded = map_shared_tables(layout, model_file.parent / layout.name)
         score(few_data, few_offsets, loaded)
         return loaded
 
@@ -160,16 +161,18 @@ def rows(column: pa.Array, model_file: Path, table: NgramTable) -> tuple[list[Ro
     logits = score(few_data, few_offsets, shared_tables[1])[1][:, 0].astype(np.float64)
     worst = np.abs(1 / (1 + np.exp(-logits)) - np.array(predict(model))).max()
     ours, theirs = memory_of(load_ours), memory_of(load_theirs)
-    one, eight, own = (taken[name] for name in ("score, 1 scorers", "score, 8 scorers", "fastText's own prediction"))
+    single, eight, by_fasttext = (
+        taken[name] for name in ("score, 1 scorers", "score, 8 scorers", "fastText's own prediction")
+    )
     ratios = [
-        Row("score / fastText's own prediction", f"{median_ratio(own, one):.1f}", ">= 5"),
+        Row("score / fastText's own prediction", f"{median_ratio(by_fasttext, single):.1f}", ">= 5"),
         Row(
             "memory of fastText's model / ours",
             f"{theirs / ours:.1f} ({theirs / 1e6:.0f} / {ours / 1e6:.0f} MB)",
             ">= 15",
         ),
         Row("largest difference of a probability", f"{worst:.1e}", "<= 1e-4"),
-        Row("cost of 8 scorers / of 1", f"{median_ratio(eight, one):.2f}", "<= 1.6"),
+        Row("cost of 8 scorers / of 1", f"{median_ratio(eight, single):.2f}", "<= 1.6"),
         Row("MinHash / datasketch", f"{median_ratio(taken['datasketch'], taken['MinHash']):.1f}", ">= 20"),
         Row("MinHash / rensa", f"{median_ratio(taken['rensa'], taken['MinHash']):.1f}", ">= 5"),
         *accuracy(column),
@@ -178,10 +181,10 @@ def rows(column: pa.Array, model_file: Path, table: NgramTable) -> tuple[list[Ro
 
 
 def accuracy(column: pa.Array) -> list[Row]:
-    """Bias and spread of the estimated similarity of real texts and changed copies of them, by length."""
+    """Measure bias and spread of the estimated similarity of real texts and changed copies, by length."""
     generator = np.random.default_rng(5)
     words = re.findall(r"[a-z]+", " ".join(column.slice(0, 8_000).to_pylist()).lower())
-    found = []
+    lines = []
     for n_words in LENGTHS:
         texts, true = [], []
         for _ in range(PAIRS):
@@ -189,8 +192,8 @@ def accuracy(column: pa.Array) -> list[Row]:
             left = words[start : start + n_words]
             right = list(left)
             changed = np.flatnonzero(generator.random(n_words) < generator.uniform(0, 0.15))
-            for place, other in zip(changed, generator.integers(len(words), size=len(changed)), strict=True):
-                right[place] = words[other]
+            for position, replacement in zip(changed, generator.integers(len(words), size=len(changed)), strict=True):
+                right[position] = words[replacement]
             a, b = ({tuple(side[i : i + 5]) for i in range(n_words - 4)} for side in (left, right))
             texts += [" ".join(left), " ".join(right)]
             true.append(len(a & b) / len(a | b))
@@ -203,21 +206,21 @@ def accuracy(column: pa.Array) -> list[Row]:
         every = np.stack(errors)
         theory = np.sqrt((similar * (1 - similar)).mean() / HASHER.n_permutations)
         rmse = np.sqrt((every**2).mean())
-        found.append(
+        lines.append(
             Row(
                 f"MinHash at {n_words} words: bias; RMSE / sqrt(J(1-J)/P)",
                 f"{every.mean():+.4f}; {rmse / theory:.2f}",
                 "< 0.002; <= 1.1",
             )
         )
-    return found
+    return lines
 
 
 def misses(row: Row) -> bool:
-    """Tell whether a value does not reach what was wanted, for values and bounds that `;` parts."""
-    for value, wanted in zip(row.value.split(";"), row.wanted.split(";"), strict=False):
-        if wanted:
-            relation, bound = wanted.split()
+    """Check whether a value is outside its bound; `;` separates several values and their bounds."""
+    for value, required in zip(row.value.split(";"), row.required.split(";"), strict=False):
+        if required:
+            relation, bound = required.split()
             number = abs(float(value.split()[0]))
             held = {"<": number < float(bound), "<=": number <= float(bound), ">=": number >= float(bound)}
             if not held[relation]:
@@ -227,13 +230,13 @@ def misses(row: Row) -> bool:
 
 def table_of(title: str, lines: Sequence[Row]) -> str:
     """Format rows as a Markdown table."""
-    text = [f"| {title} | measured | wanted |", "|---|---|---|"]
+    text = [f"| {title} | measured | required |", "|---|---|---|"]
     missed = {row: " (missed)" if misses(row) else "" for row in lines}
-    return "\n".join([*text, *(f"| {row.name} | {row.value} | {row.wanted}{missed[row]} |" for row in lines)])
+    return "\n".join([*text, *(f"| {row.name} | {row.value} | {row.required}{missed[row]} |" for row in lines)])
 
 
 def texts_of(documents: Path, column: str = "text") -> pa.Array:
-    """Read a text column as one array; end the program with one line where there is none, or too little in it."""
+    """Read a text column as an array; exit with a one-line message if there is none, or too little text in it."""
     if not documents.exists():
         sys.exit(f"error: --documents {documents}: does not exist; name a Parquet file with a text column")
     try:

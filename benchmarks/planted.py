@@ -1,4 +1,4 @@
-"""Corpora with planted near-duplicates of every kind, and the truth about them by brute force, in plain Python.
+"""Corpora with planted near-duplicates of every kind, and their similar pairs by brute force, in plain Python.
 
     python benchmarks/planted.py OUT.parquet [--groups 200] [--identical 20000] [--with DOCUMENTS.parquet]
 
@@ -54,7 +54,7 @@ SEPARATORS = (
 
 
 class Words:
-    """Made-up words, drawn with Zipf's frequencies."""
+    """Random words, drawn with Zipf's frequencies."""
 
     def __init__(self, pick: random.Random, n: int = 8000, syllables: Sequence[str] = ()) -> None:
         """Make the vocabulary."""
@@ -68,10 +68,10 @@ class Words:
         return self._pick.choices(self._words, cum_weights=self._weights, k=n)
 
     def edited(self, words: Sequence[str], share: float) -> list[str]:
-        """Replace a share of the words, each place drawn."""
+        """Replace a random share of the words."""
         new = list(words)
-        for place in self._pick.sample(range(len(words)), max(1, round(share * len(words)))):
-            new[place] = self.text(1)[0]
+        for position in self._pick.sample(range(len(words)), max(1, round(share * len(words)))):
+            new[position] = self.text(1)[0]
         return new
 
 
@@ -89,13 +89,13 @@ def planted(*, groups: int = 200, identical: int = 20_000, seed: int = 0) -> lis
     words), chain, copies (one source, 95 % copies), cyrillic, cjk (no spaces), separators (equal tokens, different characters
     between them).
     """
-    pick = random.Random(seed)  # noqa: S311 - it is to be repeatable
+    pick = random.Random(seed)  # noqa: S311 - the result is reproducible
     words = Words(pick)
     cyrillic = Words(pick, 3000, [a + b for a in "бвгдклмнпрст" for b in "аеиоуя"])
-    found: list[Row] = []
+    rows: list[Row] = []
 
     def add(kind: str, group: int, text: str) -> None:
-        found.append({"id": f"{kind}-{group}-{len(found)}", "source": kind, "text": text})
+        rows.append({"id": f"{kind}-{group}-{len(rows)}", "source": kind, "text": text})
 
     notice = " ".join(words.text(60))
     for group in range(groups):
@@ -117,20 +117,22 @@ def planted(*, groups: int = 200, identical: int = 20_000, seed: int = 0) -> lis
         for line in (base, cyrillic.edited(base, 0.02), cyrillic.text(200)):
             add("cyrillic", group, " ".join(line))
         signs = [chr(pick.randint(0x4E00, 0x5E00)) for _ in range(300)]
-        other = list(signs)
-        other[pick.randrange(300)] = "\u9f8d"
-        for line in (signs, other, [chr(pick.randint(0x4E00, 0x5E00)) for _ in range(300)]):
+        edited_signs = list(signs)
+        edited_signs[pick.randrange(300)] = "\u9f8d"
+        for line in (signs, edited_signs, [chr(pick.randint(0x4E00, 0x5E00)) for _ in range(300)]):
             add("cjk", group, "".join(line))
     for family in range(max(1, groups // 20)):
         frame = words.text(200)
-        for _ in range(40):  # a run of own words in a common frame: 200 of 200 + n shared on each side
-            own = words.text(pick.randint(55, 95))
-            add("template", family, " ".join([*frame[:100], *own, *frame[100:]]))
+        for _ in range(40):  # a run of different words in a common frame: 200 of 200 + n words are shared
+            inner = words.text(pick.randint(55, 95))
+            add("template", family, " ".join([*frame[:100], *inner, *frame[100:]]))
     for group in range(max(1, groups // 20)):
         link = words.text(300)
-        for _ in range(12):  # every step replaces another run of 20 words: neighbours are similar, ends are not
+        for _ in range(
+            12
+        ):  # every step replaces another run of 20 words: consecutive links are similar, the ends are not
             add("chain", group, " ".join(link))
-            start = 20 * len(found) % 280
+            start = 20 * len(rows) % 280
             link = [*link[:start], *words.text(20), *link[start + 20 :]]
     page = " ".join(words.text(120))
     for _ in range(identical):
@@ -147,8 +149,8 @@ def planted(*, groups: int = 200, identical: int = 20_000, seed: int = 0) -> lis
         add("separators", group, " ".join(base))
         for separator in pick.sample(SEPARATORS, 3):
             add("separators", group, separator.join(base))
-    pick.shuffle(found)
-    return found
+    pick.shuffle(rows)
+    return rows
 
 
 class _SpacedTokens(dict[int, str]):
@@ -186,7 +188,7 @@ def shingle_set(text: str, ngram: int = 5) -> frozenset[tuple[str, ...]]:
 def similar_pairs(texts: Sequence[str], least: float, *, ngram: int = 5) -> dict[tuple[int, int], float]:
     """All pairs of texts whose Jaccard similarity is at least `least`, by an exact prefix filter.
 
-    Two sets can be so similar only if they share one of their rarest |s| - ceil(least |s|) + 1 elements.
+    Two sets s are that similar only if they share an element of the rarest |s| - ceil(least |s|) + 1 elements of each.
 
     Returns:
         (i, j) with i < j, and the similarity.
@@ -194,23 +196,23 @@ def similar_pairs(texts: Sequence[str], least: float, *, ngram: int = 5) -> dict
     ids: dict[tuple[str, ...], int] = {}
     sets = [{ids.setdefault(s, len(ids)) for s in shingle_set(text, ngram)} for text in texts]
     del ids
-    counts = Counter(shingle for one in sets for shingle in one)
+    counts = Counter(shingle for shingles in sets for shingle in shingles)
     index: defaultdict[int, list[int]] = defaultdict(list)
-    found: dict[tuple[int, int], float] = {}
-    for number, one in enumerate(sets):
-        prefix = sorted(one, key=lambda s: (counts[s], s))[: len(one) - math.ceil(least * len(one)) + 1]
-        for other in {place for shingle in prefix for place in index[shingle]}:
-            small, large = sorted((len(one), len(sets[other])))
+    similarities: dict[tuple[int, int], float] = {}
+    for number, shingles in enumerate(sets):
+        prefix = sorted(shingles, key=lambda s: (counts[s], s))[: len(shingles) - math.ceil(least * len(shingles)) + 1]
+        for earlier in {position for shingle in prefix for position in index[shingle]}:
+            small, large = sorted((len(shingles), len(sets[earlier])))
             if small < least * large:
                 continue
-            common = len(one & sets[other])
-            similarity = common / (len(one) + len(sets[other]) - common)
+            common = len(shingles & sets[earlier])
+            similarity = common / (len(shingles) + len(sets[earlier]) - common)
             if similarity >= least:
-                found[other, number] = similarity
+                similarities[earlier, number] = similarity
         for shingle in prefix:
             if counts[shingle] > 1:
                 index[shingle].append(number)
-    return found
+    return similarities
 
 
 def main() -> None:
@@ -219,7 +221,7 @@ def main() -> None:
     parser.add_argument("output")
     parser.add_argument("--groups", type=int, default=200)
     parser.add_argument("--identical", type=int, default=20_000)
-    parser.add_argument("--with", dest="others", help="a Parquet file of id, domain and text that comes along")
+    parser.add_argument("--with", dest="others", help="a Parquet file with id, domain and text to add")
     arguments = parser.parse_args()
     rows = planted(groups=arguments.groups, identical=arguments.identical)
     if arguments.others:

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betr_spark.errors import ArtifactError
-from betr_spark.scoring.ngram_table import MOST_BUCKETS, NgramTable
+from betr_spark.scoring.ngram_table import MAX_BUCKETS, NgramTable
 
 _ROWS_AT_ONCE = 65_536
 _SIGMOIDS = ("ova", "ns")
@@ -44,8 +44,8 @@ def fold(model: Any, *, positive: str) -> NgramTable:
         found = "quantised; full float32 matrices are wanted"
     elif arguments.maxn > 0:
         found = f"character n-grams up to {arguments.maxn}; none are wanted"
-    elif arguments.bucket >= MOST_BUCKETS:
-        found = f"{arguments.bucket} buckets; fewer than {MOST_BUCKETS} are wanted"
+    elif arguments.bucket >= MAX_BUCKETS:
+        found = f"{arguments.bucket} buckets; fewer than {MAX_BUCKETS} are wanted"
     if found is not None:
         raise ArtifactError(f"fastText model: does not fold: {found}")
     outputs = np.asarray(model.f.getOutputMatrix()).astype(np.float64)
