@@ -39,6 +39,7 @@ class InputFiles:
         inventory: file, n_bytes, modified, layout (a number); the files of this input.
         layouts: by number.
         chosen: the files of this input among those of the listing; None if they are all.
+        first_files: a file of each layout, if every file was opened just now.
     """
 
     source: InputConfig
@@ -46,6 +47,7 @@ class InputFiles:
     inventory: DataFrame
     layouts: Sequence[Layout]
     chosen: FileFilter | None = None
+    first_files: Mapping[int, str] | None = None
 
     @classmethod
     def current(cls, spark: SparkSession, source: InputConfig, *, scored: str | None = None) -> Self:
@@ -65,20 +67,12 @@ class InputFiles:
         names = [row[FILE] for row in new.select(FILE).toLocalIterator()]  # new files, as Spark's own index has them
         looked = layouts_of(spark, names, source.format)
         texts = list(dict.fromkeys([*(known.layouts if known else ()), *looked.values()]))
-        number = {text: index for index, text in enumerate(texts)}
-        most = Counter(looked.values()).most_common(1)
-        others = [(file, number[text]) for file, text in looked.items() if text != most[0][0]]
-        layout = F.lit(number[most[0][0]] if most else None).cast("int")
-        inventory = files
-        if others:
-            differing = spark.createDataFrame(others, f"{FILE} string, differing int")
-            inventory = inventory.join(F.broadcast(differing), on=FILE, how="left")
-            layout = F.coalesce("differing", layout)
-        if known is not None:
-            inventory = inventory.join(known.inventory.withColumnRenamed(LAYOUT, "known"), on=IDENTITY, how="left")
-            layout = F.coalesce("known", layout)
-        inventory = inventory.select(*IDENTITY, layout.alias(LAYOUT))
-        result = cls(source=source, listing=listing, inventory=inventory, layouts=[*map(Layout.from_json, texts)])
+        numbers = {file: texts.index(text) for file, text in looked.items()}
+        result = cls(
+            source=source, listing=listing, inventory=_with_layouts(files, known, numbers),
+            layouts=[*map(Layout.from_json, texts)],
+            first_files=None if known else {number: file for file, number in reversed(numbers.items())},
+        )  # fmt: skip
         if not result._frame(T.StructType() if source.format == "parquet" else _LINES).select(F.lit(1)).take(1):
             raise DataError(f"input.path: {source.path}: the corpus is empty, no {source.format} rows found")
         return result
@@ -131,8 +125,11 @@ class InputFiles:
     @cached_property
     def _examples(self) -> list[Example]:
         """Each layout that occurs, with one file."""
-        rows = self.inventory.groupBy(LAYOUT).agg(F.min(FILE).alias(FILE)).orderBy(LAYOUT).collect()
-        return [Example(self.layouts[row[LAYOUT]], row[FILE]) for row in rows]
+        first_files = self.first_files
+        if first_files is None:
+            rows = self.inventory.groupBy(LAYOUT).agg(F.min(FILE).alias(FILE)).collect()
+            first_files = {row[LAYOUT]: row[FILE] for row in rows}
+        return [Example(self.layouts[number], first_files[number]) for number in sorted(first_files)]
 
     def rows(self, columns: Mapping[Path, Located], *, only_files: Sequence[str] | None = None) -> Iterator[Rows]:
         """Read these columns: frames of rows, each with what differs from `columns` in it.
@@ -179,6 +176,22 @@ class InputFiles:
             if total > _FURTHER_BYTES:
                 break
         return self._frame(_LINES, names)
+
+
+def _with_layouts(files: DataFrame, known: "_Stored | None", numbers: Mapping[str, int]) -> DataFrame:
+    """Add the number of each file's layout: of known files as it is stored, of new ones as given.
+
+    The most frequent number is the default, so that only the other files are listed in the query.
+    """
+    default = Counter(numbers.values()).most_common(1)[0][0] if numbers else None
+    layout = F.lit(default).cast("int")
+    if others := [(file, number) for file, number in numbers.items() if number != default]:
+        differing = files.sparkSession.createDataFrame(others, f"{FILE} string, differing int")
+        files, layout = files.join(F.broadcast(differing), on=FILE, how="left"), F.coalesce("differing", layout)
+    if known is not None:
+        stored = known.inventory.withColumnRenamed(LAYOUT, "known")
+        files, layout = files.join(stored, on=IDENTITY, how="left"), F.coalesce("known", layout)
+    return files.select(*IDENTITY, layout.alias(LAYOUT))
 
 
 class _Stored(NamedTuple):

@@ -1,0 +1,160 @@
+"""What `features` says about the input that it scored: the files of each batch, the version of a Delta source."""
+
+import json
+import random
+import string
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from betr_spark.config import Config
+from betr_spark.corpus.scored_state import scored_state
+from betr_spark.corpus.snapshot import InputSnapshot
+from betr_spark.features.stage import Features
+from betr_spark.pipeline.stage import RunContext, run_stage
+from betr_spark.storage import delta
+from betr_spark.storage.runs import StageRun
+
+
+def write(folder: Path, name: str, ids: str, **columns: Any) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.parquet"
+    pq.write_table(pa.table({"id": [*ids], "text": [f"text {letter}" for letter in ids], **columns}), path)
+    return path
+
+
+def configured(tmp_path: Path, **more: Any) -> Config:
+    source = {"path": str(tmp_path / "docs"), "id": "id", **more.pop("input", {})}
+    return Config.model_validate({"input": source, "output": str(tmp_path / "out"), "scorers": {}, **more})
+
+
+def run(spark: Any, config: Config, context: RunContext | None = None) -> StageRun:
+    return run_stage(context or RunContext(spark, config), Features())
+
+
+def scored_ids(spark: Any, config: Config) -> str:
+    rows = InputSnapshot.scored(spark, config).documents().collect()
+    return "".join(sorted(row["doc_id"] for row in rows))
+
+
+def listed(spark: Any, config: Config) -> set[str]:
+    return {Path(row["file"]).name for row in delta.read(spark, config.table("_inputs")).collect()}
+
+
+def test_a_file_that_comes_between_the_listing_and_the_query_is_listed_too(spark: Any, tmp_path: Path) -> None:
+    config = configured(tmp_path)
+    write(tmp_path / "docs", "one", "ab")
+    context = RunContext(spark, config)
+    assert context.input.version.startswith("1 files")
+    write(tmp_path / "docs", "late", "cd")
+    write(tmp_path / "docs", "no rows", "")
+    assert run(spark, config, context).rows_out == 4
+    assert listed(spark, config) == {"one.parquet", "late.parquet"}
+    assert scored_ids(spark, config) == "abcd"
+    write(tmp_path / "docs", "new", "ef")
+    assert scored_ids(spark, config) == "abcd"
+    done = run(spark, config)
+    assert (done.rows_out, done.metrics["rows_new"]) == (6, 2)
+    assert listed(spark, config) == {"one.parquet", "late.parquet", "no%20rows.parquet", "new.parquet"}
+    assert scored_ids(spark, config) == "abcdef"
+    assert run(spark, config).skipped
+
+
+def test_each_batch_says_which_files_it_was_started_for(spark: Any, tmp_path: Path) -> None:
+    config = configured(tmp_path, input={"max_batch_bytes": 1})
+    for name in ("one", "two", "three"):
+        write(tmp_path / "docs", name, name[0])
+    run(spark, config)
+    commits = [delta.as_object(commit.user_metadata) for commit in delta.commits(spark, config.table("features"))]
+    assert [(about["batch"], about["input_version"]) for about in commits] == [(2, 0), (2, 0), (1, 0), (0, 0)]
+
+
+def test_a_delta_source_is_scored_up_to_a_version(spark: Any, tmp_path: Path) -> None:
+    config = configured(tmp_path, input={"format": "delta", "max_batch_bytes": 1})
+    path = config.input.path
+
+    def add(*ids: str) -> None:
+        rows = [(doc_id, f"text {doc_id}", "x") for doc_id in ids]
+        frame = spark.createDataFrame(rows, "id string, text string, unused string").coalesce(1)
+        frame.write.format("delta").mode("append").save(path)
+
+    add("a")
+    add("b")
+    run(spark, config)
+    table = delta.table_id(spark, path)
+    assert scored_state(spark, config) == (1, table)
+    spark.sql(f"OPTIMIZE delta.`{path}`")
+    add("c")
+    add("d")
+    assert scored_ids(spark, config) == "ab"
+    assert run(spark, config).metrics["rows_new"] == 2
+    assert scored_state(spark, config) == (4, table)
+    assert scored_ids(spark, config) == "abcd"
+    commits = [delta.as_object(commit.user_metadata) for commit in delta.commits(spark, config.table("features"))]
+    assert [about["input_version"] for about in commits if "run_id" not in about] == [4, 3, 1, 1]
+
+
+def test_a_delta_source_with_a_renamed_column_is_read_again(spark: Any, tmp_path: Path) -> None:
+    config = configured(tmp_path, input={"format": "delta"})
+    path = config.input.path
+    spark.sql(
+        f"CREATE TABLE delta.`{path}` (id STRING, text STRING, crawled STRING) USING delta "
+        "TBLPROPERTIES ('delta.columnMapping.mode' = 'name')"
+    )
+    spark.sql(f"INSERT INTO delta.`{path}` VALUES ('a', 'text a', 'x'), ('b', 'text b', 'y')")
+    assert run(spark, config).rows_in == 2
+    spark.sql(f"ALTER TABLE delta.`{path}` RENAME COLUMN crawled TO seen")
+    spark.sql(f"INSERT INTO delta.`{path}` VALUES ('c', 'text c', 'z')")
+    done = run(spark, config)
+    assert (done.rows_in, done.rows_out, done.metrics["rows_new"]) == (3, 3, 3)
+    assert run(spark, config).skipped
+
+
+def test_the_text_is_read_once(spark: Any, tmp_path: Path) -> None:
+    pick = random.Random(0)
+    texts = ["".join(pick.choices(string.ascii_letters, k=20_000)) for _ in range(300)]
+    folder = tmp_path / "docs"
+    folder.mkdir()
+    table = pa.table({"id": [str(n) for n in range(300)], "text": texts, "html": texts})
+    pq.write_table(table, folder / "a.parquet", compression="none", use_dictionary=False)
+    n_bytes = sum(map(len, texts))
+
+    def read() -> int:
+        statistics = spark._jvm.org.apache.hadoop.fs.FileSystem.getAllStatistics()
+        return sum(entry.getBytesRead() for entry in statistics if entry.getScheme() == "file")
+
+    config = configured(tmp_path)
+    before = read()
+    run(spark, config)
+    times = (read() - before) / n_bytes
+    assert 1.0 < times < 1.3, times  # not the column `html`, and nothing twice
+    before = read()
+    assert run(spark, config).skipped
+    assert (read() - before) / n_bytes < 0.2
+
+
+def test_a_column_of_the_input_is_a_logit_of_doubles(spark: Any, tmp_path: Path) -> None:
+    scorers = {"seen": {"kind": "expression", "column": "meta.seen"}}
+    config = configured(tmp_path, scorers=scorers)
+    meta = pa.array([{"seen": 1_700_000_000 + n} for n in range(2)])
+    write(tmp_path / "docs", "one", "ab", meta=meta)
+    run(spark, config)
+    features = delta.read(spark, config.table("features"))
+    assert dict(features.dtypes)["logit_seen"] == "double"
+    assert sorted(row["logit_seen"] for row in features.collect()) == [1_700_000_000.0, 1_700_000_001.0]
+
+
+def test_a_row_in_quarantine_has_the_columns_that_are_read(spark: Any, tmp_path: Path) -> None:
+    config = configured(tmp_path, input={"columns": ["url"], "source": "site"})
+    write(tmp_path / "docs", "one", "abc", url=["u"] * 3, site=["s", "t", "t"], html=["<p>"] * 3)
+    texts = pa.array([b"fine", None, b"bad \xff"], pa.binary())
+    table = pq.read_table(tmp_path / "docs/one.parquet").set_column(1, "text", texts)
+    pq.write_table(table, tmp_path / "docs/one.parquet")
+    run(spark, config)
+    rows = {row["reason"]: json.loads(row["row"]) for row in delta.read(spark, config.table("quarantine")).collect()}
+    assert rows == {
+        "null_text": {"id": "b", "site": "t"},
+        "invalid_utf8": {"doc_id": "c", "source": "t", "text": "bad \ufffd"},
+    }
