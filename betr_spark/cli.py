@@ -17,12 +17,12 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     add_completion=False, no_args_is_help=True, pretty_exceptions_enable=False, rich_markup_mode=None,
-    help="Rank, deduplicate and select pretraining text for the benchmarks you care about, on Spark.",
+    help="Rank, deduplicate and select pretraining text for chosen benchmarks, on Spark.",
 )  # fmt: skip
 ConfigOption = Annotated[Path, typer.Option("--config", help="YAML file; docs/configuration.md lists its keys.")]
 _SET_HELP = """key.sub=value (YAML); repeatable. Quote a key with a dot: 'selections."betr-1.5".keep.documents=5'."""
 SetOption = Annotated[list[str] | None, typer.Option("--set", help=_SET_HELP)]
-AgainOption = Annotated[bool, typer.Option("--again", help="Do the work even where it is up to date.")]
+AgainOption = Annotated[bool, typer.Option("--again", help="Run the stage even if it is up to date.")]
 
 
 @app.command()
@@ -82,13 +82,13 @@ def train(config: ConfigOption, overrides: SetOption = None, again: AgainOption 
 
 @app.command()
 def features(config: ConfigOption, overrides: SetOption = None) -> None:
-    """Pass once over the text of what is new: hashes, MinHash bands, token counts, logits."""
+    """Read the text of new documents once: hashes, MinHash bands, token counts, logits."""
     _stage("features", config, overrides)
 
 
 @app.command()
 def dedup(config: ConfigOption, overrides: SetOption = None) -> None:
-    """Find exact and near duplicates and the copy that stays."""
+    """Find exact and near-duplicates, and keep the best copy of each."""
     _stage("dedup", config, overrides)
 
 
@@ -96,8 +96,8 @@ def dedup(config: ConfigOption, overrides: SetOption = None) -> None:
 def dedup_eval(
     config: ConfigOption,
     overrides: SetOption = None,
-    documents: Annotated[int, typer.Option("--documents", min=1, help="How many are drawn.")] = 2000,
-    seed: Annotated[int, typer.Option("--seed", min=0)] = 0,
+    documents: Annotated[int, typer.Option("--documents", min=1, help="Number of documents to draw.")] = 2000,
+    seed: Annotated[int, typer.Option("--seed", min=0, help="Seed of the draw.")] = 0,
 ) -> None:
     """Measure a finished deduplication by true similarity: precision and recall, from samples; reads the text once."""
     settings = _load(config, overrides)
@@ -132,13 +132,13 @@ def report(config: ConfigOption, overrides: SetOption = None) -> None:
         typer.echo(f"  table: {settings.table(f'selected/{name}')}")
     if stale := [planned for planned in plan(context) if planned.work]:
         typer.echo(
-            f"\nout of date: {stale[0].stage.name} has work to do ({stale[0].why}); the figures are those of the last run"
+            f"\nout of date: {stale[0].stage.name} is not up to date ({stale[0].why}); the figures are those of the last run"
         )
 
 
 @app.command()
 def evaluate(config: ConfigOption, overrides: SetOption = None) -> None:
-    """Train small language models on what each selection's scorer ranks first, and read the benchmarks' test items."""
+    """Train small language models on the top documents of each scorer, and measure them on the benchmarks' test items."""
     settings = _load(config, overrides)
     from betr_spark.evaluate import stage  # noqa: PLC0415
     from betr_spark.evaluate.benefit import conclusions, table  # noqa: PLC0415
@@ -157,7 +157,9 @@ def evaluate(config: ConfigOption, overrides: SetOption = None) -> None:
 def compare(
     config: ConfigOption,
     overrides: SetOption = None,
-    percent: Annotated[float, typer.Option("--percent", min=0.01, max=100.0, help="Size of the top.")] = 10.0,
+    percent: Annotated[
+        float, typer.Option("--percent", min=0.01, max=100.0, help="Size of the top, in percent.")
+    ] = 10.0,
 ) -> None:
     """Compare the scorers of a finished run: rank correlation, and overlap of their top documents."""
     settings = _load(config, overrides)

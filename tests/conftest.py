@@ -20,6 +20,7 @@ hypothesis.settings.load_profile("kernels")
 
 # Short-lived JVMs: the first compiler alone, and the collector with the least threads, start a fifth faster on two cores.
 os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
+os.environ.setdefault("PYSPARK_SUBMIT_ARGS", "--driver-memory 3g pyspark-shell")  # two workers share a machine
 
 SHARED = Path(__file__).parents[2] / "shared"
 TOPICS = {

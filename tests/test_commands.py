@@ -55,7 +55,7 @@ def test_report_prints_shares_and_the_best_documents(run_command: Any, finished:
 def test_report_says_that_the_input_changed(run_command: Any, copied: Path) -> None:
     code, out, _ = run_command("report", "--config", str(copied), "--set", "dedup.similarity=0.9")
     assert code == 0
-    assert "out of date: dedup has work to do (other settings or input)" in out
+    assert "out of date: dedup is not up to date (other settings or input)" in out
 
 
 def test_compare_needs_two_scorers_and_an_up_to_date_run(run_command: Any, copied: Path) -> None:

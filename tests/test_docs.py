@@ -76,7 +76,7 @@ def keys_of(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any
         elif key == "evaluate.off_target":
             yield f"{key}.NAME", None
         else:
-            yield key, field.get_default(call_default_factory=False)
+            yield key, {} if field.default_factory is dict else field.get_default(call_default_factory=False)
 
 
 def written(default: Any) -> str:

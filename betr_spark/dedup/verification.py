@@ -18,8 +18,8 @@ from betr_spark.kernels.arrow_buffers import binary_pieces, string_buffers
 from betr_spark.kernels.shingles import jaccard, shingle_sets
 from betr_spark.schemas import DOC_ID, EVIDENCE, INPUT_FILE, REASON, SHINGLES, SIMILARITY, SKETCH, TEXT
 
-_MOST_FILES = 10_000  # with more files the whole input is read
-_MOST_BROADCAST = 200_000  # documents
+_MAX_FILES = 10_000  # with more files the whole input is read
+_MAX_BROADCAST = 200_000  # documents
 _LEFT, _RIGHT = "left_shingles", "right_shingles"
 _EDGE = f"{KEEPER} binary, {KEEPER_PREVIOUSLY_KEPT} boolean, {CANDIDATE} binary"
 
@@ -48,21 +48,21 @@ def similar_by_shingles(unsure: DataFrame, sets: DataFrame, *, similarity: float
     return compared.withColumn(EVIDENCE, F.lit(SHINGLES))
 
 
-def texts_of(wanted: DataFrame, config: Config) -> DataFrame:
-    """Read the texts of some documents: doc_id, text, rank_key. Only files that hold one of them are read (Delta: the table).
+def texts_of(documents: DataFrame, config: Config) -> DataFrame:
+    """Read the texts of some documents: doc_id, text, rank_key. Only their input files are read (Delta: the whole table).
 
     Args:
-        wanted: doc_id, rank_key, input_file; few, compared with the corpus.
+        documents: doc_id, rank_key, input_file; few, compared with the corpus.
         config: for input.
     """
-    found = wanted.select(INPUT_FILE).distinct().limit(_MOST_FILES + 1).collect()  # bounded
-    named = config.input.format != "delta" and len(found) <= _MOST_FILES
-    files = [row[INPUT_FILE] for row in found] if named else None
-    documents = InputSnapshot.scored(wanted.sparkSession, config).documents(only_files=files)
-    texts = documents.where(F.col(REASON).isNull()).select(DOC_ID, TEXT)
-    names = wanted.select(DOC_ID, RANK_KEY)
-    few = names.limit(_MOST_BROADCAST + 1).count() <= _MOST_BROADCAST
-    return texts.join(F.broadcast(names) if few else names, on=DOC_ID, how="inner")
+    rows = documents.select(INPUT_FILE).distinct().limit(_MAX_FILES + 1).collect()  # bounded
+    has_files = config.input.format != "delta" and len(rows) <= _MAX_FILES
+    files = [row[INPUT_FILE] for row in rows] if has_files else None
+    scored = InputSnapshot.scored(documents.sparkSession, config).documents(only_files=files)
+    texts = scored.where(F.col(REASON).isNull()).select(DOC_ID, TEXT)
+    keys = documents.select(DOC_ID, RANK_KEY)
+    few = keys.limit(_MAX_BROADCAST + 1).count() <= _MAX_BROADCAST
+    return texts.join(F.broadcast(keys) if few else keys, on=DOC_ID, how="inner")
 
 
 def shingles_of(documents: DataFrame, config: Config, *, materialise: Callable[[DataFrame], DataFrame]) -> DataFrame:

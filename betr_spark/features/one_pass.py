@@ -51,7 +51,7 @@ def one_pass(
     Args:
         hasher: the sketch.
         scorers: names, for the logit columns.
-        shared_tables: gives, in a worker, what `scorer.table.stack` makes of the scorers' tables in the order of `scorers`.
+        shared_tables: gives, in a worker, what `ngram_table.stack` makes of the scorers' tables in the order of `scorers`.
         numbers: names of scorers whose logit column is in the batch already.
     """
 

@@ -1,4 +1,4 @@
-"""Many bytes as bits: 64 of them to a number, the first one lowest."""
+"""Sets of bytes as bits: one bit for each byte, 64 in a number, the first byte in the lowest bit."""
 
 from typing import Any
 
@@ -18,10 +18,10 @@ _EIGHTS, _EACH_BYTE = np.uint64(0x0F0F0F0F0F0F0F0F), np.uint64(0x010101010101010
 
 
 def byte_mask(*ranges: tuple[int, int]) -> Any:
-    """Build a compiled function of (data, i): 64 bits, of which bit k tells whether data[i + k] lies in one of the ranges.
+    """Build a compiled function of (data, i) that returns 64 bits: bit k is set if data[i + k] is in one of the ranges.
 
-    Both ends of a range belong to it. Compilers make a few vector instructions of all 64 bytes; nobody checks that there
-    are so many.
+    A range includes both ends. The compiler tests all 64 bytes with a few vector instructions. There is no bounds check: 64
+    bytes must exist from i on.
     """
 
     @intrinsic
@@ -31,15 +31,15 @@ def byte_mask(*ranges: tuple[int, int]) -> Any:
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             array = context.make_array(signature.args[0])(context, builder, arguments[0])
-            kind = ir.VectorType(ir.IntType(8), 64)
-            place = builder.bitcast(builder.gep(array.data, [arguments[1]]), kind.as_pointer())
-            eight_bits = builder.load(place, align=1)
-            found = ir.Constant(ir.VectorType(ir.IntType(1), 64), [0] * 64)
-            for least, most in ranges:
-                above = builder.sub(eight_bits, ir.Constant(kind, [least] * 64))
-                within = builder.icmp_unsigned("<=", above, ir.Constant(kind, [most - least] * 64))
-                found = builder.or_(found, within)
-            return builder.bitcast(found, ir.IntType(64))
+            vector = ir.VectorType(ir.IntType(8), 64)
+            address = builder.bitcast(builder.gep(array.data, [arguments[1]]), vector.as_pointer())
+            values = builder.load(address, align=1)
+            in_ranges = ir.Constant(ir.VectorType(ir.IntType(1), 64), [0] * 64)
+            for low, high in ranges:
+                above_low = builder.sub(values, ir.Constant(vector, [low] * 64))
+                in_range = builder.icmp_unsigned("<=", above_low, ir.Constant(vector, [high - low] * 64))
+                in_ranges = builder.or_(in_ranges, in_range)
+            return builder.bitcast(in_ranges, ir.IntType(64))
 
         return types.uint64(data, types.intp), generate
 
@@ -48,21 +48,21 @@ def byte_mask(*ranges: tuple[int, int]) -> Any:
 
 @jit
 def last_block(data: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Give the bytes behind the last full 64, and zeroes, uint8 [64]."""
+    """Return the bytes after the last full block of 64, padded with zeros, uint8 [64]."""
     block, full = np.zeros(64, np.uint8), len(data) // 64 * 64
     block[: len(data) - full] = data[full:]
     return block
 
 
 @jit
-def lowest_one(bits: np.uint64) -> Any:
-    """Give the place of the lowest one among 64 bits."""
+def lowest_bit(bits: np.uint64) -> Any:
+    """Return the position of the lowest set bit of a number that is not 0."""
     return np.int64(trailing_zeros(bits))
 
 
 @jit
-def count_ones(bits: np.uint64) -> np.uint64:
-    """Count the ones of a number; compilers know this form of it."""
+def count_bits(bits: np.uint64) -> np.uint64:
+    """Count the set bits of a number, in a form that the compiler turns into one instruction."""
     twos = bits - ((bits >> _1) & _TWOS)
     fours = (twos & _FOURS) + ((twos >> _2) & _FOURS)
     return (((fours + (fours >> _4)) & _EIGHTS) * _EACH_BYTE) >> _56
@@ -70,11 +70,11 @@ def count_ones(bits: np.uint64) -> np.uint64:
 
 @jit
 def set_bit(bits: NDArray[np.uint64], i: int) -> None:
-    """Set bit i of many, 64 a number, the least first."""
+    """Set bit i of an array of 64-bit numbers."""
     bits[i >> 6] |= _1 << np.uint64(i & 63)
 
 
 @jit
 def clear_bit(bits: NDArray[np.uint64], i: int) -> None:
-    """Clear bit i of many."""
+    """Clear bit i of an array of 64-bit numbers."""
     bits[i >> 6] &= ~(_1 << np.uint64(i & 63))

@@ -1,46 +1,20 @@
-"""A JIT that caches where it can."""
+"""The decorator that compiles kernels."""
 
-import os
-import stat
-import tempfile
+import contextlib
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
+
+from betr_spark.kernels.compiled_code import KernelCache
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def jit(function: F) -> F:
-    """Compile without fast-math, so that sums are the same on every machine; cached on disk, once a machine.
-
-    Where neither the code's folder nor the home can be written to (code in an archive, an executor without a home), the
-    cache lies in the temporary folder. It watches a function's own file only: after an edit to a kernel that others call,
-    remove `*.nbi` and `*.nbc`.
-    """
-    cached = _cached(function)
-    if cached is None and (place := _own_temporary_folder()) is not None:
-        os.environ["XDG_CACHE_HOME"] = str(place)
-        cached = _cached(function)
-    return cached or numba.njit(nogil=True)(function)
-
-
-def _cached(function: F) -> F | None:
-    try:
-        compiled = numba.njit(cache=True, nogil=True)(function)
-        place = Path(compiled.stats.cache_path)
-        place.mkdir(parents=True, exist_ok=True)  # for code in a zip Numba itself does not look before the first call
-        return compiled if os.access(place, os.W_OK) else None
-    except (RuntimeError, OSError):
-        return None
-
-
-def _own_temporary_folder() -> Path | None:
-    place = Path(tempfile.gettempdir()) / f"betr-spark-{os.getuid()}"
-    try:
-        place.mkdir(mode=0o700, exist_ok=True)
-        about = place.stat(follow_symlinks=False)
-    except OSError:
-        return None
-    return place if about.st_uid == os.getuid() and stat.S_IMODE(about.st_mode) == 0o700 else None
+    """Compile without fast-math, so that sums are the same on every machine; cache the machine code (`compiled_code`)."""
+    kernel: Any = numba.njit(nogil=True)(function)
+    with contextlib.suppress(RuntimeError):  # there is no folder for the cache: each process compiles
+        kernel._cache = KernelCache(function)  # noqa: SLF001 - njit(cache=True) sets Numba's own cache the same way
+    compiled: F = kernel
+    return compiled

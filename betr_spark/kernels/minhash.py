@@ -1,4 +1,4 @@
-"""MinHash signatures and LSH band keys of word shingles, on raw UTF-8 bytes (method 4b)."""
+"""MinHash signatures and LSH band keys of shingles, on raw UTF-8 bytes (method 4b)."""
 
 import dataclasses
 from typing import NamedTuple
@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betr_spark.kernels.jit import jit
-from betr_spark.kernels.shingles import BYTES_AT_ONCE, STEP, document_shingles
+from betr_spark.kernels.shingles import SLICE_BYTES, STEP, document_shingles
 from betr_spark.kernels.token_runs import end_of_slice, mix
 
 _ALL_32 = np.uint32(0xFFFFFFFF)
@@ -15,9 +15,12 @@ _32, _LOW_32 = np.uint64(32), np.uint64(0xFFFFFFFF)
 
 
 class MinHashes(NamedTuple):
-    """Sketches of n documents. Where `n_shingles` is 0 the document is shorter than a shingle and its rows mean nothing.
+    """Sketches of n documents. If `n_shingles` is 0, the document is shorter than a shingle and its other rows are undefined.
 
-    signatures: uint32 [n, bands * rows]. band_keys: int64 [n, bands]. n_shingles: int32 [n], repetitions counted.
+    Attributes:
+        signatures: uint32 [n, bands * rows].
+        band_keys: int64 [n, bands].
+        n_shingles: int32 [n], repeated shingles included.
     """
 
     signatures: NDArray[np.uint32]
@@ -27,13 +30,13 @@ class MinHashes(NamedTuple):
 
 @dataclasses.dataclass(frozen=True)
 class MinHasher:
-    """A sketch of bands * rows places, each of which stands for a permutation; P(candidate | J) = 1 - (1 - J^rows)^bands.
+    """Sketches documents with bands * rows values; P(candidate | J) = 1 - (1 - J^rows)^bands.
 
     Attributes:
-        ngram: tokens a shingle.
-        bands: band keys a document.
-        rows: signature values a band.
-        seed: of the rounds' keys.
+        ngram: tokens in a shingle.
+        bands: band keys of a document.
+        rows: signature values in a band.
+        seed: seed of the shingles' hash.
     """
 
     ngram: int
@@ -43,7 +46,7 @@ class MinHasher:
 
     @property
     def n_permutations(self) -> int:
-        """Values of a signature: bands * rows."""
+        """Number of values of a signature, each of which replaces a permutation: bands * rows."""
         return self.bands * self.rows
 
     def __call__(self, data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> MinHashes:
@@ -59,7 +62,7 @@ class MinHasher:
 
 
 def equal_values(left: NDArray[np.uint32], right: NDArray[np.uint32]) -> NDArray[np.int32]:
-    """Count the equal positions of signatures, [n, P] each, int32 [n]; their share of P estimates the Jaccard similarity."""
+    """Count the equal positions of signatures [n, P], int32 [n]; divided by P, the count estimates the Jaccard similarity."""
     equal: NDArray[np.int32] = np.count_nonzero(left == right, axis=1).astype(np.int32)
     return equal
 
@@ -72,7 +75,7 @@ def _fill(
     n_shingles = np.zeros(len(offsets) - 1, np.int32)
     a = 0
     while a < len(offsets) - 1:
-        b = end_of_slice(offsets, a, BYTES_AT_ONCE)
+        b = end_of_slice(offsets, a, SLICE_BYTES)
         part = offsets[a : b + 1]
         first, shingles = document_shingles(data, part, ngram, seed)
         _sketch(first, shingles, ngram, signatures[a:b], n_shingles[a:b])
@@ -88,49 +91,50 @@ def _sketch(
     signatures: NDArray[np.uint32],
     n_shingles: NDArray[np.int32],
 ) -> None:
-    """Fill the signatures by fast similarity sketching, and the numbers of shingles, which are 0 before.
+    """Fill the signatures by fast similarity sketching (Dahlgaard, Knudsen, Thorup 2017), and the numbers of shingles, from 0.
 
-    In each round every shingle throws one value into one of P places, and a place keeps the least value of the first
-    round that reached it. After P rounds every shingle throws into the first place, then into the second, and so on, so
-    that none stays empty. Two sets agree in a place with probability J, as under P permutations, with less spread.
+    In each of P rounds every shingle draws a position among the P of the signature and a value. A position keeps the minimum of
+    the first round that reaches it. If positions are still empty after P rounds, every shingle draws a value for the first
+    position, then for the second, and so on. Two sets agree at a position with probability J, as with P permutations, and the
+    estimate has less variance.
 
-    A throw takes its place from one half of 64 bits and its value from the other. The second round has those of the first
-    change parts: what is thrown stays independent from shingle to shingle, which is all that J asks for.
+    A draw takes its position from one half of 64 bits and its value from the other half. The second round uses the bits of the
+    first with the halves exchanged: the draws of different shingles stay independent, which is what the estimate requires.
     """
-    n_places, n_high = signatures.shape[1], np.uint64(signatures.shape[1])
-    filled, least = np.empty(n_places, np.bool_), np.empty(n_places, np.uint32)
+    n_positions, n_high = signatures.shape[1], np.uint64(signatures.shape[1])
+    filled, least = np.empty(n_positions, np.bool_), np.empty(n_positions, np.uint32)
     for document in range(len(first) - 1):
         count = first[document + 1] - first[document] - ngram + 1
         if count <= 0:
             continue
         n_shingles[document] = count
-        own = shingles[first[document] : first[document] + count]
-        n_empty = n_places
+        hashes = shingles[first[document] : first[document] + count]
+        n_empty = n_positions
         filled[:] = False
-        for r in range(2 * n_places):
-            if r >= n_places and filled[r - n_places]:
+        for r in range(2 * n_positions):
+            if r >= n_positions and filled[r - n_positions]:
                 continue
-            if r == 1 and count > 8 * n_places:  # few distinct ones, or the first round would have reached all places
-                own = np.unique(own)
+            if r == 1 and count > 8 * n_positions:  # many repeat, or the first round would have reached all positions
+                hashes = np.unique(hashes)
             least[:] = _ALL_32
             if r == 0:
-                for shingle in own:
-                    place = ((shingle >> _32) * n_high) >> _32
-                    least[place] = min(least[place], np.uint32(shingle & _LOW_32))
+                for shingle in hashes:
+                    position = ((shingle >> _32) * n_high) >> _32
+                    least[position] = min(least[position], np.uint32(shingle & _LOW_32))
             elif r == 1:
-                for shingle in own:
-                    place = ((shingle & _LOW_32) * n_high) >> _32
-                    least[place] = min(least[place], np.uint32(shingle >> _32))
+                for shingle in hashes:
+                    position = ((shingle & _LOW_32) * n_high) >> _32
+                    least[position] = min(least[position], np.uint32(shingle >> _32))
             else:
                 key = mix(STEP * np.uint64(r))
-                for shingle in own:
+                for shingle in hashes:
                     value = mix(shingle ^ key)
-                    place = ((value >> _32) * n_high) >> _32 if r < n_places else np.uint64(r - n_places)
-                    least[place] = min(least[place], np.uint32(value & _LOW_32))
-            for place in range(n_places):
-                if least[place] != _ALL_32 and not filled[place]:
-                    signatures[document, place] = least[place]
-                    filled[place] = True
+                    position = ((value >> _32) * n_high) >> _32 if r < n_positions else np.uint64(r - n_positions)
+                    least[position] = min(least[position], np.uint32(value & _LOW_32))
+            for position in range(n_positions):
+                if least[position] != _ALL_32 and not filled[position]:
+                    signatures[document, position] = least[position]
+                    filled[position] = True
                     n_empty -= 1
             if n_empty == 0:
                 break

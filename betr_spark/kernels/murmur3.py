@@ -1,4 +1,4 @@
-"""Content hash: MurmurHash3 x64 128 (Austin Appleby, public domain), written as a kernel over buffers."""
+"""The content hash: MurmurHash3 x64 128 (Austin Appleby, public domain), as a kernel over buffers."""
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,13 +14,13 @@ _5 = np.uint64(5)
 
 @jit
 def rotate_left(x: np.uint64, bits: int) -> np.uint64:
-    """Rotate 64 bits."""
+    """Rotate a 64-bit number to the left."""
     return np.uint64(x << np.uint64(bits)) | np.uint64(x >> np.uint64(64 - bits))
 
 
 @jit
 def content_hashes(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.uint8]:
-    """128-bit hash of each document's bytes, seed 0, little-endian halves.
+    """Hash the bytes of each document to 128 bits: seed 0, two little-endian halves.
 
     Args:
         data: bytes of all documents.
@@ -38,7 +38,7 @@ def content_hashes(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArr
         for block in range(length // 16):
             at = np.uint64(start + 16 * block)
             k1, k2 = np.uint64(0), np.uint64(0)
-            for k in range(8):  # compilers make one load of each
+            for k in range(8):  # the compiler turns this into one load each
                 k1 |= np.uint64(data[at + np.uint64(k)]) << np.uint64(8 * k)
                 k2 |= np.uint64(data[at + np.uint64(8 + k)]) << np.uint64(8 * k)
             h1 ^= np.uint64(rotate_left(np.uint64(k1 * _C1), 31) * _C2)

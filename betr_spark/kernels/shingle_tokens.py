@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from betr_spark.kernels.bits import ALL_64, byte_mask, last_block, lowest_one
+from betr_spark.kernels.bits import ALL_64, byte_mask, last_block, lowest_bit
 from betr_spark.kernels.jit import jit
 
 _LETTERS_MARKS_DIGITS = """
@@ -135,8 +135,8 @@ def token_marks(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> tuple[ND
         offsets: int64 [n + 1].
 
     Returns:
-        A bit a byte from offsets[0] on, uint64 [size // 64 + 1] each: 1 for each byte of a token; 1 for the first byte of a
-        single-character token and for the byte after it.
+        Marks and breaks, one bit for each byte from offsets[0] on, uint64 [size // 64 + 1] each. A mark is 1 for a byte of a
+        token; a break is 1 for the first byte of a single-character token and for the byte after it.
     """
     text = data[offsets[0] : offsets[-1]]
     full, end = len(text) // 64, last_block(text)
@@ -166,17 +166,17 @@ def token_marks(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> tuple[ND
 
 @jit
 def _two_byte_leads(data: NDArray[np.uint8], at: int) -> Any:
-    """Select, among 64 bytes from `at` on, the leads of two-byte characters that may separate tokens."""
+    """Select the leads of two-byte characters that may separate tokens, bits of the 64 bytes from `at` on."""
     signs = _latin_signs(data, at) >> _1 | _1 << _63  # the byte after the last one may be a sign
     return _mixed_leads(data, at) | (_latin_leads(data, at) & signs)
 
 
 @jit
 def _two_byte_separators(text: NDArray[np.uint8], start: int, leads: np.uint64) -> np.uint64:
-    """Select, among the leads of two-byte characters (bits of the bytes from `start` on), those of separators."""
+    """Select the leads of separators among leads of two-byte characters, bits of the 64 bytes from `start` on."""
     first, last, separators = np.uint64(start), np.uint64(len(text) - 1), _0
     while leads != 0:
-        k = np.uint64(lowest_one(leads))
+        k = np.uint64(lowest_bit(leads))
         leads &= leads - _1
         row = _TWO_BYTE_ROWS[np.uint64(text[first + k]) & _LOW_5]
         low_6 = np.uint64(text[min(first + k + _1, last)]) ^ _CONTINUATION  # 64 or more: not a continuation byte
@@ -188,7 +188,7 @@ def _two_byte_separators(text: NDArray[np.uint8], start: int, leads: np.uint64) 
 def _long_characters(
     text: NDArray[np.uint8], start: int, leads: np.uint64
 ) -> tuple[np.uint64, np.uint64, np.uint64, np.uint64]:
-    """Classify the characters of three and four bytes whose leads are bits of the 64 bytes from `start` on.
+    """Classify characters of three and four bytes; their leads are bits of the 64 bytes from `start` on.
 
     Returns:
         The bytes of separators, bits of this block and of the next; where a single-character token begins and ends, bits of
@@ -197,7 +197,7 @@ def _long_characters(
     first, last = np.uint64(start), np.uint64(len(text) - 1)
     cleared, cleared_next, broken, broken_next = _0, _0, _0, _0
     while leads != 0:
-        k = np.uint64(lowest_one(leads))
+        k = np.uint64(lowest_bit(leads))
         leads &= leads - _1
         lead = np.uint64(text[first + k])
         second = np.uint64(text[min(first + k + _1, last)]) ^ _CONTINUATION
@@ -210,9 +210,9 @@ def _long_characters(
         if continuations <= _63:
             block, row, bit = np.uint64(_BLOCK_NUMBERS[character >> _8]), character >> _6 & _3, character & _63
             is_separator, is_token = ~(_BLOCKS[block, row, 0] >> bit) & _1, _BLOCKS[block, row, 1] >> bit & _1
-            bytes_of_it, borders = is_separator * ((_1 << length) - _1), is_token * (_1 << length | _1)
-            cleared |= bytes_of_it << k
-            cleared_next |= bytes_of_it >> _1 >> (_63 - k)
+            cleared_bytes, borders = is_separator * ((_1 << length) - _1), is_token * (_1 << length | _1)
+            cleared |= cleared_bytes << k
+            cleared_next |= cleared_bytes >> _1 >> (_63 - k)
             broken |= borders << k
             broken_next |= borders >> _1 >> (_63 - k)
     return cleared, cleared_next, broken, broken_next

@@ -1,13 +1,13 @@
-"""Word shingles of documents, on raw UTF-8 bytes: their hashes, and true Jaccard similarity of their sets (method 4b)."""
+"""Shingles of documents, on raw UTF-8 bytes: their hashes, and the true Jaccard similarity of their sets (method 4b)."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from betr_spark.kernels.jit import jit
 from betr_spark.kernels.shingle_tokens import token_marks
-from betr_spark.kernels.token_runs import behind_eight, end_of_slice, first_eight, mix, prefixes_of, token_runs
+from betr_spark.kernels.token_runs import end_of_slice, first_eight, long_runs, mix, prefixes_of, token_runs
 
-BYTES_AT_ONCE = 1 << 17
+SLICE_BYTES = 1 << 17
 STEP = np.uint64(0x9E3779B97F4A7C15)
 _LOW_BITS, _TOP_BITS = np.uint64(0x7F7F7F7F7F7F7F7F), np.uint64(0x8080808080808080)
 _FROM_A = np.uint64(0x01010101_01010101 * (0x80 - ord("A")))
@@ -18,31 +18,32 @@ _ABOVE_Z = np.uint64(0x01010101_01010101 * (0x80 - ord("Z") - 1))
 def shingle_sets(
     data: NDArray[np.uint8], offsets: NDArray[np.int64], ngram: int, seed: int
 ) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
-    """Give the distinct shingles of each document.
+    """Return the distinct shingles of each document.
 
     Args:
         data: bytes of all documents, uint8.
         offsets: int64 [n + 1].
-        ngram: tokens a shingle.
-        seed: of the hash.
+        ngram: tokens in a shingle.
+        seed: seed of the hash.
 
     Returns:
-        Hashes, uint64, each document's ascending and distinct; and where each document's begin, int64 [n + 1].
+        Hashes, uint64, distinct and ascending within each document; and the position of each document's first hash, int64
+        [n + 1].
     """
     n = len(offsets) - 1
     bounds = np.zeros(n + 1, np.int64)
-    hashes = np.empty(offsets[n] - offsets[0], np.uint64)  # as many as bytes, where they are not UTF-8; seldom touched
+    hashes = np.empty(offsets[n] - offsets[0], np.uint64)  # the maximum; entries that are not written to cost no memory
     a = 0
     while a < n:
-        b = end_of_slice(offsets, a, BYTES_AT_ONCE)
+        b = end_of_slice(offsets, a, SLICE_BYTES)
         first, shingles = document_shingles(data, offsets[a : b + 1], ngram, seed)
         for document in range(b - a):
             at = bounds[a + document]
             count = first[document + 1] - first[document] - ngram + 1
             if count > 0:
-                own = np.unique(shingles[first[document] : first[document] + count])
-                hashes[at : at + len(own)] = own
-                at += len(own)
+                distinct = np.unique(shingles[first[document] : first[document] + count])
+                hashes[at : at + len(distinct)] = distinct
+                at += len(distinct)
             bounds[a + document + 1] = at
         a = b
     return hashes[: bounds[n]].copy(), bounds
@@ -55,7 +56,7 @@ def jaccard(
     right: NDArray[np.uint64],
     right_offsets: NDArray[np.int64],
 ) -> NDArray[np.float64]:
-    """Jaccard similarity of n pairs of sets, as `shingle_sets` gives them; 0 where both are empty. float64 [n]."""
+    """Compute the Jaccard similarity of n pairs of sets from `shingle_sets`, float64 [n]; 0 if both sets are empty."""
     n = len(left_offsets) - 1
     similarity = np.zeros(n, np.float64)
     for pair in range(n):
@@ -63,10 +64,10 @@ def jaccard(
         j, j_end = right_offsets[pair], right_offsets[pair + 1]
         size, common = (i_end - i) + (j_end - j), 0
         while i < i_end and j < j_end:
-            one, other = left[i], right[j]
-            common += one == other
-            i += one <= other
-            j += other <= one
+            left_hash, right_hash = left[i], right[j]
+            common += left_hash == right_hash
+            i += left_hash <= right_hash
+            j += right_hash <= left_hash
         if size > 0:
             similarity[pair] = common / (size - common)
     return similarity
@@ -79,8 +80,8 @@ def document_shingles(
     """Hash the shingles of a few documents.
 
     Returns:
-        The first token of each document, int64 [n + 1]; and the hash of the `ngram` tokens from each token on, as if all
-        were one document, uint64 [n_tokens]: of a document's tokens the last `ngram` - 1 begin no shingle.
+        The position of each document's first token, int64 [n + 1]; and the hash of the `ngram` tokens from each token on,
+        uint64 [n_tokens]. The hashes continue across documents: the last `ngram` - 1 tokens of a document begin no shingle.
     """
     marks, breaks = token_marks(data, offsets)
     first, starts, lengths = token_runs(marks, breaks, offsets, 0)
@@ -89,7 +90,7 @@ def document_shingles(
 
 @jit
 def _lower(eight: np.uint64) -> np.uint64:
-    """ASCII letters among eight bytes to lower case."""
+    """Convert the ASCII letters among eight bytes to lower case."""
     low = eight & _LOW_BITS
     upper = ((low + _FROM_A) ^ (low + _ABOVE_Z)) & ~eight & _TOP_BITS
     return eight | (upper >> np.uint64(2))
@@ -99,11 +100,11 @@ def _lower(eight: np.uint64) -> np.uint64:
 def _shingles(
     data: NDArray[np.uint8], base: int, starts: NDArray[np.int32], lengths: NDArray[np.int32], ngram: int, seed: int
 ) -> NDArray[np.uint64]:
-    """Hash of the `ngram` tokens from each token on, as if in one document, uint64 [n_tokens]."""
+    """Hash the `ngram` tokens from each token on, across documents, uint64 [n_tokens]."""
     n_tokens, hashes = len(starts), prefixes_of(data, base, starts, lengths)
     for t in range(n_tokens):
         hashes[t] = mix(_lower(hashes[t]))
-    long, tail_starts, tail_lengths = behind_eight(starts, lengths)
+    long, tail_starts, tail_lengths = long_runs(starts, lengths)
     tails = prefixes_of(data, base, tail_starts, tail_lengths)
     for i in range(len(long)):
         value = mix((hashes[long[i]] + STEP) ^ _lower(tails[i]))
@@ -111,7 +112,7 @@ def _shingles(
             left = min(tail_lengths[i] - at, 8)
             value = mix((value + STEP) ^ _lower(first_eight(data, base + tail_starts[i] + at, left)))
         hashes[long[i]] = value
-    # The sum of hash[s + k] * factor^k, from that of the token before: factor is odd, so it has an inverse modulo 2^64.
+    # The sum of hashes[s + k] * STEP^k follows from that of the token before: STEP is odd, so it has an inverse modulo 2^64.
     shingles, inverse, highest, value = np.empty(n_tokens, np.uint64), STEP, np.uint64(1), np.uint64(0)
     for _ in range(5):
         inverse *= np.uint64(2) - STEP * inverse

@@ -1,4 +1,4 @@
-"""The ONE text preparation, for training and for scoring. `corpus.kernel` applies the same rules to raw bytes."""
+"""The text preparation for training and scoring. `scoring.fasttext_tokens` applies the same rules to raw bytes."""
 
 import re
 import sys
@@ -14,16 +14,16 @@ _MARKUP = re.compile(r"(?:(?<=^)|(?<= ))(?:__(?=label__)|</(?=s>(?: |$)))")
 
 
 def prepare(text: str) -> str:
-    """Make a text one line that fastText reads as words only.
+    """Convert a text to one line in which fastText finds only words.
 
-    Every Unicode white-space character and NUL becomes one space. A token that begins with `__label__`, or is `</s>`,
-    loses its first two characters, since fastText would take it for a label or for the end of the line.
+    Every Unicode white-space character and NUL becomes a space. A token that begins with `__label__` or equals `</s>` loses its
+    first two characters, because fastText would read it as a label or as the end of the line.
     """
     return _MARKUP.sub("", text.translate(_TO_SPACE))
 
 
 def as_buffers(texts: Sequence[str]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-    """Give the bytes of texts, one after the other, and their offsets, int64 [n + 1]."""
+    """Return the concatenated UTF-8 bytes of texts, and their offsets, int64 [n + 1]."""
     encoded = [text.encode("utf-8", "replace") for text in texts]
     offsets = np.concatenate([[0], np.cumsum([len(text) for text in encoded], dtype=np.int64)]).astype(np.int64)
     return np.frombuffer(b"".join(encoded), np.uint8), offsets

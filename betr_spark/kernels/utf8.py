@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from betr_spark.kernels.bits import ALL_64, byte_mask, lowest_one
+from betr_spark.kernels.bits import ALL_64, byte_mask, lowest_bit
 from betr_spark.kernels.jit import jit
 
 _non_ascii, _continuations = byte_mask((0x80, 0xFF)), byte_mask((0x80, 0xBF))
@@ -19,10 +19,7 @@ _1, _2, _3 = np.uint64(1), np.uint64(2), np.uint64(3)
 
 @jit
 def separator_length(data: NDArray[np.uint8], i: int, end: int) -> int:
-    """Bytes (1 to 3) of the white-space character or NUL that starts at byte i; 0 where there is none.
-
-    The characters are those of str.isspace().
-    """
+    """Return the length, 1 to 3 bytes, of the white-space character (str.isspace) or NUL at byte i; 0 if there is none."""
     b = data[i]
     if b <= 0x20:
         return 1 if b == 0x20 or b == 0 or 0x09 <= b <= 0x0D or 0x1C <= b <= 0x1F else 0
@@ -42,7 +39,7 @@ def separator_length(data: NDArray[np.uint8], i: int, end: int) -> int:
 
 @jit
 def valid_utf8(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[np.bool_]:
-    """Tell of each document whether it is UTF-8 (RFC 3629: no overlong forms, no surrogates, at most U+10FFFF).
+    """Check whether each document is UTF-8 (RFC 3629: no overlong forms, no surrogates, at most U+10FFFF).
 
     Args:
         data: bytes of all documents, uint8.
@@ -74,9 +71,9 @@ def valid_utf8(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> NDArray[n
 
 @jit
 def _whole_characters(data: NDArray[np.uint8], at: int, n_bytes: int) -> int:
-    """Count the bytes of whole characters among `n_bytes` (1 to 64) from `at` on, where 64 can be read.
+    """Count the bytes of complete characters among `n_bytes` (1 to 64) from `at` on; 64 bytes must exist.
 
-    A last character that needs more bytes is not counted. 0 if bytes before it are not UTF-8.
+    A last character that needs more bytes does not count. The result is 0 if the bytes before it are not UTF-8.
     """
     inside = ALL_64 >> np.uint64(64 - n_bytes)
     non_ascii = _non_ascii(data, at) & inside
@@ -85,7 +82,7 @@ def _whole_characters(data: NDArray[np.uint8], at: int, n_bytes: int) -> int:
     leads, long, four = _leads(data, at) & inside, _long_leads(data, at) & inside, _leads_of_four(data, at) & inside
     incomplete = (leads & ~(inside >> _1)) | (long & ~(inside >> _2)) | (four & ~(inside >> _3))
     if incomplete != 0:
-        n_bytes = lowest_one(incomplete)
+        n_bytes = lowest_bit(incomplete)
         if n_bytes == 0:
             return 0
         inside = ALL_64 >> np.uint64(64 - n_bytes)

@@ -1,6 +1,7 @@
-"""DSIR's scorer: log-ratios of hashed words and pairs of words (method 7), on raw UTF-8 bytes.
+"""The DSIR scorer: log-ratios of hashed words and word pairs (method 7), on raw UTF-8 bytes.
 
-Words are runs of letters, digits and `_`, and runs of punctuation; ASCII is lowered, and what lies above it belongs to words.
+A word is a run of letters, digits and `_`, or a run of punctuation. ASCII letters are converted to lower case. Every byte above
+ASCII counts as a letter.
 """
 
 import dataclasses
@@ -20,25 +21,36 @@ _PAIR = np.uint64(0x9E3779B97F4A7C15)
 
 @dataclasses.dataclass(frozen=True)
 class LogRatioTable:
-    """Weight of each bucket, float32 [buckets]; the logit is their sum over a document's features, or the mean of them."""
+    """Weights of the buckets of one scorer.
+
+    Attributes:
+        weights: float32 [buckets].
+        per_feature: whether a logit is the mean of the weights of a document's features, not their sum.
+    """
 
     weights: NDArray[np.float32]
     per_feature: bool
 
     @classmethod
     def fit(cls, target: NDArray[np.int64], raw: NDArray[np.int64], *, per_feature: bool) -> Self:
-        """Take counts of buckets in the target and in the raw text, int64 [buckets]: log(p + 1e-8) - log(q + 1e-8)."""
+        """Compute log(p + 1e-8) - log(q + 1e-8) from the bucket counts of the target text and of the raw text.
+
+        Args:
+            target: int64 [buckets].
+            raw: int64 [buckets].
+            per_feature: whether the logit is the mean over a document's features.
+        """
         shares = (counts / max(1, counts.sum()) for counts in (target, raw))
         p, q = (np.log(share + _SMOOTHING) for share in shares)
         return cls((p - q).astype(np.float32), per_feature)
 
     def arrays(self) -> dict[str, Any]:
-        """Arrays by name, for an npz."""
+        """Return the arrays by name, for an npz file."""
         return {"log_ratios": self.weights, "per_feature": np.asarray(self.per_feature)}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Any]) -> Self:
-        """Undo `arrays`.
+        """Build a table from its `arrays`.
 
         Raises:
             KeyError: an array is missing.
@@ -47,35 +59,44 @@ class LogRatioTable:
 
 
 class LogRatios(NamedTuple):
-    """K tables of one bucket count: `columns` int64 [K], `weights` float32 [buckets, K], `per_feature` bool [K]."""
+    """K log-ratio tables with the same number of buckets.
+
+    Attributes:
+        columns: column of each table in the logits, int64 [K].
+        weights: float32 [buckets, K].
+        per_feature: bool [K].
+    """
 
     columns: NDArray[np.int64]
     weights: NDArray[np.float32]
     per_feature: NDArray[np.bool_]
 
 
-def side_by_side(tables: Sequence[LogRatioTable], columns: Sequence[int]) -> list[LogRatios]:
-    """Put tables of one bucket count together."""
-    alike: dict[int, list[int]] = {}
-    for place, table in enumerate(tables):
-        alike.setdefault(len(table.weights), []).append(place)
+def stack_log_ratios(tables: Sequence[LogRatioTable], columns: Sequence[int]) -> list[LogRatios]:
+    """Stack the tables that have the same number of buckets."""
+    by_buckets: dict[int, list[int]] = {}
+    for position, table in enumerate(tables):
+        by_buckets.setdefault(len(table.weights), []).append(position)
     return [
         LogRatios(
-            np.array([columns[i] for i in places], np.int64),
-            np.stack([tables[i].weights for i in places], axis=1),
-            np.array([tables[i].per_feature for i in places], np.bool_),
+            np.array([columns[i] for i in positions], np.int64),
+            np.stack([tables[i].weights for i in positions], axis=1),
+            np.array([tables[i].per_feature for i in positions], np.bool_),
         )
-        for places in alike.values()
+        for positions in by_buckets.values()
     ]
 
 
 def log_ratio_scores(data: NDArray[np.uint8], offsets: NDArray[np.int64], ratios: LogRatios) -> NDArray[np.float32]:
-    """Logits of documents, float32 [n, K]; 0 for a document without a word.
+    """Compute the logits of documents.
 
     Args:
         data: bytes of all documents, uint8.
         offsets: int64 [n + 1].
         ratios: the tables.
+
+    Returns:
+        float32 [n, K]; 0 for a document without a word.
     """
     sums, counts = _sums(data, offsets, ratios.weights)
     divisor = np.where(ratios.per_feature[None, :], np.maximum(counts, 1)[:, None], 1)
@@ -84,7 +105,7 @@ def log_ratio_scores(data: NDArray[np.uint8], offsets: NDArray[np.int64], ratios
 
 
 def bucket_counts(data: NDArray[np.uint8], offsets: NDArray[np.int64], *, n_buckets: int) -> NDArray[np.int64]:
-    """Count the features of all documents together, int64 [n_buckets]."""
+    """Count the features of all documents by bucket, int64 [n_buckets]."""
     counts = np.zeros(n_buckets, np.int64)
     _count(data, offsets, counts)
     return counts
@@ -92,15 +113,15 @@ def bucket_counts(data: NDArray[np.uint8], offsets: NDArray[np.int64], *, n_buck
 
 @jit
 def _word_class(byte: int) -> int:
-    """0 for white space, 1 for what words are made of, 2 for punctuation."""
+    """Return 0 for white space and controls, 1 for a byte of words, 2 for punctuation."""
     if byte >= 0x80 or 97 <= byte <= 122 or 65 <= byte <= 90 or 48 <= byte <= 57 or byte == 95:
         return 1
     return 0 if byte <= 32 or byte == 127 else 2
 
 
 @jit
-def _buckets(data: NDArray[np.uint8], start: int, end: int, n_buckets: int, found: NDArray[np.int64]) -> int:
-    """Write the buckets of one document's words and pairs of words; return how many. `found` holds 2 a byte."""
+def _buckets(data: NDArray[np.uint8], start: int, end: int, n_buckets: int, buckets: NDArray[np.int64]) -> int:
+    """Write the buckets of a document's words and word pairs to `buckets`, at most 2 for each byte; return their number."""
     n, at, before = 0, start, np.uint64(0)
     modulus = np.uint64(n_buckets)
     while at < end:
@@ -115,18 +136,19 @@ def _buckets(data: NDArray[np.uint8], start: int, end: int, n_buckets: int, foun
                 byte += np.uint64(32)
             value = (value ^ byte) * _PRIME
             at += 1
-        own = mix(value)
-        found[n] = np.int64(own % modulus)
+        word = mix(value)
+        buckets[n] = np.int64(word % modulus)
         n += 1
         if before != 0:
-            found[n] = np.int64(mix(before * _PAIR ^ own) % modulus)
+            buckets[n] = np.int64(mix(before * _PAIR ^ word) % modulus)
             n += 1
-        before = own | np.uint64(1)
+        before = word | np.uint64(1)
     return n
 
 
 @jit
 def _longest(offsets: NDArray[np.int64]) -> int:
+    """Return the largest number of bytes of a document."""
     longest = 0
     for document in range(len(offsets) - 1):
         longest = max(longest, offsets[document + 1] - offsets[document])
@@ -139,18 +161,18 @@ def _sums(
 ) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
     n, n_columns = len(offsets) - 1, weights.shape[1]
     sums, counts = np.zeros((n, n_columns)), np.zeros(n, np.int64)
-    found = np.empty(2 * _longest(offsets) + 1, np.int64)
+    buckets = np.empty(2 * _longest(offsets) + 1, np.int64)
     for document in range(n):
-        counts[document] = _buckets(data, offsets[document], offsets[document + 1], len(weights), found)
+        counts[document] = _buckets(data, offsets[document], offsets[document + 1], len(weights), buckets)
         for i in range(counts[document]):
             for k in range(n_columns):
-                sums[document, k] += weights[found[i], k]
+                sums[document, k] += weights[buckets[i], k]
     return sums, counts
 
 
 @jit
 def _count(data: NDArray[np.uint8], offsets: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
-    found = np.empty(2 * _longest(offsets) + 1, np.int64)
+    buckets = np.empty(2 * _longest(offsets) + 1, np.int64)
     for document in range(len(offsets) - 1):
-        for i in range(_buckets(data, offsets[document], offsets[document + 1], len(counts), found)):
-            counts[found[i]] += 1
+        for i in range(_buckets(data, offsets[document], offsets[document + 1], len(counts), buckets)):
+            counts[buckets[i]] += 1

@@ -1,4 +1,4 @@
-"""Folded binary fastText models: one float32 a word and a bucket (method 4); one alone, and several side by side."""
+"""Folded binary fastText models: one float32 for each word and bucket (method 4); single tables, and tables stacked in one."""
 
 import dataclasses
 import itertools
@@ -11,12 +11,12 @@ from numpy.typing import NDArray
 from betr_spark.errors import ArtifactError
 from betr_spark.kernels.jit import jit
 from betr_spark.kernels.token_runs import first_eight
-from betr_spark.scoring.dsir import LogRatios, LogRatioTable, side_by_side
+from betr_spark.scoring.dsir import LogRatios, LogRatioTable, stack_log_ratios
 
 FNV_START, FNV_PRIME = np.uint32(2166136261), np.uint32(16777619)
 END_OF_LINE = "</s>"
-LONGEST = 255  # bytes of a word, as the quick comparison of lengths knows them
-MOST_BUCKETS = 1 << 28  # what the kernel's remainder is exact for; they would take 1 GB
+LONGEST = 255  # bytes: `Vocabulary.lengths` does not distinguish longer words
+MAX_BUCKETS = 1 << 28  # the kernel computes exact remainders below it; so many buckets take 1 GB
 _SLOTS_PER_WORD = 2
 
 
@@ -30,17 +30,17 @@ def fnv1a(token: bytes) -> int:
 
 @dataclasses.dataclass(frozen=True)
 class NgramTable:
-    """The vocabulary and the weights.
+    """The vocabulary and the weights of a folded model.
 
     Attributes:
-        words: UTF-8 bytes of all words, one after the other, uint8.
+        words: concatenated UTF-8 bytes of all words, uint8.
         word_offsets: start of each word in `words`, and the end, int64 [n_words + 1].
-        word_weights: float32 [n_words]; `</s>` is a word where the model has it.
+        word_weights: float32 [n_words]; `</s>` is a word if the model has it.
         bucket_weights: float32 [bucket].
-        word_ngrams: longest n-gram of words, >= 1.
+        word_ngrams: words of the longest n-gram, >= 1.
 
     Raises:
-        ArtifactError: n-grams of no word, or n-grams without a bucket.
+        ArtifactError: `word_ngrams` is less than 1, or greater than 1 without a bucket.
     """
 
     words: NDArray[np.uint8]
@@ -52,8 +52,8 @@ class NgramTable:
     def __post_init__(self) -> None:
         if self.word_ngrams < 1 or (self.word_ngrams > 1 and len(self.bucket_weights) == 0):
             raise ArtifactError(
-                f"n-gram table: {len(self.bucket_weights)} buckets for n-grams of up to {self.word_ngrams} words; "
-                "n-grams begin at 1, and those of 2 and more want a bucket"
+                f"n-gram table: found {len(self.bucket_weights)} buckets for n-grams of up to {self.word_ngrams} words; "
+                "at least 1 word is required, and at least 1 bucket for n-grams of 2 or more words"
             )
 
     @classmethod
@@ -65,18 +65,18 @@ class NgramTable:
         *,
         word_ngrams: int,
     ) -> Self:
-        """Make a table from words in the order of their weights."""
+        """Build a table from words in the order of their weights."""
         encoded = [word.encode("utf-8", "surrogateescape") for word in words]
         offsets = np.cumsum([0, *(len(word) for word in encoded)], dtype=np.int64)
         return cls(np.frombuffer(b"".join(encoded), np.uint8), offsets, word_weights, bucket_weights, word_ngrams)
 
     def arrays(self) -> dict[str, Any]:
-        """Arrays by name, for an npz."""
+        """Return the arrays by name, for an npz file."""
         return {field.name: np.asarray(getattr(self, field.name)) for field in dataclasses.fields(self)}
 
     @classmethod
     def from_arrays(cls, arrays: Mapping[str, Any]) -> Self:
-        """Undo `arrays`.
+        """Build a table from its `arrays`.
 
         Raises:
             KeyError: an array is missing.
@@ -85,26 +85,27 @@ class NgramTable:
         return cls(**{**values, "word_ngrams": int(values["word_ngrams"])})
 
     def word_bytes(self) -> list[bytes]:
-        """The words, in the order of their weights."""
+        """Return the words in the order of their weights."""
         raw = self.words.tobytes()
         return [raw[a:b] for a, b in itertools.pairwise(self.word_offsets.tolist())]
 
     @property
     def nbytes(self) -> int:
-        """Memory of the arrays, bytes."""
+        """Size of the arrays in bytes."""
         return sum(int(array.nbytes) for array in self.arrays().values())
 
 
 class Vocabulary(NamedTuple):
-    """The V words that any model of a shared_table knows, and an index of them.
+    """The V words that any model of a shared table knows, and a hash index of them.
 
-    words: UTF-8 bytes of the words, one after the other, uint8.
-    offsets: start of each word in `words`, and the end, int64 [V + 1].
-    prefixes: first eight bytes of each word, little-endian, uint64 [V + 1]; entry 0 stands for every unknown word.
-    tails: its next eight bytes, uint64 [V + 1].
-    lengths: its bytes, or LONGEST where they are more, uint8 [V + 1].
-    slots: open addressing: number of a word + 1, 0 where empty, uint32 [a power of two]. A word lies at its
-        FNV hash & (size - 1), or in the next free slot after that.
+    Attributes:
+        words: concatenated UTF-8 bytes of the words, uint8.
+        offsets: start of each word in `words`, and the end, int64 [V + 1].
+        prefixes: first eight bytes of each word as a little-endian number, uint64 [V + 1]; row 0 is for unknown words.
+        tails: next eight bytes of each word, uint64 [V + 1].
+        lengths: bytes of each word, at most LONGEST, uint8 [V + 1].
+        slots: hash table with open addressing, uint32 [a power of two]: the row of a word, or 0 if the slot is empty. A word is
+            in slot FNV hash & (size - 1), or in the next free slot after it.
     """
 
     words: NDArray[np.uint8]
@@ -116,14 +117,15 @@ class Vocabulary(NamedTuple):
 
 
 class SharedTable(NamedTuple):
-    """K folded models of one bucket count and one n-gram length, side by side, so that one look-up serves them all.
+    """K folded models with the same bucket count and n-gram length, which share one look-up.
 
-    columns: place of each model among the tables that were stacked, int64 [K].
-    vocabulary: the words that any of the models knows.
-    word_weights: float32 [V + 1, K], 0 where a model does not know the word, as in row 0.
-    word_counts: 1 where the model knows the word, uint8 [V + 1, K], or [V + 1, 1] where all know the same words.
-    bucket_weights: float32 [buckets, K].
-    word_ngrams: longest n-gram of words.
+    Attributes:
+        columns: column of each model in the logits, int64 [K].
+        vocabulary: the words that any of the models knows.
+        word_weights: float32 [V + 1, K]; 0 in row 0 and for the words that a model does not know.
+        word_counts: 1 if the model knows the word, uint8 [V + 1, K], or [V + 1, 1] if all models know the same words.
+        bucket_weights: float32 [buckets, K].
+        word_ngrams: words of the longest n-gram.
     """
 
     columns: NDArray[np.int64]
@@ -139,7 +141,7 @@ SharedTables = Sequence[SharedTable | LogRatios]
 
 
 def table_of(arrays: Mapping[str, Any]) -> Table:
-    """Make a table of either kind from its `arrays`.
+    """Build a table of either kind from its `arrays`.
 
     Raises:
         KeyError: an array is missing.
@@ -148,19 +150,19 @@ def table_of(arrays: Mapping[str, Any]) -> Table:
 
 
 def stack(tables: Sequence[Table]) -> list[SharedTable | LogRatios]:
-    """Put the tables that share bucket count and n-gram length side by side.
+    """Stack the tables that have the same bucket count and n-gram length.
 
-    A model's logits do not depend on its neighbours in a shared_table.
+    A model's logits do not depend on the other models of its shared table.
     """
-    alike: dict[tuple[int, int], list[tuple[int, NgramTable]]] = {}
+    by_shape: dict[tuple[int, int], list[tuple[int, NgramTable]]] = {}
     for column, table in enumerate(tables):
         if isinstance(table, NgramTable):
-            alike.setdefault((len(table.bucket_weights), table.word_ngrams), []).append((column, table))
+            by_shape.setdefault((len(table.bucket_weights), table.word_ngrams), []).append((column, table))
     shared_tables = [
-        _shared_table([table for _, table in same], [column for column, _ in same]) for same in alike.values()
+        _shared_table([table for _, table in group], [column for column, _ in group]) for group in by_shape.values()
     ]
     ratios = {column: table for column, table in enumerate(tables) if isinstance(table, LogRatioTable)}
-    return [*shared_tables, *side_by_side(list(ratios.values()), list(ratios))]
+    return [*shared_tables, *stack_log_ratios(list(ratios.values()), list(ratios))]
 
 
 def _shared_table(tables: Sequence[NgramTable], columns: Sequence[int]) -> SharedTable:

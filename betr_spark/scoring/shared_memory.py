@@ -1,4 +1,4 @@
-"""SharedTables of scorers in a file that the processes of a machine map into their memory, and so share."""
+"""The file of shared tables, which all processes of a machine map into memory and so share."""
 
 import hashlib
 import mmap
@@ -11,15 +11,16 @@ from numpy.typing import NDArray
 from betr_spark.scoring.dsir import LogRatios
 from betr_spark.scoring.ngram_table import SharedTable, SharedTables, Vocabulary
 
-_ALIGNMENT = 64  # a row of eight or sixteen weights lies in one line of the cache
+_ALIGNMENT = 64  # bytes, so that a row of eight or sixteen weights is in one cache line
 
 
 class SharedTableFile(NamedTuple):
-    """SharedTables in a file that processes of a machine map into their memory and so share; its name tells its content.
+    """The layout of a file of shared tables.
 
-    arrays: of each shared_table, the type, the shape and the place in the file of `columns`, of the vocabulary's
-    arrays, and of the
-    weights. word_ngrams: of each shared_table; 0 for log-ratios.
+    Attributes:
+        name: name of the file, which contains the hash of its content.
+        arrays: for each shared table, the type, the shape and the offset in bytes of each array, in the order of `_arrays`.
+        word_ngrams: words of the longest n-gram of each shared table; 0 for log-ratios.
     """
 
     name: str
@@ -28,7 +29,7 @@ class SharedTableFile(NamedTuple):
 
 
 def write_shared_tables(shared_tables: SharedTables, folder: Path) -> SharedTableFile:
-    """Write shared_tables to a file in a folder, unless it is there."""
+    """Write shared tables to a file in a folder, unless the file exists."""
     content = bytearray()
     arrays: list[list[tuple[str, tuple[int, ...], int]]] = []
     for shared_table in shared_tables:
@@ -38,7 +39,7 @@ def write_shared_tables(shared_tables: SharedTables, folder: Path) -> SharedTabl
             arrays[-1].append((array.dtype.str, array.shape, len(content)))
             content += np.ascontiguousarray(array).data.cast("B") if array.size else b""
     content += bytes(-len(content) % _ALIGNMENT or _ALIGNMENT)
-    file = folder / f"betr-spark-shared_tables-{hashlib.sha256(content).hexdigest()[:32]}"
+    file = folder / f"betr-spark-shared-tables-{hashlib.sha256(content).hexdigest()[:32]}"
     if not file.exists():
         part = file.with_suffix(".part")
         part.write_bytes(content)
@@ -62,15 +63,17 @@ def _arrays(shared_table: SharedTable | LogRatios) -> tuple[NDArray[Any], ...]:
     )
 
 
-def map_shared_tables(places: SharedTableFile, file: Path) -> list[SharedTable | LogRatios]:
-    """Map the shared_tables of a file that `write_shared_tables` made."""
+def map_shared_tables(layout: SharedTableFile, file: Path) -> list[SharedTable | LogRatios]:
+    """Map the shared tables of a file from `write_shared_tables` into memory."""
     with file.open("rb") as opened:
         memory = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
     shared_tables: list[SharedTable | LogRatios] = []
-    for arrays, word_ngrams in zip(places.arrays, places.word_ngrams, strict=True):
-        found = [np.ndarray(shape, kind, memory, place) for kind, shape, place in arrays]
+    for arrays, word_ngrams in zip(layout.arrays, layout.word_ngrams, strict=True):
+        mapped = [np.ndarray(shape, dtype, memory, offset) for dtype, shape, offset in arrays]
         if word_ngrams == 0:
-            shared_tables.append(LogRatios(*found))
+            shared_tables.append(LogRatios(*mapped))
             continue
-        shared_tables.append(SharedTable(found[0], Vocabulary(*found[1:7]), found[7], found[8], found[9], word_ngrams))
+        shared_tables.append(
+            SharedTable(mapped[0], Vocabulary(*mapped[1:7]), mapped[7], mapped[8], mapped[9], word_ngrams)
+        )
     return shared_tables

@@ -10,14 +10,14 @@ from betr_spark import schemas
 from betr_spark.config import Config, SelectionConfig
 from betr_spark.ordering import ORDER_HASH, ORDER_KEY, with_rank
 from betr_spark.pipeline.stage import RunContext
-from betr_spark.schemas import BEST_BENCHMARK, CONTENT_HASH, DOC_ID, LOGIT, N_BYTES, N_TOKENS, SOURCE
+from betr_spark.schemas import BEST_BENCHMARK, CONTENT_HASH, DOC_ID, INPUT_FILE, LOGIT, N_BYTES, N_TOKENS, SOURCE
 from betr_spark.scoring.logit import logit_of
 from betr_spark.selection.budget import with_order, within_budget
 from betr_spark.storage import delta
 
 
 class Ranking(NamedTuple):
-    """Kept documents: doc_id, rank, source, n_tokens, content_hash, logit, with benchmark scorers best_benchmark.
+    """Kept documents: doc_id, rank, source, n_tokens, content_hash, input_file, logit, with benchmark scorers best_benchmark.
 
     `n_documents` are in `features`, `n_duplicates` of them were removed, `n_survivors` of the others have a score; bytes
     are those of the kept texts.
@@ -34,7 +34,7 @@ class Ranking(NamedTuple):
 
 
 def scored_survivors(features: DataFrame, duplicates: DataFrame, config: Config, scorer: str) -> DataFrame:
-    """Documents that were not removed and have a score: doc_id, source, n_bytes, n_tokens, content_hash, logit.
+    """Documents that were not removed and have a score: doc_id, source, n_bytes, n_tokens, content_hash, input_file, logit.
 
     With benchmark scorers also best_benchmark, that of the highest one (the first of equals).
     """
@@ -43,7 +43,7 @@ def scored_survivors(features: DataFrame, duplicates: DataFrame, config: Config,
     highest = F.array_max(F.array(*logits.values()))
     best = F.coalesce(*[F.when(logit == highest, F.lit(name)) for name, logit in logits.items()])
     columns = [logit_of(config, scorer).alias(LOGIT), *([best.alias(BEST_BENCHMARK)] if logits else [])]
-    rows = survivors.select(DOC_ID, SOURCE, N_BYTES, N_TOKENS, CONTENT_HASH, *columns)
+    rows = survivors.select(DOC_ID, SOURCE, N_BYTES, N_TOKENS, CONTENT_HASH, INPUT_FILE, *columns)
     return rows.where(F.col(LOGIT).isNotNull())
 
 

@@ -10,8 +10,8 @@ from betr_spark import schemas
 from betr_spark.config import Config
 from betr_spark.pipeline.stage import Result, RunContext, Stage
 from betr_spark.selection.ranking import Ranking, rank_survivors
-from betr_spark.selection.winners import documents_of, selected_rows
-from betr_spark.storage import delta, runs
+from betr_spark.selection.winners import selected_rows, texts_of_winners
+from betr_spark.storage import delta, hadoop_files, runs
 from betr_spark.storage.runs import Metrics, StageKey
 from betr_spark.storage.scratch import scratch
 
@@ -60,13 +60,14 @@ class Select(Stage):
         """Rank for all selections that have work, and read the text of all their winners once."""
         pending = [stage for stage in stages if isinstance(stage, Select) and not stage.is_current(context)]
         if not pending:
+            hadoop_files.delete(context.spark, context.config.table(_SCRATCH_FOLDER))  # a killed run may have left it
             yield
             return
         with scratch(context.spark, context.config.table(_SCRATCH_FOLDER)) as materialise:
             for stage in pending:
                 selection = context.config.selections[stage.selection]
                 stage.ranking = rank_survivors(context, selection, materialise=materialise)
-            documents = documents_of([stage.ranking.rows for stage in pending if stage.ranking], context)
+            documents = texts_of_winners([stage.ranking.rows for stage in pending if stage.ranking], context)
             documents = materialise(documents) if len(pending) > 1 else documents
             for stage in pending:
                 stage.documents = documents

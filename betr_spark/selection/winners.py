@@ -15,6 +15,7 @@ from betr_spark.schemas import (
     BEST_BENCHMARK,
     CONTENT_HASH,
     DOC_ID,
+    INPUT_FILE,
     LOGIT,
     N_TOKENS,
     RANK,
@@ -30,20 +31,23 @@ _FILE_BYTES = 256 * 2**20
 _SOURCE_OF_COPY, _SOURCE_IN_FEATURES, _SCORED = "source_of_copy", "source_in_features", "scored_content_hash"
 _CARRIED = "carried"
 _ID_SHOWN = 80
+_MAX_FILES = 10_000
 
 
-def documents_of(rankings: Sequence[DataFrame], context: RunContext) -> DataFrame:
+def texts_of_winners(rankings: Sequence[DataFrame], context: RunContext) -> DataFrame:
     """Read the documents that any of the rankings keeps: doc_id, text, content_hash, carried (a struct); one row a document.
 
     Args:
-        rankings: doc_id, source, and others.
+        rankings: doc_id, source, input_file, and others.
         context: of the run.
     """
     source = context.config.input
     columns = [F.col(quoted(name)) for name in source.columns]
     carried = [F.struct(*columns).alias(_CARRIED)] if columns else []
     winners = reduce(DataFrame.unionByName, [rows.select(DOC_ID, SOURCE) for rows in rankings]).distinct()
-    documents = context.scored_input().documents(carried=True).where(F.col(REASON).isNull())
+    files = None if source.id is None else _files_of(rankings)  # a copy of a text may be in any file
+    documents = context.scored_input().documents(carried=True, only_files=files)
+    documents = documents.where(F.col(REASON).isNull())
     documents = documents.select(DOC_ID, TEXT, F.col(SOURCE).alias(_SOURCE_OF_COPY), *carried)
     joined = documents.join(winners.withColumnRenamed(SOURCE, _SOURCE_IN_FEATURES), on=DOC_ID, how="inner")
     if source.id is None:  # copies of a text are one document: the columns of one copy of the source in features
@@ -55,6 +59,13 @@ def documents_of(rankings: Sequence[DataFrame], context: RunContext) -> DataFram
     return with_content_hash(joined.select(DOC_ID, TEXT, *([_CARRIED] if carried else [])))
 
 
+def _files_of(rankings: Sequence[DataFrame]) -> list[str] | None:
+    """Files that have a winner, or None for all files if they are too many to name."""
+    files = reduce(DataFrame.unionByName, [rows.select(INPUT_FILE) for rows in rankings]).distinct()
+    names = [row[INPUT_FILE] for row in files.limit(_MAX_FILES + 1).collect()]
+    return names if len(names) <= _MAX_FILES else None
+
+
 def selected_rows(ranking: Ranking, documents: DataFrame, config: Config) -> DataFrame:
     """Rows of `selected/NAME`, in files of about 256 MB in the order of rank.
 
@@ -62,7 +73,7 @@ def selected_rows(ranking: Ranking, documents: DataFrame, config: Config) -> Dat
 
     Args:
         ranking: the kept documents.
-        documents: as `documents_of` returns them.
+        documents: as `texts_of_winners` returns them.
         config: for the carried columns and messages.
     """
     carried = [F.col(_CARRIED).getField(name).alias(name) for name in config.input.columns]

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from betr_spark.errors import ArtifactError
-from betr_spark.scoring.ngram_table import MOST_BUCKETS, NgramTable
+from betr_spark.scoring.ngram_table import MAX_BUCKETS, NgramTable
 from betr_spark.training.fasttext_file import ModelHeader
 
 _ROWS_AT_ONCE = 65_536
@@ -32,8 +32,8 @@ def unsupported(header: ModelHeader, *, positive: str) -> str | None:
         return f"softmax of {len(labels)} labels ({', '.join(labels[:5])}); two labels or one-vs-all are required"
     if header.max_character_ngram > 0:
         return f"character n-grams up to {header.max_character_ngram}; a model without them is required"
-    if header.n_buckets >= MOST_BUCKETS:
-        return f"{header.n_buckets} buckets; fewer than {MOST_BUCKETS} are required"
+    if header.n_buckets >= MAX_BUCKETS:
+        return f"{header.n_buckets} buckets; fewer than {MAX_BUCKETS} are required"
     return None
 
 

@@ -23,7 +23,7 @@ from threadpoolctl import threadpool_limits
 
 from betr_spark.errors import DataError
 from betr_spark.kernels.text_preparation import as_buffers, prepare
-from betr_spark.scoring.lookup import look_up, most_tokens
+from betr_spark.scoring.lookup import look_up, max_tokens
 from betr_spark.scoring.ngram_table import END_OF_LINE, NgramTable, SharedTable, stack
 from betr_spark.training.agreement import positions
 from betr_spark.training.records import Fitted, Labelled
@@ -83,7 +83,7 @@ class LinearModel:
     def _counted(self, texts: Sequence[str]) -> sp.csr_array:
         """Counts of the words and pairs of n documents, [n, words + BUCKETS]."""
         data, offsets = as_buffers(texts)
-        words, buckets = (np.empty(shape, np.int32) for shape in (most_tokens(offsets), (1, most_tokens(offsets))))
+        words, buckets = (np.empty(shape, np.int32) for shape in (max_tokens(offsets), (1, max_tokens(offsets))))
         first = look_up(data, offsets, self._vocabulary, BUCKETS, words, buckets)
         n_tokens = int(first[-1])
         document = np.repeat(np.arange(len(texts)), np.diff(first))

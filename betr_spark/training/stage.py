@@ -30,7 +30,7 @@ from betr_spark.scoring.ngram_table import NgramTable, Table
 from betr_spark.storage import delta, runs
 from betr_spark.storage.runs import Metrics, StageKey, StageRun
 from betr_spark.training.agreement import Evaluated, TargetScores, details, scorer_metrics, warnings
-from betr_spark.training.kinds import fitted_kind
+from betr_spark.training.kinds import kind_of
 from betr_spark.training.records import Fitted, in_words
 from betr_spark.training.training_data import FittedScorer, TrainingSample
 from betr_spark.training.validation import MIN_AUC, score_texts
@@ -60,11 +60,11 @@ class Train(Stage):
         settings = {"scorer": config.scorers[name], "preparation": PREPARATION, "benchmark_scorers": benchmark_scorers}
         table = schemas.RANKED_SAMPLE_TABLE if config.needs_target_ranking() else schemas.SAMPLE_TABLE
         sample = {table.removeprefix("_"): runs.input_version(context.spark, config.table(table))}
-        return StageKey.of(self.name, settings, **sample, **fitted_kind(config, name).versions(context))
+        return StageKey.of(self.name, settings, **sample, **kind_of(config, name).versions(context))
 
     def problems(self, context: RunContext) -> Iterator[str]:
         """Everything that is wrong with the scorer's inputs."""
-        yield from fitted_kind(context.config, self.scorer).problems(context)
+        yield from kind_of(context.config, self.scorer).problems(context)
 
     def made_by(self, context: RunContext) -> StageRun | None:
         """The run that wrote the artifacts, or None if one is missing or from another run."""
@@ -83,7 +83,7 @@ class Train(Stage):
         """Fit, and evaluate on documents that the scorer was not fitted to."""
         config, name = context.config, self.scorer
         sample = _training_sample(context)
-        fitted = fitted_kind(config, name).fit(context, sample)
+        fitted = kind_of(config, name).fit(context, sample)
         evaluated = _evaluated(fitted.unseen, sample.texts, fitted.scorer.table, ranked=config.needs_target_ranking())
         metrics = scorer_metrics(fitted.scorer.metrics, evaluated)
         for warning in warnings(metrics):

@@ -49,5 +49,5 @@ def test_the_text_is_not_copied() -> None:
 
 
 def test_other_types_are_refused() -> None:
-    with pytest.raises(TypeError, match="found int64"):
+    with pytest.raises(TypeError, match="found type int64"):
         string_buffers(pa.array([1]))

@@ -32,11 +32,11 @@ def edited_pairs(count: int, words: int, seed: int) -> list[tuple[str, str]]:
     pick = random.Random(seed)
     pairs = []
     for _ in range(count):
-        one = [f"w{pick.randrange(10_000)}" for _ in range(words)]
-        other = list(one)
+        left = [f"w{pick.randrange(10_000)}" for _ in range(words)]
+        right = list(left)
         for _ in range(pick.randint(0, max(1, words // 12))):
-            other[pick.randrange(words)] = f"x{pick.randrange(10_000)}"
-        pairs.append((" ".join(one), " ".join(other)))
+            right[pick.randrange(words)] = f"x{pick.randrange(10_000)}"
+        pairs.append((" ".join(left), " ".join(right)))
     return pairs
 
 
@@ -55,18 +55,18 @@ def plain_signature(text: str, hasher: MinHasher) -> list[int] | None:
         for eight in eights[1:]:
             value = mix((value + step) % 2**64 ^ eight)
         hashes.append(value)
-    found = {
+    distinct = {
         mix(
             sum(h * step**k for k, h in enumerate(hashes[s : s + hasher.ngram])) % 2**64
             ^ mix(hasher.seed * step % 2**64 + 1)
         )
         for s in range(len(hashes) - hasher.ngram + 1)
     }
-    places = hasher.n_permutations
+    n_positions = hasher.n_permutations
     signature: dict[int, int] = {}
-    for r in range(2 * places if found else 0):
+    for r in range(2 * n_positions if distinct else 0):
         thrown: dict[int, int] = {}
-        for shingle in found:
+        for shingle in distinct:
             value = (
                 shingle
                 if r == 0
@@ -74,10 +74,10 @@ def plain_signature(text: str, hasher: MinHasher) -> list[int] | None:
                 if r == 1
                 else mix(shingle ^ mix(step * r % 2**64))
             )
-            place = ((value >> 32) * places) >> 32 if r < places else r - places
-            thrown[place] = min(thrown.get(place, 2**32), value % 2**32)
+            position = ((value >> 32) * n_positions) >> 32 if r < n_positions else r - n_positions
+            thrown[position] = min(thrown.get(position, 2**32), value % 2**32)
         signature = {**thrown, **signature}
-    return [signature[place] for place in range(places)] if found else None
+    return [signature[position] for position in range(n_positions)] if distinct else None
 
 
 @given(
@@ -87,12 +87,12 @@ def plain_signature(text: str, hasher: MinHasher) -> list[int] | None:
 )
 def test_signatures_are_those_of_a_plain_reference(texts: list[str], ngram: int, seed: int) -> None:
     hasher = MinHasher(ngram=ngram, bands=3, rows=2, seed=seed)
-    found = sketch([*texts, "Some longwordsthataremorethansixteen " * 9], hasher)
+    sketches = sketch([*texts, "Some longwordsthataremorethansixteen " * 9], hasher)
     for index, text in enumerate([*texts, "some longwordsthataremorethansixteen " * 9]):
-        wanted = plain_signature(text, hasher)
-        assert (found.n_shingles[index] == 0) == (wanted is None)
-        if wanted is not None:
-            assert found.signatures[index].tolist() == wanted
+        expected = plain_signature(text, hasher)
+        assert (sketches.n_shingles[index] == 0) == (expected is None)
+        if expected is not None:
+            assert sketches.signatures[index].tolist() == expected
 
 
 @pytest.mark.parametrize("words", [30, 100, 400])
@@ -110,11 +110,11 @@ def test_bands_collide_as_often_as_the_formula_says() -> None:
     pairs = edited_pairs(1500, 60, 5)
     true = np.array([jaccard(*pair) for pair in pairs])
     left, right = (sketch([pair[side] for pair in pairs]).band_keys for side in (0, 1))
-    found = (left == right).any(axis=1)
+    collides = (left == right).any(axis=1)
     expected = 1 - (1 - true**8) ** 14
     spread = np.sqrt((expected * (1 - expected)).sum())
-    assert abs(found.sum() - expected.sum()) < 4 * spread
-    assert 0.2 < found.mean() < 0.98
+    assert abs(collides.sum() - expected.sum()) < 4 * spread
+    assert 0.2 < collides.mean() < 0.98
 
 
 def test_datasketch_estimates_the_same_pairs_alike() -> None:
@@ -123,12 +123,12 @@ def test_datasketch_estimates_the_same_pairs_alike() -> None:
     ours = estimated_similarity(left, right)
 
     def independent(text: str) -> MinHash:
-        made = MinHash(num_perm=112)
+        independent_hash = MinHash(num_perm=112)
         for shingle in shingle_set(text, 5):
-            made.update("\x1f".join(shingle).encode())
-        return made
+            independent_hash.update("\x1f".join(shingle).encode())
+        return independent_hash
 
-    theirs = np.array([independent(one).jaccard(independent(other)) for one, other in pairs])
+    theirs = np.array([independent(left).jaccard(independent(right)) for left, right in pairs])
     assert np.abs(ours - theirs).max() < 0.25
     assert abs((ours - theirs).mean()) < 0.02
 
@@ -140,8 +140,8 @@ def test_datasketch_estimates_the_same_pairs_alike() -> None:
     st.integers(1, 4),
 )
 def test_the_number_of_shingles_is_that_of_the_reference(text: str, ngram: int, shift: int, times: int) -> None:
-    found = sketch(["x" * shift, text * times], MinHasher(ngram=ngram, bands=2, rows=2, seed=1)).n_shingles[1]
-    assert found == max(0, len(shingle_tokens(text * times)) - ngram + 1)
+    n_shingles = sketch(["x" * shift, text * times], MinHasher(ngram=ngram, bands=2, rows=2, seed=1)).n_shingles[1]
+    assert n_shingles == max(0, len(shingle_tokens(text * times)) - ngram + 1)
 
 
 def test_the_bias_over_many_pairs_is_small() -> None:
@@ -152,25 +152,27 @@ def test_the_bias_over_many_pairs_is_small() -> None:
 
 
 def test_repetition_changes_no_sketch() -> None:
-    """Also where there are so many shingles that the distinct ones are sought first."""
+    """Also if there are so many shingles that the kernel first computes the distinct ones."""
     text = "one two three four five six seven "
-    found = sketch([text * 3, text * 400])
-    assert found.n_shingles[1] > 8 * HASHER.n_permutations
-    assert np.array_equal(found.signatures[0], found.signatures[1])
+    sketches = sketch([text * 3, text * 400])
+    assert sketches.n_shingles[1] > 8 * HASHER.n_permutations
+    assert np.array_equal(sketches.signatures[0], sketches.signatures[1])
 
 
 def test_documents_may_begin_inside_the_buffer() -> None:
     text = b"skip me one two three four five six and the rest"
-    found = HASHER(np.frombuffer(text, np.uint8), np.array([8, 35], np.int64))
+    sketches = HASHER(np.frombuffer(text, np.uint8), np.array([8, 35], np.int64))
     alone = sketch([text[8:35].decode()])
-    assert found.n_shingles.tolist() == alone.n_shingles.tolist() == [2]
-    assert np.array_equal(found.signatures, alone.signatures)
+    assert sketches.n_shingles.tolist() == alone.n_shingles.tolist() == [2]
+    assert np.array_equal(sketches.signatures, alone.signatures)
 
 
 def test_signatures_depend_on_the_seed_and_band_keys_on_the_band() -> None:
     text = "one two three four five"  # one shingle
-    found = sketch([text], MinHasher(ngram=5, bands=3, rows=2, seed=1))
-    assert not np.array_equal(found.signatures, sketch([text], MinHasher(ngram=5, bands=3, rows=2, seed=2)).signatures)
+    sketches = sketch([text], MinHasher(ngram=5, bands=3, rows=2, seed=1))
+    assert not np.array_equal(
+        sketches.signatures, sketch([text], MinHasher(ngram=5, bands=3, rows=2, seed=2)).signatures
+    )
     hasher = MinHasher(ngram=5, bands=3, rows=2, seed=1)
     same = _band_keys(np.zeros((1, hasher.n_permutations), np.uint32), hasher.bands, hasher.rows)
     assert len(set(same[0].tolist())) == 3  # equal rows in different bands do not meet
@@ -178,20 +180,20 @@ def test_signatures_depend_on_the_seed_and_band_keys_on_the_band() -> None:
 
 def test_case_and_ascii_punctuation_do_not_matter_but_words_do() -> None:
     texts = ["one two three four five six", "One, TWO three-four.five  six!", "one two three four five seven"]
-    found = sketch(texts).signatures
-    assert np.array_equal(found[0], found[1])
-    assert not np.array_equal(found[0], found[2])
+    signatures = sketch(texts).signatures
+    assert np.array_equal(signatures[0], signatures[1])
+    assert not np.array_equal(signatures[0], signatures[2])
 
 
 def test_text_without_spaces_has_shingles_and_short_text_none() -> None:
-    one = "今日は天気がとても良いので散歩に行きました"
-    found = sketch([one, one[:-3] + "ません", "only four words here", ""])
-    assert (found.n_shingles > 0).tolist() == [True, True, False, False]
-    assert estimated_similarity(found.signatures[:1], found.signatures[1:2])[0] > 0.5
+    text = "今日は天気がとても良いので散歩に行きました"
+    sketches = sketch([text, text[:-3] + "ません", "only four words here", ""])
+    assert (sketches.n_shingles > 0).tolist() == [True, True, False, False]
+    assert estimated_similarity(sketches.signatures[:1], sketches.signatures[1:2])[0] > 0.5
 
 
 @given(st.lists(st.text(max_size=50), min_size=1, max_size=5), st.data())
-def test_a_sketch_does_not_depend_on_its_neighbours(texts: list[str], data: st.DataObject) -> None:
+def test_a_sketch_does_not_depend_on_the_documents_around_it(texts: list[str], data: st.DataObject) -> None:
     index = data.draw(st.integers(0, len(texts) - 1))
     together, alone = sketch(texts), sketch([texts[index]])
     assert np.array_equal(together.signatures[index], alone.signatures[0])
@@ -199,7 +201,7 @@ def test_a_sketch_does_not_depend_on_its_neighbours(texts: list[str], data: st.D
 
 
 def test_many_documents_and_long_ones_are_sketched_as_each_alone() -> None:
-    """The kernel works through slices of the batch; where they are cut must not show."""
+    """The kernel processes slices of the batch; their borders must not change the result."""
     texts = ["one TWO 漢字 four, five " * n for n in (0, 9_000, 1, *(k % 40 for k in range(600)), 9_000)]
     together = sketch(texts)
     for index in [*range(0, len(texts), 7), 1, len(texts) - 1]:
@@ -210,5 +212,5 @@ def test_many_documents_and_long_ones_are_sketched_as_each_alone() -> None:
 
 @given(st.binary(max_size=40))
 def test_any_bytes_are_sketched_within_bounds(raw: bytes) -> None:
-    found = HASHER(np.frombuffer(raw, np.uint8), np.array([0, len(raw)], np.int64))
-    assert 0 <= found.n_shingles[0] <= len(raw)
+    sketches = HASHER(np.frombuffer(raw, np.uint8), np.array([0, len(raw)], np.int64))
+    assert 0 <= sketches.n_shingles[0] <= len(raw)

@@ -12,13 +12,13 @@ from betr_spark.kernels.murmur3 import content_hashes
 def test_hashes_equal_murmur3_x64_128(documents: list[bytes]) -> None:
     data = np.frombuffer(b"".join(documents), np.uint8)
     offsets = np.cumsum([0, *map(len, documents)]).astype(np.int64)
-    found = content_hashes(data, offsets)
-    assert [row.tobytes() for row in found] == [mmh3.hash_bytes(d, 0, x64arch=True) for d in documents]
+    hashes = content_hashes(data, offsets)
+    assert [row.tobytes() for row in hashes] == [mmh3.hash_bytes(d, 0, x64arch=True) for d in documents]
 
 
 def test_documents_may_begin_inside_the_buffer() -> None:
     text = bytes(range(200))
-    found = content_hashes(np.frombuffer(text, np.uint8), np.array([3, 3, 61, 200], np.int64))
-    assert [row.tobytes() for row in found] == [
+    hashes = content_hashes(np.frombuffer(text, np.uint8), np.array([3, 3, 61, 200], np.int64))
+    assert [row.tobytes() for row in hashes] == [
         mmh3.hash_bytes(text[a:b], 0, x64arch=True) for a, b in ((3, 3), (3, 61), (61, 200))
     ]

@@ -68,8 +68,8 @@ def test_texts_of_equal_words_have_equal_shingles_whatever_separates_them(
 ) -> None:
     words = [word for word in words if len(shingle_tokens(word)) == 1 and not word.isascii()] or ["é"]
     plain = " ".join(words)
-    other = "".join(word + data.draw(st.sampled_from(SEPARATORS)) for word in words)
-    hashes, bounds = shingle_sets(*as_buffers([plain, other]), ngram=1, seed=1)
+    separated = "".join(word + data.draw(st.sampled_from(SEPARATORS)) for word in words)
+    hashes, bounds = shingle_sets(*as_buffers([plain, separated]), ngram=1, seed=1)
     left, right = hashes[: bounds[1]], hashes[bounds[1] :]
     assert left.tolist() == right.tolist()
 

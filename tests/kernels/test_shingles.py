@@ -17,15 +17,15 @@ texts = st.lists(st.text(alphabet="aB c\n9é漢ก。\u00a0—", max_size=40), m
 def test_sets_and_similarity_equal_plain_python(drawn: list[str], ngram: int) -> None:
     data, offsets = string_buffers(pa.array(["xx yy zz", *drawn]).slice(1))
     hashes, bounds = shingle_sets(data, offsets, ngram=ngram, seed=3)
-    wanted = [shingle_set(text, ngram) for text in drawn]
-    assert np.diff(bounds).tolist() == [len(one) for one in wanted]
+    expected = [shingle_set(text, ngram) for text in drawn]
+    assert np.diff(bounds).tolist() == [len(each) for each in expected]
     parts = [hashes[a:b] for a, b in zip(bounds, bounds[1:], strict=False)]
     assert all((part[1:] > part[:-1]).all() for part in parts)
-    for part, own in zip(parts, wanted, strict=True):
-        other, other_bounds = np.concatenate([part] * len(parts)), np.arange(len(parts) + 1) * len(part)
-        found = jaccard(hashes, bounds, other, other_bounds)
-        sizes = [(len(own & one), len(own | one)) for one in wanted]
-        assert found.tolist() == [common / union if union else 0.0 for common, union in sizes]
+    for part, shingles in zip(parts, expected, strict=True):
+        repeated, repeated_bounds = np.concatenate([part] * len(parts)), np.arange(len(parts) + 1) * len(part)
+        similarity = jaccard(hashes, bounds, repeated, repeated_bounds)
+        sizes = [(len(shingles & each), len(shingles | each)) for each in expected]
+        assert similarity.tolist() == [common / union if union else 0.0 for common, union in sizes]
 
 
 def test_bytes_that_are_no_text_do_no_harm() -> None:

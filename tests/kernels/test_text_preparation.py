@@ -1,4 +1,4 @@
-"""The one text preparation, and the kernel that does the same on bytes."""
+"""The text preparation, and the kernel that does the same on bytes."""
 
 import numpy as np
 from hypothesis import given
@@ -50,10 +50,10 @@ def test_the_kernel_finds_the_same_tokens_in_raw_bytes(documents: list[str], shi
     offsets = np.cumsum([0, *map(len, encoded)]).astype(np.int64)
     first, (starts, lengths, _, _, _, hashes) = tokenise(data, offsets)
     for index, raw in enumerate(encoded):
-        wanted = [token.encode() for token in plain_tokens(raw.decode())]
-        found = range(first[index], first[index + 1])[:-1]  # `</s>` closes each document that has a word
-        assert [data[starts[t] : starts[t] + lengths[t]].tobytes() for t in found] == wanted
-        assert [int(hashes[t]) for t in found] == [fnv1a(token) for token in wanted]
+        expected = [token.encode() for token in plain_tokens(raw.decode())]
+        words = range(first[index], first[index + 1])[:-1]  # `</s>` ends each document that has a word
+        assert [data[starts[t] : starts[t] + lengths[t]].tobytes() for t in words] == expected
+        assert [int(hashes[t]) for t in words] == [fnv1a(token) for token in expected]
 
 
 @given(st.binary(max_size=200))

@@ -26,19 +26,19 @@ def packed(bits: list[bool]) -> np.ndarray:
 @given(st.binary(min_size=64, max_size=200), st.data())
 def test_a_mask_tells_of_64_bytes_whether_they_lie_in_a_range(raw: bytes, data: st.DataObject) -> None:
     at = data.draw(st.integers(0, len(raw) - 64))
-    found = int(masked(np.frombuffer(raw, np.uint8), at))
-    wanted = [b == 0 or 0x09 <= b <= 0x0D or b >= 0x80 for b in raw[at : at + 64]]
-    assert [bool(found >> k & 1) for k in range(64)] == wanted
+    bits = int(masked(np.frombuffer(raw, np.uint8), at))
+    expected = [b == 0 or 0x09 <= b <= 0x0D or b >= 0x80 for b in raw[at : at + 64]]
+    assert [bool(bits >> k & 1) for k in range(64)] == expected
 
 
 @given(documents, st.integers(0, 1))
 def test_runs_are_those_of_a_loop_over_the_bytes(texts: list[bytes], extra: int) -> None:
-    """A byte's lowest bit marks it, its next one parts it from the byte before."""
+    """Bit 0 of a byte marks it; bit 1 separates it from the byte before."""
     whole = b"".join(texts)
     offsets = np.cumsum([7, *map(len, texts)]).astype(np.int64)
     marks, breaks = packed([b & 1 == 1 for b in whole]), packed([b & 2 == 2 for b in whole])
     first, starts, lengths = token_runs(marks, breaks, offsets, extra)
-    wanted_first, wanted = [0], []
+    expected_first, expected = [0], []
     for text, begin in zip(texts, offsets - 7, strict=False):
         runs: list[list[int]] = []
         for i, b in enumerate(text):
@@ -46,27 +46,27 @@ def test_runs_are_those_of_a_loop_over_the_bytes(texts: list[bytes], extra: int)
                 runs.append([int(begin) + i, 0])
             if b & 1:
                 runs[-1][1] += 1
-        wanted += runs + runs[-1:] * extra
-        wanted_first.append(len(wanted))
-    assert first.tolist() == wanted_first
-    assert [[int(a), int(b)] for a, b in zip(starts, lengths, strict=True)] == wanted
+        expected += runs + runs[-1:] * extra
+        expected_first.append(len(expected))
+    assert first.tolist() == expected_first
+    assert [[int(a), int(b)] for a, b in zip(starts, lengths, strict=True)] == expected
 
 
 @given(documents, st.data())
-def test_heads_are_the_first_eight_bytes(texts: list[bytes], data: st.DataObject) -> None:
+def test_prefixes_are_the_first_eight_bytes(texts: list[bytes], data: st.DataObject) -> None:
     whole = b"".join(texts) + b"end"
     begins = sorted(data.draw(st.lists(st.integers(0, len(whole) - 1), max_size=20)))
     lengths = [data.draw(st.integers(1, len(whole) - begin)) for begin in begins]
     buffer = np.frombuffer(whole, np.uint8)
-    found = prefixes_of(buffer, 0, np.array(begins, np.int32), np.array(lengths, np.int32))
-    wanted = [
+    prefixes = prefixes_of(buffer, 0, np.array(begins, np.int32), np.array(lengths, np.int32))
+    expected = [
         int.from_bytes(whole[begin : begin + min(length, 8)], "little")
         for begin, length in zip(begins, lengths, strict=True)
     ]
-    assert found.tolist() == wanted
+    assert prefixes.tolist() == expected
     assert [
         int(first_eight(buffer, begin, min(length, 8))) for begin, length in zip(begins, lengths, strict=True)
-    ] == wanted
+    ] == expected
 
 
 @given(st.lists(st.integers(0, 50), min_size=1, max_size=30), st.integers(1, 60))

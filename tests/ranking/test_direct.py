@@ -24,10 +24,6 @@ def rows_of(spark: Any, config: Config, table: str) -> dict[str, Any]:
     return {row["doc_id"]: row for row in spark.read.format("delta").load(config.table(table)).collect()}
 
 
-def run_stages(spark: Any, config: Config) -> None:
-    run_all(spark, config)
-
-
 @pytest.fixture(scope="module")
 def config(
     spark: Any,
@@ -48,7 +44,7 @@ def test_the_score_is_the_position_in_the_ranking_of_all_documents(
     spark: Any, config: Config, corpus: list[dict[str, Any]]
 ) -> None:
     assert "at most 120 documents to embed" in "\n".join(outlook(RunContext(spark, config)))
-    run_stages(spark, config)
+    run_all(spark, config)
     assert not Path(config.table("scorers/betr")).exists()
     ranked, scored = rows_of(spark, config, "ranked_sample"), rows_of(spark, config, "features")
     assert set(ranked) == {name for name, row in scored.items() if row["n_words"]}
@@ -77,15 +73,16 @@ def test_the_score_is_the_position_in_the_ranking_of_all_documents(
 
 def test_a_batch_of_features_sorts_nothing(spark: Any, config: Config) -> None:
     """The logits were computed once, with the ranking; before, each micro-batch sorted the whole corpus in one task."""
-    batch = spark.createDataFrame([("d0001",), ("new",)], "doc_id string")
+    ranked = rows_of(spark, config, "ranked_sample")
+    known = min(ranked)
+    batch = spark.createDataFrame([(known,), ("new",)], "doc_id string")
     scored = with_direct_logits(batch, config)
     plan = scored._jdf.queryExecution().toString()
     assert "logit_betr" in plan
     assert "Window" not in plan
     assert "SinglePartition" not in plan
-    ranked = rows_of(spark, config, "ranked_sample")
     logits = {row["doc_id"]: row["logit_betr_sailing"] for row in scored.collect()}
-    assert logits == {"d0001": ranked["d0001"]["logit_betr_sailing"], "new": None}
+    assert logits == {known: ranked[known]["logit_betr_sailing"], "new": None}
 
 
 def test_positions_are_those_of_a_sort_with_ties_over_many_partitions(spark: Any, tmp_path: Path) -> None:
@@ -130,7 +127,7 @@ def test_new_documents_are_also_ranked_and_only_they_are_embedded(
     with pytest.raises(DataError, match="ranked_sample: not the ranking of the current input and configuration"):
         run_all(spark, config, "features")
     assert time_to_embed(InputSnapshot.current(spark, config), config).n_documents <= 150 - before
-    run_stages(spark, config)
+    run_all(spark, config)
     ranked, scored = rows_of(spark, config, "ranked_sample"), rows_of(spark, config, "features")
     assert len(scored) == 150
     assert len(ranked) == sum(row["n_words"] > 0 for row in scored.values())

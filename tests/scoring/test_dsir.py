@@ -38,16 +38,16 @@ texts = st.lists(st.text("abAB1_.,;! \n\té漢\x00\x7f", max_size=40), min_size=
 
 @given(texts)
 def test_features_are_words_and_pairs_of_words(drawn: list[str]) -> None:
-    found = bucket_counts(*as_buffers(drawn), n_buckets=BUCKETS)
-    wanted = np.bincount([bucket for text in drawn for bucket in plain(text)], minlength=BUCKETS)
-    np.testing.assert_array_equal(found, wanted)
+    counts = bucket_counts(*as_buffers(drawn), n_buckets=BUCKETS)
+    expected = np.bincount([bucket for text in drawn for bucket in plain(text)], minlength=BUCKETS)
+    np.testing.assert_array_equal(counts, expected)
 
 
 @given(texts)
 def test_scores_are_sums_or_means_of_log_ratios(drawn: list[str]) -> None:
     target, raw = (np.random.default_rng(seed).integers(0, 50, BUCKETS) for seed in (1, 2))
     ratios = np.log(target / target.sum() + 1e-8) - np.log(raw / raw.sum() + 1e-8)
-    drawn = [text + " a" for text in drawn]  # fastText, too, sees a word
+    drawn = [text + " a" for text in drawn]  # so that fastText's word count is not 0
     for per_feature in (False, True):
         table = LogRatioTable.fit(target, raw, per_feature=per_feature)
         sums = [np.sum(ratios[plain(text)]) / (len(plain(text)) if per_feature else 1) for text in drawn]

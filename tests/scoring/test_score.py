@@ -1,4 +1,4 @@
-"""The scoring kernel against a plain Python account of fastText's features, on raw bytes of any kind."""
+"""The scoring kernel against fastText's features in plain Python, on raw bytes of any kind."""
 
 import dataclasses
 import io
@@ -19,7 +19,7 @@ from betr_spark.errors import ArtifactError
 from betr_spark.kernels.text_preparation import prepare
 from betr_spark.scoring import lookup
 from betr_spark.scoring import score as kernel
-from betr_spark.scoring.ngram_table import MOST_BUCKETS, NgramTable, fnv1a, stack
+from betr_spark.scoring.ngram_table import MAX_BUCKETS, NgramTable, fnv1a, stack
 from betr_spark.scoring.score import score
 from betr_spark.scoring.shared_memory import map_shared_tables, write_shared_tables
 
@@ -65,29 +65,29 @@ def test_logits_are_means_over_fasttexts_features(documents: list[str], word_ngr
     n_words, logits = score_all(encoded, [folded])
     assert n_words.dtype == np.int32
     assert logits.dtype == np.float32
-    wanted = [plain_logit(raw.decode(), folded) for raw in encoded]
-    np.testing.assert_allclose(logits[:, 0], wanted, rtol=1e-6, atol=1e-6)
+    expected = [plain_logit(raw.decode(), folded) for raw in encoded]
+    np.testing.assert_allclose(logits[:, 0], expected, rtol=1e-6, atol=1e-6)
     assert n_words.tolist() == [
         len(prepare(raw.decode()).split(" ")) - prepare(raw.decode()).split(" ").count("") for raw in encoded
     ]
 
 
 @pytest.mark.parametrize(("word_ngrams", "n_buckets"), [(0, 0), (0, 5), (2, 0)])
-def test_a_table_that_no_look_up_fits_is_refused(word_ngrams: int, n_buckets: int) -> None:
+def test_a_table_without_the_buckets_that_it_requires_is_refused(word_ngrams: int, n_buckets: int) -> None:
     with pytest.raises(ArtifactError, match=f"{n_buckets} buckets for n-grams of up to {word_ngrams} words"):
         NgramTable.build(["a"], np.ones(1, np.float32), np.zeros(n_buckets, np.float32), word_ngrams=word_ngrams)
 
 
-@given(st.lists(st.integers(0, 2**32 - 1), max_size=30), st.integers(1, MOST_BUCKETS - 1), st.integers(1, 5))
+@given(st.lists(st.integers(0, 2**32 - 1), max_size=30), st.integers(1, MAX_BUCKETS - 1), st.integers(1, 5))
 def test_buckets_are_exact_remainders(hashes: list[int], n_buckets: int, word_ngrams: int) -> None:
-    found = np.empty((word_ngrams - 1, len(hashes)), np.int32)
-    lookup._buckets(np.array(hashes, np.uint32), n_buckets, found)
+    buckets = np.empty((word_ngrams - 1, len(hashes)), np.int32)
+    lookup._buckets(np.array(hashes, np.uint32), n_buckets, buckets)
     signed = [value - 2**32 if value >= 2**31 else value for value in hashes]
     for start in range(len(hashes)):
         value = signed[start] % 2**64
         for m, following in enumerate(signed[start + 1 : start + word_ngrams]):
             value = (value * 116049371 + following) % 2**64
-            assert found[m, start] == value % n_buckets
+            assert buckets[m, start] == value % n_buckets
 
 
 @given(texts)
@@ -100,7 +100,7 @@ def test_raw_text_scores_as_prepared_text_does(text: str) -> None:
 
 @given(st.lists(st.binary(max_size=12), min_size=1, max_size=6), st.data())
 def test_a_document_is_read_within_its_own_bytes(documents: list[bytes], data: st.DataObject) -> None:
-    """Also where a character is cut by the end of a document and the next one begins with the missing bytes."""
+    """Also if the end of a document cuts a character and the next document begins with the missing bytes."""
     whole = data.draw(st.sampled_from([[], ["\u2028".encode(), "é".encode(), "\u3000".encode()]]))
     documents += [part for character in whole for part in (b"a" + character[:1], character[1:] + b"b")]
     n_words, logits = score_all(documents, [table()])
@@ -118,7 +118,7 @@ def test_bytes_that_are_no_utf8_belong_to_words(raw: bytes) -> None:
 
 
 def test_long_documents_and_many_score_as_each_alone(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kernel works through slices of the batch; where they are cut must not show."""
+    """The kernel processes slices of the batch; their borders must not change the result."""
     documents = [b"a b unknown " * n for n in (0, 1, 40_000, 3, 0, 2, 60_000, 1, 0)]
     documents += [b"b unknown a \xc3\xa9 a " * (n % 60) for n in range(1_000)]  # some slices of short ones
     tables = [table(2), table(1), table(3)]
@@ -130,7 +130,7 @@ def test_long_documents_and_many_score_as_each_alone(monkeypatch: pytest.MonkeyP
         assert n_words[index] == alone_words[0]
         np.testing.assert_array_equal(logits[index], alone[0])
     for size in (1, 37, 1 << 30):
-        monkeypatch.setattr(kernel, "_BYTES_AT_ONCE", size)
+        monkeypatch.setattr(kernel, "_SLICE_BYTES", size)
         again = score_all(documents, tables)
         np.testing.assert_array_equal(again[0], n_words)
         np.testing.assert_array_equal(again[1], logits)
@@ -150,16 +150,16 @@ def test_several_scorers_give_what_each_gives_alone(word_ngrams: int, n_scorers:
     draw = np.random.default_rng(n_scorers)
     for words in ([WORDS] * n_scorers, [WORDS[k % 3 :] for k in range(n_scorers)]):  # one vocabulary, and several
         tables = []
-        for own in words:
-            weights = draw.normal(size=len(own)).astype(np.float32), draw.normal(size=BUCKET).astype(np.float32)
-            tables.append(NgramTable.build(own, *weights, word_ngrams=word_ngrams))
+        for vocabulary in words:
+            weights = draw.normal(size=len(vocabulary)).astype(np.float32), draw.normal(size=BUCKET).astype(np.float32)
+            tables.append(NgramTable.build(vocabulary, *weights, word_ngrams=word_ngrams))
         alone = np.column_stack([score_all(documents, [each])[1][:, 0] for each in tables])
         np.testing.assert_array_equal(score_all(documents, tables)[1], alone)
-        wanted = [
-            [plain_logit(document.decode(), each, own) for each, own in zip(tables, words, strict=True)]
+        expected = [
+            [plain_logit(document.decode(), each, vocabulary) for each, vocabulary in zip(tables, words, strict=True)]
             for document in documents
         ]
-        np.testing.assert_allclose(alone, wanted, rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(alone, expected, rtol=1e-5, atol=1e-6)
 
 
 def test_offsets_may_begin_and_end_inside_the_buffer() -> None:
@@ -179,12 +179,12 @@ def test_no_table_counts_words_and_no_document_gives_no_rows() -> None:
 
 
 def test_words_of_equal_hash_have_each_its_own_weight() -> None:
-    one, other = "dryfxb", "ugnkig"  # of one length too, so that only their bytes tell them apart
-    assert fnv1a(one.encode()) == fnv1a(other.encode())
-    both = NgramTable.build([one, other], np.array([1, 5], np.float32), np.zeros(1, np.float32), word_ngrams=1)
-    documents = [one.encode(), other.encode(), f"{other} {one}".encode()]
+    first, second = "dryfxb", "ugnkig"  # of equal length, so that only their bytes differ
+    assert fnv1a(first.encode()) == fnv1a(second.encode())
+    both = NgramTable.build([first, second], np.array([1, 5], np.float32), np.zeros(1, np.float32), word_ngrams=1)
+    documents = [first.encode(), second.encode(), f"{second} {first}".encode()]
     assert score_all(documents, [both])[1][:, 0].tolist() == [1.0, 5.0, 3.0]
-    alone = NgramTable.build([one], np.ones(1, np.float32), np.zeros(1, np.float32), word_ngrams=1)
+    alone = NgramTable.build([first], np.ones(1, np.float32), np.zeros(1, np.float32), word_ngrams=1)
     assert score_all(documents, [alone])[1][:, 0].tolist() == [1.0, 0.0, 1.0]
 
 
@@ -240,17 +240,17 @@ def test_kernels_run_from_a_zip(tmp_path: Path, writable: bool) -> None:
     assert list((tmp_path / "home" if writable else temporary).rglob("*.nbc"))
 
 
-def test_banks_mapped_from_a_file_are_the_same_and_aligned(tmp_path: Path) -> None:
+def test_shared_tables_mapped_from_a_file_are_the_same_and_aligned(tmp_path: Path) -> None:
     tables = [table(), table(), dataclasses.replace(table(), word_ngrams=1, bucket_weights=np.empty(0, np.float32))]
     shared_tables = stack(tables)
-    places = write_shared_tables(shared_tables, tmp_path)
-    assert write_shared_tables(shared_tables, tmp_path) == places
-    mapped = map_shared_tables(pickle.loads(pickle.dumps(places)), tmp_path / places.name)
-    assert [path.name for path in tmp_path.iterdir()] == [places.name]
+    layout = write_shared_tables(shared_tables, tmp_path)
+    assert write_shared_tables(shared_tables, tmp_path) == layout
+    mapped = map_shared_tables(pickle.loads(pickle.dumps(layout)), tmp_path / layout.name)
+    assert [path.name for path in tmp_path.iterdir()] == [layout.name]
     text = np.frombuffer(b"some words that the table knows and some that it does not", np.uint8)
     offsets = np.array([0, 20, len(text)], np.int64)
     assert np.array_equal(score(text, offsets, mapped)[1], score(text, offsets, shared_tables)[1], equal_nan=True)
     for shared_table in mapped:
         assert shared_table.bucket_weights.ctypes.data % 64 == 0
         assert shared_table.word_weights.ctypes.data % 64 == 0
-    assert write_shared_tables(stack(tables[:1]), tmp_path).name != places.name
+    assert write_shared_tables(stack(tables[:1]), tmp_path).name != layout.name

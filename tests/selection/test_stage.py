@@ -88,16 +88,14 @@ def test_all_documents_equal_leave_one_and_ends_of_the_budget_hold(spark: Any, t
     assert (figures.n_documents, figures.best) == (0, [])
 
 
-def test_a_text_that_is_gone_stops_the_selection_and_is_named(spark: Any, tmp_path: Path) -> None:
+def test_a_scored_file_that_changed_stops_the_selection_and_is_named(spark: Any, tmp_path: Path) -> None:
     path = write(tmp_path, ["poor", "good", "fair"])
     config = configured(spark, tmp_path, {"documents": 3}, id="id")
     run_all(spark, config, "features")
     without_duplicates(spark, config)
     table = pq.read_table(path)
     pq.write_table(table.slice(1), path)
-    with pytest.raises(
-        DataError, match="document 'i0' changed since it was scored, or is gone; run `betr-spark features`"
-    ):
+    with pytest.raises(DataError, match="1 file was changed or deleted .*part%200.parquet; run `betr-spark features`"):
         run_all(spark, config, "select")
     assert not list((tmp_path / "my out/selected/s/_delta_log").glob("*.json"))
 

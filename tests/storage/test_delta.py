@@ -5,8 +5,7 @@ from typing import Any
 
 import pytest
 
-from betr_spark.config import InputConfig
-from betr_spark.corpus.documents import input_fingerprint
+from betr_spark.corpus.table import InputTable
 from betr_spark.errors import DataError
 from betr_spark.storage import delta, runs
 
@@ -114,14 +113,13 @@ def test_a_mark_counts_and_a_user_s_property_after_it_does_not(spark: Any, tmp_p
 
 def test_the_version_of_an_input_is_that_of_its_rows(spark: Any, tmp_path: Path) -> None:
     path = tmp_path / "docs"
-    source = InputConfig(path=str(path), format="delta")
     write(spark, path)
-    before = input_fingerprint(spark, source)
+    before = InputTable.current(spark, str(path)).version()
     spark.sql(statement(path, "ALTER TABLE {table} SET TBLPROPERTIES ('team' = 'search')"))
     spark.sql(statement(path, "ALTER TABLE {table} ALTER COLUMN text COMMENT 'the text'"))
-    assert input_fingerprint(spark, source) == before
+    assert InputTable.current(spark, str(path)).version() == before
     write(spark, path)
-    assert input_fingerprint(spark, source) != before
+    assert InputTable.current(spark, str(path)).version() != before
 
 
 def test_a_version_is_read_although_its_own_files_are_vacuumed(spark: Any, tmp_path: Path) -> None:

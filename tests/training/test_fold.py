@@ -93,7 +93,7 @@ def test_an_unsupported_model_is_refused(tmp_path: Path, options: dict[str, Any]
 
 def test_more_buckets_than_the_kernel_counts_are_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     model = train(tmp_path, synthetic_texts(100, 5))
-    monkeypatch.setattr("betr_spark.training.fold.MOST_BUCKETS", model.f.getArgs().bucket)
+    monkeypatch.setattr("betr_spark.training.fold.MAX_BUCKETS", model.f.getArgs().bucket)
     with pytest.raises(ArtifactError, match="buckets; fewer than"):
         fold(model, positive="__label__1")
 

@@ -20,7 +20,7 @@ from betr_spark.kernels.text_preparation import as_buffers, prepare
 from betr_spark.pipeline.run import run_all
 from betr_spark.pipeline.stage import RunContext
 from betr_spark.report.compare import compare
-from betr_spark.training.kinds import fitted_kind
+from betr_spark.training.kinds import kind_of
 from betr_spark.training.validation import score_texts
 
 LABEL = "__label__hq"
@@ -164,7 +164,7 @@ def test_external_scores_are_learnt_in_their_order(spark: Any, whole: Config) ->
     by_topic = mean_logits(spark, whole, "distilled")
     assert max(by_topic, key=lambda topic: by_topic[topic]) == "orchard"
     assert by_topic["orchard"] > 0 > by_topic["harbour"]
-    kind = fitted_kind(whole, "distilled")
+    kind = kind_of(whole, "distilled")
     scores = {row["key"]: row["points"] for row in pq.read_table(whole.scorers["distilled"].path).to_pylist()}
     sampled = spark.read.format("delta").load(whole.table("_sample"))
     labelled = kind._labelled(spark, sampled.select("doc_id", "text")).collect()
@@ -284,7 +284,7 @@ def test_scorers_that_cannot_be_fitted_are_named(spark: Any, whole: Config, tmp_
 def test_a_changed_model_file_of_any_name_has_another_version(spark: Any, whole: Config, tmp_path: Path) -> None:
     file = tmp_path / "_hidden.bin"
     scorer = {"kind": "fasttext", "path": str(file), "label": LABEL}
-    kind = fitted_kind(Config.model_validate({**whole.model_dump(), "scorers": {"m": scorer}, "selections": {}}), "m")
+    kind = kind_of(Config.model_validate({**whole.model_dump(), "scorers": {"m": scorer}, "selections": {}}), "m")
     context = RunContext(spark, whole)
     file.write_bytes(b"first")
     before = kind.versions(context)

@@ -50,7 +50,7 @@ def problems_of(spark: Any, folder: Path, scorer: dict[str, Any], **more: Any) -
 @pytest.mark.parametrize(
     ("scorer", "message"),
     [
-        ({"kind": "teacher", "path": "nowhere"}, "scorers.s.path: nowhere: "),
+        ({"kind": "teacher", "path": "nowhere"}, "nowhere: no such file or folder"),
         ({"kind": "teacher", "path": "empty"}, "scorers.s.path: empty: cannot be read as parquet"),
         ({"kind": "teacher", "path": "cut"}, "cut/b.parquet: cannot be read ("),
         ({"kind": "teacher", "path": "scores", "format": "delta"}, "scorers.s.path: scores: Delta table not found"),

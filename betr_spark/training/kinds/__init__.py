@@ -1,33 +1,25 @@
-"""The kinds of scorers, one class each with the same shape: `problems`, and if it is fitted `versions` and `fit`."""
+"""The kinds of scorers that are fitted, one class each with the same shape: `problems`, `versions` and `fit`."""
 
 from betr_spark.config import Config
-from betr_spark.training.kinds.base import FittedKind, Kind
+from betr_spark.training.kinds.base import Kind
 from betr_spark.training.kinds.betr import Betr
 from betr_spark.training.kinds.classifier import Classifier
 from betr_spark.training.kinds.dsir import Dsir
 from betr_spark.training.kinds.external import ExternalScores
 from betr_spark.training.kinds.fasttext_model import FastTextModel
-from betr_spark.training.kinds.unfitted import Expression, Random
 
-__all__ = ["FittedKind", "Kind", "fitted_kind", "kind_of"]
+__all__ = ["Kind", "kind_of"]
 
-_FITTED: dict[str, type[FittedKind]] = {
+_KINDS: dict[str, type[Kind]] = {
     "betr": Betr,
     "classifier": Classifier,
     "teacher": ExternalScores,
     "dsir": Dsir,
     "fasttext": FastTextModel,
 }
-_UNFITTED: dict[str, type[Kind]] = {"expression": Expression, "random": Random}
 
 
 def kind_of(config: Config, name: str) -> Kind:
-    """A scorer of the configuration, by name."""
-    settings = config.scorers[name]
-    return {**_UNFITTED, **_FITTED}[settings.kind](config, name, settings)
-
-
-def fitted_kind(config: Config, name: str) -> FittedKind:
     """A fitted scorer of the configuration, by name."""
     settings = config.scorers[name]
-    return _FITTED[settings.kind](config, name, settings)
+    return _KINDS[settings.kind](config, name, settings)

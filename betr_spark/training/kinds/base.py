@@ -1,4 +1,4 @@
-"""What every kind of scorer offers to the stages: its problems, its versions, and its fit."""
+"""What every kind of fitted scorer offers to the stages: its problems, its versions, and its fit."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -9,8 +9,8 @@ from betr_spark.pipeline.stage import RunContext
 from betr_spark.training.training_data import FittedScorer, TrainingSample
 
 
-class Kind:
-    """One scorer of the configuration; a subclass for each kind.
+class Kind(ABC):
+    """One fitted scorer of the configuration; a subclass for each kind.
 
     Attributes:
         config: the whole configuration.
@@ -25,10 +25,6 @@ class Kind:
     def problems(self, context: RunContext) -> Iterator[str]:  # noqa: ARG002
         """Find everything that is wrong with the scorer's inputs, one line each; reads no text."""
         return iter(())
-
-
-class FittedKind(Kind, ABC):
-    """A kind of scorer that is fitted and has an artifact."""
 
     def versions(self, context: RunContext) -> dict[str, str]:  # noqa: ARG002
         """Versions of the scorer's inputs, other than the sample and its ranking, for its key."""

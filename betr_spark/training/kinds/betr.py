@@ -12,7 +12,7 @@ from betr_spark.pipeline.stage import RunContext
 from betr_spark.ranking.labels import BENCHMARKS, held_out, target_order
 from betr_spark.schemas import BY_BENCHMARK, DOC_ID, LABEL, SCORE, SPLIT, TEXT, TRAIN, VALIDATION
 from betr_spark.training.fasttext import PAPER_RECIPE, train_benchmark_scorers
-from betr_spark.training.kinds.base import FittedKind
+from betr_spark.training.kinds.base import Kind
 from betr_spark.training.linear import MAX_DOCUMENTS, RankedDocument, train_on_order
 from betr_spark.training.records import Fitted, HyperParameters, Labelled
 from betr_spark.training.training_data import (
@@ -27,7 +27,7 @@ from betr_spark.training.training_data import (
 )
 
 
-class Betr(FittedKind):
+class Betr(Kind):
     """A model of the target ranking."""
 
     settings: BetrScorer

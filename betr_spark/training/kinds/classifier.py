@@ -19,11 +19,11 @@ from betr_spark.targets.reading import (
     targets_of,
 )
 from betr_spark.training.fasttext import DCLM_RECIPE
-from betr_spark.training.kinds.base import FittedKind
+from betr_spark.training.kinds.base import Kind
 from betr_spark.training.training_data import FittedScorer, TrainingSample, target_versions, train_on_labels
 
 
-class Classifier(FittedKind):
+class Classifier(Kind):
     """A classifier of positives against documents of the sample."""
 
     settings: ClassifierScorer

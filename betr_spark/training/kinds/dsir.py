@@ -11,12 +11,12 @@ from betr_spark.pipeline.stage import RunContext
 from betr_spark.schemas import TEXT
 from betr_spark.scoring.dsir import LogRatioTable, bucket_counts
 from betr_spark.targets.reading import target_problems
-from betr_spark.training.kinds.base import FittedKind
+from betr_spark.training.kinds.base import Kind
 from betr_spark.training.records import FitMetrics, Fitted
 from betr_spark.training.training_data import FittedScorer, TrainingSample, examples_by_benchmark, target_versions
 
 
-class Dsir(FittedKind):
+class Dsir(Kind):
     """A log-ratio of counts; it needs no embedding."""
 
     settings: DsirScorer

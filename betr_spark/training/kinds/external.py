@@ -17,11 +17,11 @@ from betr_spark.schemas import DOC_ID, SCORE
 from betr_spark.spark.error_messages import spark_error_line
 from betr_spark.storage import delta, hadoop_files, runs
 from betr_spark.training.fasttext import PAPER_RECIPE
-from betr_spark.training.kinds.base import FittedKind
+from betr_spark.training.kinds.base import Kind
 from betr_spark.training.training_data import FittedScorer, TrainingSample, labelled_texts, train_on_labels
 
 
-class ExternalScores(FittedKind):
+class ExternalScores(Kind):
     """A model of the documents that a table of external scores ranks first."""
 
     settings: ExternalScorer

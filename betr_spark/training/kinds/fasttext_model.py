@@ -13,12 +13,12 @@ from betr_spark.storage import hadoop_files
 from betr_spark.storage.random_access import open_file
 from betr_spark.training.fasttext_file import read_header
 from betr_spark.training.fold import fold, unsupported
-from betr_spark.training.kinds.base import FittedKind
+from betr_spark.training.kinds.base import Kind
 from betr_spark.training.records import FitMetrics, Fitted
 from betr_spark.training.training_data import FittedScorer, TrainingSample
 
 
-class FastTextModel(FittedKind):
+class FastTextModel(Kind):
     """A model that was trained elsewhere."""
 
     settings: FastTextScorer
