@@ -1,1 +1,1 @@
-"""Documents in: reading, ids, quarantine, sampling, the one text preparation."""
+"""Documents in: one snapshot of the input, its columns and rows, quarantine, and the sample."""

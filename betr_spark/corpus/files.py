@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import NamedTuple, Self
 from urllib.parse import unquote
@@ -15,9 +15,11 @@ from betr_spark.config import Config, InputConfig
 from betr_spark.corpus import column_types, json_lines
 from betr_spark.corpus.column_types import Example
 from betr_spark.corpus.columns import Located, Origin, Path, UsedColumn, read_schema
+from betr_spark.corpus.compression import compression_problem
 from betr_spark.corpus.folders import folder_keys
 from betr_spark.corpus.layouts import Layout, layouts_of
 from betr_spark.corpus.listing import FILE, IDENTITY, LAYOUT, FileFilter, Listing, in_files, with_input_file
+from betr_spark.corpus.parquet_footers import ParquetFooters
 from betr_spark.corpus.scored_state import INPUTS_TABLE, scored_state
 from betr_spark.errors import DataError
 from betr_spark.storage import delta, hadoop_files
@@ -66,7 +68,7 @@ class InputFiles:
         files, known = listing.files, _stored(spark, scored, source.format) if scored else None
         new = files if known is None else files.join(known.inventory, on=IDENTITY, how="left_anti")
         names = [row[FILE] for row in new.select(FILE).toLocalIterator()]  # new files, as Spark's own index has them
-        looked = layouts_of(spark, names, source.format)
+        looked = layouts_of(names, _look(spark, source.format))
         texts = list(dict.fromkeys([*(known.layouts if known else ()), *looked.values()]))
         numbers = {file: texts.index(text) for file, text in looked.items()}
         result = cls(
@@ -177,6 +179,17 @@ class InputFiles:
             if total > _FURTHER_BYTES:
                 break
         return self._frame(_LINES, names)
+
+
+def _look(spark: SparkSession, file_format: str) -> Callable[[str], Layout]:
+    """What opens a file of a format, and gives its layout."""
+
+    def json_layout(file: str) -> Layout:
+        if problem := compression_problem(spark, file):
+            raise DataError(f"{unquote(file)}: {problem}")
+        return Layout()
+
+    return ParquetFooters(spark).layout if file_format == "parquet" else json_layout
 
 
 def _with_layouts(files: DataFrame, known: "_Stored | None", numbers: Mapping[str, int]) -> DataFrame:

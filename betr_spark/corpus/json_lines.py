@@ -43,9 +43,8 @@ def parsed(lines: DataFrame, columns: Iterable[Located]) -> DataFrame:
             fields = _with_field(fields, column.path)
     whole = T.StructType([T.StructField(OBJECT, fields), T.StructField(CORRUPT, T.StringType())])
     lines = lines.where(F.trim(VALUE) != "")
-    return lines.select(
-        "*", F.inline(F.array(F.from_json(_wrapped(), whole, _OPTIONS)))
-    )  # a generator: never run twice
+    parsed_once = F.inline(F.array(F.from_json(_wrapped(), whole, _OPTIONS)))  # Spark never runs a generator twice
+    return lines.select("*", parsed_once)
 
 
 def _wrapped() -> Column:
@@ -102,7 +101,7 @@ def located(
 ) -> dict[Path, Located]:
     """Find which columns are keys of the objects: in the first lines, or else in some further files.
 
-    A source, carried or expression column that is found nowhere is null in every row, with a warning.
+    A warning names a source, carried or expression column that is not found.
 
     Args:
         lines: value; the first lines are looked at.
@@ -112,7 +111,7 @@ def located(
         further: gives value; a bounded part of the input, read only if a key is missing in the first lines.
 
     Raises:
-        SchemaError: the text or the id is found nowhere; or two columns overlap.
+        SchemaError: the text or the id is not found; or two columns overlap.
     """
     _check_overlaps(used)
     result: dict[Path, Located] = {}
@@ -137,8 +136,8 @@ def located(
     if problems:
         raise SchemaError("\n".join(problems))
     for column in still:
-        _logger.warning("%s; all values are null", missing(column, names, where))
-    return result | {column.path: Located(Origin.NOWHERE, column.path) for column in still}
+        _logger.warning("%s; its values are null", missing(column, names, where))
+    return result | {column.path: Located(Origin.ROWS, column.path) for column in still}  # later lines may have it
 
 
 def _keys(parent: Path) -> Column:

@@ -25,7 +25,7 @@ class Listing:
     """All data files below a path, at any depth. Names that begin with `_` or `.` are skipped, as Spark does.
 
     Attributes:
-        files: file (an encoded URI, as `_metadata.file_path` has it), n_bytes, modified; one row a file.
+        files: file (an encoded URI, as `_metadata.file_path` has it), n_bytes, modified; one row for each file.
         relation: Spark's relation in the JVM, with the index of the files.
     """
 
@@ -43,15 +43,15 @@ class Listing:
             if folder and hadoop_files.matches(spark, f"{folder}/_delta_log"):
                 raise DataError(f"input.path: {folder} is a Delta table; read it with input.format: delta")
         try:
-            found = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(path)
+            binary_files = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(path)
         except AnalysisException as error:
             raise DataError(f"input.path: {path}: no such file or folder ({error.getCondition()})") from None
-        files = found.select(
+        files = binary_files.select(
             F.col("_metadata.file_path").alias(FILE),
             F.col("_metadata.file_size").alias(N_BYTES),
             F.col("_metadata.file_modification_time").alias(MODIFIED),
         ).coalesce(max(1, spark.sparkContext.defaultParallelism))
-        relation = found._jdf.queryExecution().analyzed().relation()  # noqa: SLF001
+        relation = binary_files._jdf.queryExecution().analyzed().relation()  # noqa: SLF001
         return cls(files, relation)
 
     def read(self, file_format: str, schema: T.StructType) -> DataFrame:

@@ -127,7 +127,7 @@ def test_keys_that_come_after_the_first_lines_are_found(
     assert (late["url"], late["ulr"], late["source"], late["logit_q"]) == ("u", None, "t", 0.5)
     (warning,) = caplog.messages
     assert warning.startswith("input.columns: no column 'ulr' in ")
-    assert warning.endswith("; all values are null")
+    assert warning.endswith("; its values are null")
     with pytest.raises(SchemaError, match=r"input.text: no column 'txt' in .* \(did you mean 'text'\?\)"):
         resolved(spark, tmp_path, text="txt")
 
@@ -152,8 +152,8 @@ def test_files_are_read_at_any_depth_and_jsonl_is_a_name_of_the_format(spark: An
     [
         ("b.jsonl.xz", lzma.compress, "xz data; Spark reads .gz, .bz2 and .zst"),
         ("b.jsonl.br", bytes, "files that end in .br cannot be read; Spark reads .gz"),
-        ("b.jsonl", gzip.compress, "gzip compressed: its name must end in .gz"),
-        ("b.jsonl.gz", bytes, "not compressed: it has no gzip data in spite of its name"),
+        ("b.jsonl", gzip.compress, "compressed with gzip; its name must end in .gz"),
+        ("b.jsonl.gz", bytes, "not compressed with gzip, but its name says so"),
         ("b.jsonl", lambda text: text.decode().encode("utf-16"), "UTF-16 data"),
     ],
 )

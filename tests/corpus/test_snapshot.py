@@ -140,11 +140,11 @@ def test_files_that_were_scored_are_not_opened_again(
     as_scored(spark, config)
     write(tmp_path / "docs", "three", "ef", x=[3, 4])
     opened: list[str] = []
-    look: Callable[..., dict[str, str]] = files.layouts_of
+    layouts_of: Callable[..., dict[str, str]] = files.layouts_of
 
-    def counting(spark: Any, names: list[str], file_format: str) -> dict[str, str]:
+    def counting(names: list[str], look: Any) -> dict[str, str]:
         opened.extend(names)
-        return look(spark, names, file_format)
+        return layouts_of(names, look)
 
     monkeypatch.setattr(files, "layouts_of", counting)
     carried = configured(tmp_path, columns=["x"])  # named only now; the layouts have all columns
