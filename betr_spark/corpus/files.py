@@ -5,6 +5,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from functools import cached_property
 from typing import NamedTuple, Self
+from urllib.parse import unquote
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -90,7 +91,7 @@ class InputFiles:
             raise DataError(f"{path}: the list of scored files is missing; run `betr-spark features`")
         listing = Listing.of(spark, source.path)
         changed = stored.inventory.join(listing.files, on=IDENTITY, how="left_anti").select(FILE)
-        names = [row[FILE] for row in changed.orderBy(FILE).limit(_NAMED).collect()]
+        names = [unquote(row[FILE]) for row in changed.orderBy(FILE).limit(_NAMED).collect()]
         if names:
             count = changed.count()
             listed = ", ".join(names) + (", ..." if count > len(names) else "")
@@ -129,7 +130,7 @@ class InputFiles:
         if first_files is None:
             rows = self.inventory.groupBy(LAYOUT).agg(F.min(FILE).alias(FILE)).collect()
             first_files = {row[LAYOUT]: row[FILE] for row in rows}
-        return [Example(self.layouts[number], first_files[number]) for number in sorted(first_files)]
+        return [Example(self.layouts[number], unquote(first_files[number])) for number in sorted(first_files)]
 
     def rows(self, columns: Mapping[Path, Located], *, only_files: Sequence[str] | None = None) -> Iterator[Rows]:
         """Read these columns: frames of rows, each with what differs from `columns` in it.

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Self
+from urllib.parse import unquote
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException
@@ -85,7 +86,7 @@ def layouts_of(spark: SparkSession, files: Iterable[str], file_format: str) -> d
             return error
         except Py4JJavaError as error:
             cause = " ".join(str(error.java_exception.getMessage()).replace(file, "").split())
-            return DataError(spark_error_line(error) or f"{file}: cannot be read ({cause[:200]})")
+            return DataError(spark_error_line(error) or f"{unquote(file)}: cannot be read ({cause[:200]})")
 
     with ThreadPoolExecutor(_THREADS) as pool:
         files = sorted(files)
@@ -161,8 +162,11 @@ def _parquet_reader(spark: SparkSession) -> Callable[[str], str]:
         schema = footer.getFileMetaData().getSchema()
         text = str(schema.toString())
         layout = seen.setdefault(text, seen.get(text) or layout_of(schema, text))
-        blocks = footer.getBlocks()
-        return dataclasses.replace(layout, codecs=unreadable_codecs(blocks.get(0)) if len(blocks) else {}).to_json()
+        groups = footer.getBlocks()
+        if groups.isEmpty() or groups.get(0).getRowCount() == 0:  # no rows; Arrow then often has no types either
+            typed = [field for field in layout.fields if field.name not in layout.null_columns]
+            return dataclasses.replace(layout, fields=T.StructType(typed), null_columns=frozenset()).to_json()
+        return dataclasses.replace(layout, codecs=unreadable_codecs(groups.get(0))).to_json()
 
     return look
 
@@ -191,7 +195,7 @@ def _json_reader(spark: SparkSession) -> Callable[[str], str]:
         finally:
             stream.close()
         if problem := _compression_problem(file, start):
-            raise DataError(f"{file}: {problem}")
+            raise DataError(f"{unquote(file)}: {problem}")
         return nothing
 
     return look

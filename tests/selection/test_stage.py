@@ -95,7 +95,7 @@ def test_a_scored_file_that_changed_stops_the_selection_and_is_named(spark: Any,
     without_duplicates(spark, config)
     table = pq.read_table(path)
     pq.write_table(table.slice(1), path)
-    with pytest.raises(DataError, match="1 file was changed or deleted .*part%200.parquet; run `betr-spark features`"):
+    with pytest.raises(DataError, match="1 file was changed or deleted .*part 0.parquet; run `betr-spark features`"):
         run_all(spark, config, "select")
     assert not list((tmp_path / "my out/selected/s/_delta_log").glob("*.json"))
 
