@@ -166,7 +166,7 @@ def test_check_finds_every_problem_at_once(spark: Any, tmp_path: Path, encoder: 
     values["encoder"] = {"model": "./no-model"}
     found = problems(load_config(write_config(tmp_path / "conf.yaml", values)), spark)
     assert len(found) == 4
-    assert any("encoder.model: ./no-model: no such folder" in line for line in found)
+    assert any("encoder.model: ./no-model: folder not found" in line for line in found)
     assert any("cooking.jsonl: line 1: no field 'options'" in line for line in found)
     assert any("sailing.jsonl: no such file" in line for line in found)
     assert any("input.path" in line for line in found)

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import mmh3
+import numba
 import numpy as np
 import pytest
 
@@ -36,12 +37,16 @@ print(json.dumps({{
 """
 
 
-def start(path: Path, cache: Path, *types: str) -> subprocess.Popen[str]:
+def start(path: Path, variables: dict[str, str], *types: str) -> subprocess.Popen[str]:
     """Start the program with the package at a path; each of the types is an overload."""
-    variables = {**os.environ, "PYTHONPATH": str(path), "NUMBA_CACHE_DIR": str(cache), "XDG_CACHE_HOME": f"{cache}-xdg"}
-    return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, *types], env=variables, cwd="/", stdout=subprocess.PIPE, text=True
-    )
+    inherited = {k: v for k, v in os.environ.items() if k not in {"NUMBA_CACHE_DIR", "XDG_CACHE_HOME"}}
+    variables = {**inherited, "PYTHONPATH": str(path), **variables}
+    command = [sys.executable, "-c", PROGRAM, *types]
+    return subprocess.Popen(command, env=variables, cwd="/", stdout=subprocess.PIPE, text=True)
+
+
+def with_cache(folder: Path) -> dict[str, str]:
+    return {"NUMBA_CACHE_DIR": str(folder), "XDG_CACHE_HOME": f"{folder}-xdg"}
 
 
 def result(process: subprocess.Popen[str]) -> dict[str, Any]:
@@ -55,11 +60,19 @@ def copy_package(folder: Path) -> Path:
     return folder
 
 
+def zipped_package(file: Path) -> Path:
+    """Write the package to a zip, as Spark ships code."""
+    with zipfile.ZipFile(file, "w") as archive:
+        for source in sorted(PACKAGE.rglob("*.py")):
+            archive.write(source, source.relative_to(PACKAGE.parent))
+    return file
+
+
 @pytest.fixture(scope="module")
 def first_run(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any]]:
     """A cache, filled by a copy of the package that is gone since; and what the program printed."""
     folder = tmp_path_factory.mktemp("first")
-    printed = result(start(copy_package(folder / "app-1"), folder / "cache", "uint8"))
+    printed = result(start(copy_package(folder / "app-1"), with_cache(folder / "cache"), "uint8"))
     shutil.rmtree(folder / "app-1")
     assert printed["hashes"] == [HASH]
     assert printed["compiled"] >= 4
@@ -73,11 +86,9 @@ def test_copies_in_other_folders_and_in_a_zip_compile_nothing(tmp_path: Path, fi
     copy = copy_package(tmp_path / "container/app-2")
     for file in copy.rglob("*.py"):
         os.utime(file, (1e9, 1e9))
-    with zipfile.ZipFile(tmp_path / "code.zip", "w") as archive:
-        for file in sorted(copy.rglob("*.py")):
-            archive.write(file, file.relative_to(copy))
-    for path in (copy, tmp_path / "code.zip"):
-        again = result(start(path, cache, "uint8"))
+    code_zip = zipped_package(tmp_path / "code.zip")
+    for path in (copy, code_zip):
+        again = result(start(path, with_cache(cache), "uint8"))
         assert again["file"].startswith(str(path))
         assert again["hashes"] == [HASH]
         assert (again["hits"], again["compiled"]) == (1, 0)
@@ -93,28 +104,36 @@ def test_a_change_to_a_kernel_in_another_file_compiles_its_callers_again(
     copy = copy_package(tmp_path / "app")
     called = copy / "betr_spark/kernels/token_runs.py"
     called.write_text(called.read_text("utf-8").replace("0xFF51AFD7ED558CCD", "0xFF51AFD7ED558CCF"), "utf-8")
-    changed = result(start(copy, first_run[0], "uint8"))
+    changed = result(start(copy, with_cache(first_run[0]), "uint8"))
     assert changed["hashes"] != [HASH]
     assert changed["folder"] != first_run[1]["folder"]
 
 
-def test_damaged_files_are_compiled_and_written_again(tmp_path: Path, first_run: tuple[Path, Any]) -> None:
-    shutil.copytree(first_run[0], tmp_path / "cache")
-    for file in (tmp_path / "cache").rglob("*.nbc"):
+def test_damaged_files_are_compiled_again_from_a_zip_without_a_home(
+    tmp_path: Path, first_run: tuple[Path, Any]
+) -> None:
+    """An executor may have no home: the cache is in the temporary folder then."""
+    code_zip, folder = zipped_package(tmp_path / "code.zip"), tmp_path / f"betr-spark-{os.getuid()}"
+    shutil.copytree(first_run[0] / "betr-spark", folder)
+    folder.chmod(0o700)
+    for file in folder.rglob("*.nbc"):
         file.write_bytes(file.read_bytes()[:100] if "content_hashes" in file.name else b"")
-    damaged, repaired = (result(start(PACKAGE.parent, tmp_path / "cache", "uint8")) for _ in range(2))
+    variables = {"HOME": os.devnull, "TMPDIR": str(tmp_path)}
+    damaged, repaired = (result(start(code_zip, variables, "uint8")) for _ in range(2))
+    assert damaged["file"].startswith(str(code_zip))
+    assert Path(damaged["folder"]).parent == folder
     assert damaged["hashes"] == repaired["hashes"] == [HASH]
     assert damaged["compiled"] >= 4
     assert (repaired["hits"], repaired["compiled"]) == (1, 0)
 
 
 def test_processes_that_compile_at_the_same_time_leave_a_complete_cache(tmp_path: Path) -> None:
-    processes = [start(PACKAGE.parent, tmp_path / "cache", kind) for kind in ("uint8", "int8", "uint8")]
+    processes = [start(PACKAGE.parent, with_cache(tmp_path / "cache"), kind) for kind in ("uint8", "int8", "uint8")]
     assert [result(process)["hashes"] for process in processes] == [[HASH]] * 3
     files = [path.name for path in (tmp_path / "cache").rglob("*") if path.is_file()]
     assert all(name.endswith(".nbc") for name in files)
     assert sum(name.startswith("murmur3.content_hashes") for name in files) == 2
-    after = result(start(PACKAGE.parent, tmp_path / "cache", "uint8", "int8"))
+    after = result(start(PACKAGE.parent, with_cache(tmp_path / "cache"), "uint8", "int8"))
     assert after["hashes"] == [HASH] * 2
     assert (after["hits"], after["compiled"]) == (2, 0)
 
@@ -190,8 +209,9 @@ def test_a_full_disk_does_not_stop_a_run(monkeypatch: pytest.MonkeyPatch) -> Non
 
     cache = compiled_code.KernelCache(murmur3.rotate_left.py_func)
     monkeypatch.setattr(cache._cache_file, "_save_data", fail)
-    murmur3.rotate_left(np.uint64(1), 3)
-    overload = next(iter(murmur3.rotate_left.overloads.values()))
+    compiled = numba.njit(nogil=True)(murmur3.rotate_left.py_func)  # what comes from a cache cannot be saved again
+    compiled(np.uint64(1), 3)
+    overload = next(iter(compiled.overloads.values()))
     cache.save_overload(overload.signature.args, overload)
 
 

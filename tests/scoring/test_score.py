@@ -3,11 +3,7 @@
 import dataclasses
 import io
 import math
-import os
 import pickle
-import subprocess
-import sys
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -209,35 +205,6 @@ def test_a_table_outlives_an_npz() -> None:
     assert again.nbytes >= 4 * (len(WORDS) + BUCKET)
     with pytest.raises(KeyError):
         NgramTable.from_arrays({"words": again.words})
-
-
-@pytest.mark.parametrize("writable", [True, False])
-def test_kernels_run_from_a_zip(tmp_path: Path, writable: bool) -> None:
-    """Spark ships code as a zip, and an executor may have no home: the cache then lies in the temporary folder."""
-    package = Path(kernel.__file__).parents[1]
-    with zipfile.ZipFile(tmp_path / "code.zip", "w") as archive:
-        for path in sorted(package.rglob("*.py")):
-            archive.write(path, path.relative_to(package.parent))
-    code = (
-        "import numpy as np, betr_spark.kernels.minhash, betr_spark.scoring.score as k; print(k.__file__); "
-        "print(k.score(np.frombuffer(b'a b', np.uint8), np.array([0, 3]), [])[0][0])"
-    )
-    home, temporary = str(tmp_path / "home") if writable else os.devnull, tmp_path / "temporary"
-    temporary.mkdir()
-    environment = {k: v for k, v in os.environ.items() if k != "NUMBA_CACHE_DIR"}
-    environment |= {
-        "PYTHONPATH": str(tmp_path / "code.zip"),
-        "HOME": home,
-        "XDG_CACHE_HOME": home,
-        "TMPDIR": str(temporary),
-    }
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
-    )
-    where, count = done.stdout.split()
-    assert ".zip" in where
-    assert count == "2"
-    assert list((tmp_path / "home" if writable else temporary).rglob("*.nbc"))
 
 
 def test_shared_tables_mapped_from_a_file_are_the_same_and_aligned(tmp_path: Path) -> None:
