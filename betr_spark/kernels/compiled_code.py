@@ -70,8 +70,8 @@ class _OverloadFiles(IndexDataCacheFile):
     def load(self, key: Any) -> Any:
         try:
             saved_key, data = self._load_data(self._name(key))
-        except (OSError, EOFError, pickle.UnpicklingError):  # absent, or damaged by a crash: compile and write again
-            return None
+        except (OSError, EOFError, ImportError, AttributeError, IndexError, pickle.UnpicklingError):
+            return None  # absent, damaged by a crash, or of code that is not here: compile and write again
         return data if saved_key == key else None
 
     def _name(self, key: Any) -> str:

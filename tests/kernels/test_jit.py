@@ -2,6 +2,7 @@
 
 import json
 import os
+import pickle
 import shutil
 import subprocess
 import sys
@@ -225,3 +226,9 @@ def test_the_digest_covers_the_modules_of_the_functions_own_package() -> None:
     }
     assert digests[buckets.__name__] == digests[exhaustive_search.__name__] != digests[murmur3.__name__]
     assert compiled_code.source_digest(__name__) not in digests.values()
+
+
+def test_code_that_needs_a_module_that_is_not_here_is_compiled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    files = compiled_code.KernelCache(murmur3.rotate_left.py_func)._cache_file
+    monkeypatch.setattr(files, "_load_data", lambda _: pickle.loads(b"cno_such_module\nthing\n."))
+    assert files.load("key") is None
