@@ -14,12 +14,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
+from py4j.java_gateway import JavaClass, JVMView
 
 hypothesis.settings.register_profile("kernels", deadline=None)  # the first call compiles
 hypothesis.settings.load_profile("kernels")
 
-# Short-lived JVMs: the first compiler alone, and the collector with the least threads, start a fifth faster on two cores.
-os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:+UseSerialGC")  # the collector with the fewest threads
 os.environ.setdefault("PYSPARK_SUBMIT_ARGS", "--driver-memory 3g pyspark-shell")  # two workers share a machine
 
 SHARED = Path(__file__).parents[2] / "shared"
@@ -109,9 +109,23 @@ SMALL = {
 }
 
 
+def _remember_java_classes() -> None:
+    """Look up a class of the JVM by name once a session: py4j searches all jars for it, hundreds of times in a pipeline run."""
+    look_up = JVMView.__getattr__
+
+    def remembered(view: JVMView, name: str) -> Any:
+        value = look_up(view, name)
+        if isinstance(value, JavaClass):
+            vars(view)[name] = value
+        return value
+
+    JVMView.__getattr__ = remembered
+
+
 @pytest.fixture(scope="session")
 def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     here = Path.cwd()
+    _remember_java_classes()
     os.chdir(tmp_path_factory.mktemp("spark"))  # Spark leaves its warehouse in the working folder
     from betr_spark.spark.session import build_session
 
@@ -131,7 +145,9 @@ def small_spark(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
         shutil.copy(file, folder)
     with (folder / "spark-defaults.conf").open("a", encoding="utf-8") as defaults:
         defaults.writelines(f"{name} {value}\n" for name, value in SMALL.items())
-    return {**os.environ, "SPARK_CONF_DIR": str(folder)}
+    # A JVM that lives for a minute runs faster without the second compiler.
+    options = f"-XX:TieredStopAtLevel=1 {os.environ['JDK_JAVA_OPTIONS']}"
+    return {**os.environ, "SPARK_CONF_DIR": str(folder), "JDK_JAVA_OPTIONS": options}
 
 
 def made_up_text(pick: random.Random, topic: str, *, words: int) -> str:

@@ -1,8 +1,8 @@
 """Compression of JSON Lines files: Spark decompresses by the name of a file alone, so name and content must agree."""
 
-from typing import Any
-
 from pyspark.sql import SparkSession
+
+from betr_spark.spark.jvm import java_class
 
 _FIRST_BYTES = {  # name of the format, and the suffix that Spark decompresses it by
     b"\x1f\x8b": ("gzip", ".gz"),
@@ -30,8 +30,7 @@ def compression_problem(spark: SparkSession, file: str) -> str | None:
         spark: the session.
         file: URI of the file.
     """
-    jvm: Any = spark._jvm  # noqa: SLF001
-    path = jvm.org.apache.hadoop.fs.Path(jvm.java.net.URI(file))
+    path = java_class(spark, "org.apache.hadoop.fs.Path")(java_class(spark, "java.net.URI")(file))
     stream = path.getFileSystem(spark._jsc.hadoopConfiguration()).open(path)  # noqa: SLF001
     try:
         start = bytes(stream.readNBytes(_LONGEST))

@@ -10,13 +10,17 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from betr_spark.errors import DataError
+from betr_spark.spark.jvm import java_class
 from betr_spark.storage import hadoop_files
 
 FILE, N_BYTES, MODIFIED = "file", "n_bytes", "modified"
 IDENTITY = [FILE, N_BYTES, MODIFIED]
 LAYOUT = "layout"
 ROW_FILE = "betr_spark_file"  # next to columns of the input, of any name
-_FORMATS = {"parquet": "parquet.ParquetFileFormat", "text": "text.TextFileFormat"}
+_FORMATS = {
+    "parquet": "org.apache.spark.sql.execution.datasources.parquet.ParquetFileFormat",
+    "text": "org.apache.spark.sql.execution.datasources.text.TextFileFormat",
+}
 _MAX_NAMED = 10_000  # files in one condition; with more of them, rows are joined with the list
 
 
@@ -66,12 +70,9 @@ class Listing:
         """
         spark = self.files.sparkSession
         session: Any = spark._jsparkSession  # noqa: SLF001
-        formats = spark._jvm.org.apache.spark.sql.execution.datasources  # type: ignore[union-attr]  # noqa: SLF001
-        for part in _FORMATS[file_format].split("."):
-            formats = getattr(formats, part)
         relation = self.relation.copy(
             self.relation.location(), self.relation.partitionSchema(), session.parseDataType(schema.json()),
-            self.relation.bucketSpec(), formats(), self.relation.options(), session,
+            self.relation.bucketSpec(), java_class(spark, _FORMATS[file_format])(), self.relation.options(), session,
         )  # fmt: skip
         return with_input_file(DataFrame(session.baseRelationToDataFrame(relation), spark))
 

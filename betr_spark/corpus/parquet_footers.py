@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import re
+from functools import partial
 from typing import Any
 
 from pyspark.errors import AnalysisException
@@ -10,6 +11,7 @@ from pyspark.sql import SparkSession
 from pyspark.sql import types as T
 
 from betr_spark.corpus.layouts import Layout
+from betr_spark.spark.jvm import java_class
 
 _CODEC = re.compile(r"ColumnMetaData\{(\w+) \[")
 
@@ -19,13 +21,14 @@ class ParquetFooters:
 
     def __init__(self, spark: SparkSession) -> None:
         """Prepare Spark's converter of types."""
-        jvm: Any = spark._jvm  # noqa: SLF001
-        self._jvm = jvm
+        self._java_class = partial(java_class, spark)
+        self._path, self._uri = self._java_class("org.apache.hadoop.fs.Path"), self._java_class("java.net.URI")
+        self._reader = self._java_class("org.apache.parquet.hadoop.ParquetFileReader")
         self._configuration: Any = spark._jsc.hadoopConfiguration()  # noqa: SLF001
         settings = spark._jsparkSession.sessionState().conf()  # noqa: SLF001
-        formats = jvm.org.apache.spark.sql.execution.datasources
-        self._converter = formats.parquet.ParquetToSparkSchemaConverter(settings)
-        self._everything = jvm.org.apache.parquet.format.converter.ParquetMetadataConverter.NO_FILTER
+        converter = "org.apache.spark.sql.execution.datasources.parquet.ParquetToSparkSchemaConverter"
+        self._converter = self._java_class(converter)(settings)
+        self._everything = self._java_class("org.apache.parquet.format.converter.ParquetMetadataConverter").NO_FILTER
         self._layouts: dict[str, Layout] = {}  # by the text of the schema, which files of a writer share
         self._readable: dict[str, bool] = {}  # by codec
 
@@ -35,9 +38,7 @@ class ParquetFooters:
         Args:
             file: URI of the file.
         """
-        path = self._jvm.org.apache.hadoop.fs.Path(self._jvm.java.net.URI(file))
-        reader = self._jvm.org.apache.parquet.hadoop.ParquetFileReader
-        footer = reader.readFooter(self._configuration, path, self._everything)
+        footer = self._reader.readFooter(self._configuration, self._path(self._uri(file)), self._everything)
         schema, groups = footer.getFileMetaData().getSchema(), footer.getBlocks()
         text = str(schema.toString())
         if text not in self._layouts:
@@ -62,7 +63,8 @@ class ParquetFooters:
         readable = []
         for field in fields:
             name = str(field.getName())
-            message = self._jvm.org.apache.parquet.schema.MessageType("field", self._jvm.java.util.ArrayList([field]))
+            only = self._java_class("java.util.ArrayList")([field])
+            message = self._java_class("org.apache.parquet.schema.MessageType")("field", only)
             try:
                 readable += _struct(self._converter.convert(message)).fields
             except AnalysisException as error:

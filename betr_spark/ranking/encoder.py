@@ -1,5 +1,7 @@
 """Texts to unit vectors through sentence-transformers; one model per Python process."""
 
+import atexit
+import gc
 import importlib.util
 import itertools
 import math
@@ -149,6 +151,8 @@ def _load(settings: EncoderConfig) -> "SentenceTransformer":
     from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415
 
     disable_progress_bar()  # of loading the weights, in every worker
+    gc.freeze()  # PySpark collects garbage after each task: 0.2 s for the objects of these modules, which all stay
+    atexit.register(gc.unfreeze)
     torch.set_num_threads(1)
     device = "cuda" if runs_on_gpu(settings) else "cpu"
     if settings.device == "cuda" and device == "cpu":

@@ -14,6 +14,7 @@ from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
 from betr_spark.errors import SetupError
+from betr_spark.spark.jvm import java_class
 
 DELTA_PACKAGE = "io.delta:delta-spark_4.2_2.13:4.4.0"
 MIN_JAVA = 17
@@ -148,10 +149,8 @@ def _delta_problem(spark: SparkSession) -> str | None:
 
 
 def _has_delta(spark: SparkSession) -> bool:
-    jvm = spark._jvm  # noqa: SLF001
-    assert jvm is not None
     try:
-        jvm.java.lang.Thread.currentThread().getContextClassLoader().loadClass(_DELTA_EXTENSION)
+        java_class(spark, "java.lang.Thread").currentThread().getContextClassLoader().loadClass(_DELTA_EXTENSION)
     except Exception:  # noqa: BLE001 - py4j wraps ClassNotFoundException in classes of its own
         return False
     return True

@@ -1,16 +1,20 @@
 """The only module that knows Delta: reading, history, and atomic writes with a record in the commit's userMetadata."""
 
 import json
+import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from itertools import takewhile
 from typing import Any, NamedTuple
 
 from delta.tables import DeltaTable
 from pyspark.errors import AnalysisException
-from pyspark.sql import DataFrame, Row, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from betr_spark.errors import DataError
 from betr_spark.spark.error_messages import causes
+from betr_spark.spark.jvm import java_class
+from betr_spark.storage import hadoop_files
 
 # Operations of a table's history that change no row and no column's name: they move or delete files, or set properties,
 # comments, constraints and statistics. CHANGE COLUMN sets a comment or position, or widens a type: the values stay.
@@ -21,6 +25,7 @@ _CHANGES_NO_ROW = frozenset({
     "VACUUM END", "VACUUM START",
 })  # fmt: skip
 _PROPERTY_PREFIX = "betr."
+_COMMIT_FILE = re.compile(r"\d{20}\.json")
 _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 
 
@@ -76,37 +81,73 @@ class Commit(NamedTuple):
     user_metadata: str
 
 
+class _Operation(NamedTuple):
+    """What a commit says of itself."""
+
+    version: int
+    name: str
+    parameters: Mapping[str, Any]
+    user_metadata: str
+
+    @property
+    def changes_rows(self) -> bool:
+        return self.name not in _CHANGES_NO_ROW
+
+    @property
+    def is_mark(self) -> bool:
+        properties = as_object(self.parameters.get("properties"))
+        return self.name == "SET TBLPROPERTIES" and any(name.startswith(_PROPERTY_PREFIX) for name in properties)
+
+
 def commits(spark: SparkSession, path: str) -> Iterator[Commit]:
     """Yield the commits that changed rows or that `mark` made, newest first; none where there is no table."""
-    if exists(spark, path):
-        for row in _history(spark, path):
-            if row["operation"] not in _CHANGES_NO_ROW or _is_mark(row):
-                yield Commit(int(row["version"]), str(row["userMetadata"] or ""))
+    for operation in _history(spark, path):
+        if operation.changes_rows or operation.is_mark:
+            yield Commit(operation.version, operation.user_metadata)
 
 
-def _history(spark: SparkSession, path: str) -> Iterator[Row]:
-    history = DeltaTable.forPath(spark, path).history()
-    rows: Iterator[Row] = history.select(
-        "version", "operation", "operationParameters", "userMetadata"
-    ).toLocalIterator()
-    return rows
+def _history(spark: SparkSession, path: str) -> Iterator[_Operation]:
+    """Yield what the log has, newest first; nothing where there is no table.
+
+    `DeltaTable.history` reads all commits with a Spark job; here one small file is read for each that is asked for.
+    """
+    log = f"{path.rstrip('/')}/_delta_log"
+    for version in _versions(spark, path):
+        line = hadoop_files.first_line(spark, f"{log}/{version:020d}.json")
+        about = as_object(line).get("commitInfo")
+        if about is None:  # other writers may put it further down, or leave it out
+            yield from _history_by_spark(spark, path, newest=version)
+            return
+        yield _Operation(
+            version,
+            str(about.get("operation")),
+            about.get("operationParameters") or {},
+            about.get("userMetadata") or "",
+        )
 
 
-def _is_mark(row: Row) -> bool:
-    properties = as_object((row["operationParameters"] or {}).get("properties"))
-    return row["operation"] == "SET TBLPROPERTIES" and any(name.startswith(_PROPERTY_PREFIX) for name in properties)
+def _versions(spark: SparkSession, path: str) -> list[int]:
+    names = hadoop_files.children(spark, f"{path.rstrip('/')}/_delta_log")
+    return sorted((int(name[:20]) for name in names if _COMMIT_FILE.fullmatch(name)), reverse=True)
+
+
+def _history_by_spark(spark: SparkSession, path: str, *, newest: int) -> Iterator[_Operation]:
+    history = DeltaTable.forPath(spark, path).history().where(f"version <= {newest}")
+    columns = history.select("version", "operation", "operationParameters", "userMetadata")
+    for version, name, parameters, user_metadata in columns.toLocalIterator():
+        yield _Operation(int(version), str(name), parameters or {}, user_metadata or "")
 
 
 def _newest_with_same_rows(spark: SparkSession, path: str, version: int) -> int:
     """Return the last version before the first commit after `version` that changed a row."""
     newest = version
-    for row in _history(spark, path):  # newest first
-        if row["version"] <= version:
+    for operation in _history(spark, path):  # newest first
+        if operation.version <= version:
             break
-        if row["operation"] not in _CHANGES_NO_ROW:
+        if operation.changes_rows:
             newest = version
         elif newest == version:
-            newest = int(row["version"])
+            newest = operation.version
     return newest
 
 
@@ -116,15 +157,14 @@ def newest_commit(spark: SparkSession, path: str) -> Commit | None:
 
 
 def newest_version(spark: SparkSession, path: str) -> int:
-    """Number of the newest commit of a table, whatever it did."""
-    row = DeltaTable.forPath(spark, path).history(1).select("version").first()
-    return int(row["version"]) if row else -1
+    """Number of the newest commit of a table, whatever it did; -1 where there is no table."""
+    return next(iter(_versions(spark, path)), -1)
 
 
 def vacuumed_since(spark: SparkSession, path: str, version: int) -> bool:
     """Whether VACUUM has deleted files after a version."""
-    history = DeltaTable.forPath(spark, path).history()
-    return bool(history.where(f"version > {version} AND operation = 'VACUUM END'").take(1))
+    later = takewhile(lambda operation: operation.version > version, _history(spark, path))
+    return any(operation.name == "VACUUM END" for operation in later)
 
 
 def table_id(spark: SparkSession, path: str) -> str:
@@ -152,8 +192,7 @@ def _writer(table: DataFrame, user_metadata: str, transaction: tuple[str, int] |
 
 def mark(spark: SparkSession, path: str, *, name: str, value: str, user_metadata: str) -> None:
     """Commit `user_metadata` without a change of rows, by setting the table property `betr.NAME`."""
-    jvm: Any = spark._jvm  # noqa: SLF001 - SQL takes absolute paths only
-    absolute = jvm.org.apache.hadoop.fs.Path(path)
+    absolute = java_class(spark, "org.apache.hadoop.fs.Path")(path)  # SQL takes absolute paths only
     absolute = absolute.getFileSystem(spark._jsc.hadoopConfiguration()).makeQualified(absolute)  # noqa: SLF001
     location = str(absolute.toString()).replace("`", "``")
     with _session_metadata(spark, user_metadata):

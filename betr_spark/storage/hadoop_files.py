@@ -12,33 +12,33 @@ from pyspark.sql import functions as F
 
 from betr_spark.errors import DataError
 from betr_spark.spark.error_messages import causes, spark_error_line
+from betr_spark.spark.jvm import java_class
 
 # Stores without a rename in one step, where an object becomes visible when its upload ends.
 _OBJECT_STORES = frozenset({"s3", "s3a", "s3n", "gs", "oss", "cosn", "obs"})
 
 
-def _open(spark: SparkSession, path: str) -> tuple[Any, Any, Any]:
-    """Return the JVM, the path as Hadoop's, and its file system."""
-    jvm: Any = spark._jvm  # noqa: SLF001
-    hadoop_path = jvm.org.apache.hadoop.fs.Path(path)
-    return jvm, hadoop_path, hadoop_path.getFileSystem(spark._jsc.hadoopConfiguration())  # noqa: SLF001
+def _open(spark: SparkSession, path: str) -> tuple[Any, Any]:
+    """Return a path as Hadoop's, and its file system."""
+    hadoop_path = java_class(spark, "org.apache.hadoop.fs.Path")(path)
+    return hadoop_path, hadoop_path.getFileSystem(spark._jsc.hadoopConfiguration())  # noqa: SLF001
 
 
 def exists(spark: SparkSession, path: str) -> bool:
     """Tell whether a file or folder exists."""
-    _, hadoop_path, system = _open(spark, path)
+    hadoop_path, system = _open(spark, path)
     return bool(system.exists(hadoop_path))
 
 
 def is_file(spark: SparkSession, path: str) -> bool:
     """Tell whether a path is one file, not a folder and not a glob."""
-    _, hadoop_path, system = _open(spark, path)
+    hadoop_path, system = _open(spark, path)
     return bool(system.exists(hadoop_path) and system.getFileStatus(hadoop_path).isFile())
 
 
 def matches(spark: SparkSession, pattern: str) -> bool:
     """Tell whether a glob matches any file or folder."""
-    _, where, system = _open(spark, pattern)
+    where, system = _open(spark, pattern)
     return bool(system.globStatus(where))
 
 
@@ -48,14 +48,14 @@ def read_bytes(spark: SparkSession, path: str) -> bytes:
     Raises:
         DataError: there is no such file, or it is a folder.
     """
-    jvm, hadoop_path, system = _open(spark, path)
+    hadoop_path, system = _open(spark, path)
     if not system.exists(hadoop_path):
         raise DataError(f"{path}: no such file")
     if system.getFileStatus(hadoop_path).isDirectory():
         raise DataError(f"{path}: is a folder; a file is required")
     stream = system.open(hadoop_path)
     try:
-        return bytes(jvm.org.apache.commons.io.IOUtils.toByteArray(stream))
+        return bytes(java_class(spark, "org.apache.commons.io.IOUtils").toByteArray(stream))
     finally:
         stream.close()
 
@@ -68,7 +68,7 @@ def version(spark: SparkSession, path: str) -> str:
     """
     if not is_file(spark, path):
         raise DataError(f"{path}: no such file")
-    _, hadoop_path, system = _open(spark, path)
+    hadoop_path, system = _open(spark, path)
     status = system.getFileStatus(hadoop_path)
     return f"{status.getLen()}:{status.getModificationTime()}"
 
@@ -81,8 +81,22 @@ def fetch(spark: SparkSession, path: str, target: Path) -> None:
     """
     if not is_file(spark, path):
         raise DataError(f"{path}: no such file")
-    jvm, hadoop_path, system = _open(spark, path)
-    system.copyToLocalFile(False, hadoop_path, jvm.org.apache.hadoop.fs.Path(target.as_uri()), True)
+    hadoop_path, system = _open(spark, path)
+    system.copyToLocalFile(False, hadoop_path, java_class(spark, "org.apache.hadoop.fs.Path")(target.as_uri()), True)
+
+
+def first_line(spark: SparkSession, path: str) -> str | None:
+    """Read the first line of a UTF-8 file and nothing more; None where there is no such file or it is empty."""
+    hadoop_path, system = _open(spark, path)
+    if not system.exists(hadoop_path):
+        return None
+    reader = java_class(spark, "java.io.InputStreamReader")(system.open(hadoop_path), "UTF-8")
+    lines = java_class(spark, "java.io.BufferedReader")(reader)
+    try:
+        line = lines.readLine()
+        return None if line is None else str(line)
+    finally:
+        lines.close()
 
 
 def write_bytes(spark: SparkSession, path: str, content: bytes) -> None:
@@ -91,7 +105,7 @@ def write_bytes(spark: SparkSession, path: str, content: bytes) -> None:
     A local file, and one of HDFS, is written beside the former one and renamed over it in one step. An object store gets a
     plain upload. Where a store's rename over a file has two steps, a reader may find no file between them.
     """
-    jvm, hadoop_path, system = _open(spark, path)
+    hadoop_path, system = _open(spark, path)
     hadoop_path = system.makeQualified(hadoop_path)
     scheme = str(hadoop_path.toUri().getScheme())
     if scheme == "file":
@@ -99,11 +113,12 @@ def write_bytes(spark: SparkSession, path: str, content: bytes) -> None:
     elif scheme in _OBJECT_STORES:
         _create(system, hadoop_path, content)
     else:
-        part = jvm.org.apache.hadoop.fs.Path(f"{hadoop_path}.part")
-        rename = jvm.org.apache.hadoop.fs.Options.Rename
+        part = java_class(spark, "org.apache.hadoop.fs.Path")(f"{hadoop_path}.part")
+        rename = java_class(spark, "org.apache.hadoop.fs.Options$Rename")
         options: Any = spark.sparkContext._gateway.new_array(rename, 1)  # type: ignore[union-attr]  # noqa: SLF001
         options[0] = rename.OVERWRITE
-        context = jvm.org.apache.hadoop.fs.FileContext.getFileContext(hadoop_path.toUri(), system.getConf())
+        contexts = java_class(spark, "org.apache.hadoop.fs.FileContext")
+        context = contexts.getFileContext(hadoop_path.toUri(), system.getConf())
         try:
             _create(system, part, content)
             context.rename(part, hadoop_path, options)  # FileSystem.rename refuses a path that exists
@@ -143,11 +158,11 @@ def check_writable(spark: SparkSession, path: str) -> None:
         DataError: the output is a file, or cannot be written.
     """
     try:
-        jvm, folder, system = _open(spark, path)
+        folder, system = _open(spark, path)
         created = list(_missing_folders(system, folder))
         if not created and system.getFileStatus(folder).isFile():
             raise DataError(f"output: {path} is a file; a folder is required")
-        probe = jvm.org.apache.hadoop.fs.Path(folder, f".betr-spark-{uuid.uuid4().hex}")
+        probe = java_class(spark, "org.apache.hadoop.fs.Path")(folder, f".betr-spark-{uuid.uuid4().hex}")
         system.create(probe, False).close()
         system.delete(probe, False)
         for missing in created:
@@ -176,14 +191,17 @@ def _missing_folders(system: Any, folder: Any) -> Iterator[Any]:
 
 def delete(spark: SparkSession, path: str) -> None:
     """Delete a file, or a folder with all that it contains; do nothing where there is none."""
-    _, hadoop_path, system = _open(spark, path)
+    hadoop_path, system = _open(spark, path)
     system.delete(hadoop_path, True)
 
 
 def children(spark: SparkSession, path: str) -> list[str]:
     """Names of the files and folders directly in a folder, sorted; empty where there is no folder."""
-    _, folder, system = _open(spark, path)
-    return sorted(str(s.getPath().getName()) for s in system.listStatus(folder)) if system.exists(folder) else []
+    folder, system = _open(spark, path)
+    if not system.exists(folder):
+        return []
+    paths = java_class(spark, "org.apache.hadoop.fs.FileUtil").stat2Paths(system.listStatus(folder))
+    return sorted(str(p.getName()) for p in paths)
 
 
 def listing(spark: SparkSession, path: str) -> DataFrame:

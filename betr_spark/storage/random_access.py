@@ -8,6 +8,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 from pyspark.sql import SparkSession
 
 from betr_spark.errors import DataError
+from betr_spark.spark.jvm import java_class
 
 _BUFFER_BYTES = 1 << 20
 
@@ -26,8 +27,7 @@ def open_file(spark: SparkSession, path: str) -> Iterator[OpenFile]:
     Raises:
         DataError: the path does not exist or is a folder.
     """
-    jvm: Any = spark._jvm  # noqa: SLF001
-    where = jvm.org.apache.hadoop.fs.Path(path)
+    where = java_class(spark, "org.apache.hadoop.fs.Path")(path)
     system = where.getFileSystem(spark._jsc.hadoopConfiguration())  # noqa: SLF001
     if not system.exists(where):
         raise DataError(f"{path}: file not found")

@@ -3,7 +3,9 @@
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pytest
+from deltalake import CommitProperties, write_deltalake
 
 from betr_spark.corpus.table import InputTable
 from betr_spark.errors import DataError
@@ -145,3 +147,39 @@ def test_a_version_is_read_although_its_own_files_are_vacuumed(spark: Any, tmp_p
         n_rows(99)
     with pytest.raises(DataError, match="nowhere: table not found; create it with `betr-spark run`"):
         delta.read(spark, str(tmp_path / "nowhere"))
+
+
+@pytest.mark.parametrize("commit_info", ["first", "last"])  # Delta's writers put it first; the protocol leaves it open
+def test_the_history_is_delta_s_own(spark: Any, tmp_path: Path, commit_info: str) -> None:
+    path = tmp_path / "table"
+    write_deltalake(
+        path,
+        pa.table({"number": pa.array([1], pa.int32()), "text": ["t"]}),
+        commit_properties=CommitProperties(custom_metadata={"userMetadata": "u1"}),
+    )
+    write(spark, path, mode="overwrite")
+    spark.sql(statement(path, KEEP_ROWS[0]))
+    expected = [(2, "SET TBLPROPERTIES", ""), (1, "WRITE", '{"run_id": "r1"}'), (0, "WRITE", "u1")]
+    if commit_info == "last":
+        file = path / f"_delta_log/{1:020d}.json"
+        first, *others = file.read_text(encoding="utf-8").splitlines()
+        file.write_text("\n".join([*others, first]) + "\n", encoding="utf-8")
+        (path / f"_delta_log/.{1:020d}.json.crc").unlink()
+    history = list(delta._history(spark, str(path)))
+    assert [(each.version, each.name, each.user_metadata) for each in history] == expected
+    assert [row[:2] for row in statement_rows(spark, path)] == [each[:2] for each in expected]
+    assert delta.newest_version(spark, str(path)) == 2
+    assert (delta.newest_version(spark, str(tmp_path)), list(delta.commits(spark, str(tmp_path)))) == (-1, [])
+
+
+def statement_rows(spark: Any, path: Path) -> list[Any]:
+    return spark.sql(statement(path, "DESCRIBE HISTORY {table}")).select("version", "operation").collect()
+
+
+def test_reading_the_history_starts_no_job(spark: Any, documents: Path) -> None:
+    spark.sparkContext.setJobGroup("history", "history")
+    try:
+        assert len(list(delta.commits(spark, str(documents)))) > 0
+        assert list(spark.sparkContext.statusTracker().getJobIdsForGroup("history")) == []
+    finally:
+        spark.sparkContext.setLocalProperty("spark.jobGroup.id", None)

@@ -8,6 +8,7 @@ import pytest
 from py4j.protocol import Py4JJavaError
 
 from betr_spark.errors import DataError
+from betr_spark.spark.jvm import java_class
 from betr_spark.storage import hadoop_files
 from betr_spark.storage.hadoop_files import check_writable, read_bytes, write_bytes
 
@@ -33,7 +34,7 @@ def test_a_rename_that_fails_leaves_the_former_file(
 
 def test_a_file_that_hadoop_wrote_is_replaced_with_its_checksum(spark: Any, tmp_path: Path) -> None:
     path = tmp_path / "scorer.json"
-    _, hadoop_path, system = hadoop_files._open(spark, str(path))
+    hadoop_path, system = hadoop_files._open(spark, str(path))
     stream = system.create(hadoop_path, True)
     stream.write(b"written by an earlier version")
     stream.close()
@@ -125,11 +126,8 @@ class Upload:
 
 
 def use(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
-    real = hadoop_files._open
-
-    def opened(spark: Any, path: str) -> tuple[Any, Any, Any]:
-        jvm, *_ = real(spark, path.replace("s3a:", "file:"))  # the tests have no client of S3
-        return jvm, jvm.org.apache.hadoop.fs.Path(path), store
+    def opened(spark: Any, path: str) -> tuple[Any, Any]:  # the tests have no client of S3
+        return java_class(spark, "org.apache.hadoop.fs.Path")(path), store
 
     monkeypatch.setattr(hadoop_files, "_open", opened)
 
