@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-from conftest import write_config
+from conftest import SMALL, write_config
 from deltalake import DeltaTable
 
 REPOSITORY = Path(__file__).parents[1]
@@ -30,6 +30,7 @@ def test_a_wheel_in_an_empty_folder_runs_ten_documents(tmp_path: Path) -> None:
     config = write_config(tmp_path / "conf.yaml", values)
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "SPARK_CONF_DIR", "VIRTUAL_ENV")}
     environment["PYTHONPATH"] = str(tmp_path / "installed")
+    environment["PYSPARK_SUBMIT_ARGS"] = " ".join([*(f"--conf {k}={v}" for k, v in SMALL.items()), "pyspark-shell"])
     check = "import betr_spark, sys; sys.exit(not betr_spark.__file__.startswith(sys.argv[1]))"
     subprocess.run(
         [sys.executable, "-c", check, str(tmp_path / "installed")], check=True, env=environment, cwd=tmp_path

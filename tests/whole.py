@@ -1,5 +1,6 @@
 """Tables of a whole run, for tests that compare them."""
 
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,10 @@ TABLES = {
 }
 
 
-def tables(output: Path) -> dict[str, list[dict[str, Any]]]:
+def tables(output: Path, names: Iterable[str] = TABLES) -> dict[str, list[dict[str, Any]]]:
     """Rows of every table but `runs`, in an order of their own."""
     found = {}
-    for name in TABLES:
+    for name in names:
         rows = DeltaTable(str(output / name)).to_pyarrow_table().to_pylist()
         for row in rows:
             row.pop("input_file", None)

@@ -1,7 +1,7 @@
 """The kept documents of one selection with their ranks, without their text."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -14,6 +14,22 @@ from betr_spark.schemas import BEST_BENCHMARK, CONTENT_HASH, DOC_ID, INPUT_FILE,
 from betr_spark.scoring.logit import logit_of
 from betr_spark.selection.budget import with_order, within_budget
 from betr_spark.storage import delta
+
+
+class SelectionInput(NamedTuple):
+    """What all selections rank: `features` and `duplicates`, and their numbers of rows."""
+
+    features: DataFrame
+    duplicates: DataFrame
+    n_documents: int
+    n_duplicates: int
+
+    @classmethod
+    def of(cls, context: RunContext) -> Self:
+        """Read the tables of the output."""
+        names = (schemas.FEATURES_TABLE, schemas.DUPLICATES_TABLE)
+        features, duplicates = (delta.read(context.spark, context.config.table(name)) for name in names)
+        return cls(features, duplicates, features.count(), duplicates.count())
 
 
 class Ranking(NamedTuple):
@@ -48,25 +64,24 @@ def scored_survivors(features: DataFrame, duplicates: DataFrame, config: Config,
 
 
 def rank_survivors(
-    context: RunContext, selection: SelectionConfig, *, materialise: Callable[[DataFrame], DataFrame]
+    ranked: SelectionInput, config: Config, selection: SelectionConfig, *, materialise: Callable[[DataFrame], DataFrame]
 ) -> Ranking:
     """Rank the survivors by the selection's scorer and keep its budget. Reads no text.
 
     Args:
-        context: of the run; `features` and `duplicates` are those of its output.
+        ranked: the tables and their sizes.
+        config: for the scorers.
         selection: scorer and budget.
         materialise: computes a frame and cuts its lineage.
     """
-    spark, config = context.spark, context.config
-    features = delta.read(spark, config.table(schemas.FEATURES_TABLE))
-    duplicates = delta.read(spark, config.table(schemas.DUPLICATES_TABLE))
-    survivors = scored_survivors(features, duplicates, config, selection.scorer)
+    survivors = scored_survivors(ranked.features, ranked.duplicates, config, selection.scorer)
     ordered = with_order(survivors).persist()  # read for the totals, for each histogram, and for the kept rows
     try:
-        kept = within_budget(ordered, selection.keep, by_value=selection.scorer in config.expressions()).persist()
+        size = [F.count("*"), F.coalesce(F.sum(N_TOKENS), F.lit(0)), F.coalesce(F.sum(N_BYTES), F.lit(0))]
+        n_survivors, survivor_tokens, _ = ordered.agg(*size).head() or (0, 0, 0)
+        by_value = selection.scorer in config.expressions()
+        kept = within_budget(ordered, selection.keep, by_value=by_value, n_tokens=survivor_tokens).persist()
         try:  # read for the totals and by the sort
-            size = [F.count("*"), F.coalesce(F.sum(N_TOKENS), F.lit(0)), F.coalesce(F.sum(N_BYTES), F.lit(0))]
-            n_survivors, survivor_tokens, _ = ordered.agg(*size).head() or (0, 0, 0)
             n_kept, kept_tokens, kept_bytes = kept.agg(*size).head() or (0, 0, 0)
             rows = with_rank(kept, n_rows=n_kept, materialise=materialise).drop(ORDER_KEY, ORDER_HASH)
         finally:
@@ -74,6 +89,6 @@ def rank_survivors(
     finally:
         ordered.unpersist()
     return Ranking(
-        rows=rows, n_documents=features.count(), n_duplicates=duplicates.count(), n_survivors=n_survivors,
+        rows=rows, n_documents=ranked.n_documents, n_duplicates=ranked.n_duplicates, n_survivors=n_survivors,
         n_kept=n_kept, survivor_tokens=survivor_tokens, kept_tokens=kept_tokens, kept_bytes=kept_bytes,
     )  # fmt: skip

@@ -9,7 +9,7 @@ from pyspark.sql import DataFrame
 from betr_spark import schemas
 from betr_spark.config import Config
 from betr_spark.pipeline.stage import Result, RunContext, Stage
-from betr_spark.selection.ranking import Ranking, rank_survivors
+from betr_spark.selection.ranking import Ranking, SelectionInput, rank_survivors
 from betr_spark.selection.winners import selected_rows, texts_of_winners
 from betr_spark.storage import delta, hadoop_files, runs
 from betr_spark.storage.runs import Metrics, StageKey
@@ -64,9 +64,10 @@ class Select(Stage):
             yield
             return
         with scratch(context.spark, context.config.table(_SCRATCH_FOLDER)) as materialise:
+            ranked = SelectionInput.of(context)
             for stage in pending:
                 selection = context.config.selections[stage.selection]
-                stage.ranking = rank_survivors(context, selection, materialise=materialise)
+                stage.ranking = rank_survivors(ranked, context.config, selection, materialise=materialise)
             documents = texts_of_winners([stage.ranking.rows for stage in pending if stage.ranking], context)
             documents = materialise(documents) if len(pending) > 1 else documents
             for stage in pending:
