@@ -36,9 +36,7 @@ def fraction_of(tokens: int, fraction: float) -> int:
     return int(Fraction(Decimal(str(fraction))) * tokens)
 
 
-def within_budget(
-    ordered: DataFrame, keep: KeepConfig, *, by_value: bool = False, n_tokens: int | None = None
-) -> DataFrame:
+def within_budget(ordered: DataFrame, keep: KeepConfig, *, n_tokens: int, by_value: bool = False) -> DataFrame:
     """Keep the longest prefix of the ranking that `keep` allows.
 
     Two or three small aggregations over (order, weight); nothing is sorted. `ordered` is read for each, so persist it.
@@ -46,8 +44,8 @@ def within_budget(
     Args:
         ordered: as `with_order` gives it, with n_tokens; one row a document.
         keep: exactly one rule. token_fraction is of the tokens of `ordered`.
+        n_tokens: sum of n_tokens of `ordered`.
         by_value: `min_score` is compared with the logit itself (a column of the input) rather than with the score.
-        n_tokens: of `ordered`, where they are known; otherwise they are summed for a token_fraction.
 
     Returns:
         The kept rows of `ordered`, same columns, no order.
@@ -58,14 +56,7 @@ def within_budget(
         budget, weight = keep.documents, F.lit(1)
     else:
         weight = F.col(N_TOKENS)
-        budget = keep.tokens if keep.tokens is not None else _token_share(ordered, keep.token_fraction or 0.0, n_tokens)
+        budget = keep.tokens if keep.tokens is not None else fraction_of(n_tokens, keep.token_fraction or 0.0)
     weighted = ordered.select(ORDER_KEY, ORDER_HASH, DOC_ID, weight.cast("bigint").alias(WEIGHT))
     prefix = longest_prefix(weighted, budget=budget)
     return ordered if prefix.end is None else ordered.where(before(prefix.end))
-
-
-def _token_share(ordered: DataFrame, fraction: float, n_tokens: int | None) -> int:
-    if n_tokens is None:
-        total = ordered.agg(F.sum(N_TOKENS)).first()
-        n_tokens = int(total[0] or 0) if total else 0
-    return fraction_of(n_tokens, fraction)

@@ -201,7 +201,8 @@ def children(spark: SparkSession, path: str) -> list[str]:
     if not system.exists(folder):
         return []
     paths = java_class(spark, "org.apache.hadoop.fs.FileUtil").stat2Paths(system.listStatus(folder))
-    return sorted(str(p.getName()) for p in paths)
+    joined = str(java_class(spark, "scala.Predef").genericWrapArray(paths).mkString("\0"))  # one call for all names
+    return sorted(path.rpartition("/")[2] for path in joined.split("\0") if path)
 
 
 def listing(spark: SparkSession, path: str) -> DataFrame:

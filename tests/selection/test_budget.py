@@ -69,10 +69,10 @@ def test_prefix_and_ranks_equal_a_sort(
     total = sum(row[2] for row in rows)
     for budget in (0, total // 3, total - 1, total):
         wanted = brute_force(full, budget, tokens=True)
-        kept = ranked(within_budget(ordered, KeepConfig(tokens=budget)))
+        kept = ranked(within_budget(ordered, KeepConfig(tokens=budget), n_tokens=total))
         found = [row[DOC_ID] for row in kept.orderBy(RANK).collect()]
         assert found == wanted
-    kept = ranked(within_budget(ordered, KeepConfig(documents=123))).orderBy(RANK).collect()
+    kept = ranked(within_budget(ordered, KeepConfig(documents=123), n_tokens=total)).orderBy(RANK).collect()
     assert [row[DOC_ID] for row in kept] == brute_force(full, 123, tokens=False)
     assert [row[RANK] for row in kept] == list(range(1, 124))
     ordered.unpersist()
@@ -86,12 +86,12 @@ def test_min_score_is_inclusive_and_null_logits_never_pass(spark: Any) -> None:
         (KeepConfig(tokens=9), "abd"),
         (KeepConfig(min_score=0.0), "abd"),
     ):
-        assert sorted(row[DOC_ID] for row in within_budget(ordered, keep).collect()) == list(wanted)
+        assert sorted(row[DOC_ID] for row in within_budget(ordered, keep, n_tokens=3).collect()) == list(wanted)
 
 
 def test_an_empty_frame_gives_an_empty_selection(spark: Any) -> None:
     ordered = with_order(spark.createDataFrame([], SCHEMA))
-    assert within_budget(ordered, KeepConfig(token_fraction=0.5)).count() == 0
+    assert within_budget(ordered, KeepConfig(token_fraction=0.5), n_tokens=0).count() == 0
     assert ranked(ordered).count() == 0
 
 

@@ -176,6 +176,16 @@ def test_an_output_that_cannot_be_written_is_named(spark: Any, monkeypatch: pyte
     assert "s3a://bucket/another: cannot be read or written (access denied: " in str(caught.value)
 
 
+def test_children_have_names_of_any_kind(spark: Any, tmp_path: Path) -> None:
+    names = ["a, b.json", "c[d]", "grüße 1", "line\nbreak"]
+    for name in names:
+        (tmp_path / name).touch()
+    (tmp_path / "folder").mkdir()
+    assert hadoop_files.children(spark, str(tmp_path)) == sorted([*names, "folder"])
+    assert hadoop_files.children(spark, str(tmp_path / "folder")) == []
+    assert hadoop_files.children(spark, str(tmp_path / "none")) == []
+
+
 def test_the_probe_leaves_no_folder(spark: Any, tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x")
     (tmp_path / "out").mkdir()
