@@ -170,7 +170,7 @@ _SPACED_TOKENS = _SpacedTokens()
 
 
 def shingle_tokens(text: str) -> list[str]:
-    """Split a text into tokens (method 4b), ASCII letters in lower case.
+    """Split a text into tokens, ASCII letters in lower case.
 
     A token is a run of letters, marks and digits by Unicode category, or one such character of a script written without spaces.
     """

@@ -19,10 +19,12 @@ from py4j.java_gateway import JavaClass, JVMView
 hypothesis.settings.register_profile("kernels", deadline=None)  # the first call compiles
 hypothesis.settings.load_profile("kernels")
 
-# The collector with the fewest threads. Hadoop starts a `chmod` for each file that it writes, which VFORK makes cheaper.
-_JAVA_OPTIONS = "-XX:+UseSerialGC -Djdk.lang.Process.launchMechanism=VFORK"
-# The JVMs of processes that tests start live for a minute and are faster without the second compiler.
-os.environ["JDK_JAVA_OPTIONS"] = f"-XX:TieredStopAtLevel=1 {_JAVA_OPTIONS}"
+# The collector with the fewest threads and few collections; one compiler, with room for all that it compiles, costs less than two
+# for some minutes of small jobs. Hadoop starts a `chmod` for each file that it writes, which VFORK makes cheaper.
+os.environ["JDK_JAVA_OPTIONS"] = (
+    "-XX:+UseSerialGC -Xmn600m -XX:MetaspaceSize=320m -XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m "
+    "-Djdk.lang.Process.launchMechanism=VFORK"
+)
 os.environ.setdefault("PYSPARK_SUBMIT_ARGS", "--driver-memory 3g pyspark-shell")  # two workers share a machine
 
 SHARED = Path(__file__).parents[2] / "shared"
@@ -132,9 +134,7 @@ def spark(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     os.chdir(tmp_path_factory.mktemp("spark"))  # Spark leaves its warehouse in the working folder
     from betr_spark.spark.session import build_session
 
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("JDK_JAVA_OPTIONS", _JAVA_OPTIONS)
-        session = build_session("betr-spark tests")
+    session = build_session("betr-spark tests")
     for name, value in SMALL.items():
         session.conf.set(name, value)
     os.chdir(here)

@@ -33,7 +33,7 @@ class Scorer(Model):
 
 
 class FastTextTraining(Scorer):
-    """How fastText is trained. `auto` chooses lr and epochs by the number of training documents (method 3).
+    """How fastText is trained. `auto` chooses lr and epochs by the number of training documents.
 
     With more than one thread, training does not repeat.
     """

@@ -1,4 +1,4 @@
-"""MinHash signatures and LSH band keys of shingles, on raw UTF-8 bytes (method 4b)."""
+"""MinHash signatures and LSH band keys of shingles, on raw UTF-8 bytes."""
 
 import dataclasses
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""Tokens of shingles on raw UTF-8 bytes: which bytes belong to a token, and where one token follows another (method 4b).
+"""Tokens of shingles on raw UTF-8 bytes: which bytes belong to a token, and where one token follows another.
 
 A token is a run of letters, marks and digits (Unicode categories L*, M*, N*); in scripts written without spaces each such
 character is a token. Every other character separates tokens.

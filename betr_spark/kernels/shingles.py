@@ -1,4 +1,4 @@
-"""Shingles of documents, on raw UTF-8 bytes: their hashes, and the true Jaccard similarity of their sets (method 4b)."""
+"""Shingles of documents, on raw UTF-8 bytes: their hashes, and the true Jaccard similarity of their sets."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -1,4 +1,4 @@
-"""Best rank of every document over all examples, in two passes over blocks of documents (method 2).
+"""Best rank of every document over all examples, in two passes over blocks of documents.
 
 Cosines are exact: `on_grid` rounds each coordinate of a unit vector to a multiple of 2^-24, so a product is a multiple of
 2^-48, sums stay below 2^53 of those units, and float64 represents them without rounding in any order of summation. So a pair

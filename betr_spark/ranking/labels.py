@@ -1,4 +1,4 @@
-"""Labels: the first documents of the target ranking against as many of the others, with a validation split (method 3)."""
+"""Labels: the first documents of the target ranking against as many of the others, with a validation split."""
 
 import math
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""The vectors that rank documents: each example, centroids, one vector per benchmark, or one of all (method 2, ablation)."""
+"""The vectors that rank documents: each example, centroids, one vector per benchmark, or one of all."""
 
 from collections.abc import Sequence
 from typing import NamedTuple

@@ -1,4 +1,4 @@
-"""The DSIR scorer: log-ratios of hashed words and word pairs (method 7), on raw UTF-8 bytes.
+"""The DSIR scorer: log-ratios of hashed words and word pairs, on raw UTF-8 bytes.
 
 A word is a run of letters, digits and `_`, or a run of punctuation. ASCII letters are converted to lower case. Every byte above
 ASCII counts as a letter.

@@ -1,4 +1,4 @@
-"""Folded binary fastText models: one float32 for each word and bucket (method 4); single tables, and tables stacked in one."""
+"""Folded binary fastText models: one float32 for each word and bucket; single tables, and tables stacked in one."""
 
 import dataclasses
 import itertools

@@ -2,6 +2,7 @@
 
 import uuid
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -42,8 +43,9 @@ def matches(spark: SparkSession, pattern: str) -> bool:
     return bool(system.globStatus(where))
 
 
-def read_bytes(spark: SparkSession, path: str) -> bytes:
-    """Read a whole small file.
+@contextmanager
+def opened(spark: SparkSession, path: str) -> Iterator[tuple[Any, int]]:
+    """Open a file: its FSDataInputStream, and its size in bytes.
 
     Raises:
         DataError: there is no such file, or it is a folder.
@@ -51,13 +53,24 @@ def read_bytes(spark: SparkSession, path: str) -> bytes:
     hadoop_path, system = _open(spark, path)
     if not system.exists(hadoop_path):
         raise DataError(f"{path}: no such file")
-    if system.getFileStatus(hadoop_path).isDirectory():
+    status = system.getFileStatus(hadoop_path)
+    if status.isDirectory():
         raise DataError(f"{path}: is a folder; a file is required")
     stream = system.open(hadoop_path)
     try:
-        return bytes(java_class(spark, "org.apache.commons.io.IOUtils").toByteArray(stream))
+        yield stream, status.getLen()
     finally:
         stream.close()
+
+
+def read_bytes(spark: SparkSession, path: str) -> bytes:
+    """Read a whole small file.
+
+    Raises:
+        DataError: there is no such file, or it is a folder.
+    """
+    with opened(spark, path) as (stream, _):
+        return bytes(java_class(spark, "org.apache.commons.io.IOUtils").toByteArray(stream))
 
 
 def version(spark: SparkSession, path: str) -> str:

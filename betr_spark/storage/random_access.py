@@ -7,8 +7,7 @@ from typing import Any, BinaryIO, NamedTuple, cast
 
 from pyspark.sql import SparkSession
 
-from betr_spark.errors import DataError
-from betr_spark.spark.jvm import java_class
+from betr_spark.storage import hadoop_files
 
 _BUFFER_BYTES = 1 << 20
 
@@ -27,19 +26,9 @@ def open_file(spark: SparkSession, path: str) -> Iterator[OpenFile]:
     Raises:
         DataError: the path does not exist or is a folder.
     """
-    where = java_class(spark, "org.apache.hadoop.fs.Path")(path)
-    system = where.getFileSystem(spark._jsc.hadoopConfiguration())  # noqa: SLF001
-    if not system.exists(where):
-        raise DataError(f"{path}: file not found")
-    status = system.getFileStatus(where)
-    if status.isDirectory():
-        raise DataError(f"{path}: is a folder; a file is required")
-    stream = system.open(where)
-    try:
-        raw = _HadoopInput(stream, status.getLen())
-        yield OpenFile(cast(BinaryIO, io.BufferedReader(raw, _BUFFER_BYTES)), status.getLen())
-    finally:
-        stream.close()
+    with hadoop_files.opened(spark, path) as (stream, n_bytes):
+        raw = _HadoopInput(stream, n_bytes)
+        yield OpenFile(cast(BinaryIO, io.BufferedReader(raw, _BUFFER_BYTES)), n_bytes)
 
 
 class _HadoopInput(io.RawIOBase):

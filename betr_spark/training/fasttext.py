@@ -1,4 +1,4 @@
-"""FastText on labelled texts: settings by size (method 3), training, folding, figures on the validation split.
+"""FastText on labelled texts: settings by size, training, folding, figures on the validation split.
 
 With one thread fastText 0.9.3 initialises the first tenth of its input matrix and leaves the rest as the allocator returns it:
 zeroes if the matrix is above glibc's largest mmap threshold (32 MB), any values below it. The 2,000,000 buckets alone exceed

@@ -1,4 +1,4 @@
-"""Fold a fastText model into one weight for each feature: logit = mean of w (method 4).
+"""Fold a fastText model into one weight for each feature: logit = mean of w.
 
 For a softmax over two labels w = input @ (o_pos - o_neg). If each label has its own sigmoid (one-vs-all, negative sampling),
 w = input @ o_pos for any number of labels; fastText's own probability is then up to 0.008 too low, because it looks the sigmoid

@@ -75,7 +75,7 @@ def whole(
         "quality": {"kind": "expression", "column": "quality"},
         "dice": {"kind": "random", "seed": 4},
     }
-    names = ("betr", "order", "betr_sailing", "dclm", "ratio", "ratio_mean", "quality", "dice")
+    names = ("betr", "order", "betr_sailing", "dclm", "ratio_mean", "quality")
     values["selections"] = {name: {"scorer": name, "keep": {"documents": 40}} for name in names}
     config = Config.model_validate(values)
     for command in ("rank", "train", "features"):
@@ -195,7 +195,7 @@ def test_selections_take_the_best_and_noise_changes_them(spark: Any, whole: Conf
     run_all(spark, whole, "select")
     features = rows_of(spark, whole, "features")
     removed = set(rows_of(spark, whole, "duplicates"))
-    for name in ("betr", "order", "betr_sailing", "dclm", "ratio", "quality"):
+    for name in ("betr", "order", "betr_sailing", "dclm", "quality"):
         left = [r for r in features.values() if r["doc_id"] not in removed and r[f"logit_{name}"] is not None]
         best = sorted((row[f"logit_{name}"] for row in left), reverse=True)[:40]
         kept = spark.read.format("delta").load(whole.table(f"selected/{name}")).orderBy("rank").collect()
