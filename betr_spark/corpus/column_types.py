@@ -78,7 +78,7 @@ def _locate(
         if spelled[0] in layout.codecs:
             codec = layout.codecs[spelled[0]]
             raise SchemaError(
-                f"{column.key}: {file}: column '{column.name}' is compressed with {codec}, which Spark cannot read here; "
+                f"input.path: {file}: compressed with {codec}, which Spark cannot read here; "  # one line for all columns
                 f"write the file with zstd or snappy, or add a jar with a Hadoop codec for {codec}"
             )
         if spelled[0] in layout.null_columns:

@@ -160,9 +160,11 @@ def test_a_codec_that_spark_has_not_is_found_with_the_file(spark: Any, tmp_path:
     write(tmp_path / "a.parquet")
     write(tmp_path / "b.parquet", ids=["c", "d"], compression={"id": "zstd", "text": "brotli"})
     line = problem(spark, tmp_path)
-    assert "input.text: file:b.parquet: column 'text' is compressed with BROTLI, which Spark cannot read here" in line
+    assert "input.path: file:b.parquet: compressed with BROTLI, which Spark cannot read here" in line
     assert "write the file with zstd or snappy" in line
     assert set(documents(spark, tmp_path, text="id")) == set("abcd")  # the column alone has this codec
+    write(tmp_path / "b.parquet", ids=["c", "d"], compression="brotli")
+    assert "compressed with BROTLI" in problem(spark, tmp_path)  # one line for both columns
 
 
 def test_folders_give_values_as_they_are_written(spark: Any, tmp_path: Path) -> None:

@@ -63,8 +63,8 @@ def problems_of(spark: Any, folder: Path, scorer: dict[str, Any], **more: Any) -
             {"kind": "teacher", "path": "scores", "score": "grade"},
             "column 'grade' (scorers.s.score) is string; a numeric",
         ),
-        ({"kind": "fasttext", "path": "none.bin", "label": LABEL}, "none.bin: no such file"),
-        ({"kind": "fasttext", "path": "docs", "label": LABEL}, "docs: is a folder; a file is required"),
+        ({"kind": "fasttext", "path": "none.bin", "label": LABEL}, "scorers.s.path: none.bin: no such file"),
+        ({"kind": "fasttext", "path": "docs", "label": LABEL}, "scorers.s.path: docs: is a folder; a file is required"),
         ({"kind": "fasttext", "path": "cut.bin", "label": LABEL}, "scorers.s.path: cut.bin: truncated: "),
         (
             {"kind": "fasttext", "path": "good.jsonl", "label": LABEL},

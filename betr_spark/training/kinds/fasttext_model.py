@@ -7,7 +7,7 @@ from pathlib import Path
 from pyspark.sql import SparkSession
 
 from betr_spark.config.scorers import FastTextScorer
-from betr_spark.errors import ArtifactError
+from betr_spark.errors import ArtifactError, DataError
 from betr_spark.pipeline.stage import RunContext, problems_of
 from betr_spark.storage import hadoop_files
 from betr_spark.storage.random_access import open_file
@@ -32,8 +32,11 @@ class FastTextModel(Kind):
         yield from problems_of(lambda: self._check_header(context.spark))
 
     def _check_header(self, spark: SparkSession) -> None:
-        with open_file(spark, self.settings.path) as (file, n_bytes):
-            header = read_header(file, n_bytes=n_bytes, name=self._where)
+        try:
+            with open_file(spark, self.settings.path) as (file, n_bytes):
+                header = read_header(file, n_bytes=n_bytes, name=self._where)
+        except DataError as error:
+            raise DataError(f"scorers.{self.name}.path: {error}") from None
         if reason := unsupported(header, positive=self.settings.label):
             raise ArtifactError(f"{self._where}: unsupported fastText model: {reason}")
 
