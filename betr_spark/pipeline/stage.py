@@ -156,6 +156,9 @@ def run_stages(context: RunContext, stages: Sequence[Stage]) -> list[StageRun]:
                 for stage in members:
                     done.append(run_stage(context, stage, started_at=started_at))
                     started_at = time.time()
+        if skipped := [run for run in done if run.skipped]:
+            with translated():
+                runs.record_missing(context.spark, context.config.output, skipped)
     return done
 
 
@@ -174,7 +177,6 @@ def run_stage(context: RunContext, stage: Stage, *, started_at: float) -> StageR
         key = stage.key(context)
         run = None if context.again and stage.rebuilds else stage.made_by(context)
         if run is not None and run.key == key.key:
-            runs.record(context.spark, context.config.output, run)  # its process may have died before it did
             _logger.info("%s: skipped, up to date", stage.name)
         else:
             _logger.info("%s: started", stage.name)
@@ -184,7 +186,8 @@ def run_stage(context: RunContext, stage: Stage, *, started_at: float) -> StageR
                     rows_out=result.rows_out, dropped=result.dropped, metrics=result.metrics,
                 )  # fmt: skip
                 result.commit(run)
-            runs.record(context.spark, context.config.output, run)
+            runs.record(context.spark, context.config.output, [run])
+            _logger.info("%s: %d rows in, %d out, %.1f s", run.stage, run.rows_in, run.rows_out, run.seconds)
         stage.clean_up(context, key)
     return run
 

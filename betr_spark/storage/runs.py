@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import json
-import logging
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -11,13 +10,11 @@ from typing import Any, Self, TypeVar, cast
 
 from pydantic import BaseModel
 from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from betr_spark import __version__, schemas
-from betr_spark.storage.delta import append, as_object, exists, newest_commit, to_json
-
-_logger = logging.getLogger(__name__)
-
+from betr_spark.storage.delta import append, as_object, exists, newest_commit, read, to_json
 
 FORMAT_VERSION = "8"  # of the stages' tables: raise it when the same settings would give different rows
 
@@ -124,12 +121,25 @@ def all_exist(spark: SparkSession, paths: Sequence[str]) -> bool:
     return all(exists(spark, path) for path in paths)
 
 
-def record(spark: SparkSession, output: str, run: StageRun) -> None:
-    """Add a run's row to `runs`; a repeated call adds nothing."""
-    row = {**dataclasses.asdict(run), "started_at": datetime.fromtimestamp(run.started_at, UTC)}
+def record(spark: SparkSession, output: str, runs: Sequence[StageRun]) -> None:
+    """Add the rows of runs to `runs`, in one commit."""
     schema = cast(StructType, StructType.fromDDL(schemas.RUNS))
-    rows = spark.createDataFrame([tuple(row[name] for name in schema.names)], schema).coalesce(1)
-    transaction = (f"{run.run_id}/{run.stage}", 1)
-    append(rows, f"{output.rstrip('/')}/{schemas.RUNS_TABLE}", user_metadata="", transaction=transaction)
-    if not run.skipped:
-        _logger.info("%s: %d rows in, %d out, %.1f s", run.stage, run.rows_in, run.rows_out, run.seconds)
+    values = [dataclasses.asdict(run) | {"started_at": datetime.fromtimestamp(run.started_at, UTC)} for run in runs]
+    rows = spark.createDataFrame([tuple(row[name] for name in schema.names) for row in values], schema).coalesce(1)
+    append(rows, _table(output), user_metadata="")
+
+
+def record_missing(spark: SparkSession, output: str, runs: Sequence[StageRun]) -> None:
+    """Add the rows that `runs` does not have: a process may die after a stage's commit, before it records the run."""
+    recorded: set[tuple[str, str]] = set()
+    if exists(spark, _table(output)):
+        same_runs = read(spark, _table(output)).where(F.col("run_id").isin([run.run_id for run in runs]))
+        recorded = {
+            (row["run_id"], row["stage"]) for row in same_runs.select("run_id", "stage").collect()
+        }  # one a stage
+    if missing := [run for run in runs if (run.run_id, run.stage) not in recorded]:
+        record(spark, output, missing)
+
+
+def _table(output: str) -> str:
+    return f"{output.rstrip('/')}/{schemas.RUNS_TABLE}"
