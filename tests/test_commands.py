@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import yaml
-from conftest import settings, write_config
+from conftest import settings, write_config, write_parquet
 from deltalake import DeltaTable
 
 from betr_spark.cli import main
@@ -141,3 +141,16 @@ def test_check_names_everything_that_would_stop_a_run(
     for part in ("sauce", "none.jsonl", "stars", "scores", "model.bin", "good.jsonl"):
         assert sum(part in line for line in errors) == 1, (part, errors)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize(("source", "output"), [("docs", "docs"), ("docs", "docs/out"), ("docs/_scratch/x", "docs")])
+def test_an_output_that_overlaps_with_the_input_is_refused(
+    run_command: Any, tmp_path: Path, source: str, output: str
+) -> None:
+    write_parquet(tmp_path / source, [{"id": "a", "text": "one text"}])
+    values = {"input": {"path": str(tmp_path / source), "id": "id"}, "output": str(tmp_path / output), "scorers": {}}
+    code, _, errors = run_command("run", "--config", str(write_config(tmp_path / "conf.yaml", values)))
+    assert code == 2
+    assert len(errors) == 1
+    assert "overlaps with input.path" in errors[0]
+    assert [path.name for path in (tmp_path / "docs").rglob("*") if path.is_file()] == ["part-0.parquet"]

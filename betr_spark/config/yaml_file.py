@@ -50,7 +50,16 @@ class _UniqueKeyLoader(yaml.SafeLoader):
 def _parse_yaml(text: str, where: str) -> object:
     try:
         return yaml.load(text, Loader=_UniqueKeyLoader)  # noqa: S506 - a SafeLoader
-    except (yaml.YAMLError, ValueError, RecursionError) as error:  # ValueError: an impossible date
+    except (
+        yaml.YAMLError,
+        ArithmeticError,
+        AttributeError,
+        LookupError,
+        RecursionError,
+        TypeError,
+        ValueError,
+    ) as error:
+        # PyYAML's constructors raise them for values that a tag or a date cannot have
         raise ConfigError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
 
 

@@ -4,12 +4,14 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 
-from pyspark.errors import AnalysisException
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from betr_spark.errors import DataError
+from betr_spark.spark.error_messages import causes
 from betr_spark.spark.jvm import java_class
 from betr_spark.storage import hadoop_files
 
@@ -43,9 +45,13 @@ class Listing:
         Raises:
             DataError: nothing exists at the path, or the path is the folder of a Delta table.
         """
-        for folder in (path.rstrip("/"), path.rstrip("/").rpartition("/")[0]):
-            if folder and hadoop_files.matches(spark, f"{folder}/_delta_log"):
-                raise DataError(f"input.path: {folder} is a Delta table; read it with input.format: delta")
+        try:
+            for folder in (path.rstrip("/"), path.rstrip("/").rpartition("/")[0]):
+                if folder and hadoop_files.matches(spark, f"{folder}/_delta_log"):
+                    raise DataError(f"input.path: {folder} is a Delta table; read it with input.format: delta")
+        except (Py4JJavaError, PySparkException) as error:
+            reason = causes(error)[0].message.splitlines()[0]
+            raise DataError(f"input.path: {path}: not a path or a glob ({reason})") from None
         try:
             binary_files = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(path)
         except AnalysisException as error:

@@ -21,6 +21,7 @@ from betr_spark.kernels.arrow_buffers import string_buffers
 from betr_spark.kernels.shingles import shingle_sets
 from betr_spark.schemas import (
     COMPONENT_ID,
+    CONTENT_HASH,
     DOC_ID,
     EXACT,
     INPUT_FILE,
@@ -65,7 +66,7 @@ def evaluate(spark: SparkSession, config: Config, *, documents: int, seed: int) 
         pairs = removals.unionByName(_all_pairs(members))
         ids = pairs.select(F.col(KEEPER).alias(DOC_ID)).unionByName(pairs.select(F.col(CANDIDATE).alias(DOC_ID)))
         ids = ids.unionByName(sampled.select(DOC_ID)).distinct()
-        compared = features.select(DOC_ID, INPUT_FILE).join(ids, on=DOC_ID, how="inner")
+        compared = features.select(DOC_ID, INPUT_FILE, CONTENT_HASH).join(ids, on=DOC_ID, how="inner")
         compared = materialise(compared.withColumn(RANK_KEY, _key(DOC_ID)))
         sets = shingles_of(compared, config, materialise=materialise)
         similarities = materialise(_true_similarity(pairs, sets))

@@ -192,7 +192,7 @@ def _decide(
             .distinct()
         )
         compared = documents.join(ends, on=RANK_KEY, how="left_semi").select(DOC_ID, RANK_KEY, NEW)
-        compared = materialise(compared.join(features.select(DOC_ID, INPUT_FILE), on=DOC_ID, how="inner"))
+        compared = materialise(compared.join(features.select(DOC_ID, INPUT_FILE, CONTENT_HASH), on=DOC_ID, how="inner"))
         n_texts = {bool(row[NEW]): int(row["count"]) for row in compared.groupBy(NEW).count().collect()}  # two rows
         sets = shingles_of(compared, config, materialise=materialise)
         edges = materialise(edges.unionByName(similar_by_shingles(unsure, sets, similarity=config.dedup.similarity)))

@@ -14,12 +14,14 @@ from betr_spark.corpus.snapshot import InputSnapshot
 from betr_spark.dedup.candidates import CANDIDATE, EQUAL, KEEPER, KEEPER_PREVIOUSLY_KEPT, Thresholds
 from betr_spark.dedup.exact import RANK_KEY
 from betr_spark.errors import DataError
-from betr_spark.kernels.arrow_buffers import binary_pieces, string_buffers
+from betr_spark.kernels.arrow_buffers import binary_column, binary_pieces, string_buffers
+from betr_spark.kernels.murmur3 import content_hashes
 from betr_spark.kernels.shingles import jaccard, shingle_sets
-from betr_spark.schemas import DOC_ID, EVIDENCE, INPUT_FILE, REASON, SHINGLES, SIMILARITY, SKETCH, TEXT
+from betr_spark.schemas import CONTENT_HASH, DOC_ID, EVIDENCE, INPUT_FILE, REASON, SHINGLES, SIMILARITY, SKETCH, TEXT
 
 _MAX_FILES = 10_000  # with more files the whole input is read
 _MAX_BROADCAST = 200_000  # documents
+_HASH_NOW = "content_hash_now"
 _LEFT, _RIGHT = "left_shingles", "right_shingles"
 _EDGE = f"{KEEPER} binary, {KEEPER_PREVIOUSLY_KEPT} boolean, {CANDIDATE} binary"
 
@@ -69,32 +71,36 @@ def shingles_of(documents: DataFrame, config: Config, *, materialise: Callable[[
     """Return the shingles of some documents: rank_key, shingles (uint64 hashes, ascending and distinct, as binary).
 
     Args:
-        documents: doc_id, rank_key, input_file; few, compared with the corpus.
+        documents: doc_id, rank_key, input_file, content_hash; few, compared with the corpus.
         config: for input and minhash.
         materialise: computes a frame and cuts its lineage.
 
     Raises:
-        DataError: the input does not have the text of a document any more; the error names the document.
+        DataError: the input does not have the text that was scored any more; the error names a document.
     """
     texts = texts_of(documents, config).select(RANK_KEY, TEXT)
-    sets = texts.mapInArrow(partial(_shingled, minhash=config.minhash), f"{RANK_KEY} binary, {SHINGLES} binary")
+    schema = f"{RANK_KEY} binary, {SHINGLES} binary, {_HASH_NOW} binary"
+    sets = texts.mapInArrow(partial(_shingled, minhash=config.minhash), schema)
     if config.input.id is None:  # every copy of a text has the same id and the same shingles
         sets = sets.dropDuplicates([RANK_KEY])
     sets = materialise(sets)
-    missing = documents.join(sets, on=RANK_KEY, how="left_anti").select(DOC_ID).limit(1).collect()
-    if missing:
+    with_hashes = documents.join(sets.select(RANK_KEY, _HASH_NOW), on=RANK_KEY, how="left")
+    changed = with_hashes.where(~F.col(CONTENT_HASH).eqNullSafe(F.col(_HASH_NOW))).select(DOC_ID).limit(1).collect()
+    if changed:
         raise DataError(
-            f"input.path: {config.input.path}: the text of document '{missing[0][DOC_ID]}' was not found; "
-            "if the input has changed, rerun `betr-spark features`"
+            f"input.path: {config.input.path}: the text of document '{changed[0][DOC_ID]}' changed since it was scored, "
+            "or is gone; run `betr-spark features`"
         )
-    return sets
+    return sets.drop(_HASH_NOW)
 
 
 def _shingled(batches: Iterator[pa.RecordBatch], *, minhash: MinHashConfig) -> Iterator[pa.RecordBatch]:
     for batch in batches:
         hashes, bounds = shingle_sets(*string_buffers(batch.column(TEXT)), ngram=minhash.ngram, seed=minhash.seed)
         pieces = binary_pieces(hashes.view(np.uint8), bounds * 8)
-        yield pa.RecordBatch.from_arrays([batch.column(RANK_KEY), pieces], [RANK_KEY, SHINGLES])
+        hash_now = binary_column(content_hashes(*string_buffers(batch.column(TEXT))))
+        columns = [batch.column(RANK_KEY), pieces, hash_now]
+        yield pa.RecordBatch.from_arrays(columns, [RANK_KEY, SHINGLES, _HASH_NOW])
 
 
 def _with_jaccard(batches: Iterator[pa.RecordBatch], *, least: float) -> Iterator[pa.RecordBatch]:

@@ -1,5 +1,6 @@
 """Writes the micro-batches of `features`, each as one idempotent commit of each table."""
 
+import math
 from collections.abc import Callable, Mapping
 
 from pyspark.sql import DataFrame
@@ -51,9 +52,11 @@ class BatchWriter:
         self.rows_new += n_rows
         known = delta.read(spark, path).select(DOC_ID) if batch else None
         if config.input.id is None:
-            good = good.groupBy(DOC_ID).agg(
-                F.min_by(F.struct(*good.columns), F.struct(F.coalesce(SOURCE, F.lit("")), INPUT_FILE)).alias("row")
+            numbers = [-F.col(schemas.logit_column(name)) for name in config.expressions()]  # of copies, the highest
+            order = F.struct(
+                F.coalesce(SOURCE, F.lit("")), *[F.coalesce(n, F.lit(math.inf)) for n in numbers], INPUT_FILE
             )
+            good = good.groupBy(DOC_ID).agg(F.min_by(F.struct(*good.columns), order).alias("row"))
             good = good.select("row.*")
             good = good if known is None else good.join(known, on=DOC_ID, how="left_anti")
             copies = n_good - good.count()

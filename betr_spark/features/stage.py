@@ -14,10 +14,11 @@ from typing import NamedTuple
 from pyspark.errors import StreamingQueryException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
+from pyspark.sql import types as T
 
 from betr_spark import schemas
 from betr_spark.config import Config
-from betr_spark.corpus.scored_state import scored_state
+from betr_spark.corpus.scored_state import INPUTS_TABLE, scored_state
 from betr_spark.errors import BetrSparkError
 from betr_spark.features.batch_writer import BatchWriter
 from betr_spark.features.checkpoint import CHECKPOINTS, Checkpoint, choose_checkpoint, progress_of
@@ -46,7 +47,16 @@ def _settings_key(context: RunContext) -> StageKey:
         about = artifact.describe(spark, config.table(f"scorers/{name}"))
         scorers[name] = about["sha256"] if about else "none"
     settings = {"input": mapping, "minhash": config.minhash, "scorers": scorers, "preparation": PREPARATION}
+    if scale := _scale_of_ids(context):
+        settings["id_scale"] = scale
     return StageKey.of("features", settings)
+
+
+def _scale_of_ids(context: RunContext) -> int:
+    """Digits after the point of decimal ids: in a file with more of them, the ids of all files are spelled with as many."""
+    column = context.input.used.id
+    kind = context.input.columns[column.path].kind if column else None
+    return kind.scale if isinstance(kind, T.DecimalType) else 0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -66,8 +76,8 @@ class Features(Stage):
         super().__init__("features")
 
     def outputs(self, config: Config) -> Sequence[str]:
-        """`features` and `quarantine`."""
-        return [config.table(schemas.FEATURES_TABLE), config.table(schemas.QUARANTINE_TABLE)]
+        """`features` and `quarantine`, and the list of the files that were scored."""
+        return [config.table(name) for name in (schemas.FEATURES_TABLE, schemas.QUARANTINE_TABLE, INPUTS_TABLE)]
 
     def key(self, context: RunContext) -> StageKey:
         """Settings, scorers, and the input's version."""

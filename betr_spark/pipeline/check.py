@@ -4,15 +4,21 @@ from collections.abc import Iterator
 
 from pyspark.sql import SparkSession
 
+from betr_spark import schemas
 from betr_spark.config import Config
-from betr_spark.errors import BetrSparkError
+from betr_spark.errors import BetrSparkError, DataError
 from betr_spark.evaluate.stage import Evaluate
 from betr_spark.pipeline.run import stages_of
 from betr_spark.pipeline.stage import RunContext, problems_of
 from betr_spark.ranking.encoder import check_encoder
 from betr_spark.spark.session import build_session
-from betr_spark.storage.hadoop_files import check_writable
+from betr_spark.storage.hadoop_files import check_writable, qualified
 from betr_spark.targets.reading import template_problems
+
+_NAMES = frozenset({
+    schemas.DUPLICATES_TABLE, schemas.FEATURES_TABLE, schemas.QUARANTINE_TABLE, schemas.RANKED_SAMPLE_TABLE, schemas.RUNS_TABLE,
+    "scorers", "selected",
+})  # fmt: skip
 
 
 def problems(config: Config, spark: SparkSession | None = None) -> list[str]:
@@ -30,8 +36,19 @@ def problems(config: Config, spark: SparkSession | None = None) -> list[str]:
 def problems_of_run(context: RunContext) -> list[str]:
     """List what would stop a run, or a later `evaluate`, one line each; the run then uses the same input snapshot."""
     lines = [line for stage in (*stages_of(context.config), Evaluate()) for line in stage.problems(context)]
+    if not lines:
+        lines += problems_of(lambda: _check_apart(context))
     lines += problems_of(lambda: check_writable(context.spark, context.config.output))
     return list(dict.fromkeys(lines))
+
+
+def _check_apart(context: RunContext) -> None:
+    """The tables of the output must not be read as documents, nor written over the input."""
+    source, output = (qualified(context.spark, path) for path in (context.config.input.path, context.config.output))
+    first = source.removeprefix(f"{output}/").partition("/")[0]
+    is_table = source.startswith(f"{output}/") and (first in _NAMES or first.startswith("_"))
+    if source == output or output.startswith(f"{source}/") or is_table:
+        raise DataError(f"output: {output}: overlaps with input.path: {source}; choose another folder")
 
 
 def _without_spark(config: Config) -> Iterator[str]:

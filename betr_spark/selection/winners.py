@@ -30,6 +30,7 @@ from betr_spark.selection.ranking import Ranking
 _FILE_BYTES = 256 * 2**20
 _SOURCE_OF_COPY, _SOURCE_IN_FEATURES, _SCORED = "source_of_copy", "source_in_features", "scored_content_hash"
 _CARRIED = "carried"
+_JSON = {"timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX", "timestampNTZFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSS"}
 _ID_SHOWN = 80
 _MAX_FILES = 10_000
 
@@ -53,7 +54,7 @@ def texts_of_winners(rankings: Sequence[DataFrame], context: RunContext) -> Data
     if source.id is None:  # copies of a text are one document: the columns of one copy of the source in features
         differs = ~F.col(_SOURCE_OF_COPY).eqNullSafe(F.col(_SOURCE_IN_FEATURES))
         names = [F.col(_CARRIED)] if carried else []
-        order = F.struct(differs, *[F.to_json(name) for name in names])
+        order = F.struct(differs, *[F.to_json(name, _JSON) for name in names])
         joined = joined.groupBy(DOC_ID).agg(F.min_by(F.struct(TEXT, *names), order).alias("row"))
         joined = joined.select(DOC_ID, "row.*")
     return with_content_hash(joined.select(DOC_ID, TEXT, *([_CARRIED] if carried else [])))

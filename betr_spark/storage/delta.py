@@ -27,6 +27,7 @@ _CHANGES_NO_ROW = frozenset({
 _PROPERTY_PREFIX = "betr."
 _COMMIT_FILE = re.compile(r"\d{20}\.json")
 _USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
+_SKIP_EMPTY_COMMITS = "spark.databricks.delta.skipRecordingEmptyCommits"
 
 
 def to_json(values: Mapping[str, Any]) -> str:
@@ -174,8 +175,12 @@ def table_id(spark: SparkSession, path: str) -> str:
 
 
 def overwrite(table: DataFrame, path: str, *, user_metadata: str, transaction: tuple[str, int] | None = None) -> None:
-    """Replace rows and schema in one commit. With `transaction` (name, number), a repeated call does nothing."""
-    _writer(table, user_metadata, transaction).mode("overwrite").option("overwriteSchema", "true").save(path)
+    """Replace rows and schema in one commit, also if there were no rows and are none.
+
+    With `transaction` (name, number), a repeated call does nothing.
+    """
+    with _session_conf(table.sparkSession, _SKIP_EMPTY_COMMITS, "false"):  # or the commit's metadata is lost
+        _writer(table, user_metadata, transaction).mode("overwrite").option("overwriteSchema", "true").save(path)
 
 
 def append(table: DataFrame, path: str, *, user_metadata: str, transaction: tuple[str, int] | None = None) -> None:
@@ -195,17 +200,21 @@ def mark(spark: SparkSession, path: str, *, name: str, value: str, user_metadata
     absolute = java_class(spark, "org.apache.hadoop.fs.Path")(path)  # SQL takes absolute paths only
     absolute = absolute.getFileSystem(spark._jsc.hadoopConfiguration()).makeQualified(absolute)  # noqa: SLF001
     location = str(absolute.toString()).replace("`", "``")
-    with _session_metadata(spark, user_metadata):
+    with _session_conf(spark, _USER_METADATA, user_metadata):
         spark.sql(f"ALTER TABLE delta.`{location}` SET TBLPROPERTIES ('{_PROPERTY_PREFIX}{name}' = '{value}')")
 
 
 @contextmanager
-def _session_metadata(spark: SparkSession, user_metadata: str) -> Iterator[None]:
-    spark.conf.set(_USER_METADATA, user_metadata)
+def _session_conf(spark: SparkSession, name: str, value: str) -> Iterator[None]:
+    before = spark.conf.get(name, None)
+    spark.conf.set(name, value)
     try:
         yield
     finally:
-        spark.conf.unset(_USER_METADATA)
+        if before is None:
+            spark.conf.unset(name)
+        else:
+            spark.conf.set(name, before)
 
 
 def input_stream(spark: SparkSession, path: str, *, max_bytes: int) -> DataFrame:

@@ -25,6 +25,12 @@ def _open(spark: SparkSession, path: str) -> tuple[Any, Any]:
     return hadoop_path, hadoop_path.getFileSystem(spark._jsc.hadoopConfiguration())  # noqa: SLF001
 
 
+def qualified(spark: SparkSession, path: str) -> str:
+    """A path with its scheme, from the root."""
+    hadoop_path, system = _open(spark, path)
+    return str(system.makeQualified(hadoop_path).toString())
+
+
 def exists(spark: SparkSession, path: str) -> bool:
     """Tell whether a file or folder exists."""
     hadoop_path, system = _open(spark, path)

@@ -73,6 +73,8 @@ def test_all_problems_at_once_each_with_its_key(tmp_path: Path) -> None:
         ("output: 2024-13-45", "not valid YAML: month"),
         ("[1, 2]", "found list; a mapping of keys is required"),
         ("input: {path", "not valid YAML"),
+        ("output: !!bool abc", "not valid YAML"),
+        ("output: !!timestamp abc", "not valid YAML"),
         ("input: {path: a, columns: [rank]}\noutput: o\ntargets: {t: {path: a, template: '{b}'}}", "columns: 'rank'"),
     ],
 )

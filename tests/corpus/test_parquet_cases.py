@@ -242,3 +242,8 @@ def test_all_unreadable_files_are_counted_and_the_first_ones_named(spark: Any, t
     assert Counter(line.split(":")[0] for line in lines) == {"input.path": 4}
     assert [f"{name}.parquet: cannot be read (" in line for name, line in zip("bcd", lines, strict=False)] == [True] * 3
     assert lines[3] == "input.path: 2 more files cannot be read"
+
+
+@pytest.mark.parametrize("name", ["[a", "{a", "a\\"])
+def test_a_glob_that_is_not_one_is_said_in_one_line(spark: Any, tmp_path: Path, name: str) -> None:
+    assert f"input.path: {name}: not a path or a glob (" in problem(spark, tmp_path / name).replace(f"{tmp_path}/", "")

@@ -7,6 +7,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from conftest import write_parquet
 from planted import planted, shingle_set, similar_pairs
@@ -362,3 +364,41 @@ def test_the_highest_score_in_double_precision_survives(spark: Any, tmp_path: Pa
     exact = {doc for doc, row in rows_by_id.items() if row["kind"] == "exact"}
     assert exact == set()  # the copies follow their representative, which is a near-duplicate of d59
     assert {row["component_size"] for row in rows_by_id.values()} == {60}
+
+
+def test_decisions_are_kept_where_nothing_was_removed(spark: Any, tmp_path: Path) -> None:
+    """Empty `duplicates` and `_components` that stay empty are records of a run too."""
+    config = configured(spark, tmp_path)
+    for number, texts in enumerate((["one text", "two texts"], ["three texts"], ["two texts"])):
+        rows = [{"id": f"{number}-{i}", "text": text, "source": "s"} for i, text in enumerate(texts)]
+        write_parquet(tmp_path / "new", rows)
+        (tmp_path / "docs").mkdir(exist_ok=True)
+        (tmp_path / "new/part-0.parquet").rename(tmp_path / f"docs/{number}.parquet")
+        assert not run(spark, config).skipped
+        assert run_all(spark, config, "dedup")[0].skipped
+        checkpoint, batch = newest_batch(spark, config)
+        assert read_history(spark, config, checkpoint).batch == batch == number  # type: ignore[union-attr]
+    assert {doc: row["kept_doc_id"] for doc, row in duplicates(spark, config).items()} == {"2-0": "0-1"}
+
+
+def test_a_text_that_is_not_the_one_that_was_scored_stops_the_verification(spark: Any, tmp_path: Path) -> None:
+    words = [f"w{i}" for i in range(120)]
+    similar = ["changed" if i in (20, 55, 90) else word for i, word in enumerate(words)]
+    config = configured(spark, tmp_path)
+    write_parquet(tmp_path / "docs", [{"id": "a", "text": " ".join(words), "source": "s"}])
+    file = tmp_path / "docs/b.parquet"
+    table = {"id": ["b"], "text": [" ".join(similar)], "source": ["s"]}
+    pq.write_table(pa.table(table), file, compression="none")
+    run_all(spark, config, "features")
+    about, raw = file.stat(), file.read_bytes()
+    pq.write_table(pa.table({**table, "text": [" ".join(reversed(similar))]}), file, compression="none")
+    assert file.stat().st_size == about.st_size
+    os.utime(file, ns=(about.st_atime_ns, about.st_mtime_ns))
+    with pytest.raises(
+        DataError, match="the text of document 'b' changed since it was scored, or is gone; run `betr-s"
+    ):
+        run_all(spark, config, "dedup")
+    file.write_bytes(raw)
+    os.utime(file, ns=(about.st_atime_ns, about.st_mtime_ns))
+    run_all(spark, config, "dedup")
+    assert [row["evidence"] for row in duplicates(spark, config).values()] == ["shingles"]

@@ -2,8 +2,10 @@
 
 import json
 import random
+import shutil
 import string
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +16,7 @@ import pytest
 from betr_spark.config import Config
 from betr_spark.corpus.scored_state import scored_state
 from betr_spark.corpus.snapshot import InputSnapshot
+from betr_spark.errors import DataError
 from betr_spark.features.stage import Features
 from betr_spark.pipeline.stage import RunContext, run_stages
 from betr_spark.storage import delta
@@ -187,3 +190,41 @@ def test_a_row_in_quarantine_has_the_columns_that_are_read(spark: Any, tmp_path:
         "null_text": {"id": "b", "site": "t"},
         "invalid_utf8": {"doc_id": "c", "source": "t", "text": "bad \ufffd"},
     }
+
+
+def test_a_lost_list_of_scored_files_is_made_again(spark: Any, tmp_path: Path) -> None:
+    config = configured(tmp_path)
+    write(tmp_path / "docs", "one", "ab")
+    run(spark, config)
+    shutil.rmtree(config.table("_inputs"))
+    assert not run(spark, config).skipped
+    assert scored_ids(spark, config) == "ab"
+
+
+def test_decimal_ids_are_spelled_in_one_way(spark: Any, tmp_path: Path) -> None:
+    config = configured(tmp_path)
+    write(tmp_path / "docs", "one", "ab")
+    for name, ids in (("one", pa.array([7, 8])), ("two", pa.array([Decimal(8), Decimal(9)], pa.decimal128(12, 2)))):
+        pq.write_table(pa.table({"id": ids, "text": ["text", "texts"]}), tmp_path / f"docs/{name}.parquet")
+        if name == "one":
+            run(spark, config)
+    with pytest.raises(DataError, match=r"duplicate ids, for example '8\.00'"):
+        run(spark, config)
+    pq.write_table(pa.table({"id": pa.array([7]), "text": ["text"]}), tmp_path / "docs/one.parquet")
+    run(spark, config)
+    assert sorted(row["doc_id"] for row in delta.read(spark, config.table("features")).collect()) == [
+        "7.00",
+        "8.00",
+        "9.00",
+    ]
+
+
+@pytest.mark.parametrize("values", [[1.0, 9.0, None], [None, 9.0, 1.0]])
+def test_of_copies_with_other_values_of_a_column_the_highest_counts(
+    spark: Any, tmp_path: Path, values: list[float | None]
+) -> None:
+    config = configured(tmp_path, input={"id": None}, scorers={"v": {"kind": "expression", "column": "v"}})
+    (tmp_path / "docs").mkdir()
+    pq.write_table(pa.table({"text": ["same text"] * 3, "v": values}), tmp_path / "docs/one.parquet")
+    run(spark, config)
+    assert [row["logit_v"] for row in delta.read(spark, config.table("features")).collect()] == [9.0]

@@ -1,5 +1,6 @@
 """Dedup and selection behind features, on a scorer made by hand: odd names, hashed ids, lost text, budgets at the ends."""
 
+import datetime as dt
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -76,6 +77,19 @@ def test_a_document_of_many_copies_is_one_of_them(spark: Any, tmp_path: Path) ->
     pq.write_table(pa.table(table), folder / "a.parquet")
     found = select(spark, configured(spark, tmp_path, {"documents": 1}, source="source"))
     assert [(row["source"], row["a.b`c"]) for row in found] == [("a", "url 3")]
+
+
+def test_of_copies_the_same_one_is_carried_in_any_order(spark: Any, tmp_path: Path) -> None:
+    carried = []
+    for number, microseconds in enumerate(([123_789, 123_456], [123_456, 123_789])):
+        folder = tmp_path / str(number)
+        (folder / "my docs").mkdir(parents=True)
+        times = [dt.datetime(2024, 1, 1, microsecond=part, tzinfo=dt.UTC) for part in microseconds]
+        table = pa.table({"the.text": ["good"] * 2, "a.b`c": pa.array(times, pa.timestamp("us", tz="UTC"))})
+        pq.write_table(table, folder / "my docs/a.parquet")
+        (row,) = select(spark, configured(spark, folder, {"documents": 1}))
+        carried.append(row["a.b`c"].microsecond)
+    assert carried == [123_456, 123_456]
 
 
 def test_all_documents_equal_leave_one_and_ends_of_the_budget_hold(spark: Any, tmp_path: Path) -> None:

@@ -183,3 +183,11 @@ def test_reading_the_history_starts_no_job(spark: Any, documents: Path) -> None:
         assert list(spark.sparkContext.statusTracker().getJobIdsForGroup("history")) == []
     finally:
         spark.sparkContext.setLocalProperty("spark.jobGroup.id", None)
+
+
+def test_an_empty_table_that_stays_empty_gets_a_commit(spark: Any, tmp_path: Path) -> None:
+    path = str(tmp_path / "table")
+    for version in range(3):
+        delta.overwrite(spark.createDataFrame([], "n int"), path, user_metadata=f"run {version}")
+        assert delta.newest_commit(spark, path) == delta.Commit(version, f"run {version}")
+    assert spark.conf.get("spark.databricks.delta.skipRecordingEmptyCommits") == "true"
