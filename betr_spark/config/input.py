@@ -24,8 +24,8 @@ class InputConfig(Model):
     text: ColumnName = "text"
     source: ColumnName | None = None
     columns: dict[str, ColumnName] = Field(default_factory=dict)
-    max_text_bytes: int = Field(default=16 * 2**20, gt=0)
-    max_batch_bytes: int = Field(default=64 * 2**30, gt=0)
+    max_text_bytes: int = Field(default=16 * 2**20, gt=0, lt=2**31)
+    max_batch_bytes: int = Field(default=64 * 2**30, gt=0, lt=2**63)
 
     @field_validator("format", mode="before")
     @classmethod

@@ -17,8 +17,8 @@ from betr_spark.config.yaml_file import read_mapping
 from betr_spark.errors import ConfigError
 
 RANDOM_SCORER, LONGEST = "random", "longest"
-ScorerName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$")]
-SelectionName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$")]
+ScorerName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=100)]
+SelectionName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
 
 
 class MinHashConfig(Model):

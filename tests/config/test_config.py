@@ -74,6 +74,8 @@ def test_all_problems_at_once_each_with_its_key(tmp_path: Path) -> None:
         ("[1, 2]", "found list; a mapping of keys is required"),
         ("input: {path", "not valid YAML"),
         ("output: !!bool abc", "not valid YAML"),
+        (GOOD + f"selections: {{{'a' * 300}: {{scorer: betr, keep: {{documents: 1}}}}}}", "config.selections"),
+        ("input: {path: a, max_text_bytes: 1000000000000000000000000}\noutput: o\nscorers: {}", "input.max_text_bytes"),
         ("output: !!timestamp abc", "not valid YAML"),
         ("input: {path: a, columns: [rank]}\noutput: o\ntargets: {t: {path: a, template: '{b}'}}", "columns: 'rank'"),
     ],
