@@ -13,7 +13,6 @@ from pyspark.sql import DataFrame, SparkSession
 
 from betr_spark.errors import DataError
 from betr_spark.spark.error_messages import causes
-from betr_spark.spark.jvm import java_class
 from betr_spark.storage import hadoop_files
 
 # Operations of a table's history that change no row and no column's name: they move or delete files, or set properties,
@@ -197,9 +196,7 @@ def _writer(table: DataFrame, user_metadata: str, transaction: tuple[str, int] |
 
 def mark(spark: SparkSession, path: str, *, name: str, value: str, user_metadata: str) -> None:
     """Commit `user_metadata` without a change of rows, by setting the table property `betr.NAME`."""
-    absolute = java_class(spark, "org.apache.hadoop.fs.Path")(path)  # SQL takes absolute paths only
-    absolute = absolute.getFileSystem(spark._jsc.hadoopConfiguration()).makeQualified(absolute)  # noqa: SLF001
-    location = str(absolute.toString()).replace("`", "``")
+    location = hadoop_files.qualified(spark, path).replace("`", "``")  # SQL takes absolute paths only
     with _session_conf(spark, _USER_METADATA, user_metadata):
         spark.sql(f"ALTER TABLE delta.`{location}` SET TBLPROPERTIES ('{_PROPERTY_PREFIX}{name}' = '{value}')")
 

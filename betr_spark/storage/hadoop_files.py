@@ -70,11 +70,7 @@ def opened(spark: SparkSession, path: str) -> Iterator[tuple[Any, int]]:
 
 
 def read_bytes(spark: SparkSession, path: str) -> bytes:
-    """Read a whole small file.
-
-    Raises:
-        DataError: there is no such file, or it is a folder.
-    """
+    """Read a whole small file; raises what `opened` raises."""
     with opened(spark, path) as (stream, _):
         return bytes(java_class(spark, "org.apache.commons.io.IOUtils").toByteArray(stream))
 
