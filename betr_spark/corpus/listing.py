@@ -23,6 +23,10 @@ _FORMATS = {
     "parquet": "org.apache.spark.sql.execution.datasources.parquet.ParquetFileFormat",
     "text": "org.apache.spark.sql.execution.datasources.text.TextFileFormat",
 }
+_SYNTAX_ERRORS = (
+    "org.apache.hadoop.shaded.com.google.re2j.PatternSyntaxException", "com.google.re2j.PatternSyntaxException",
+    "java.net.URISyntaxException",
+)  # fmt: skip
 _MAX_NAMED = 10_000  # files in one condition; with more of them, rows are joined with the list
 
 
@@ -50,7 +54,10 @@ class Listing:
                 if folder and hadoop_files.matches(spark, f"{folder}/_delta_log"):
                     raise DataError(f"input.path: {folder} is a Delta table; read it with input.format: delta")
         except (Py4JJavaError, PySparkException) as error:
-            reason = causes(error)[0].message.splitlines()[0]
+            syntax = next((cause for cause in causes(error) if cause.is_a(*_SYNTAX_ERRORS)), None)
+            if syntax is None:  # the store itself failed
+                raise
+            reason = " ".join(syntax.message.split())
             raise DataError(f"input.path: {path}: not a path or a glob ({reason})") from None
         try:
             binary_files = spark.read.format("binaryFile").option("recursiveFileLookup", "true").load(path)

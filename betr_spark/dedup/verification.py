@@ -96,9 +96,10 @@ def shingles_of(documents: DataFrame, config: Config, *, materialise: Callable[[
 
 def _shingled(batches: Iterator[pa.RecordBatch], *, minhash: MinHashConfig) -> Iterator[pa.RecordBatch]:
     for batch in batches:
-        hashes, bounds = shingle_sets(*string_buffers(batch.column(TEXT)), ngram=minhash.ngram, seed=minhash.seed)
+        text = string_buffers(batch.column(TEXT))
+        hashes, bounds = shingle_sets(*text, ngram=minhash.ngram, seed=minhash.seed)
         pieces = binary_pieces(hashes.view(np.uint8), bounds * 8)
-        hash_now = binary_column(content_hashes(*string_buffers(batch.column(TEXT))))
+        hash_now = binary_column(content_hashes(*text))
         columns = [batch.column(RANK_KEY), pieces, hash_now]
         yield pa.RecordBatch.from_arrays(columns, [RANK_KEY, SHINGLES, _HASH_NOW])
 
