@@ -32,6 +32,10 @@ class SetupError(BetrSparkError, RuntimeError):
     """Java, Spark, Delta's jars or the encoder's model are missing or have the wrong version."""
 
 
+class LockedError(BetrSparkError, RuntimeError):
+    """Another run holds the lease on the output; the command line exits with 3."""
+
+
 def quoted(value: object) -> str:
     r"""Quote an id or another value of the user for a message: one line, escaped, at most 80 characters in the quotes.
 

@@ -45,6 +45,7 @@ FEATURES_TABLE = "features"
 DUPLICATES_TABLE, COMPONENTS_TABLE = "duplicates", "_components"
 QUARANTINE_TABLE = "quarantine"
 RUNS_TABLE = "runs"
+TOMBSTONES_TABLE = "tombstones"
 EVALUATIONS_TABLE = "evaluations"
 
 EMBEDDINGS = f"{DOC_ID} string, {TEXT_HASH} bigint, {ENCODER} string, {EMBEDDING} binary"
@@ -64,6 +65,7 @@ DUPLICATES = (
 INVALID_UTF8, NOT_UTF8 = "invalid_utf8", "the text is not UTF-8"  # a reason that two modules use, and its detail
 ROW_BYTES = 10_000  # maximum of a row's JSON
 QUARANTINE = f"{REASON} string, {DETAIL} string, {ROW} string, {INPUT_FILE} string"
+QUARANTINED = f"{DOC_ID} string, {QUARANTINE}"  # the table; doc_id is null where the row has none
 QUARANTINE_COLUMNS = (REASON, DETAIL, ROW, INPUT_FILE)
 SELECTED_COLUMNS = (
     RANK,
@@ -78,8 +80,11 @@ SELECTED_COLUMNS = (
 RUNS = (
     "run_id string, stage string, started_at timestamp, seconds double, rows_in bigint, rows_out bigint, "
     "dropped map<string,bigint>, metrics map<string,double>, key string, config string, package_version string, "
-    "input_versions map<string,string>"
+    "input_versions map<string,string>, command string, host string, user string, application_id string, "
+    "git_revision string, spark_stages bigint, spark_tasks bigint, task_seconds double, cpu_seconds double, "
+    "bytes_read bigint, bytes_written bigint, bytes_spilled bigint, peak_memory_bytes bigint"
 )
+TOMBSTONES = f"{DOC_ID} string, requested_at timestamp, why string"
 EVALUATIONS = (
     "selection string, control boolean, budget double, n_tokens bigint, items string, kind string, n_items bigint, "
     "bits_per_byte double, change double, low double, high double, spread double, verdict string"

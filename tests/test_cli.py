@@ -10,6 +10,7 @@ import pytest
 from conftest import settings, write_config
 
 from betr_spark import cli
+from betr_spark.cli import pipeline_commands
 
 
 def betr_spark(*arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -70,7 +71,7 @@ def raising(error: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*_: object) -> None:
         raise error
 
-    monkeypatch.setattr(cli, "_load", fail)
+    monkeypatch.setattr(pipeline_commands, "load", fail)
     cli.main(["check", "--config", "conf.yaml"])
 
 

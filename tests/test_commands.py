@@ -55,7 +55,7 @@ def test_report_prints_shares_and_the_best_documents(run_command: Any, finished:
 def test_report_says_that_the_input_changed(run_command: Any, copied: Path) -> None:
     code, out, _ = run_command("report", "--config", str(copied), "--set", "dedup.similarity=0.9")
     assert code == 0
-    assert "out of date: dedup is not up to date (other settings or input)" in out
+    assert "out of date: dedup is not up to date (settings changed: dedup.similarity)" in out
 
 
 def test_compare_needs_two_scorers_and_an_up_to_date_run(run_command: Any, copied: Path) -> None:
@@ -66,7 +66,7 @@ def test_compare_needs_two_scorers_and_an_up_to_date_run(run_command: Any, copie
     code, _, errors = run_command("compare", "--config", str(copied), "--set", "minhash.seed=7")
     assert code == 2
     assert len(errors) == 1
-    assert errors[0].endswith("features is not up to date (other settings or input); run `betr-spark run`")
+    assert errors[0].endswith("features is not up to date (settings changed: minhash.seed); run `betr-spark run`")
 
 
 def test_dedup_eval_finds_that_what_was_removed_is_similar(run_command: Any, finished: Path) -> None:
@@ -115,7 +115,7 @@ def test_a_dry_run_writes_nothing_and_names_every_stage(run_command: Any, copied
     before = {path: path.stat().st_mtime_ns for path in out_folder.rglob("*") if path.is_file()}
     code, out, _ = run_command("run", "--config", str(copied), "--dry-run", "--set", "dedup.similarity=0.8")
     assert code == 0
-    assert {"dedup: would run (other settings or input)", "select/best-50: would run (after dedup)"} <= set(
+    assert {"dedup: would run (settings changed: dedup.similarity)", "select/best-50: would run (after dedup)"} <= set(
         out.splitlines()
     )
     assert "features: skipped (up to date)" in out

@@ -34,8 +34,9 @@ TABLES = {
     "duplicates": schemas.DUPLICATES,
     "features": f"{schemas.FEATURES}, {schemas.INPUT_FILE} string, {schemas.BATCH} bigint",
     "ranked_sample": schemas.RANKED_SAMPLE,
-    "quarantine": schemas.QUARANTINE,
+    "quarantine": schemas.QUARANTINED,
     "evaluations": schemas.EVALUATIONS,
+    "tombstones": schemas.TOMBSTONES,
     "runs": schemas.RUNS,
 }
 

@@ -65,7 +65,7 @@ def test_a_plan_names_what_has_work_and_writes_nothing(finished: Path, spark: An
     config = load_config(finished / "conf.yaml", ("dedup.similarity=0.9",))
     planned = {p.stage.name: (p.work, p.why) for p in plan(RunContext(spark, config))}
     assert planned["features"] == (False, "up to date")
-    assert planned["dedup"] == (True, "other settings or input")
+    assert planned["dedup"] == (True, "settings changed: dedup.similarity")
     assert planned["select/betr-30"] == (True, "after dedup")
     assert versions(finished / "out") == before
 

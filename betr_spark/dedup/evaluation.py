@@ -19,6 +19,7 @@ from betr_spark.dedup.exhaustive_search import Index, exhaustive_search
 from betr_spark.dedup.verification import shingles_of, similar_by_shingles
 from betr_spark.kernels.arrow_buffers import string_buffers
 from betr_spark.kernels.shingles import shingle_sets
+from betr_spark.pipeline.stage import RunContext
 from betr_spark.schemas import (
     COMPONENT_ID,
     CONTENT_HASH,
@@ -35,28 +36,26 @@ from betr_spark.schemas import (
     TEXT,
 )
 from betr_spark.storage import delta
-from betr_spark.storage.scratch import scratch
 
-_SCRATCH_FOLDER = "_scratch/dedup-eval"
 _MAX_COMPONENTS, _MAX_MEMBERS = 100, 20  # sampled components; documents of each, the first by id
 _NUMBER, _SAMPLED, _REMOVED = "number", "sampled", "removed"
 
 
-def evaluate(spark: SparkSession, config: Config, *, documents: int, seed: int) -> Evaluation:
+def evaluate(context: RunContext, *, documents: int, seed: int) -> Evaluation:
     """Sample documents, removed documents and components, and compute true similarities. Reads the text of the corpus once.
 
     Args:
-        spark: the session.
-        config: of a finished `dedup`.
+        context: of a finished `dedup`; intermediate results are stored in its scratch folder.
         documents: number of sampled documents, and of sampled removed documents.
         seed: of the samples.
     """
+    spark, config = context.spark, context.config
     features = delta.read(spark, config.table(schemas.FEATURES_TABLE)).where(F.col(SIGNATURE).isNotNull())
     removed = delta.read(spark, config.table(schemas.DUPLICATES_TABLE))
     copies = removed.where(F.col(KIND) == EXACT).select(DOC_ID)
     distinct = features.select(DOC_ID, INPUT_FILE).join(copies, on=DOC_ID, how="left_anti")
     order = [F.xxhash64(F.lit(seed), DOC_ID), F.col(DOC_ID)]
-    with scratch(spark, config.table(_SCRATCH_FOLDER)) as materialise:
+    with context.scratch("dedup-eval") as materialise:
         sampled = materialise(distinct.orderBy(*order).limit(documents))
         near = materialise(removed.where(F.col(KIND) == NEAR).orderBy(*order).limit(documents))
         components = near.select(COMPONENT_ID).distinct().orderBy(F.xxhash64(F.lit(seed), COMPONENT_ID))

@@ -1,7 +1,7 @@
 """What earlier runs decided: previously kept and removed documents, and their components."""
 
 import logging
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -16,6 +16,7 @@ from betr_spark.schemas import DOC_ID, EVIDENCE, KEPT_DOC_ID, KIND, NEAR, SIMILA
 from betr_spark.storage import delta
 from betr_spark.storage.runs import StageKey
 
+_BEST = "best"
 _logger = logging.getLogger(__name__)
 
 
@@ -33,8 +34,12 @@ class History(NamedTuple):
 
 def rule(config: Config) -> str:
     """Key of the settings that decide which document stays; earlier decisions hold under the same rule only."""
-    settings = {"similarity": config.dedup.similarity, "survivor": config.survivor(), "minhash": config.minhash}
-    return StageKey.of("dedup", settings).key
+    return StageKey.of("dedup", {"similarity": config.dedup.similarity, **rule_settings(config)}).key
+
+
+def rule_settings(config: Config) -> dict[str, Any]:
+    """The settings of the rule that are not in `dedup`."""
+    return {"survivor": config.survivor(), "minhash": config.minhash}
 
 
 def newest_batch(spark: SparkSession, config: Config) -> tuple[str, int]:
@@ -101,10 +106,32 @@ def write_components(spark: SparkSession, config: Config, components: DataFrame,
     return commit.version
 
 
-def earlier_components(spark: SparkSession, config: Config, history: History) -> DataFrame:
-    """Components at the end of an earlier run: node, root."""
+def earlier_components(spark: SparkSession, config: Config, history: History, documents: DataFrame) -> DataFrame:
+    """Components at the end of an earlier run: node, root.
+
+    A forgotten document leaves its component, which otherwise stays as it was; its best other document becomes the root.
+
+    Args:
+        spark: the session.
+        config: for the output.
+        history: of the earlier run.
+        documents: rank_key; one row for each document.
+    """
     table = delta.read(spark, config.table(schemas.COMPONENTS_TABLE), version=history.components_version)
-    return table.select(NODE, ROOT)
+    nodes = table.select(NODE, ROOT)
+    if not delta.exists(spark, config.table(schemas.TOMBSTONES_TABLE)):
+        return nodes
+    nodes = nodes.join(documents.select(F.col(RANK_KEY).alias(NODE)), on=NODE, how="left_semi")
+    best = nodes.groupBy(ROOT).agg(F.min(NODE).alias(_BEST))
+    return nodes.join(best, on=ROOT, how="inner").select(NODE, F.col(_BEST).alias(ROOT))
+
+
+def reopened(spark: SparkSession, config: Config) -> DataFrame | None:
+    """Documents whose keeper was forgotten (doc_id): they are decided like new ones. None where nothing was ever forgotten."""
+    if not delta.exists(spark, config.table(schemas.TOMBSTONES_TABLE)):
+        return None
+    rows = delta.read(spark, config.table(schemas.DUPLICATES_TABLE))
+    return rows.join(_keepers(spark, config), on=KEPT_DOC_ID, how="left_anti").select(DOC_ID)
 
 
 def with_removed(spark: SparkSession, config: Config, documents: DataFrame, history: History | None) -> DataFrame:
@@ -144,4 +171,12 @@ def removed_earlier(spark: SparkSession, config: Config, documents: DataFrame, c
 
 
 def _removed(spark: SparkSession, config: Config) -> DataFrame:
-    return delta.read(spark, config.table(schemas.DUPLICATES_TABLE))
+    """Rows of `duplicates`, without those whose keeper was forgotten."""
+    rows = delta.read(spark, config.table(schemas.DUPLICATES_TABLE))
+    if not delta.exists(spark, config.table(schemas.TOMBSTONES_TABLE)):
+        return rows
+    return rows.join(_keepers(spark, config), on=KEPT_DOC_ID, how="left_semi")
+
+
+def _keepers(spark: SparkSession, config: Config) -> DataFrame:
+    return delta.read(spark, config.table(schemas.FEATURES_TABLE)).select(F.col(DOC_ID).alias(KEPT_DOC_ID))

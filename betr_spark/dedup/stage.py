@@ -5,7 +5,7 @@ Their texts are read again only for pairs whose signatures do not decide whether
 """
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -25,7 +25,9 @@ from betr_spark.dedup.history import (
     newest_batch,
     read_history,
     removed_earlier,
+    reopened,
     rule,
+    rule_settings,
     with_removed,
     without_removed_and_copies,
     write_components,
@@ -48,13 +50,12 @@ from betr_spark.schemas import (
     SOURCE,
     logit_column,
 )
-from betr_spark.storage import delta, hadoop_files, runs
+from betr_spark.storage import delta, runs
 from betr_spark.storage.runs import Metrics, StageKey, StageRun
-from betr_spark.storage.scratch import scratch
+from betr_spark.storage.scratch import Materialise
 
-_SCRATCH_FOLDER = "_scratch/dedup"
+_AGAIN = "again"
 _MEMBERS_PER_PART = 2**22  # documents times bands; `BucketLinker` gives the memory of a part
-Materialise = Callable[[DataFrame], DataFrame]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,7 +98,7 @@ class Dedup(Stage):
         """The rule, the guards, and the features."""
         config = context.config
         features = runs.input_version(context.spark, config.table(schemas.FEATURES_TABLE))
-        return StageKey.of("dedup", {"dedup": config.dedup, "rule": rule(config)}, features=features)
+        return StageKey.of("dedup", {"dedup": config.dedup, **rule_settings(config)}, features=features)
 
     @contextmanager
     def build(self, context: RunContext, key: StageKey) -> Iterator[Result]:
@@ -115,7 +116,7 @@ class Dedup(Stage):
             )
         checkpoint, batch = newest_batch(spark, config)
         history = read_history(spark, config, checkpoint)
-        with scratch(spark, config.table(_SCRATCH_FOLDER)) as materialise:
+        with context.scratch("dedup") as materialise:
             scored = _documents(config, features, history, CONTENT_HASH, SOURCE)
             documents = materialise(with_rank_key(with_removed(spark, config, scored, history)))
             decisions = _decide(spark, config, features, history, documents, materialise)
@@ -141,10 +142,6 @@ class Dedup(Stage):
                 commit=commit,
             )
 
-    def clean_up(self, context: RunContext, key: StageKey) -> None:  # noqa: ARG002 - part of the protocol
-        """Delete the scratch folder that a killed run left."""
-        hadoop_files.delete(context.spark, context.config.table(_SCRATCH_FOLDER))
-
 
 def _survivor_column(config: Config) -> str:
     survivor = config.survivor()
@@ -154,8 +151,14 @@ def _survivor_column(config: Config) -> str:
 def _documents(config: Config, features: DataFrame, history: History | None, *columns: str) -> DataFrame:
     """Every document: doc_id, survivor_score, `columns`, new (not seen by an earlier run)."""
     score = F.col(_survivor_column(config)).cast("double").alias(SURVIVOR_SCORE)
-    new = F.lit(True) if history is None else F.col(BATCH) > history.batch
-    return features.select(DOC_ID, score, *columns, new.alias(NEW))
+    if history is None:
+        return features.select(DOC_ID, score, *columns, F.lit(True).alias(NEW))
+    rows = features.select(DOC_ID, score, *columns, (F.col(BATCH) > history.batch).alias(NEW))
+    again = reopened(features.sparkSession, config)
+    if again is None:
+        return rows
+    marked = rows.join(again.withColumn(_AGAIN, F.lit(True)), on=DOC_ID, how="left")
+    return marked.withColumn(NEW, F.col(NEW) | F.coalesce(_AGAIN, F.lit(False))).drop(_AGAIN)
 
 
 def _decide(
@@ -199,7 +202,7 @@ def _decide(
     links = edges.select(F.col(KEEPER).alias(NODE), F.col(CANDIDATE).alias(ROOT))
     earlier = None
     if history is not None:
-        links = links.unionByName(earlier_components(spark, config, history))
+        links = links.unionByName(earlier_components(spark, config, history, documents))
         earlier = removed_earlier(spark, config, documents, copies)
     components = materialise(with_sizes(connected_components(links, materialise=materialise), copies))
     near = removed_near(edges, components)

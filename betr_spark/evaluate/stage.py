@@ -20,9 +20,11 @@ from betr_spark.evaluate.byte_pairs import encode, train_tokenizer
 from betr_spark.evaluate.kneser_ney import KneserNey
 from betr_spark.evaluate.plot import plot
 from betr_spark.evaluate.pool import draw_pool
-from betr_spark.pipeline.stage import Result, RunContext, Stage, problems_of
+from betr_spark.pipeline.stage import Result, RunContext, Stage
+from betr_spark.spark.error_messages import problems_of
 from betr_spark.storage import delta, hadoop_files, runs
 from betr_spark.storage.runs import StageKey
+from betr_spark.storage.small_files import write_bytes
 from betr_spark.targets.examples import examples_of
 from betr_spark.targets.reading import Benchmark, examples_and_items, read_benchmark, read_content
 
@@ -147,7 +149,7 @@ class Evaluate(Stage):
 def _draw(spark: SparkSession, config: Config, results: Sequence[Change]) -> None:
     picture = io.BytesIO()
     plot(results, picture)
-    hadoop_files.write_bytes(spark, config.table(PLOT), picture.getvalue())
+    write_bytes(spark, config.table(PLOT), picture.getvalue())
 
 
 def _check_budgets(budgets: Sequence[float], tokens: Tokens, rankings: Mapping[str, NDArray[np.int64]]) -> None:

@@ -3,31 +3,42 @@
 import math
 from collections.abc import Callable, Mapping
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from betr_spark import schemas
 from betr_spark.config import Config
 from betr_spark.corpus.documents import check_unique
+from betr_spark.corpus.tombstones import without_forgotten
 from betr_spark.features.checkpoint import progress_of
 from betr_spark.features.input_state import InputState
 from betr_spark.schemas import BATCH, DETAIL, DOC_ID, INPUT_FILE, REASON, ROW, SOURCE
 from betr_spark.storage import delta
+
+_NOTHING = {"rows_in": 0, "copies": 0, "forgotten": 0, "batch": -1}
+
+
+def _doc_id() -> Column:
+    """The id of a row that cannot be used: valid UTF-8, or null."""
+    return F.nullif(F.make_valid_utf8(DOC_ID), F.lit("")).alias(DOC_ID)
 
 
 class BatchWriter:
     """foreachBatch: features and quarantine of one batch, each one idempotent commit; keeps the error that stopped it."""
 
     def __init__(
-        self, config: Config, checkpoint: str, input_state: InputState, transform: Callable[[DataFrame], DataFrame]
-    ) -> None:
+        self, config: Config, checkpoint: str, input_state: InputState, transform: Callable[[DataFrame], DataFrame],
+        begin: Callable[[int], None], before_commit: Callable[[], None],
+    ) -> None:  # fmt: skip
         self._config, self._checkpoint, self._transform = config, checkpoint, transform
+        self._begin, self._before_commit = begin, before_commit
         self._input_state = input_state
         self.error: Exception | None = None
         self.rows_new = 0
 
     def __call__(self, documents: DataFrame, batch: int) -> None:
         """Write one batch."""
+        self._begin(batch)
         computed = self._transform(documents).persist()  # counted, checked, and written to two tables
         try:
             self._write(computed, batch)
@@ -40,18 +51,19 @@ class BatchWriter:
     def _write(self, computed: DataFrame, batch: int) -> None:
         spark, config = computed.sparkSession, self._config
         path = config.table(schemas.FEATURES_TABLE)
-        good = computed.where(F.col(REASON).isNull()).drop(REASON, DETAIL, ROW)
+        kept = without_forgotten(computed, config)
+        good = kept.where(F.col(REASON).isNull()).drop(REASON, DETAIL, ROW)
         good = good.withColumn(BATCH, F.lit(batch).cast("bigint"))
-        bad = computed.where(F.col(REASON).isNotNull()).select(REASON, DETAIL, ROW, INPUT_FILE)
-        before = progress_of(spark, path, self._checkpoint) if batch else {"rows_in": 0, "copies": 0, "batch": -1}
+        bad = kept.where(F.col(REASON).isNotNull()).select(_doc_id(), REASON, DETAIL, ROW, INPUT_FILE)
+        before = progress_of(spark, path, self._checkpoint) if batch else dict(_NOTHING)
         if before["batch"] >= batch:  # committed before the process died: only what follows it is left to do
             self._commit(bad, config.table(schemas.QUARANTINE_TABLE), batch, before)
             return
-        n_rows, n_good = computed.agg(F.count("*"), F.sum(F.col(REASON).isNull().cast("bigint"))).first() or (0, 0)
-        n_good = n_good or 0
+        n_rows = computed.count()
         self.rows_new += n_rows
         known = delta.read(spark, path).select(DOC_ID) if batch else None
         if config.input.id is None:
+            n_good = good.count()
             numbers = [-F.col(schemas.logit_column(name)) for name in config.expressions()]  # of copies, the highest
             order = F.struct(
                 F.coalesce(SOURCE, F.lit("")), *[F.coalesce(n, F.lit(math.inf)) for n in numbers], INPUT_FILE
@@ -65,12 +77,19 @@ class BatchWriter:
             ids = good.select(DOC_ID)
             repeated = ids if known is None else ids.unionByName(known.join(ids, on=DOC_ID, how="left_semi"))
             check_unique(repeated, f"input.path: {config.input.path}")
-        counts = {"rows_in": before["rows_in"] + n_rows, "copies": before["copies"] + copies, "batch": batch}
+        forgotten = before["forgotten"] + (0 if kept is computed else n_rows - kept.count())
+        counts = {"rows_in": before["rows_in"] + n_rows, "copies": before["copies"] + copies, "forgotten": forgotten}
+        counts["batch"] = batch
         progress = {**counts, **self._input_state.after(computed, batch).to_metadata()}
         self._commit(good, path, batch, progress)
         self._commit(bad, config.table(schemas.QUARANTINE_TABLE), batch, progress)
 
     def _commit(self, rows: DataFrame, path: str, batch: int, progress: Mapping[str, str | int]) -> None:
-        write = delta.append if batch else delta.overwrite
-        metadata = {**progress, "checkpoint": self._checkpoint}
-        write(rows, path, user_metadata=delta.to_json(metadata), transaction=(self._checkpoint, batch))
+        metadata = delta.to_json({**progress, "checkpoint": self._checkpoint})
+        transaction = (self._checkpoint, batch)
+        self._before_commit()
+        if batch:
+            delta.append(rows, path, user_metadata=metadata, transaction=transaction)
+        else:
+            statistics = [REASON] if REASON in rows.columns else ()  # rows of `quarantine` have texts
+            delta.overwrite(rows, path, user_metadata=metadata, transaction=transaction, statistics=statistics)

@@ -37,7 +37,7 @@ def progress_of(spark: SparkSession, path: str, checkpoint: str) -> dict[str, in
     for commit in delta.commits(spark, path):
         about = delta.as_object(commit.user_metadata)
         if about.get("checkpoint") == checkpoint:
-            return {name: int(about[name]) for name in ("rows_in", "copies", "batch")}
+            return {name: int(about.get(name, 0)) for name in ("rows_in", "copies", "forgotten", "batch")}
     raise DataError(
         f"{path}: no commit of checkpoint {checkpoint}; delete {CHECKPOINTS} in the output to read all again"
     )

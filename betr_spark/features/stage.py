@@ -6,6 +6,7 @@ replaces the table. Each commit of `features` names the state of the input that 
 """
 
 import logging
+import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,12 +27,14 @@ from betr_spark.features.input_state import InputState
 from betr_spark.features.one_pass import one_pass
 from betr_spark.kernels.minhash import MinHasher
 from betr_spark.kernels.text_preparation import PREPARATION
-from betr_spark.pipeline.stage import Result, RunContext, Stage, problems_of
+from betr_spark.pipeline.stage import Result, RunContext, Stage
 from betr_spark.ranking.direct import direct_versions, with_direct_logits
 from betr_spark.schemas import DETAIL, DOC_ID, INPUT_FILE, REASON, ROW, SOURCE, TEXT
 from betr_spark.scoring import artifact
 from betr_spark.scoring.ngram_table import SharedTables, stack
-from betr_spark.storage import delta, hadoop_files
+from betr_spark.spark.error_messages import problems_of
+from betr_spark.spark.jobs import describe
+from betr_spark.storage import delta, hadoop_files, runs
 from betr_spark.storage.runs import Metrics, StageKey, StageRun
 
 _logger = logging.getLogger(__name__)
@@ -108,7 +111,7 @@ class Features(Stage):
         state = followed.input_state.at_end(scored_state(spark, config))
 
         def commit(run: StageRun) -> None:
-            counts = {"copies": progress["copies"], "batch": progress["batch"]}
+            counts = {name: progress[name] for name in ("copies", "forgotten", "batch")}
             metadata = run.to_json(checkpoint=checkpoint.name, **counts, **state.to_metadata())
             delta.mark(spark, path, name="features_key", value=key.key, user_metadata=metadata)
             for old in hadoop_files.children(spark, config.table(CHECKPOINTS)):
@@ -141,7 +144,8 @@ def _follow(context: RunContext, checkpoint: Checkpoint, transform: Callable[[Da
     """Take in all that the checkpoint has not seen."""
     config = context.config
     input_state = InputState(context.input, config, checkpoint)
-    writer = BatchWriter(config, checkpoint.name, input_state, transform)
+    begin = _batch_announcer(context, checkpoint)
+    writer = BatchWriter(config, checkpoint.name, input_state, transform, begin, context.check_lease)
     numbers = [schemas.logit_column(name) for name in config.expressions()]
     query = (
         context.input.stream()
@@ -164,6 +168,25 @@ def _follow(context: RunContext, checkpoint: Checkpoint, transform: Callable[[Da
     return _Followed(writer.rows_new, input_state)
 
 
+def _batch_announcer(context: RunContext, checkpoint: Checkpoint) -> Callable[[int], None]:
+    """Return a function that describes Spark's jobs of a batch and shows it; of how many is estimated from the files' sizes."""
+    last_run = None if checkpoint.is_new else runs.made_by(context.spark, context.config.table(schemas.FEATURES_TABLE))
+    before = hadoop_files.bytes_of(last_run.input_versions.get("input", "")) if last_run else 0
+    n_bytes = hadoop_files.bytes_of(context.input.version) - before  # 0 of a Delta table, whose version has no size
+    expected = math.ceil(max(0, n_bytes) / context.config.input.max_batch_bytes)
+    first: list[int] = []
+
+    def begin(batch: int) -> None:
+        first.append(batch)
+        number = batch - first[0]
+        of = f" of {expected}" if number < expected else ""
+        describe(context.spark, f"features: score batch {number + 1}{of}")
+        if context.progress and expected:
+            context.progress.part(number, expected)
+
+    return begin
+
+
 def _transform(config: Config, shared_tables: Callable[[], SharedTables]) -> Callable[[DataFrame], DataFrame]:
     sketch = MinHasher(**config.minhash.model_dump())
     schema = f"{schemas.features_schema(config.scored(), config.expressions())}, {schemas.QUARANTINE}"
@@ -180,7 +203,6 @@ def _result(
     n, n_bytes, n_tokens = totals.head() or (0, 0, 0)
     quarantined = delta.read(spark, config.table(schemas.QUARANTINE_TABLE)).groupBy(REASON)
     dropped = {row[REASON]: row["count"] for row in quarantined.count().collect()}  # one row a reason
-    if progress["copies"]:
-        dropped["copies"] = progress["copies"]
+    dropped |= {name: progress[name] for name in ("copies", "forgotten") if progress[name]}
     metrics = FeaturesMetrics(n_bytes=n_bytes, n_tokens=n_tokens, rows_new=rows_new)
     return Result(rows_in=progress["rows_in"], rows_out=n, dropped=dropped, metrics=metrics, commit=commit)

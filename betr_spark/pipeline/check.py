@@ -9,8 +9,9 @@ from betr_spark.config import Config
 from betr_spark.errors import BetrSparkError, DataError
 from betr_spark.evaluate.stage import Evaluate
 from betr_spark.pipeline.run import stages_of
-from betr_spark.pipeline.stage import RunContext, problems_of
+from betr_spark.pipeline.stage import RunContext
 from betr_spark.ranking.encoder import check_encoder
+from betr_spark.spark.error_messages import problems_of
 from betr_spark.spark.session import build_session
 from betr_spark.storage.hadoop_files import check_writable, qualified
 from betr_spark.targets.reading import template_problems

@@ -8,7 +8,8 @@ from pyspark.sql import SparkSession
 from betr_spark.config import Config
 from betr_spark.dedup.stage import Dedup
 from betr_spark.features.stage import Features
-from betr_spark.pipeline.stage import RunContext, Stage, run_stages
+from betr_spark.pipeline.runner import run_stages
+from betr_spark.pipeline.stage import RunContext, Stage
 from betr_spark.ranking import stage as ranking
 from betr_spark.selection import stage as selection
 from betr_spark.storage import runs
@@ -42,25 +43,21 @@ def plan(context: RunContext) -> Iterator[Planned]:
         earlier = [command for command in working if command != stage.command]
         if earlier:
             planned = Planned(stage, True, f"after {earlier[-1]}")
-        elif stage.is_current(context):
-            planned = Planned(stage, False, "up to date")
-        elif runs.all_exist(context.spark, stage.outputs(context.config)[:1]):
-            planned = Planned(stage, True, "other settings or input")
+        elif (last_run := stage.made_by(context)) is None:
+            exists = runs.all_exist(context.spark, stage.outputs(context.config)[:1])
+            planned = Planned(stage, True, "not finished" if exists else "never run")
         else:
-            planned = Planned(stage, True, "never run")
+            changes = runs.changes(last_run, stage.key(context))
+            planned = Planned(stage, bool(changes), changes or "up to date")
         if planned.work:
             working.append(stage.command)
         yield planned
 
 
-def outlook(context: RunContext) -> list[str]:
-    """What a run of all stages would do, a line for each stage, with how long it takes where that can be told before."""
-    lines = []
-    for stage, work, why in plan(context):
-        lines.append(f"{stage.name}: {'would run' if work else 'skipped'} ({why})")
-        if work and (estimate := stage.estimate(context)):
-            lines.append(f"  {estimate}")
-    return lines
+def outlook(context: RunContext) -> Iterator[tuple[Planned, str | None]]:
+    """What a run of all stages would do, with how long a stage takes where that can be told before."""
+    for planned in plan(context):
+        yield planned, planned.stage.estimate(context) if planned.work else None
 
 
 def behind(context: RunContext, commands: Sequence[str]) -> Iterator[str]:

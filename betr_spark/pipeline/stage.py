@@ -1,18 +1,15 @@
-"""The stage protocol, and the one runner of all stages.
+"""The stage protocol.
 
 A stage says what it writes (`outputs`), what its output depends on (`key`), what is wrong with its inputs (`problems`), and how
-to compute it (`build`). Everything else is done here, the same for every stage: skipping work that is up to date, timing, the
-descriptions of Spark's jobs, the record of the run in the stage's commit and in `runs`, and the translation of errors.
+to compute it (`build`). Everything else is done by the one runner of all stages, `pipeline/runner.py`.
 """
 
 import dataclasses
-import itertools
-import logging
-import time
+import socket
 import uuid
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextlib import AbstractContextManager, nullcontext
 from functools import cached_property
 from typing import ClassVar
 
@@ -20,12 +17,13 @@ from pyspark.sql import SparkSession
 
 from betr_spark.config import Config
 from betr_spark.corpus.snapshot import InputSnapshot
-from betr_spark.errors import BetrSparkError, DataError
-from betr_spark.spark.error_messages import spark_error_line
+from betr_spark.revision import git_revision
+from betr_spark.spark.progress import Progress
 from betr_spark.storage import runs
-from betr_spark.storage.runs import Metrics, StageKey, StageRun
-
-_logger = logging.getLogger(__name__)
+from betr_spark.storage.lease import Lease
+from betr_spark.storage.processes import user_name
+from betr_spark.storage.runs import Metrics, Origin, StageKey, StageRun
+from betr_spark.storage.scratch import Materialise, scratch, scratch_folder
 
 
 @dataclasses.dataclass
@@ -36,15 +34,21 @@ class RunContext:
         spark: the session.
         config: the whole configuration.
         again: rebuild the stages even where they are up to date.
-        lock: gives the lock that is held while stages write to the output.
+        command: of the command line, for those who wait for the run.
+        wait_s: how long to wait for another run on the same output.
         run_id: id of the invocation in `runs`, a new one for each.
+        lease: on the output, while stages run.
+        progress: shows what runs, while stages run.
     """
 
     spark: SparkSession
     config: Config
     again: bool = False
-    lock: Callable[[], AbstractContextManager[None]] = nullcontext
+    command: str = "(Python)"
+    wait_s: float = 0.0
     run_id: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
+    lease: Lease | None = None
+    progress: Progress | None = None
 
     @cached_property
     def input(self) -> InputSnapshot:
@@ -55,6 +59,10 @@ class RunContext:
         """
         return InputSnapshot.current(self.spark, self.config)
 
+    def forget_input(self) -> None:
+        """Look at the input again when it is next asked for."""
+        vars(self).pop("input", None)
+
     def scored_input(self) -> InputSnapshot:
         """The snapshot that `features` scored: all text that is read after `features` is read from it.
 
@@ -62,6 +70,23 @@ class RunContext:
             DataError: a scored file changed or is gone.
         """
         return InputSnapshot.scored(self.spark, self.config)
+
+    def scratch(self, name: str) -> AbstractContextManager[Materialise]:
+        """Store intermediate results in a folder of this run until the context manager exits."""
+        return scratch(self.spark, f"{scratch_folder(self.config.output)}/{self.run_id}/{name}")
+
+    def origin(self) -> Origin:
+        """Where the run comes from, for `runs`."""
+        application = str(self.spark.sparkContext.applicationId)
+        return Origin(
+            command=self.command, host=socket.gethostname(), user=user_name(), application_id=application,
+            git_revision=git_revision(),
+        )  # fmt: skip
+
+    def check_lease(self) -> None:
+        """Raise LockedError if another run has taken the output over; called before each commit."""
+        if self.lease is not None:
+            self.lease.check()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -144,84 +169,3 @@ class Stage(ABC):
         state = "skipped, up to date" if run.skipped else f"{run.seconds:.1f} s"
         counts = f"{run.rows_in} in, {run.rows_out} out"
         return [f"{run.stage}: {counts}{f' ({dropped})' if dropped else ''}; {state}"]
-
-
-def run_stages(context: RunContext, stages: Sequence[Stage]) -> list[StageRun]:
-    """Run stages in their order; those that are up to date are skipped. Returns one record a stage."""
-    done: list[StageRun] = []
-    with context.lock():
-        for _, group in itertools.groupby(stages, key=lambda stage: stage.command):
-            members, started_at = list(group), time.time()
-            with translated(), members[0].together(context, members):
-                for stage in members:
-                    done.append(run_stage(context, stage, started_at=started_at))
-                    started_at = time.time()
-        if skipped := [run for run in done if run.skipped]:
-            with translated():
-                runs.record_missing(context.spark, context.config.output, skipped)
-    return done
-
-
-def run_stage(context: RunContext, stage: Stage, *, started_at: float) -> StageRun:
-    """Run one stage, unless its output already has the same key.
-
-    Args:
-        context: of the invocation.
-        stage: what is run.
-        started_at: seconds since the epoch; the first stage of a command starts with what its stages share.
-
-    Raises:
-        BetrSparkError: the input, the configuration or the environment is wrong; one line each.
-    """
-    with translated(), described(context, stage.name):
-        key = stage.key(context)
-        run = None if context.again and stage.rebuilds else stage.made_by(context)
-        if run is not None and run.key == key.key:
-            _logger.info("%s: skipped, up to date", stage.name)
-        else:
-            _logger.info("%s: started", stage.name)
-            with stage.build(context, key) as result:
-                run = StageRun.of(
-                    key, run_id=context.run_id, started_at=started_at, rows_in=result.rows_in,
-                    rows_out=result.rows_out, dropped=result.dropped, metrics=result.metrics,
-                )  # fmt: skip
-                result.commit(run)
-            runs.record(context.spark, context.config.output, [run])
-            _logger.info("%s: %d rows in, %d out, %.1f s", run.stage, run.rows_in, run.rows_out, run.seconds)
-        stage.clean_up(context, key)
-    return run
-
-
-@contextmanager
-def described(context: RunContext, description: str) -> Iterator[None]:
-    """Give Spark's jobs the group of this run and a description."""
-    spark_context = context.spark.sparkContext
-    spark_context.setJobGroup(context.run_id, description)
-    try:
-        yield
-    finally:
-        spark_context.setLocalProperty("spark.jobGroup.id", None)  # type: ignore[arg-type]
-        spark_context.setLocalProperty("spark.job.description", None)  # type: ignore[arg-type]
-
-
-@contextmanager
-def translated() -> Iterator[None]:
-    """Raise Spark's errors that the user can fix as one line; others pass unchanged."""
-    try:
-        yield
-    except BetrSparkError:
-        raise
-    except Exception as error:
-        line = spark_error_line(error)
-        if line is None:
-            raise
-        raise DataError(line) from error
-
-
-def problems_of(check: Callable[[], object]) -> Iterator[str]:
-    """Call a check that raises, and give what it raises as lines."""
-    try:
-        with translated():
-            check()
-    except BetrSparkError as error:
-        yield from str(error).splitlines()

@@ -26,12 +26,11 @@ from betr_spark.kernels.text_preparation import PREPARATION
 from betr_spark.ranking.encoder import embed, on_workers
 from betr_spark.schemas import DOC_ID, EMBEDDING, ENCODER, TEXT, TEXT_HASH
 from betr_spark.storage import delta
-from betr_spark.storage.scratch import scratch
+from betr_spark.storage.scratch import Materialise
 
 _TEXTS_PER_GROUP = 256
 _SECONDS_PER_COMMIT = 60.0
 _GROUP = "group"
-_SCRATCH_FOLDER = "_scratch/rank"
 _logger = logging.getLogger(__name__)
 
 
@@ -62,7 +61,7 @@ def embedded(texts: DataFrame, n_texts: int, settings: EncoderConfig, *, prompt:
     return _embedded_groups(_grouped(texts, n_groups), n_groups, settings, prompt)
 
 
-def embeddings_of(sampled: DataFrame, n_texts: int, config: Config) -> DataFrame:
+def embeddings_of(sampled: DataFrame, n_texts: int, config: Config, *, materialise: Materialise) -> DataFrame:
     """Return the vectors of documents, doc_id and embedding; vectors that `_embeddings` lacks are computed and added to it.
 
     A vector that an earlier sample added is reused. It may differ in the last bit from a vector that is computed together with
@@ -72,6 +71,7 @@ def embeddings_of(sampled: DataFrame, n_texts: int, config: Config) -> DataFrame
         sampled: doc_id, text.
         n_texts: number of texts.
         config: for the encoder and the output.
+        materialise: stores a frame and returns what was stored.
     """
     spark, path, key = sampled.sparkSession, config.table(schemas.EMBEDDINGS_TABLE), encoder_key(config.encoder)
     if not delta.exists(spark, path) or TEXT_HASH not in delta.read(spark, path).columns:
@@ -82,22 +82,21 @@ def embeddings_of(sampled: DataFrame, n_texts: int, config: Config) -> DataFrame
     n_groups = max(1, math.ceil(n_texts / _TEXTS_PER_GROUP))
     missing = _grouped(texts, n_groups).join(embedded_before, on=text_key, how="left_anti")
     missing = missing.repartitionByRange(_GROUP).sortWithinPartitions(_GROUP)  # a commit reads only its groups
-    with scratch(spark, config.table(_SCRATCH_FOLDER)) as materialise:  # each commit would invalidate a cache
-        missing = materialise(missing)
-        n_missing, first = missing.agg(F.count("*"), F.min(_GROUP)).head() or (0, 0)
-        n_done, n_cores = 0, spark.sparkContext.defaultParallelism
-        width = n_cores
-        while n_done < n_missing:
-            start, last = time.monotonic(), min(first + width, n_groups) - 1
-            batch = missing.where(F.col(_GROUP).between(first, last))
-            vectors = _embedded_groups(batch, last - first + 1, config.encoder, config.encoder.document_prompt)
-            rows = vectors.join(batch.select(text_key), on=DOC_ID, how="inner")
-            rows = rows.select(*text_key, F.lit(key).alias(ENCODER), EMBEDDING)
-            delta.append(rows, path, user_metadata=json.dumps({"encoder": key, "groups": [first, last]}))
-            n_done += batch.count()
-            _logger.info("rank: %d of %d documents embedded", n_done, n_missing)
-            first = last + 1
-            width = max(n_cores, int(width * min(2.0, _SECONDS_PER_COMMIT / (time.monotonic() - start))))
+    missing = materialise(missing)  # each commit would invalidate a cache
+    n_missing, first = missing.agg(F.count("*"), F.min(_GROUP)).head() or (0, 0)
+    n_done, n_cores = 0, spark.sparkContext.defaultParallelism
+    width = n_cores
+    while n_done < n_missing:
+        start, last = time.monotonic(), min(first + width, n_groups) - 1
+        batch = missing.where(F.col(_GROUP).between(first, last))
+        vectors = _embedded_groups(batch, last - first + 1, config.encoder, config.encoder.document_prompt)
+        rows = vectors.join(batch.select(text_key), on=DOC_ID, how="inner")
+        rows = rows.select(*text_key, F.lit(key).alias(ENCODER), EMBEDDING)
+        delta.append(rows, path, user_metadata=json.dumps({"encoder": key, "groups": [first, last]}))
+        n_done += batch.count()
+        _logger.info("rank: %d of %d documents embedded", n_done, n_missing)
+        first = last + 1
+        width = max(n_cores, int(width * min(2.0, _SECONDS_PER_COMMIT / (time.monotonic() - start))))
     vectors = delta.read(spark, path).where(F.col(ENCODER) == key)
     vectors = vectors.join(texts.select(text_key), on=text_key, how="left_semi")
     vectors = vectors.groupBy(text_key).agg(

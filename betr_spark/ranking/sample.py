@@ -10,9 +10,11 @@ from betr_spark import schemas
 from betr_spark.config import Config
 from betr_spark.corpus.documents import check_unique
 from betr_spark.corpus.sampling import sample
+from betr_spark.corpus.tombstones import without_forgotten
 from betr_spark.errors import DataError
-from betr_spark.pipeline.stage import Result, RunContext, Stage, problems_of
+from betr_spark.pipeline.stage import Result, RunContext, Stage
 from betr_spark.schemas import DOC_ID, REASON, SOURCE, TEXT
+from betr_spark.spark.error_messages import problems_of
 from betr_spark.storage import delta
 from betr_spark.storage.runs import StageKey
 
@@ -46,12 +48,16 @@ class Sample(Stage):
         """Draw by a hash of the id."""
         config = context.config
         (path,) = self.outputs(config)
-        ids = context.input.ids()
+        ids = without_forgotten(context.input.ids(), config)
         ids = (ids.distinct() if config.input.id is None else ids).persist()  # read by the check and by each cut
         try:
             if config.input.id is not None:
                 check_unique(ids, f"input.path: {config.input.path}")
-            documents = context.input.documents().where(F.col(REASON).isNull()).select(DOC_ID, SOURCE, TEXT)
+            documents = (
+                without_forgotten(context.input.documents(), config)
+                .where(F.col(REASON).isNull())
+                .select(DOC_ID, SOURCE, TEXT)
+            )
             n_corpus = ids.count()
             n_documents = n_corpus if config.direct() else config.sample.documents
             drawn = sample(documents, ids, n_documents=n_documents, seed=config.sample.seed)
@@ -69,7 +75,7 @@ class Sample(Stage):
                     rows_in=n_corpus,
                     rows_out=n_usable,
                     dropped={"without_text": drawn.n_ids - n_usable},
-                    commit=lambda run: delta.overwrite(usable, path, user_metadata=run.to_json()),
+                    commit=lambda run: delta.overwrite(usable, path, user_metadata=run.to_json(), statistics=[DOC_ID]),
                 )
             finally:
                 usable.unpersist()

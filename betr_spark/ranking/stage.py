@@ -5,17 +5,15 @@ from contextlib import contextmanager
 
 from betr_spark import schemas
 from betr_spark.config import Config
-from betr_spark.pipeline.stage import Result, RunContext, Stage, problems_of
+from betr_spark.pipeline.stage import Result, RunContext, Stage
 from betr_spark.ranking.encoder import check_encoder
 from betr_spark.ranking.estimate import time_to_embed
 from betr_spark.ranking.sample import Sample, sample_settings
 from betr_spark.ranking.target_ranking import target_ranking
+from betr_spark.spark.error_messages import problems_of
 from betr_spark.storage import delta, runs
 from betr_spark.storage.runs import StageKey
-from betr_spark.storage.scratch import scratch
 from betr_spark.targets.reading import read_targets, target_problems, targets_of
-
-_SCRATCH_FOLDER = "_scratch/ranks"
 
 
 class Rank(Stage):
@@ -53,7 +51,7 @@ class Rank(Stage):
         check_encoder(config.encoder)
         sampled = delta.read(spark, config.table(schemas.SAMPLE_TABLE))
         n_documents = sampled.count()
-        with scratch(spark, config.table(_SCRATCH_FOLDER)) as materialise:
+        with context.scratch("rank") as materialise:
             ranking = target_ranking(sampled, examples, config, n_documents=n_documents, materialise=materialise)
             yield Result(
                 rows_in=n_documents,

@@ -64,7 +64,7 @@ def target_ranking(
         n_documents: number of rows of `sampled`.
         materialise: stores a frame and returns what was stored.
     """
-    vectors = embeddings_of(sampled, n_documents, config)
+    vectors = embeddings_of(sampled, n_documents, config, materialise=materialise)
     queries = query_vectors(
         [example.benchmark for example in examples],
         [example.row for example in examples],

@@ -1,6 +1,6 @@
 """Figures of a selection: the share of each source before and after it, and the best documents."""
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -35,6 +35,11 @@ class SelectionFigures(NamedTuple):
     shares: list[SourceShare]
     n_sources: int
     best: list[tuple[int, float, str, str, str]]
+
+    def to_mapping(self) -> dict[str, Any]:
+        """The figures with names, for JSON."""
+        best = [dict(zip(("rank", "logit", "source", "doc_id", "text"), row, strict=True)) for row in self.best]
+        return {**self._asdict(), "shares": [share._asdict() for share in self.shares], "best": best}
 
     def lines(self) -> list[str]:
         """Format the figures as lines of text."""

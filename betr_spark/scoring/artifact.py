@@ -17,6 +17,7 @@ from betr_spark.errors import ArtifactError
 from betr_spark.scoring.ngram_table import SharedTables, Table, table_of
 from betr_spark.scoring.shared_memory import map_shared_tables, write_shared_tables
 from betr_spark.storage import hadoop_files, shipping
+from betr_spark.storage.small_files import write_bytes
 
 
 class Scorer(NamedTuple):
@@ -46,9 +47,9 @@ def save(spark: SparkSession, folder: str, table: Table, about: Mapping[str, Any
     packed = io.BytesIO()
     np.savez(packed, allow_pickle=False, **table.arrays())
     arrays = f"tables-{digest[:16]}.npz"
-    hadoop_files.write_bytes(spark, f"{folder}/{arrays}", packed.getvalue())
+    write_bytes(spark, f"{folder}/{arrays}", packed.getvalue())
     full = {**about, "arrays": arrays, "sha256": digest}
-    hadoop_files.write_bytes(spark, f"{folder}/scorer.json", json.dumps(full, indent=2, sort_keys=True).encode())
+    write_bytes(spark, f"{folder}/scorer.json", json.dumps(full, indent=2, sort_keys=True).encode())
     for old in hadoop_files.children(spark, folder):
         if old.startswith("tables-") and old != arrays:
             hadoop_files.delete(spark, f"{folder}/{old}")

@@ -9,13 +9,13 @@ from pyspark.sql import DataFrame
 from betr_spark import schemas
 from betr_spark.config import Config
 from betr_spark.pipeline.stage import Result, RunContext, Stage
+from betr_spark.schemas import DOC_ID, LOGIT, N_TOKENS, RANK
 from betr_spark.selection.ranking import Ranking, SelectionInput, rank_survivors
 from betr_spark.selection.winners import selected_rows, texts_of_winners
-from betr_spark.storage import delta, hadoop_files, runs
+from betr_spark.storage import delta, runs
 from betr_spark.storage.runs import Metrics, StageKey
-from betr_spark.storage.scratch import scratch
 
-_SCRATCH_FOLDER = "_scratch/select"
+_STATISTICS = (RANK, DOC_ID, LOGIT, N_TOKENS)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,10 +60,9 @@ class Select(Stage):
         """Rank for all selections that have work, and read the text of all their winners once."""
         pending = [stage for stage in stages if isinstance(stage, Select) and not stage.is_current(context)]
         if not pending:
-            hadoop_files.delete(context.spark, context.config.table(_SCRATCH_FOLDER))  # a killed run may have left it
             yield
             return
-        with scratch(context.spark, context.config.table(_SCRATCH_FOLDER)) as materialise:
+        with context.scratch("select") as materialise:
             ranked = SelectionInput.of(context)
             for stage in pending:
                 selection = context.config.selections[stage.selection]
@@ -96,7 +95,7 @@ class Select(Stage):
             metrics=SelectMetrics(
                 survivor_tokens=ranking.survivor_tokens, kept_tokens=ranking.kept_tokens, kept_fraction=fraction
             ),
-            commit=lambda run: delta.overwrite(rows, path, user_metadata=run.to_json()),
+            commit=lambda run: delta.overwrite(rows, path, user_metadata=run.to_json(), statistics=_STATISTICS),
         )
 
 

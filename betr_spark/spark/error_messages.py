@@ -3,7 +3,8 @@
 import errno
 import re
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 from urllib.parse import unquote
 
@@ -11,6 +12,8 @@ from py4j.java_gateway import is_instance_of
 from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark import SparkContext
 from pyspark.errors.exceptions.captured import CapturedException
+
+from betr_spark.errors import BetrSparkError, DataError
 
 _MAX_CAUSES = 20
 _REASON_LENGTH = 300
@@ -83,6 +86,29 @@ def spark_error_line(error: BaseException) -> str | None:
     chain = causes(error)
     line = _full_disk(error, chain) or _concurrent_write(error, chain) or _raised(chain) or _unreadable(chain)
     return None if line is None else " ".join(line.split())
+
+
+@contextmanager
+def translated() -> Iterator[None]:
+    """Raise Spark's errors that the user can fix as one line; others pass unchanged."""
+    try:
+        yield
+    except BetrSparkError:
+        raise
+    except Exception as error:
+        line = spark_error_line(error)
+        if line is None:
+            raise
+        raise DataError(line) from error
+
+
+def problems_of(check: Callable[[], object]) -> Iterator[str]:
+    """Call a check that raises, and give what it raises as lines."""
+    try:
+        with translated():
+            check()
+    except BetrSparkError as error:
+        yield from str(error).splitlines()
 
 
 def _python_chain(error: BaseException) -> Iterator[BaseException]:

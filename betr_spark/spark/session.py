@@ -15,6 +15,7 @@ from pyspark.sql import SparkSession
 
 from betr_spark.errors import SetupError
 from betr_spark.spark.jvm import java_class
+from betr_spark.spark.quiet import usual_lines_dropped
 
 DELTA_PACKAGE = "io.delta:delta-spark_4.2_2.13:4.4.0"
 MIN_JAVA = 17
@@ -60,10 +61,10 @@ def build_session(app_name: str = "betr-spark") -> SparkSession:
         prepare_local()
         unused = Path(tempfile.gettempdir()) / "betr-spark-warehouse"  # Spark's default is in the working directory
         builder = builder.config("spark.sql.warehouse.dir", unused.as_uri())
-        builder = builder.config("spark.ui.showConsoleProgress", str(sys.stderr.isatty()).lower())
+        builder = builder.config("spark.ui.showConsoleProgress", "false")  # the command line has its own display
     running = SparkSession.getActiveSession()
     try:
-        with _utf8_locale():
+        with _utf8_locale(), usual_lines_dropped():
             encoding = SparkContext.getSystemProperty("sun.jnu.encoding")  # starts the JVM
         for key, value in _delta_settings(running).items():
             builder = builder.config(key, value)

@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import takewhile
 from typing import Any, NamedTuple
@@ -25,7 +25,7 @@ _CHANGES_NO_ROW = frozenset({
 })  # fmt: skip
 _PROPERTY_PREFIX = "betr."
 _COMMIT_FILE = re.compile(r"\d{20}\.json")
-_USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
+USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 _SKIP_EMPTY_COMMITS = "spark.databricks.delta.skipRecordingEmptyCommits"
 
 
@@ -173,18 +173,30 @@ def table_id(spark: SparkSession, path: str) -> str:
     return str(row["id"]) if row else ""
 
 
-def overwrite(table: DataFrame, path: str, *, user_metadata: str, transaction: tuple[str, int] | None = None) -> None:
+def overwrite(
+    table: DataFrame, path: str, *, user_metadata: str, transaction: tuple[str, int] | None = None,
+    statistics: Sequence[str] = (),
+) -> None:  # fmt: skip
     """Replace rows and schema in one commit, also if there were no rows and are none.
 
-    With `transaction` (name, number), a repeated call does nothing.
+    With `transaction` (name, number), a repeated call does nothing. A new table has statistics in its log of the columns
+    `statistics` alone, if they are given: those of a text are the start of a text, and logs are kept for a month.
     """
-    with _session_conf(table.sparkSession, _SKIP_EMPTY_COMMITS, "false"):  # or the commit's metadata is lost
-        _writer(table, user_metadata, transaction).mode("overwrite").option("overwriteSchema", "true").save(path)
+    writer = _writer(table, user_metadata, transaction).mode("overwrite").option("overwriteSchema", "true")
+    if statistics:
+        writer = writer.option("delta.dataSkippingStatsColumns", ",".join(statistics))
+    with session_conf(table.sparkSession, _SKIP_EMPTY_COMMITS, "false"):  # or the commit's metadata is lost
+        writer.save(path)
 
 
-def append(table: DataFrame, path: str, *, user_metadata: str, transaction: tuple[str, int] | None = None) -> None:
-    """Add rows in one commit. With `transaction` (name, number), a repeated call does nothing."""
-    _writer(table, user_metadata, transaction).mode("append").save(path)
+def append(
+    table: DataFrame, path: str, *, user_metadata: str, transaction: tuple[str, int] | None = None, add_columns: bool = False
+) -> None:  # fmt: skip
+    """Add rows in one commit. With `transaction` (name, number), a repeated call does nothing.
+
+    `add_columns` adds the columns that the table does not have.
+    """
+    _writer(table, user_metadata, transaction).mode("append").option("mergeSchema", str(add_columns)).save(path)
 
 
 def _writer(table: DataFrame, user_metadata: str, transaction: tuple[str, int] | None) -> Any:
@@ -196,13 +208,18 @@ def _writer(table: DataFrame, user_metadata: str, transaction: tuple[str, int] |
 
 def mark(spark: SparkSession, path: str, *, name: str, value: str, user_metadata: str) -> None:
     """Commit `user_metadata` without a change of rows, by setting the table property `betr.NAME`."""
-    location = hadoop_files.qualified(spark, path).replace("`", "``")  # SQL takes absolute paths only
-    with _session_conf(spark, _USER_METADATA, user_metadata):
-        spark.sql(f"ALTER TABLE delta.`{location}` SET TBLPROPERTIES ('{_PROPERTY_PREFIX}{name}' = '{value}')")
+    with session_conf(spark, USER_METADATA, user_metadata):
+        spark.sql(f"ALTER TABLE {sql_name(spark, path)} SET TBLPROPERTIES ('{_PROPERTY_PREFIX}{name}' = '{value}')")
+
+
+def sql_name(spark: SparkSession, path: str) -> str:
+    """Name of a table in SQL, which takes absolute paths only."""
+    return f"delta.`{hadoop_files.qualified(spark, path).replace('`', '``')}`"
 
 
 @contextmanager
-def _session_conf(spark: SparkSession, name: str, value: str) -> Iterator[None]:
+def session_conf(spark: SparkSession, name: str, value: str) -> Iterator[None]:
+    """Set a setting of the session for some statements."""
     before = spark.conf.get(name, None)
     spark.conf.set(name, value)
     try:

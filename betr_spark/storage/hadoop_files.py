@@ -1,5 +1,6 @@
 """Files on any Hadoop file system: small ones, the listing of an input and its fingerprint."""
 
+import re
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,11 +16,8 @@ from betr_spark.errors import DataError
 from betr_spark.spark.error_messages import causes, spark_error_line
 from betr_spark.spark.jvm import java_class
 
-# Stores without a rename in one step, where an object becomes visible when its upload ends.
-_OBJECT_STORES = frozenset({"s3", "s3a", "s3n", "gs", "oss", "cosn", "obs"})
 
-
-def _open(spark: SparkSession, path: str) -> tuple[Any, Any]:
+def path_and_system(spark: SparkSession, path: str) -> tuple[Any, Any]:
     """Return a path as Hadoop's, and its file system."""
     hadoop_path = java_class(spark, "org.apache.hadoop.fs.Path")(path)
     return hadoop_path, hadoop_path.getFileSystem(spark._jsc.hadoopConfiguration())  # noqa: SLF001
@@ -27,25 +25,25 @@ def _open(spark: SparkSession, path: str) -> tuple[Any, Any]:
 
 def qualified(spark: SparkSession, path: str) -> str:
     """A path with its scheme, from the root."""
-    hadoop_path, system = _open(spark, path)
+    hadoop_path, system = path_and_system(spark, path)
     return str(system.makeQualified(hadoop_path).toString())
 
 
 def exists(spark: SparkSession, path: str) -> bool:
     """Tell whether a file or folder exists."""
-    hadoop_path, system = _open(spark, path)
+    hadoop_path, system = path_and_system(spark, path)
     return bool(system.exists(hadoop_path))
 
 
 def is_file(spark: SparkSession, path: str) -> bool:
     """Tell whether a path is one file, not a folder and not a glob."""
-    hadoop_path, system = _open(spark, path)
+    hadoop_path, system = path_and_system(spark, path)
     return bool(system.exists(hadoop_path) and system.getFileStatus(hadoop_path).isFile())
 
 
 def matches(spark: SparkSession, pattern: str) -> bool:
     """Tell whether a glob matches any file or folder."""
-    where, system = _open(spark, pattern)
+    where, system = path_and_system(spark, pattern)
     return bool(system.globStatus(where))
 
 
@@ -56,7 +54,7 @@ def opened(spark: SparkSession, path: str) -> Iterator[tuple[Any, int]]:
     Raises:
         DataError: there is no such file, or it is a folder.
     """
-    hadoop_path, system = _open(spark, path)
+    hadoop_path, system = path_and_system(spark, path)
     if not system.exists(hadoop_path):
         raise DataError(f"{path}: no such file")
     status = system.getFileStatus(hadoop_path)
@@ -83,9 +81,18 @@ def version(spark: SparkSession, path: str) -> str:
     """
     if not is_file(spark, path):
         raise DataError(f"{path}: no such file")
-    hadoop_path, system = _open(spark, path)
+    hadoop_path, system = path_and_system(spark, path)
     status = system.getFileStatus(hadoop_path)
     return f"{status.getLen()}:{status.getModificationTime()}"
+
+
+def modified_ms(spark: SparkSession, path: str) -> int:
+    """Modification time of a file by the store's clock, in milliseconds since the epoch.
+
+    Raises:
+        DataError: there is no such file, or it is a folder.
+    """
+    return int(version(spark, path).partition(":")[2])
 
 
 def fetch(spark: SparkSession, path: str, target: Path) -> None:
@@ -96,13 +103,13 @@ def fetch(spark: SparkSession, path: str, target: Path) -> None:
     """
     if not is_file(spark, path):
         raise DataError(f"{path}: no such file")
-    hadoop_path, system = _open(spark, path)
+    hadoop_path, system = path_and_system(spark, path)
     system.copyToLocalFile(False, hadoop_path, java_class(spark, "org.apache.hadoop.fs.Path")(target.as_uri()), True)
 
 
 def first_line(spark: SparkSession, path: str) -> str | None:
     """Read the first line of a UTF-8 file and nothing more; None where there is no such file or it is empty."""
-    hadoop_path, system = _open(spark, path)
+    hadoop_path, system = path_and_system(spark, path)
     if not system.exists(hadoop_path):
         return None
     reader = java_class(spark, "java.io.InputStreamReader")(system.open(hadoop_path), "UTF-8")
@@ -114,56 +121,6 @@ def first_line(spark: SparkSession, path: str) -> str | None:
         lines.close()
 
 
-def write_bytes(spark: SparkSession, path: str, content: bytes) -> None:
-    """Write a whole small file. A reader sees the former content or the new one, never a part or no file.
-
-    A local file, and one of HDFS, is written beside the former one and renamed over it in one step. An object store gets a
-    plain upload. Where a store's rename over a file has two steps, a reader may find no file between them.
-    """
-    hadoop_path, system = _open(spark, path)
-    hadoop_path = system.makeQualified(hadoop_path)
-    scheme = str(hadoop_path.toUri().getScheme())
-    if scheme == "file":
-        _replace_local(Path(hadoop_path.toUri().getPath()), content)
-    elif scheme in _OBJECT_STORES:
-        _create(system, hadoop_path, content)
-    else:
-        part = java_class(spark, "org.apache.hadoop.fs.Path")(f"{hadoop_path}.part")
-        rename = java_class(spark, "org.apache.hadoop.fs.Options$Rename")
-        options: Any = spark.sparkContext._gateway.new_array(rename, 1)  # type: ignore[union-attr]  # noqa: SLF001
-        options[0] = rename.OVERWRITE
-        contexts = java_class(spark, "org.apache.hadoop.fs.FileContext")
-        context = contexts.getFileContext(hadoop_path.toUri(), system.getConf())
-        try:
-            _create(system, part, content)
-            context.rename(part, hadoop_path, options)  # FileSystem.rename refuses a path that exists
-        finally:
-            system.delete(part, False)
-
-
-def _create(system: Any, hadoop_path: Any, content: bytes) -> None:
-    stream = system.create(hadoop_path, True)
-    try:
-        stream.write(content)
-    except Exception:
-        if stream.hasCapability("fs.capability.outputstream.abortable"):
-            stream.abort()
-        raise  # without `close`, which would make a part visible
-    stream.close()
-
-
-def _replace_local(file: Path, content: bytes) -> None:
-    """Replace a file of the driver's disk; Hadoop's local file system would delete the former one first."""
-    file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f"{file.name}.part")
-    try:
-        part.write_bytes(content)
-        file.with_name(f".{file.name}.crc").unlink(missing_ok=True)  # Hadoop's checksum of the former content
-        part.replace(file)
-    finally:
-        part.unlink(missing_ok=True)
-
-
 def check_writable(spark: SparkSession, path: str) -> None:
     """Create a file inside an output and delete it, and with it every folder that this has created.
 
@@ -173,7 +130,7 @@ def check_writable(spark: SparkSession, path: str) -> None:
         DataError: the output is a file, or cannot be written.
     """
     try:
-        folder, system = _open(spark, path)
+        folder, system = path_and_system(spark, path)
         created = list(_missing_folders(system, folder))
         if not created and system.getFileStatus(folder).isFile():
             raise DataError(f"output: {path} is a file; a folder is required")
@@ -206,13 +163,13 @@ def _missing_folders(system: Any, folder: Any) -> Iterator[Any]:
 
 def delete(spark: SparkSession, path: str) -> None:
     """Delete a file, or a folder with all that it contains; do nothing where there is none."""
-    hadoop_path, system = _open(spark, path)
+    hadoop_path, system = path_and_system(spark, path)
     system.delete(hadoop_path, True)
 
 
 def children(spark: SparkSession, path: str) -> list[str]:
     """Names of the files and folders directly in a folder, sorted; empty where there is no folder."""
-    folder, system = _open(spark, path)
+    folder, system = path_and_system(spark, path)
     if not system.exists(folder):
         return []
     paths = java_class(spark, "org.apache.hadoop.fs.FileUtil").stat2Paths(system.listStatus(folder))
@@ -246,3 +203,9 @@ def fingerprint(files: DataFrame) -> str:
     ).first()
     assert total is not None
     return f"{total['files']} files, {total['bytes']} bytes, {total['xor']:x}, {total['sum']}"
+
+
+def bytes_of(fingerprint: str) -> int:
+    """Size of the files of a fingerprint; 0 for any other text."""
+    size = re.match(r"\d+ files, (\d+) bytes,", fingerprint)
+    return int(size[1]) if size else 0

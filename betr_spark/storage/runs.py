@@ -4,7 +4,7 @@ import dataclasses
 import hashlib
 import json
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Self, TypeVar, cast
 
@@ -14,10 +14,14 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from betr_spark import __version__, schemas
+from betr_spark.spark.work import Work
 from betr_spark.storage.delta import append, as_object, exists, newest_commit, read, to_json
 
-FORMAT_VERSION = "8"  # of the stages' tables: raise it when the same settings would give different rows
+FORMAT_VERSION = "9"  # of the stages' tables: raise it when the same settings would give different rows
 
+
+SAME_AS = "same_as"
+_NAMES_SHOWN = 3
 
 M = TypeVar("M", bound="Metrics")
 
@@ -54,6 +58,17 @@ class StageKey:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Origin:
+    """Where a run came from: command, machine and user of the driver, Spark's application, revision of the package."""
+
+    command: str = ""
+    host: str = ""
+    user: str = ""
+    application_id: str = ""
+    git_revision: str = ""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class StageRun:
     """One row of `runs`; `skipped` marks work found finished (then it tells of the run that did it)."""
 
@@ -69,18 +84,20 @@ class StageRun:
     config: str
     input_versions: Mapping[str, str]
     package_version: str = __version__
+    origin: Origin = dataclasses.field(default_factory=Origin)
+    work: Work = dataclasses.field(default_factory=Work)
     skipped: bool = False
 
     @classmethod
     def of(
         cls, key: StageKey, *, run_id: str, started_at: float, rows_in: int, rows_out: int,
-        dropped: Mapping[str, int], metrics: Metrics | Mapping[str, float] | None,
+        dropped: Mapping[str, int], metrics: Metrics | Mapping[str, float] | None, origin: Origin, work: Work,
     ) -> Self:  # fmt: skip
         """The record of a run that ends now."""
         return cls(
             run_id=run_id, stage=key.stage, started_at=started_at, seconds=time.time() - started_at, rows_in=rows_in,
             rows_out=rows_out, dropped=dict(dropped), metrics=_mapping(metrics), key=key.key,
-            config=key.config, input_versions=key.input_versions,
+            config=key.config, input_versions=key.input_versions, origin=origin, work=work,
         )  # fmt: skip
 
     def metrics_as(self, kind: type[M]) -> M:
@@ -95,8 +112,30 @@ class StageRun:
     def from_json(cls, text: str) -> Self | None:
         """Decode; None where it is not one of ours."""
         values = as_object(text)
-        names = {field.name for field in dataclasses.fields(cls)} - {"skipped"}
-        return cls(**{name: values[name] for name in names}, skipped=True) if names <= set(values) else None
+        fields = [field for field in dataclasses.fields(cls) if field.name not in ("origin", "work", "skipped")]
+        if any(field.name not in values for field in fields):
+            return None
+        origin, work = _known(Origin, values.get("origin")), _known(Work, values.get("work"))  # older runs have none
+        return cls(**{field.name: values[field.name] for field in fields}, origin=origin, work=work, skipped=True)
+
+    def row(self) -> dict[str, Any]:
+        """The fields by the names of the columns of `runs`."""
+        values = dataclasses.asdict(self)
+        return {
+            **values,
+            **values["origin"],
+            **values["work"],
+            "started_at": datetime.fromtimestamp(self.started_at, UTC),
+        }
+
+
+D = TypeVar("D", Origin, Work)
+
+
+def _known(kind: type[D], values: Any) -> D:
+    """Build a record from the values whose names it has."""
+    names = {field.name for field in dataclasses.fields(kind)}
+    return kind(**{name: value for name, value in (values or {}).items() if name in names})
 
 
 def _mapping(metrics: Metrics | Mapping[str, float] | None) -> dict[str, float]:
@@ -109,9 +148,36 @@ def made_by(spark: SparkSession, path: str) -> StageRun | None:
     return StageRun.from_json(commit.user_metadata) if commit else None
 
 
+def changes(run: StageRun, key: StageKey) -> str:
+    """What differs between the key of a run and one that is computed now, in words; empty if they are equal."""
+    if run.key == key.key:
+        return ""
+    before, now = as_object(run.config), as_object(key.config)
+    settings = sorted(_changed_names(before, now))
+    inputs = [name for name in key.input_versions if key.input_versions[name] != run.input_versions.get(name)]
+    inputs += [name for name in run.input_versions if name not in key.input_versions]
+    parts = [f"settings changed: {', '.join(settings[:_NAMES_SHOWN])}"] if settings else []
+    parts += [f"changed: {', '.join(inputs[:_NAMES_SHOWN])}"] if inputs else []
+    return "; ".join(parts) or "written by another version of betr-spark"
+
+
+def _changed_names(before: Mapping[str, Any], now: Mapping[str, Any], prefix: str = "") -> Iterator[str]:
+    for name in {*before, *now}:
+        old, new = before.get(name), now.get(name)
+        if isinstance(old, dict) and isinstance(new, dict):
+            yield from _changed_names(old, new, f"{prefix}{name}.")
+        elif old != new:
+            yield f"{prefix}{name}"
+
+
 def input_version(spark: SparkSession, path: str) -> str:
-    """Version of a table for stage keys: its number and the run that wrote it, so that a table that was deleted differs."""
+    """Version of a table for stage keys: its number and the run that wrote it, so that a table that was deleted differs.
+
+    A commit with SAME_AS in its metadata leaves the version of before: what was computed from the table stays as it is.
+    """
     commit = newest_commit(spark, path)
+    if commit and (same_as := as_object(commit.user_metadata).get(SAME_AS)):
+        return str(same_as)
     run = StageRun.from_json(commit.user_metadata) if commit else None
     return f"{commit.version if commit else -1}:{run.run_id if run else ''}"
 
@@ -124,9 +190,9 @@ def all_exist(spark: SparkSession, paths: Sequence[str]) -> bool:
 def record(spark: SparkSession, output: str, runs: Sequence[StageRun]) -> None:
     """Add the rows of runs to `runs`, in one commit."""
     schema = cast(StructType, StructType.fromDDL(schemas.RUNS))
-    values = [dataclasses.asdict(run) | {"started_at": datetime.fromtimestamp(run.started_at, UTC)} for run in runs]
+    values = [run.row() for run in runs]
     rows = spark.createDataFrame([tuple(row[name] for name in schema.names) for row in values], schema).coalesce(1)
-    append(rows, _table(output), user_metadata="")
+    append(rows, _table(output), user_metadata="", add_columns=True)  # a table of an earlier version has fewer
 
 
 def record_missing(spark: SparkSession, output: str, runs: Sequence[StageRun]) -> None:

@@ -10,13 +10,30 @@ from pathlib import Path
 
 from pyspark.sql import DataFrame, SparkSession
 
-from betr_spark.storage.hadoop_files import delete
+from betr_spark.storage.hadoop_files import children, delete
+
+Materialise = Callable[[DataFrame], DataFrame]
+
+
+def scratch_folder(output: str) -> str:
+    """Folder of all intermediate results of an output; each run has a folder with its id in it."""
+    return f"{output.rstrip('/')}/_scratch"
+
+
+def delete_scratch(spark: SparkSession, output: str) -> None:
+    """Delete the intermediate results of all runs; the caller holds the lease, so no other run uses any."""
+    delete(spark, scratch_folder(output))
+
+
+def delete_scratch_of(spark: SparkSession, output: str, run_id: str) -> None:
+    """Delete the intermediate results of one run."""
+    folder = scratch_folder(output)
+    delete(spark, folder if children(spark, folder) == [run_id] else f"{folder}/{run_id}")
 
 
 @contextmanager
-def scratch(spark: SparkSession, folder: str) -> Iterator[Callable[[DataFrame], DataFrame]]:
-    """Yield a function that writes a frame as Parquet and returns the written rows; the folder is deleted before and after."""
-    delete(spark, folder)
+def scratch(spark: SparkSession, folder: str) -> Iterator[Materialise]:
+    """Yield a function that writes a frame as Parquet and returns the written rows; the folder is deleted at the end."""
     number = itertools.count()
 
     def materialise(frame: DataFrame) -> DataFrame:

@@ -19,6 +19,7 @@ from betr_spark.dedup.evaluation import evaluate
 from betr_spark.dedup.history import History, newest_batch, read_history
 from betr_spark.errors import DataError
 from betr_spark.pipeline.run import run_all
+from betr_spark.pipeline.stage import RunContext
 from betr_spark.scoring import artifact
 from betr_spark.scoring.ngram_table import NgramTable
 from betr_spark.storage import delta
@@ -195,14 +196,14 @@ def test_features_of_another_sketch_are_refused_and_leftovers_cleared(spark: Any
         match=r"features: built with minhash.ngram 5, but the configuration has 2; rerun `betr-spark features`",
     ):
         run_all(spark, changed, "dedup")
-    left = Path(whole.table("_scratch/dedup/3"))
+    left = Path(whole.table("_scratch/killed/dedup/3"))
     left.mkdir(parents=True)
     assert run_all(spark, whole, "dedup")[0].skipped
     assert not left.exists()
 
 
 def test_evaluation_counts_what_was_missed_and_what_was_wrong(spark: Any, whole: Config, corpus: list[Row]) -> None:
-    figures = evaluate(spark, whole, documents=10_000, seed=0)
+    figures = evaluate(RunContext(spark, whole), documents=10_000, seed=0)
     texts = list(dict.fromkeys(row["text"] for row in corpus if shingle_set(row["text"])))
     near = similar_pairs(texts, SIMILARITY)
     assert figures.n_documents == figures.n_sampled == len(texts)

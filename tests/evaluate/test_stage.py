@@ -16,7 +16,8 @@ from betr_spark.errors import ConfigError, DataError
 from betr_spark.evaluate import pool, stage
 from betr_spark.evaluate.benefit import ALL_TARGETS, GENERAL, Change
 from betr_spark.pipeline.run import run_all
-from betr_spark.pipeline.stage import RunContext, run_stages
+from betr_spark.pipeline.runner import run_stages
+from betr_spark.pipeline.stage import RunContext
 
 
 @pytest.fixture(scope="module")

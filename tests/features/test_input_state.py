@@ -18,7 +18,8 @@ from betr_spark.corpus.scored_state import scored_state
 from betr_spark.corpus.snapshot import InputSnapshot
 from betr_spark.errors import DataError
 from betr_spark.features.stage import Features
-from betr_spark.pipeline.stage import RunContext, run_stages
+from betr_spark.pipeline.runner import run_stages
+from betr_spark.pipeline.stage import RunContext
 from betr_spark.storage import delta
 from betr_spark.storage.runs import StageRun
 

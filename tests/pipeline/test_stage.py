@@ -14,7 +14,8 @@ from conftest import write_parquet
 from betr_spark.config import Config
 from betr_spark.errors import DataError
 from betr_spark.pipeline.run import run_all, stages_of
-from betr_spark.pipeline.stage import Result, RunContext, Stage, run_stages
+from betr_spark.pipeline.runner import run_stages
+from betr_spark.pipeline.stage import Result, RunContext, Stage
 from betr_spark.scoring import artifact
 from betr_spark.scoring.ngram_table import NgramTable
 from betr_spark.storage import delta

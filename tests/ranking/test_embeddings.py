@@ -21,6 +21,10 @@ from betr_spark.ranking.encoder import check_encoder, embed
 from betr_spark.storage import delta, runs
 
 
+def stored(frame: Any) -> Any:
+    return frame.localCheckpoint()
+
+
 @pytest.fixture
 def config(tmp_path: Path, encoder: Path, targets: Path, monkeypatch: pytest.MonkeyPatch) -> Config:
     monkeypatch.setattr(embeddings, "_TEXTS_PER_GROUP", 10)
@@ -63,15 +67,15 @@ def test_a_killed_run_repeats_at_most_its_last_commit(
     with monkeypatch.context() as patch:
         patch.setattr(delta, "append", dies_at_the_third)
         with pytest.raises(KeyboardInterrupt):
-            embeddings_of(documents, 100, config)
+            embeddings_of(documents, 100, config, materialise=stored)
     before = vectors(delta.read(spark, path))
     assert 20 <= len(before) < 80
-    after = vectors(embeddings_of(documents, 100, config))
+    after = vectors(embeddings_of(documents, 100, config, materialise=stored))
     assert set(after) == {row["id"] for row in corpus[:100]}
     assert delta.read(spark, path).count() == 100  # none twice
     assert before.items() <= after.items()
     version = runs.input_version(spark, path)
-    assert vectors(embeddings_of(documents.repartition(3), 100, config)) == after
+    assert vectors(embeddings_of(documents.repartition(3), 100, config, materialise=stored)) == after
     assert runs.input_version(spark, path) == version  # nothing left to do
 
 
@@ -80,12 +84,12 @@ def test_quick_commits_grow(
 ) -> None:
     monkeypatch.setattr(embeddings, "_SECONDS_PER_COMMIT", 1e9)
     monkeypatch.setattr(embeddings, "_TEXTS_PER_GROUP", 2)
-    assert len(vectors(embeddings_of(sampled(spark, corpus, 120), 120, config))) == 120
+    assert len(vectors(embeddings_of(sampled(spark, corpus, 120), 120, config, materialise=stored))) == 120
     newest = delta.newest_commit(spark, config.table("_embeddings"))
     assert newest is not None
     twice = delta.read(spark, config.table("_embeddings"))  # as two runs at a time would add them
     delta.append(twice, config.table("_embeddings"), user_metadata="{}")
-    assert embeddings_of(sampled(spark, corpus, 120), 120, config).count() == 120
+    assert embeddings_of(sampled(spark, corpus, 120), 120, config, materialise=stored).count() == 120
     assert newest.version <= np.log2(60 / spark.sparkContext.defaultParallelism) + 1  # for 60 groups
 
 
@@ -121,14 +125,14 @@ def test_a_ranking_belongs_to_the_current_sample(
 def test_a_changed_text_with_the_same_id_gets_a_new_vector(
     spark: Any, corpus: list[dict[str, Any]], config: Config
 ) -> None:
-    first = vectors(embeddings_of(sampled(spark, corpus, 30), 30, config))
+    first = vectors(embeddings_of(sampled(spark, corpus, 30), 30, config, materialise=stored))
     changed = [{**row, "text": corpus[-1 - i]["text"] + " tide"} for i, row in enumerate(corpus[:30])]
-    second = vectors(embeddings_of(sampled(spark, changed, 30), 30, config))
+    second = vectors(embeddings_of(sampled(spark, changed, 30), 30, config, materialise=stored))
     assert second.keys() == first.keys()
     for row in changed:
         expected = embed([row["text"]], settings=config.encoder, prompt="")[0]
         np.testing.assert_allclose(np.frombuffer(second[row["id"]], np.float32), expected[0], atol=1e-6)
-    assert vectors(embeddings_of(sampled(spark, corpus, 30), 30, config)) == first
+    assert vectors(embeddings_of(sampled(spark, corpus, 30), 30, config, materialise=stored)) == first
 
 
 def test_the_best_chunk_of_a_long_document_counts(spark: Any, config: Config) -> None:
@@ -152,13 +156,13 @@ def test_the_best_chunk_of_a_long_document_counts(spark: Any, config: Config) ->
 def test_each_encoder_has_its_vectors_and_a_larger_sample_reuses_existing_ones(
     spark: Any, corpus: list[dict[str, Any]], config: Config
 ) -> None:
-    first = vectors(embeddings_of(sampled(spark, corpus, 50), 50, config))
-    larger = vectors(embeddings_of(sampled(spark, corpus, 80), 80, config))
+    first = vectors(embeddings_of(sampled(spark, corpus, 50), 50, config, materialise=stored))
+    larger = vectors(embeddings_of(sampled(spark, corpus, 80), 80, config, materialise=stored))
     assert first.items() <= larger.items()
     assert len(larger) == 80
     prompted = config.model_copy(update={"encoder": config.encoder.model_copy(update={"document_prompt": "the tide "})})
     assert encoder_key(prompted.encoder) != encoder_key(config.encoder)
-    with_prompt = vectors(embeddings_of(sampled(spark, corpus, 50), 50, prompted))
+    with_prompt = vectors(embeddings_of(sampled(spark, corpus, 50), 50, prompted, materialise=stored))
     assert len(with_prompt) == 50
     assert all(with_prompt[doc] != first[doc] for doc in with_prompt)
 

@@ -42,4 +42,4 @@ def test_each_document_goes_through_each_pass_once(
     config = Config.model_validate(values)
     run_all(spark, config, "rank")
     assert (first_pass.value, second_pass.value) == (N, N)
-    assert not Path(config.table("_scratch/ranks")).exists()
+    assert not Path(config.table("_scratch")).exists()

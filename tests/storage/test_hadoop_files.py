@@ -10,7 +10,8 @@ from py4j.protocol import Py4JJavaError
 from betr_spark.errors import DataError
 from betr_spark.spark.jvm import java_class
 from betr_spark.storage import hadoop_files
-from betr_spark.storage.hadoop_files import check_writable, read_bytes, write_bytes
+from betr_spark.storage.hadoop_files import check_writable, read_bytes
+from betr_spark.storage.small_files import write_bytes
 
 
 def test_a_rename_that_fails_leaves_the_former_file(
@@ -34,7 +35,7 @@ def test_a_rename_that_fails_leaves_the_former_file(
 
 def test_a_file_that_hadoop_wrote_is_replaced_with_its_checksum(spark: Any, tmp_path: Path) -> None:
     path = tmp_path / "scorer.json"
-    hadoop_path, system = hadoop_files._open(spark, str(path))
+    hadoop_path, system = hadoop_files.path_and_system(spark, str(path))
     stream = system.create(hadoop_path, True)
     stream.write(b"written by an earlier version")
     stream.close()
@@ -129,7 +130,7 @@ def use(monkeypatch: pytest.MonkeyPatch, store: Store) -> None:
     def opened(spark: Any, path: str) -> tuple[Any, Any]:  # the tests have no client of S3
         return java_class(spark, "org.apache.hadoop.fs.Path")(path), store
 
-    monkeypatch.setattr(hadoop_files, "_open", opened)
+    monkeypatch.setattr(hadoop_files, "path_and_system", opened)
 
 
 def test_an_object_is_uploaded_once_and_nothing_is_deleted(spark: Any, monkeypatch: pytest.MonkeyPatch) -> None:

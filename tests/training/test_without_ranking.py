@@ -50,9 +50,9 @@ def test_scorers_train_without_an_encoder(
     for name in ("betr_spark.ranking.encoder.embed", "betr_spark.ranking.encoder.check_encoder"):
         monkeypatch.setattr(name, is_not_called)
     assert problems(config, spark) == []
-    assert outlook(RunContext(spark, config))[:2] == [
-        "rank/sample: would run (never run)",
-        "train/ratio: would run (after rank)",
+    assert [(p.stage.name, p.work, p.why) for p, _ in outlook(RunContext(spark, config))][:2] == [
+        ("rank/sample", True, "never run"),
+        ("train/ratio", True, "after rank"),
     ]
     (drawn,) = run_all(spark, config, "rank")
     assert drawn.rows_out == 300 - drawn.dropped["without_text"]

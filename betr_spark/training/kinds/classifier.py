@@ -7,9 +7,10 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from betr_spark.config.scorers import ClassifierScorer
-from betr_spark.pipeline.stage import RunContext, problems_of
+from betr_spark.pipeline.stage import RunContext
 from betr_spark.ranking.labels import with_split
 from betr_spark.schemas import DOC_ID, LABEL, TEXT
+from betr_spark.spark.error_messages import problems_of
 from betr_spark.targets.examples import Example, examples_of
 from betr_spark.targets.reading import (
     read_benchmark,

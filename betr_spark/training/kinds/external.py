@@ -11,10 +11,10 @@ from pyspark.sql.types import NumericType
 from betr_spark.config.scorers import ExternalScorer
 from betr_spark.corpus.documents import quoted
 from betr_spark.errors import DataError, SchemaError
-from betr_spark.pipeline.stage import RunContext, problems_of
+from betr_spark.pipeline.stage import RunContext
 from betr_spark.ranking.labels import with_labels
 from betr_spark.schemas import DOC_ID, SCORE
-from betr_spark.spark.error_messages import spark_error_line
+from betr_spark.spark.error_messages import problems_of, spark_error_line
 from betr_spark.storage import delta, hadoop_files, runs
 from betr_spark.training.fasttext import PAPER_RECIPE
 from betr_spark.training.kinds.base import Kind

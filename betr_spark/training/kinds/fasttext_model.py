@@ -8,7 +8,8 @@ from pyspark.sql import SparkSession
 
 from betr_spark.config.scorers import FastTextScorer
 from betr_spark.errors import ArtifactError, DataError
-from betr_spark.pipeline.stage import RunContext, problems_of
+from betr_spark.pipeline.stage import RunContext
+from betr_spark.spark.error_messages import problems_of
 from betr_spark.storage import hadoop_files
 from betr_spark.storage.random_access import open_file
 from betr_spark.training.fasttext_file import read_header

@@ -1,0 +1,68 @@
+"""Options that several commands have."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from betr_spark import logs
+from betr_spark.cli import output
+from betr_spark.config import Config, load_config
+
+if TYPE_CHECKING:
+    from betr_spark.pipeline.stage import RunContext
+
+
+def _json(value: bool) -> bool:
+    output.as_json = value
+    return value
+
+
+def _log_format(value: logs.Format) -> logs.Format:
+    logs.configure(value)
+    return value
+
+
+_SET_HELP = """key.sub=value (YAML); repeatable. Quote a key with a dot: 'selections."betr-1.5".keep.documents=5'."""
+ConfigOption = Annotated[Path, typer.Option("--config", help="YAML file; docs/configuration.md lists its keys.")]
+SetOption = Annotated[list[str] | None, typer.Option("--set", help=_SET_HELP)]
+AgainOption = Annotated[bool, typer.Option("--again", help="Run the stage even if it is up to date.")]
+WaitOption = Annotated[
+    float, typer.Option("--wait", min=0.0, help="Seconds to wait for another run on the same output to end.")
+]
+JsonOption = Annotated[
+    bool, typer.Option("--json", callback=_json, is_eager=True, help="Print one JSON document, and nothing else.")
+]
+LogOption = Annotated[
+    logs.Format,
+    typer.Option("--log-format", callback=_log_format, is_eager=True, help="Format of the log lines on stderr."),
+]
+
+
+def load(path: Path, overrides: list[str] | None) -> Config:
+    """Read the configuration."""
+    return load_config(path, tuple(overrides or ()))
+
+
+def reading(settings: Config) -> "RunContext":
+    """A context of a command that writes nothing to the output."""
+    from betr_spark.pipeline.stage import RunContext  # noqa: PLC0415 - pyspark, only when needed
+    from betr_spark.spark.session import build_session  # noqa: PLC0415
+
+    return RunContext(build_session(), settings)
+
+
+def writing(
+    settings: Config, command: str, *, again: bool = False, wait_s: float = 0.0, check: bool = True
+) -> "RunContext":
+    """A context of a command that writes: no other run holds the output, and (`check`) it can be written to."""
+    from betr_spark.pipeline.stage import RunContext  # noqa: PLC0415
+    from betr_spark.spark.session import build_session  # noqa: PLC0415
+    from betr_spark.storage.hadoop_files import check_writable  # noqa: PLC0415
+    from betr_spark.storage.lease import wait_until_free  # noqa: PLC0415
+
+    spark = build_session()
+    wait_until_free(spark, settings.output, wait_s=wait_s)  # before the input is listed
+    if check:
+        check_writable(spark, settings.output)
+    return RunContext(spark, settings, again=again, command=command, wait_s=wait_s)

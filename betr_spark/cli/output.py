@@ -1,0 +1,47 @@
+"""What commands print: lines, or one JSON document."""
+
+import dataclasses
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Any, NoReturn
+
+import typer
+
+as_json = False  # set by the option --json
+
+
+def emit(document: Mapping[str, Any], lines: Sequence[str]) -> None:
+    """Print a result: as JSON if --json was given, else the lines."""
+    typer.echo(json.dumps(_plain(document), indent=2, default=str) if as_json else "\n".join(lines))
+
+
+def fail(lines: str, *, code: int = 2) -> NoReturn:
+    """Print errors, one line each, and exit; with --json also as the document `{"errors": [...], "exit_code": ...}`."""
+    if as_json:
+        typer.echo(json.dumps({"errors": lines.splitlines(), "exit_code": code}, indent=2))
+    for line in lines.splitlines():
+        print(f"error: {line}", file=sys.stderr)
+    sys.exit(code)
+
+
+def stop_at(problems: Sequence[str]) -> None:
+    """Fail if there are problems."""
+    if problems:
+        fail("\n".join(problems))
+
+
+def _plain(value: Any) -> Any:
+    """Convert records to objects, and numbers that JSON does not have to null."""
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return _plain({field.name: getattr(value, field.name) for field in dataclasses.fields(value)})
+    if isinstance(value, tuple) and hasattr(value, "_asdict"):
+        return _plain(value._asdict())
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,56 @@
+"""Log lines on stderr, as text or as one JSON object a line; configured by the command line alone."""
+
+import json
+import logging
+import os
+import sys
+from datetime import UTC, datetime
+from enum import StrEnum
+
+_STANDARD = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime"})
+
+
+class Format(StrEnum):
+    """Of the log lines."""
+
+    TEXT = "text"
+    JSON = "json"
+
+
+class _Running:
+    """What the lines belong to. One process runs one stage at a time: a lease holds the output."""
+
+    run_id = ""
+    stage = ""
+
+
+running = _Running()
+
+
+class JsonFormatter(logging.Formatter):
+    """One object a line: time, level, logger, stage, run_id, message, and `fields` (what the call gave as `extra`)."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Encode a record."""
+        line = {
+            "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
+            "level": record.levelname.lower(),
+            "logger": record.name,
+            "stage": running.stage,
+            "run_id": running.run_id,
+            "message": record.getMessage(),
+            "fields": {name: value for name, value in vars(record).items() if name not in _STANDARD},
+        }
+        if record.exc_info:
+            line["exception"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str, ensure_ascii=False)
+
+
+def configure(form: Format = Format.TEXT) -> None:
+    """Write the lines of this package, and warnings of others, to stderr."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(JsonFormatter() if form == Format.JSON else logging.Formatter("%(message)s"))
+    logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
+    logging.getLogger("betr_spark").setLevel(logging.INFO)
+    logging.getLogger("py4j").setLevel(logging.CRITICAL)
+    os.environ["BETR_SPARK_LOG_FORMAT"] = form.value  # conf/local/log4j2.properties reads it when the JVM starts

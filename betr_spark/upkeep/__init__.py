@@ -1,0 +1,1 @@
+"""Upkeep of an output: forgetting documents, compacting tables, deleting what is not needed any more."""

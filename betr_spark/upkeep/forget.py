@@ -1,0 +1,150 @@
+"""Stage `forget`: removes documents from every table, and from later runs by table `tombstones`.
+
+The ids are in `tombstones` before anything is deleted, so a run that is killed deletes the rest when it is repeated. `dedup`
+and `select` run afterwards: a duplicate of a forgotten document may be kept now, and the next best documents are selected.
+"""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from betr_spark import schemas
+from betr_spark.config import Config
+from betr_spark.errors import DataError
+from betr_spark.pipeline.stage import Result, RunContext, Stage
+from betr_spark.schemas import CONTENT_HASH, DOC_ID
+from betr_spark.spark.error_messages import problems_of
+from betr_spark.spark.jobs import describe
+from betr_spark.storage import delta, hadoop_files, runs
+from betr_spark.storage.delta_upkeep import delete_rows
+from betr_spark.storage.runs import Metrics, StageKey
+
+_WITH_TEXTS = (schemas.SAMPLE_TABLE, schemas.EMBEDDINGS_TABLE, schemas.RANKED_SAMPLE_TABLE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ForgetMetrics(Metrics):
+    """Rows that were deleted from `features` and from `quarantine`."""
+
+    features: int
+    quarantine: int
+
+
+class Forget(Stage):
+    """Forgets the documents whose ids a file lists, one in a line."""
+
+    def __init__(self, ids: str, *, copies: bool, why: str) -> None:
+        """Name the file.
+
+        Args:
+            ids: path of the file.
+            copies: forget all documents with the text of a listed one, too.
+            why: reason, for `tombstones`.
+        """
+        super().__init__("forget")
+        self.ids, self.copies, self.why = ids, copies, why
+
+    def outputs(self, config: Config) -> Sequence[str]:
+        """`tombstones`."""
+        return [config.table(schemas.TOMBSTONES_TABLE)]
+
+    def key(self, context: RunContext) -> StageKey:
+        """The file, and what `features` holds."""
+        settings = {"ids": self.ids, "copies": self.copies, "why": self.why}
+        features = runs.input_version(context.spark, context.config.table(schemas.FEATURES_TABLE))
+        return StageKey.of(self.name, settings, file=hadoop_files.version(context.spark, self.ids), features=features)
+
+    def problems(self, context: RunContext) -> Iterator[str]:
+        """A file that cannot be read; an output that is incomplete."""
+        yield from problems_of(lambda: self._ids(context.spark).take(1))
+        for name in (schemas.FEATURES_TABLE, schemas.QUARANTINE_TABLE):
+            yield from problems_of(lambda table=name: delta.read(context.spark, context.config.table(table)))  # type: ignore[misc]
+
+    @contextmanager
+    def build(self, context: RunContext, key: StageKey) -> Iterator[Result]:
+        """Write the tombstones, delete, and record the run."""
+        spark, config = context.spark, context.config
+        (path,) = self.outputs(config)
+        features = delta.read(spark, config.table(schemas.FEATURES_TABLE))
+        with context.scratch("forget") as materialise:
+            describe(spark, "forget: find documents")
+            ids = self._ids(spark)
+            n_ids = ids.count()
+            if self.copies:
+                hashes = features.join(ids, on=DOC_ID, how="left_semi").select(CONTENT_HASH).distinct()
+                copies = features.join(hashes, on=CONTENT_HASH, how="left_semi").select(DOC_ID)
+                ids = ids.unionByName(copies).distinct()
+            ids = materialise(ids)
+            describe(spark, "forget: write tombstones")
+            _add_tombstones(ids, path, why=self.why)
+            context.check_lease()
+            describe(spark, "forget: delete rows")
+            n_quarantine = _forget_quarantined(ids, config)
+            n_features = _forget_features(ids, config, n_quarantine)
+            for name in _WITH_TEXTS:
+                _forget_rows(ids, config.table(name))
+            total = delta.read(spark, path).count()
+            yield Result(
+                rows_in=n_ids,
+                rows_out=total,
+                metrics=ForgetMetrics(features=n_features, quarantine=n_quarantine),
+                commit=lambda run: delta.mark(
+                    spark, path, name="forget_key", value=key.key, user_metadata=run.to_json()
+                ),
+            )
+
+    def _ids(self, spark: SparkSession) -> DataFrame:
+        """The ids of the file: doc_id, each once."""
+        if not hadoop_files.is_file(spark, self.ids):
+            raise DataError(f"--ids: {self.ids}: no such file; a text file with one id in each line is required")
+        lines = spark.read.text(self.ids).select(F.rtrim(F.col("value"), F.lit("\r")).alias(DOC_ID))
+        return lines.where(F.col(DOC_ID) != "").distinct()
+
+
+def _add_tombstones(ids: DataFrame, path: str, *, why: str) -> None:
+    spark = ids.sparkSession
+    rows = ids.select(DOC_ID, F.current_timestamp().alias("requested_at"), F.lit(why).alias("why"))
+    if delta.exists(spark, path):
+        rows = rows.join(delta.read(spark, path).select(DOC_ID), on=DOC_ID, how="left_anti")
+        delta.append(rows, path, user_metadata="")
+    else:
+        delta.overwrite(rows, path, user_metadata="")
+
+
+def _forget_features(ids: DataFrame, config: Config, n_quarantine: int) -> int:
+    """Delete from `features`; its commit keeps what the last one says of the input, and counts what was forgotten."""
+    spark, path = ids.sparkSession, config.table(schemas.FEATURES_TABLE)
+    n_rows = delta.read(spark, path).join(ids, on=DOC_ID, how="left_semi").count()
+    newest = delta.newest_commit(spark, path)
+    about = delta.as_object(newest.user_metadata) if newest else {}
+    forgotten = int(about.get("forgotten", 0)) + n_rows + n_quarantine
+    metadata = delta.to_json({**about, "forgotten": forgotten})
+    if n_rows:
+        delete_rows(path, ids, on=DOC_ID, user_metadata=metadata)
+    elif n_quarantine:
+        delta.mark(spark, path, name="forgotten", value=str(forgotten), user_metadata=metadata)
+    return n_rows
+
+
+def _forget_rows(ids: DataFrame, path: str) -> None:
+    """Delete from a table of the sample; what was computed from it (scorers) stays as it is."""
+    spark = ids.sparkSession
+    if not delta.exists(spark, path) or not delta.read(spark, path).join(ids, on=DOC_ID, how="left_semi").take(1):
+        return
+    newest = delta.newest_commit(spark, path)
+    about = delta.as_object(newest.user_metadata) if newest else {}
+    same_as = {runs.SAME_AS: runs.input_version(spark, path)}
+    delete_rows(path, ids, on=DOC_ID, user_metadata=delta.to_json({**about, **same_as}))
+
+
+def _forget_quarantined(ids: DataFrame, config: Config) -> int:
+    """Delete from `quarantine`; rows whose id could not be read stay."""
+    spark, path = ids.sparkSession, config.table(schemas.QUARANTINE_TABLE)
+    n_rows = delta.read(spark, path).join(ids, on=DOC_ID, how="left_semi").count()
+    if n_rows:
+        newest = delta.newest_commit(spark, path)
+        delete_rows(path, ids, on=DOC_ID, user_metadata=newest.user_metadata if newest else "")
+    return n_rows
