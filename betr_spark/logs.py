@@ -22,6 +22,7 @@ class _Running:
 
     run_id = ""
     stage = ""
+    format = Format.TEXT
 
 
 running = _Running()
@@ -48,6 +49,7 @@ class JsonFormatter(logging.Formatter):
 
 def configure(form: Format = Format.TEXT) -> None:
     """Write the lines of this package, and warnings of others, to stderr."""
+    running.format = form
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if form == Format.JSON else logging.Formatter("%(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)

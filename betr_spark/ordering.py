@@ -67,7 +67,7 @@ def _digits() -> list[Column]:
     return [F.shiftrightunsigned(number, shift).bitwiseAND(0xFFFF) for number in numbers for shift in (48, 32, 16, 0)]
 
 
-def longest_prefix(rows: DataFrame, *, budget: int) -> Prefix:
+def longest_prefix(rows: DataFrame, *, budget: int, n_rows: int | None = None) -> Prefix:
     """Compute the longest prefix of the order whose weights sum to at most `budget`.
 
     One small aggregation for each 16 bits, until few rows share the bits of the end; usually two or three. Each aggregation
@@ -76,6 +76,7 @@ def longest_prefix(rows: DataFrame, *, budget: int) -> Prefix:
     Args:
         rows: order_key, order_hash, doc_id, weight (bigint >= 0); no two rows have the same position.
         budget: in units of weight, >= 0.
+        n_rows: number of rows, if it is known: few rows need no aggregation.
 
     Raises:
         ValueError: if `budget` is negative.
@@ -83,7 +84,7 @@ def longest_prefix(rows: DataFrame, *, budget: int) -> Prefix:
     if budget < 0:
         raise ValueError(f"budget: {budget} is negative")
     remaining = budget
-    for digit in _digits():
+    for digit in [] if n_rows is not None and n_rows <= _ROWS_FOR_DRIVER else _digits():
         bins = rows.groupBy(digit.alias("bin")).agg(F.sum(WEIGHT).alias("w"), F.count("*").alias("n"))
         boundary = None
         for row in sorted(bins.collect(), key=lambda row: int(row["bin"])):  # at most 65,536 bins
@@ -101,7 +102,7 @@ def longest_prefix(rows: DataFrame, *, budget: int) -> Prefix:
         if row[WEIGHT] > remaining:
             return Prefix(Position(row[0], row[1], row[2]), budget - remaining)
         remaining -= row[WEIGHT]
-    raise AssertionError("the boundary bin holds more than the rest of the budget")
+    return Prefix(None, budget - remaining)
 
 
 def before(end: Position) -> Column:
@@ -131,6 +132,8 @@ def with_rank(rows: DataFrame, *, n_rows: int, materialise: Callable[[DataFrame]
     parts = max(1, math.ceil(n_rows / _ROWS_IN_TASK))
     ranges = rows.repartitionByRange(parts, *order).sortWithinPartitions(*order)
     positions = materialise(ranges.withColumn(_POSITION, F.monotonically_increasing_id()))
+    if parts == 1:
+        return positions.withColumn(RANK, F.col(_POSITION) + 1).drop(_POSITION)
     part = F.shiftright(_POSITION, _POSITION_BITS).alias(_PART)
     counts = sorted(
         (int(row[0]), int(row[1])) for row in positions.groupBy(part).count().collect()

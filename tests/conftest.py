@@ -254,6 +254,30 @@ def finished(spark: Any, tmp_path_factory: pytest.TempPathFactory, corpus: Any, 
     return folder
 
 
+@pytest.fixture
+def run_command(capsys: pytest.CaptureFixture[str], spark: Any) -> Any:
+    """Run a command in the tests' session; returns exit code, standard output, error lines."""
+
+    from betr_spark.cli import main
+
+    def run(*arguments: str) -> tuple[int, str, list[str]]:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as status:
+            main(arguments)
+        out, err = capsys.readouterr()
+        return int(status.value.code or 0), out, [line for line in err.splitlines() if line.startswith("error: ")]
+
+    return run
+
+
+@pytest.fixture
+def copied(finished: Path, tmp_path: Path) -> Path:
+    """A configuration of the finished run whose output is a copy."""
+    shutil.copytree(finished / "out", tmp_path / "out")
+    values = yaml.safe_load((finished / "conf.yaml").read_text(encoding="utf-8"))
+    return write_config(tmp_path / "conf.yaml", {**values, "output": str(tmp_path / "out")})
+
+
 def settings(path: Path, output: Path, encoder: Path, targets: Path, **more: Any) -> dict[str, Any]:
     names = {"cooking": "cooking.jsonl", "sailing": "sailing.jsonl"}
     return {

@@ -2,7 +2,6 @@
 
 import json
 import re
-import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,28 +11,8 @@ from conftest import settings, write_config, write_parquet
 from deltalake import DeltaTable
 
 from betr_spark.cli import main
-
-
-@pytest.fixture
-def run_command(capsys: pytest.CaptureFixture[str], spark: Any) -> Any:
-    """Run a command in the tests' session; returns exit code, standard output, error lines."""
-
-    def run(*arguments: str) -> tuple[int, str, list[str]]:
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as status:
-            main(arguments)
-        out, err = capsys.readouterr()
-        return int(status.value.code or 0), out, [line for line in err.splitlines() if line.startswith("error: ")]
-
-    return run
-
-
-@pytest.fixture
-def copied(finished: Path, tmp_path: Path) -> Path:
-    """A configuration of the finished run whose output is a copy."""
-    shutil.copytree(finished / "out", tmp_path / "out")
-    values = yaml.safe_load((finished / "conf.yaml").read_text(encoding="utf-8"))
-    return write_config(tmp_path / "conf.yaml", {**values, "output": str(tmp_path / "out")})
+from betr_spark.storage.lease import hold
+from betr_spark.storage.lease_record import Holder
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -154,3 +133,108 @@ def test_an_output_that_overlaps_with_the_input_is_refused(
     assert len(errors) == 1
     assert "overlaps with input.path" in errors[0]
     assert [path.name for path in (tmp_path / "docs").rglob("*") if path.is_file()] == ["part-0.parquet"]
+
+
+def test_status_is_a_table_of_the_stages_and_the_lease(run_command: Any, copied: Path) -> None:
+    code, out, _ = run_command("status", "--config", str(copied))
+    lines = out.splitlines()
+    assert code == 0
+    assert lines[1].split() == ["stage", "state", "finished", "seconds", "rows", "why"]
+    assert [line.split()[0] for line in lines[2:-1]] == [
+        "rank/sample", "rank", "train/betr", "features", "dedup", "select/best-50", "select/betr-30", "select/random-30",
+    ]  # fmt: skip
+    assert all(" up to date " in line for line in lines[2:-1])
+    assert lines[-1].startswith("lease: free; last: `betr-spark (Python)` of ")
+    assert lines[-1].endswith(", done")
+    code, out, _ = run_command("status", "--json", "--config", str(copied), "--set", "dedup.similarity=0.8")
+    states = {stage["stage"]: stage for stage in json.loads(out)["stages"]}
+    assert (states["features"]["state"], states["features"]["rows"]) == ("up to date", 598)
+    assert (states["dedup"]["state"], states["dedup"]["why"]) == ("stale", "settings changed: dedup.similarity")
+    assert states["select/best-50"]["why"] == "after dedup"
+    code, out, _ = run_command("status", "--json", "--config", str(copied), "--set", "input.path=/nowhere")
+    assert {stage["state"] for stage in json.loads(out)["stages"]} == {"unknown"}
+
+
+def test_status_tells_of_a_run_that_runs_and_of_one_that_was_killed(run_command: Any, copied: Path, spark: Any) -> None:
+    output = str(copied.parent / "out")
+    changed = ["--config", str(copied), "--set", "dedup.similarity=0.8"]
+    with hold(spark, output, Holder.this(spark, "run-7", "run")) as lease:
+        lease.enter("dedup")
+        state = json.loads(run_command("status", "--json", *changed)[1])
+        assert (state["lease"]["state"], state["lease"]["run_id"], state["lease"]["stage"]) == (
+            "held",
+            "run-7",
+            "dedup",
+        )
+        assert {stage["stage"]: stage["state"] for stage in state["stages"]}["dedup"] == "running"
+        record = next((Path(output) / "_lease").iterdir())
+        killed = {**json.loads(record.read_text()), "processes": [], "renewed_at": 1.0}
+    record.write_text(json.dumps(killed))
+    state = json.loads(run_command("status", "--json", *changed)[1])
+    (dedup,) = [stage for stage in state["stages"] if stage["stage"] == "dedup"]
+    assert (state["lease"]["state"], dedup["state"], dedup["why"]) == ("expired", "failed", "the run was killed")
+
+
+def test_a_second_run_ends_with_exit_code_3_and_unlock_stops_the_first(
+    run_command: Any, copied: Path, spark: Any
+) -> None:
+    with hold(spark, str(copied.parent / "out"), Holder.this(spark, "run-7", "run")):
+        code, out, errors = run_command("run", "--config", str(copied))
+        assert (code, out, len(errors)) == (3, "", 1)
+        assert "run run-7" in errors[0]
+        code, out, errors = run_command("select", "--config", str(copied), "--json", "--wait", "0.1")
+        assert code == 3
+        assert json.loads(out) == {"errors": [errors[0].removeprefix("error: ")], "exit_code": 3}
+        code, out, _ = run_command("unlock", "--config", str(copied), "--json")
+        assert (code, json.loads(out)["holder"]["run_id"]) == (0, "run-7")
+        assert run_command("select", "--config", str(copied))[0] == 0
+    assert run_command("unlock", "--config", str(copied))[1] == "no run held the output\n"
+
+
+def test_json_is_one_document_and_log_lines_are_objects(run_command: Any, copied: Path, capsys: Any) -> None:
+    for command, names in (
+        ("check", {"problems"}),
+        ("plan", {"output", "stages"}),
+        ("report", {"output", "selections", "out_of_date"}),
+        ("dedup-eval", {"n_documents", "n_sampled", "precision", "recall", "n_components", "inside", "both_kept"}),
+    ):
+        code, out, _ = run_command(command, "--json", "--config", str(copied))
+        assert (code, set(json.loads(out))) == (0, names)
+    capsys.readouterr()
+    with pytest.raises(SystemExit) as status:
+        main(
+            [
+                "run",
+                "--config",
+                str(copied),
+                "--json",
+                "--log-format",
+                "json",
+                "--set",
+                "selections.best-50.keep.documents=5",
+            ]
+        )
+    out, err = capsys.readouterr()
+    done = json.loads(out)
+    assert (status.value.code, done["command"], done["up_to_date"]) == (0, "run", False)
+    (select,) = [stage for stage in done["stages"] if not stage["skipped"]]
+    assert (select["stage"], select["rows_out"], select["run_id"]) == ("select/best-50", 5, done["run_id"])
+    lines = [json.loads(line) for line in err.splitlines()]
+    assert all(set(line) == {"time", "level", "logger", "stage", "run_id", "message", "fields"} for line in lines)
+    (ended,) = [line for line in lines if line["fields"]]
+    assert (ended["stage"], ended["fields"]["rows_out"], ended["level"]) == ("select/best-50", 5, "info")
+    assert ended["run_id"] == done["run_id"]
+
+
+def test_a_run_records_what_it_cost(run_command: Any, copied: Path) -> None:
+    assert run_command("run", "--config", str(copied), "--set", "selections.best-50.keep.documents=6")[0] == 0
+    row = max(rows(copied.parent / "out/runs"), key=lambda row: row["started_at"])
+    assert (row["stage"], row["rows_out"], row["command"]) == ("select/best-50", 6, "run")
+    assert row["spark_tasks"] >= row["spark_stages"] > 0
+    assert 0 < row["cpu_seconds"] < row["task_seconds"] * 1.5
+    assert row["bytes_read"] > 0
+    assert row["bytes_written"] > 0
+    assert row["application_id"].startswith("local-")
+    assert re.fullmatch("[0-9a-f]{40}|", row["git_revision"])
+    assert row["host"]
+    assert row["user"]

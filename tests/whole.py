@@ -10,7 +10,7 @@ TABLES = {
     "ranked_sample": "doc_id source best_rank best_cosine best_benchmark best_example target_score by_benchmark label split",
     "features": "doc_id source n_bytes n_words n_tokens content_hash bands signature logit_betr input_file batch",
     "duplicates": "doc_id kept_doc_id kind similarity evidence component_id component_size",
-    "quarantine": "reason detail row input_file",
+    "quarantine": "doc_id reason detail row input_file",
     "selected/betr-30": "rank doc_id text source url score logit n_tokens",
     "selected/random-30": "rank doc_id text source url score logit n_tokens",
     "selected/best-50": "rank doc_id text source url score logit n_tokens",

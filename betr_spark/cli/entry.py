@@ -1,5 +1,6 @@
 """The entry point: all commands, exit codes, and errors as one line each."""
 
+import logging
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -42,7 +43,10 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
         from betr_spark.spark.error_messages import spark_error_line  # noqa: PLC0415
 
         line = spark_error_line(error)
-        if line is None:
+        if line is not None:
+            output.fail(line)
+        if logs.running.format != logs.Format.JSON:
             raise
-        output.fail(line)
+        logging.getLogger(__name__).exception("unexpected error")
+        sys.exit(1)
     sys.exit(0)

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import logging
 import math
 import sys
 from collections.abc import Mapping, Sequence
@@ -9,6 +10,9 @@ from typing import Any, NoReturn
 
 import typer
 
+from betr_spark import logs
+
+_logger = logging.getLogger(__name__)
 as_json = False  # set by the option --json
 
 
@@ -22,7 +26,10 @@ def fail(lines: str, *, code: int = 2) -> NoReturn:
     if as_json:
         typer.echo(json.dumps({"errors": lines.splitlines(), "exit_code": code}, indent=2))
     for line in lines.splitlines():
-        print(f"error: {line}", file=sys.stderr)
+        if logs.running.format == logs.Format.JSON:
+            _logger.error(line)
+        else:
+            print(f"error: {line}", file=sys.stderr)
     sys.exit(code)
 
 

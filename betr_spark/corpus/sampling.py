@@ -16,7 +16,7 @@ class Sample(NamedTuple):
     n_ids: int
 
 
-def sample(documents: DataFrame, ids: DataFrame, *, n_documents: int, seed: int) -> Sample:
+def sample(documents: DataFrame, ids: DataFrame, *, n_documents: int, seed: int, n_ids: int | None = None) -> Sample:
     """Take the documents whose hash of (seed, doc_id) is among the `n_documents` smallest.
 
     Args:
@@ -24,6 +24,7 @@ def sample(documents: DataFrame, ids: DataFrame, *, n_documents: int, seed: int)
         ids: every doc_id once; read once for each 16 bits of the cut, so persist it.
         n_documents: size of the sample, in ids; all of them where there are fewer.
         seed: of the hash.
+        n_ids: number of rows of `ids`, if it is known.
     """
 
     def with_order(rows: DataFrame) -> DataFrame:
@@ -31,7 +32,7 @@ def sample(documents: DataFrame, ids: DataFrame, *, n_documents: int, seed: int)
         return rows.withColumns({ORDER_KEY: hash64, ORDER_HASH: hash64})
 
     weighted = with_order(ids).withColumn(WEIGHT, F.lit(1).cast("bigint"))
-    prefix = longest_prefix(weighted, budget=n_documents)
+    prefix = longest_prefix(weighted, budget=n_documents, n_rows=n_ids)
     ordered = with_order(documents)
     taken = ordered if prefix.end is None else ordered.where(before(prefix.end))
     return Sample(taken.drop(ORDER_KEY, ORDER_HASH), prefix.weight)

@@ -6,12 +6,11 @@ from collections.abc import Iterator
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pyspark.sql import Column, DataFrame, SparkSession, Window
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from betr_spark import schemas
 from betr_spark.config import Config, MinHashConfig
-from betr_spark.corpus.snapshot import InputSnapshot
 from betr_spark.dedup.candidates import CANDIDATE, KEEPER, KEEPER_PREVIOUSLY_KEPT
 from betr_spark.dedup.evaluation_figures import Evaluation, Share
 from betr_spark.dedup.exact import RANK_KEY
@@ -67,9 +66,9 @@ def evaluate(context: RunContext, *, documents: int, seed: int) -> Evaluation:
         ids = ids.unionByName(sampled.select(DOC_ID)).distinct()
         compared = features.select(DOC_ID, INPUT_FILE, CONTENT_HASH).join(ids, on=DOC_ID, how="inner")
         compared = materialise(compared.withColumn(RANK_KEY, _key(DOC_ID)))
-        sets = shingles_of(compared, config, materialise=materialise)
+        sets = shingles_of(compared, context, materialise=materialise)
         similarities = materialise(_true_similarity(pairs, sets))
-        similar_pairs = materialise(_similar_pairs(spark, config, sampled, sets, copies))
+        similar_pairs = materialise(_similar_pairs(context, sampled, sets, copies))
         return Evaluation(
             n_documents=distinct.count(),
             n_sampled=sampled.count(),
@@ -109,10 +108,9 @@ def _true_similarity(pairs: DataFrame, sets: DataFrame) -> DataFrame:
     return similarities.select(*(F.col(name).cast("string").alias(name) for name in (KEEPER, CANDIDATE)), SIMILARITY)
 
 
-def _similar_pairs(
-    spark: SparkSession, config: Config, sampled: DataFrame, sets: DataFrame, copies: DataFrame
-) -> DataFrame:
+def _similar_pairs(context: RunContext, sampled: DataFrame, sets: DataFrame, copies: DataFrame) -> DataFrame:
     """All similar pairs of a sampled document and any document: sampled, doc_id, similarity. Reads the text of the corpus."""
+    spark, config = context.spark, context.config
     sets = sets.withColumn(DOC_ID, F.col(RANK_KEY).cast("string")).join(sampled, on=DOC_ID, how="left_semi")
     rows = sets.select(DOC_ID, SHINGLES).toArrow()  # bounded by the sample
     shingles = [np.frombuffer(row.as_py(), np.uint64) for row in rows.column(SHINGLES)]
@@ -130,7 +128,7 @@ def _similar_pairs(
             columns = [sampled, batch.column(DOC_ID).take(pa.array(matches.rows)), pa.array(matches.similarity)]
             yield pa.RecordBatch.from_arrays(columns, [_SAMPLED, DOC_ID, SIMILARITY])
 
-    texts = InputSnapshot.scored(spark, config).documents().where(F.col(REASON).isNull()).select(DOC_ID, TEXT)
+    texts = context.scored_input().documents().where(F.col(REASON).isNull()).select(DOC_ID, TEXT)
     pairs = texts.mapInArrow(find, f"{_SAMPLED} string, {DOC_ID} string, {SIMILARITY} double")
     return pairs.where(F.col(_SAMPLED) != F.col(DOC_ID)).join(copies, on=DOC_ID, how="left_anti").distinct()
 

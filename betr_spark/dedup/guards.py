@@ -7,10 +7,10 @@ from typing import NamedTuple
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from betr_spark.config import Config
 from betr_spark.dedup.exact import RANK_KEY
 from betr_spark.dedup.verification import texts_of
 from betr_spark.errors import DataError
+from betr_spark.pipeline.stage import RunContext
 from betr_spark.schemas import (
     COMPONENT_ID,
     COMPONENT_SIZE,
@@ -48,18 +48,18 @@ class Totals(NamedTuple):
     largest_source_loss: float
 
 
-def check(rows: DataFrame, features: DataFrame, config: Config) -> Totals:
+def check(rows: DataFrame, features: DataFrame, context: RunContext) -> Totals:
     """Compare the documents to remove with `dedup.max_source_loss` and `dedup.max_component`.
 
     Args:
         rows: of `duplicates`, with `source`.
         features: doc_id, source, input_file; one row for each document.
-        config: for the guards and, for sample texts, the input.
+        context: for the guards and, for sample texts, the input.
 
     Raises:
         DataError: a guard is exceeded; one line for each source or component, each followed by lines of sample pairs.
     """
-    settings = config.dedup
+    settings = context.config.dedup
     source = F.to_json(F.struct(SOURCE)).alias(SOURCE)  # null differs from every name
     kinds = [F.count_if(F.col(KIND) == kind).alias(kind) for kind in (EXACT, NEAR)]
     removed = rows.groupBy(source).agg(*kinds)
@@ -86,14 +86,14 @@ def check(rows: DataFrame, features: DataFrame, config: Config) -> Totals:
                 f"dedup: {_named(row[SOURCE])} would lose {row['removed']} of {row['n']} documents ({row['loss']:.1%}); "
                 f"dedup.max_source_loss is {settings.max_source_loss:g}"
             )
-            lines += _samples(rows.where(source == row[SOURCE]), features, config)
+            lines += _samples(rows.where(source == row[SOURCE]), features, context)
     for row in components:
         if settings.max_component is not None and row["n"] > settings.max_component:
             lines.append(
                 f"dedup: the component of document '{row[COMPONENT_ID]}' has {row['n']} documents; "
                 f"dedup.max_component is {settings.max_component}"
             )
-            lines += _samples(rows.where(F.col(COMPONENT_ID) == row[COMPONENT_ID]), features, config)
+            lines += _samples(rows.where(F.col(COMPONENT_ID) == row[COMPONENT_ID]), features, context)
     if lines:
         lines.append("dedup: nothing was written; if these removals are correct, raise the limit with --set")
         raise DataError("\n".join(lines))
@@ -107,7 +107,7 @@ def _named(source: str) -> str:
     return "documents without a source" if name is None else f"source '{name}'"
 
 
-def _samples(rows: DataFrame, features: DataFrame, config: Config) -> Iterator[str]:
+def _samples(rows: DataFrame, features: DataFrame, context: RunContext) -> Iterator[str]:
     """Show pairs of a removed and a kept document: the least similar pairs, one for each kept document."""
     least = F.min(F.struct(SIMILARITY, DOC_ID, KIND)).alias("least")
     pairs_of_each = rows.groupBy(KEPT_DOC_ID).agg(least).select(KEPT_DOC_ID, "least.*")
@@ -115,7 +115,7 @@ def _samples(rows: DataFrame, features: DataFrame, config: Config) -> Iterator[s
     ids = sorted({row[name] for row in pairs for name in (DOC_ID, KEPT_DOC_ID)})
     documents = features.where(F.col(DOC_ID).isin(ids)).select(DOC_ID, F.col(DOC_ID).alias(RANK_KEY), INPUT_FILE)
     text = F.substring(TEXT, 1, 4 * _TEXT_SHOWN).alias(TEXT)
-    texts = {row[DOC_ID]: row[TEXT] for row in texts_of(documents, config).select(DOC_ID, text).collect()}
+    texts = {row[DOC_ID]: row[TEXT] for row in texts_of(documents, context).select(DOC_ID, text).collect()}
     for row in pairs:
         yield f"  {row[KIND]}, similarity {row[SIMILARITY]:.3f}:"
         for label, column in (("removed", DOC_ID), ("kept", KEPT_DOC_ID)):

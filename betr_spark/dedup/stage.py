@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import NamedTuple
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from betr_spark import schemas
@@ -50,6 +50,7 @@ from betr_spark.schemas import (
     SOURCE,
     logit_column,
 )
+from betr_spark.spark.jobs import describe
 from betr_spark.storage import delta, runs
 from betr_spark.storage.runs import Metrics, StageKey, StageRun
 from betr_spark.storage.scratch import Materialise
@@ -118,12 +119,16 @@ class Dedup(Stage):
         history = read_history(spark, config, checkpoint)
         with context.scratch("dedup") as materialise:
             scored = _documents(config, features, history, CONTENT_HASH, SOURCE)
+            describe(spark, "dedup: order documents by score")
             documents = materialise(with_rank_key(with_removed(spark, config, scored, history)))
-            decisions = _decide(spark, config, features, history, documents, materialise)
+            decisions = _decide(context, features, history, documents, materialise)
+            describe(spark, "dedup: choose survivors")
             rows = materialise(decisions.rows)
-            totals = guards.check(rows, features, config)
+            describe(spark, "dedup: check guards")
+            totals = guards.check(rows, features, context)
 
             def commit(run: StageRun) -> None:
+                describe(spark, "dedup: write")
                 version = write_components(spark, config, decisions.components, key)
                 metadata = run.to_json(
                     checkpoint=checkpoint, batch=batch, rule=rule(config), components_version=version
@@ -162,13 +167,14 @@ def _documents(config: Config, features: DataFrame, history: History | None, *co
 
 
 def _decide(
-    spark: SparkSession,
-    config: Config,
+    context: RunContext,
     features: DataFrame,
     history: History | None,
     documents: DataFrame,
     materialise: Materialise,
 ) -> _Decisions:
+    spark, config = context.spark, context.config
+    describe(spark, "dedup: find exact copies")
     copies = materialise(copies_of(documents))
 
     def signatures(rank_keys: DataFrame) -> DataFrame:
@@ -181,14 +187,17 @@ def _decide(
     n_parts = max(spark.sparkContext.defaultParallelism, math.ceil(members / _MEMBERS_PER_PART))
     counters = LinkCounters.of(spark)
     with_bands = _documents(config, features.where(F.size(BANDS) > 0), history, BANDS)
+    describe(spark, "dedup: link documents in buckets")
     distinct = without_removed_and_copies(spark, config, with_bands, history, copies)
     linked = materialise(linked_documents(distinct, n_parts=n_parts, counters=counters))
+    describe(spark, "dedup: compare signatures")
     pairs = materialise(candidate_pairs(linked, signatures, thresholds, materialise=materialise))
     edges = similar_by_signature(pairs, thresholds)
     unsure = pairs.where(F.col(EQUAL) < thresholds.sure)
     n_pairs, n_unsure = pairs.agg(F.count("*"), F.count_if(F.col(EQUAL) < thresholds.sure)).first() or (0, 0)
     n_texts: dict[bool, int] = {}
     if n_unsure:
+        describe(spark, "dedup: compare texts of undecided pairs")
         ends = (
             unsure.select(F.col(KEEPER).alias(RANK_KEY))
             .unionByName(unsure.select(F.col(CANDIDATE).alias(RANK_KEY)))
@@ -197,8 +206,9 @@ def _decide(
         compared = documents.join(ends, on=RANK_KEY, how="left_semi").select(DOC_ID, RANK_KEY, NEW)
         compared = materialise(compared.join(features.select(DOC_ID, INPUT_FILE, CONTENT_HASH), on=DOC_ID, how="inner"))
         n_texts = {bool(row[NEW]): int(row["count"]) for row in compared.groupBy(NEW).count().collect()}  # two rows
-        sets = shingles_of(compared, config, materialise=materialise)
+        sets = shingles_of(compared, context, materialise=materialise)
         edges = materialise(edges.unionByName(similar_by_shingles(unsure, sets, similarity=config.dedup.similarity)))
+    describe(spark, "dedup: find components")
     links = edges.select(F.col(KEEPER).alias(NODE), F.col(CANDIDATE).alias(ROOT))
     earlier = None
     if history is not None:

@@ -9,14 +9,14 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from betr_spark.config import Config, MinHashConfig
-from betr_spark.corpus.snapshot import InputSnapshot
+from betr_spark.config import MinHashConfig
 from betr_spark.dedup.candidates import CANDIDATE, EQUAL, KEEPER, KEEPER_PREVIOUSLY_KEPT, Thresholds
 from betr_spark.dedup.exact import RANK_KEY
 from betr_spark.errors import DataError
 from betr_spark.kernels.arrow_buffers import binary_column, binary_pieces, string_buffers
 from betr_spark.kernels.murmur3 import content_hashes
 from betr_spark.kernels.shingles import jaccard, shingle_sets
+from betr_spark.pipeline.stage import RunContext
 from betr_spark.schemas import CONTENT_HASH, DOC_ID, EVIDENCE, INPUT_FILE, REASON, SHINGLES, SIMILARITY, SKETCH, TEXT
 
 _MAX_FILES = 10_000  # with more files the whole input is read
@@ -50,35 +50,38 @@ def similar_by_shingles(unsure: DataFrame, sets: DataFrame, *, similarity: float
     return compared.withColumn(EVIDENCE, F.lit(SHINGLES))
 
 
-def texts_of(documents: DataFrame, config: Config) -> DataFrame:
+def texts_of(documents: DataFrame, context: RunContext) -> DataFrame:
     """Read the texts of some documents: doc_id, text, rank_key. Only their input files are read (Delta: the whole table).
 
     Args:
         documents: doc_id, rank_key, input_file; few, compared with the corpus.
-        config: for input.
+        context: for the input.
     """
     rows = documents.select(INPUT_FILE).distinct().limit(_MAX_FILES + 1).collect()  # bounded
-    has_files = config.input.format != "delta" and len(rows) <= _MAX_FILES
+    has_files = context.config.input.format != "delta" and len(rows) <= _MAX_FILES
     files = [row[INPUT_FILE] for row in rows] if has_files else None
-    scored = InputSnapshot.scored(documents.sparkSession, config).documents(only_files=files)
+    scored = context.scored_input().documents(only_files=files)
     texts = scored.where(F.col(REASON).isNull()).select(DOC_ID, TEXT)
     keys = documents.select(DOC_ID, RANK_KEY)
     few = keys.limit(_MAX_BROADCAST + 1).count() <= _MAX_BROADCAST
     return texts.join(F.broadcast(keys) if few else keys, on=DOC_ID, how="inner")
 
 
-def shingles_of(documents: DataFrame, config: Config, *, materialise: Callable[[DataFrame], DataFrame]) -> DataFrame:
+def shingles_of(
+    documents: DataFrame, context: RunContext, *, materialise: Callable[[DataFrame], DataFrame]
+) -> DataFrame:
     """Return the shingles of some documents: rank_key, shingles (uint64 hashes, ascending and distinct, as binary).
 
     Args:
         documents: doc_id, rank_key, input_file, content_hash; few, compared with the corpus.
-        config: for input and minhash.
+        context: for the input and minhash.
         materialise: computes a frame and cuts its lineage.
 
     Raises:
         DataError: the input does not have the text that was scored any more; the error names a document.
     """
-    texts = texts_of(documents, config).select(RANK_KEY, TEXT)
+    config = context.config
+    texts = texts_of(documents, context).select(RANK_KEY, TEXT)
     schema = f"{RANK_KEY} binary, {SHINGLES} binary, {_HASH_NOW} binary"
     sets = texts.mapInArrow(partial(_shingled, minhash=config.minhash), schema)
     if config.input.id is None:  # every copy of a text has the same id and the same shingles

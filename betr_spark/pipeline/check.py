@@ -12,6 +12,7 @@ from betr_spark.pipeline.run import stages_of
 from betr_spark.pipeline.stage import RunContext
 from betr_spark.ranking.encoder import check_encoder
 from betr_spark.spark.error_messages import problems_of
+from betr_spark.spark.jobs import described
 from betr_spark.spark.session import build_session
 from betr_spark.storage.hadoop_files import check_writable, qualified
 from betr_spark.targets.reading import template_problems
@@ -36,6 +37,11 @@ def problems(config: Config, spark: SparkSession | None = None) -> list[str]:
 
 def problems_of_run(context: RunContext) -> list[str]:
     """List what would stop a run, or a later `evaluate`, one line each; the run then uses the same input snapshot."""
+    with described(context.spark, "check: look at the inputs", group=context.run_id):
+        return _problems(context)
+
+
+def _problems(context: RunContext) -> list[str]:
     lines = [line for stage in (*stages_of(context.config), Evaluate()) for line in stage.problems(context)]
     if not lines:
         lines += problems_of(lambda: _check_apart(context))

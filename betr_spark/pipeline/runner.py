@@ -9,6 +9,7 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 
 from betr_spark import logs
 from betr_spark.pipeline.stage import RunContext, Stage
@@ -88,6 +89,9 @@ def run_stage(context: RunContext, stage: Stage, *, started_at: float) -> StageR
                 )  # fmt: skip
                 context.check_lease()
                 result.commit(run)
+            run = replace(
+                run, work=context.progress.work() if context.progress else run.work
+            )  # with that of the commit
             runs.record(context.spark, context.config.output, [run])
             figures = {name: getattr(run, name) for name in ("seconds", "rows_in", "rows_out", "dropped", "metrics")}
             _logger.info(

@@ -15,6 +15,7 @@ from typing import ClassVar
 
 from pyspark.sql import SparkSession
 
+from betr_spark import schemas
 from betr_spark.config import Config
 from betr_spark.corpus.snapshot import InputSnapshot
 from betr_spark.revision import git_revision
@@ -49,6 +50,7 @@ class RunContext:
     run_id: str = dataclasses.field(default_factory=lambda: uuid.uuid4().hex)
     lease: Lease | None = None
     progress: Progress | None = None
+    _scored: tuple[str, InputSnapshot] | None = None
 
     @cached_property
     def input(self) -> InputSnapshot:
@@ -69,7 +71,10 @@ class RunContext:
         Raises:
             DataError: a scored file changed or is gone.
         """
-        return InputSnapshot.scored(self.spark, self.config)
+        version = runs.input_version(self.spark, self.config.table(schemas.FEATURES_TABLE))
+        if self._scored is None or self._scored[0] != version:
+            self._scored = version, InputSnapshot.scored(self.spark, self.config)
+        return self._scored[1]
 
     def scratch(self, name: str) -> AbstractContextManager[Materialise]:
         """Store intermediate results in a folder of this run until the context manager exits."""

@@ -60,7 +60,7 @@ class Sample(Stage):
             )
             n_corpus = ids.count()
             n_documents = n_corpus if config.direct() else config.sample.documents
-            drawn = sample(documents, ids, n_documents=n_documents, seed=config.sample.seed)
+            drawn = sample(documents, ids, n_documents=n_documents, seed=config.sample.seed, n_ids=n_corpus)
             usable = drawn.documents.where(F.col(TEXT).rlike(r"(?U)[^\s\x00\x1c-\x1f]"))
             if config.input.id is None:
                 usable = usable.groupBy(DOC_ID).agg(F.min(SOURCE).alias(SOURCE), F.first(TEXT).alias(TEXT))

@@ -21,6 +21,7 @@ from betr_spark.ranking.labels import target_order, with_labels
 from betr_spark.ranking.passes import best_ranks_of
 from betr_spark.ranking.query_vectors import query_vectors
 from betr_spark.schemas import DOC_ID, EMBEDDING, SOURCE, TEXT
+from betr_spark.spark.jobs import describe
 from betr_spark.storage.runs import Metrics
 from betr_spark.targets.examples import Example
 
@@ -64,11 +65,14 @@ def target_ranking(
         n_documents: number of rows of `sampled`.
         materialise: stores a frame and returns what was stored.
     """
+    spark = sampled.sparkSession
+    describe(spark, "rank: embed documents")
     vectors = embeddings_of(sampled, n_documents, config, materialise=materialise)
+    describe(spark, "rank: embed examples")
     queries = query_vectors(
         [example.benchmark for example in examples],
         [example.row for example in examples],
-        _embed_examples(sampled.sparkSession, examples, config.encoder),
+        _embed_examples(spark, examples, config.encoder),
         granularity=config.labels.granularity,
         clusters=config.labels.clusters,
     )
@@ -83,11 +87,13 @@ def target_ranking(
         )
     schema = StructType.fromDDL(schemas.RANKED_SAMPLE)
     assert isinstance(schema, StructType)
+    describe(spark, "rank: rank documents by examples")
     ranked = best_ranks_of(
         sampled.select(DOC_ID, SOURCE).join(vectors, on=DOC_ID, how="inner"), queries,
         depth=depth, aggregate=config.labels.aggregate, schema=StructType(schema.fields[:_N_RANK_COLUMNS]),
     )  # fmt: skip
     ranked = materialise(ranked)
+    describe(spark, "rank: label documents")
     labelled = with_labels(ranked, target_order(), n_documents=n_documents, positive_fraction=fraction)
     labelled = labelled.select(*[F.col(field.name).cast(field.dataType).alias(field.name) for field in schema.fields])
     if config.direct():

@@ -36,7 +36,9 @@ def fraction_of(tokens: int, fraction: float) -> int:
     return int(Fraction(Decimal(str(fraction))) * tokens)
 
 
-def within_budget(ordered: DataFrame, keep: KeepConfig, *, n_tokens: int, by_value: bool = False) -> DataFrame:
+def within_budget(
+    ordered: DataFrame, keep: KeepConfig, *, n_tokens: int, n_rows: int | None = None, by_value: bool = False
+) -> DataFrame:
     """Keep the longest prefix of the ranking that `keep` allows.
 
     Two or three small aggregations over (order, weight); nothing is sorted. `ordered` is read for each, so persist it.
@@ -45,6 +47,7 @@ def within_budget(ordered: DataFrame, keep: KeepConfig, *, n_tokens: int, by_val
         ordered: as `with_order` gives it, with n_tokens; one row a document.
         keep: exactly one rule. token_fraction is of the tokens of `ordered`.
         n_tokens: sum of n_tokens of `ordered`.
+        n_rows: number of rows of `ordered`, if it is known.
         by_value: `min_score` is compared with the logit itself (a column of the input) rather than with the score.
 
     Returns:
@@ -58,5 +61,5 @@ def within_budget(ordered: DataFrame, keep: KeepConfig, *, n_tokens: int, by_val
         weight = F.col(N_TOKENS)
         budget = keep.tokens if keep.tokens is not None else fraction_of(n_tokens, keep.token_fraction or 0.0)
     weighted = ordered.select(ORDER_KEY, ORDER_HASH, DOC_ID, weight.cast("bigint").alias(WEIGHT))
-    prefix = longest_prefix(weighted, budget=budget)
+    prefix = longest_prefix(weighted, budget=budget, n_rows=n_rows)
     return ordered if prefix.end is None else ordered.where(before(prefix.end))

@@ -80,7 +80,8 @@ def rank_survivors(
         size = [F.count("*"), F.coalesce(F.sum(N_TOKENS), F.lit(0)), F.coalesce(F.sum(N_BYTES), F.lit(0))]
         n_survivors, survivor_tokens, _ = ordered.agg(*size).head() or (0, 0, 0)
         by_value = selection.scorer in config.expressions()
-        kept = within_budget(ordered, selection.keep, by_value=by_value, n_tokens=survivor_tokens).persist()
+        sizes = {"n_tokens": survivor_tokens, "n_rows": n_survivors}
+        kept = within_budget(ordered, selection.keep, by_value=by_value, **sizes).persist()
         try:  # read for the totals and by the sort
             n_kept, kept_tokens, kept_bytes = kept.agg(*size).head() or (0, 0, 0)
             rows = with_rank(kept, n_rows=n_kept, materialise=materialise).drop(ORDER_KEY, ORDER_HASH)

@@ -12,6 +12,7 @@ from betr_spark.pipeline.stage import Result, RunContext, Stage
 from betr_spark.schemas import DOC_ID, LOGIT, N_TOKENS, RANK
 from betr_spark.selection.ranking import Ranking, SelectionInput, rank_survivors
 from betr_spark.selection.winners import selected_rows, texts_of_winners
+from betr_spark.spark.jobs import describe
 from betr_spark.storage import delta, runs
 from betr_spark.storage.runs import Metrics, StageKey
 
@@ -63,10 +64,13 @@ class Select(Stage):
             yield
             return
         with context.scratch("select") as materialise:
+            describe(context.spark, "select: count and order survivors")
             ranked = SelectionInput.of(context)
             for stage in pending:
                 selection = context.config.selections[stage.selection]
+                describe(context.spark, f"{stage.name}: cut at the budget")
                 stage.ranking = rank_survivors(ranked, context.config, selection, materialise=materialise)
+            describe(context.spark, "select: read texts")
             documents = texts_of_winners([stage.ranking.rows for stage in pending if stage.ranking], context)
             documents = materialise(documents) if len(pending) > 1 else documents
             for stage in pending:

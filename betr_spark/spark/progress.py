@@ -48,12 +48,12 @@ class Progress:
         """A stage starts."""
         self._stage, self._started, self._line_at = stage, time.monotonic(), time.monotonic()
         self._part = self._parts = 0
-        self._meter = WorkMeter(self._spark)
         self._states[stage] = "running"
 
     def end(self, stage: str, result: str) -> None:
-        """A stage has ended, with a result in a few words."""
+        """A stage has ended, with a result in a few words; what Spark does from now on is work of the next one."""
         self._states[stage], self._stage = result, ""
+        self._meter.reset()
 
     def part(self, number: int, of: int) -> None:
         """The running stage is in part `number` (from 0) of about `of` parts of equal size."""
@@ -62,7 +62,7 @@ class Progress:
         self._part, self._parts = number, max(of, number + 1)
 
     def work(self) -> Work:
-        """Spark's work since the running stage began."""
+        """Spark's work since the last stage ended."""
         return self._meter.total()
 
     def line(self) -> str:
@@ -89,19 +89,24 @@ class Progress:
             with Live(console=Console(stderr=True), auto_refresh=False, redirect_stdout=False) as live:
                 while not self._stop.wait(_LIVE_S):
                     with suppress(Exception):  # the session may end at any time
+                        self._observe_now_and_then()
                         live.update(self._table(), refresh=True)
                 live.update(self._table(running=False), refresh=True)
             return
         while not self._stop.wait(_LIVE_S):
-            if self._stage and time.monotonic() - self._line_at >= _LINE_S:
-                self._line_at = time.monotonic()
-                with suppress(Exception):
-                    self._meter.observe()
+            with suppress(Exception):
+                if self._observe_now_and_then():
                     _logger.info("%s", self.line())
+
+    def _observe_now_and_then(self) -> bool:
+        if not self._stage or time.monotonic() - self._line_at < _LINE_S:
+            return False
+        self._line_at = time.monotonic()
+        self._meter.observe()
+        return True
 
     def _table(self, *, running: bool = True) -> Table:
         table = Table.grid(padding=(0, 2))
-        self._meter.observe() if running else None
         for stage, state in self._states.items():
             now = self.line().partition(": ")[2] if running and stage == self._stage else state
             table.add_row({"running": "▶", "": "·"}.get(state, "✓"), stage, now)

@@ -1,31 +1,36 @@
-"""Keeps lines of the JVM off stderr that tell of nothing unusual."""
+"""Keeps the JVM's lines off stdout, which is for results, and those off stderr that tell of nothing unusual."""
 
 import os
+import re
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-# Spark starts Java with an incubator module, and libraries of Spark call methods that newer Java versions warn of.
-_USUAL = (b"WARNING: ", b"NOTE: Picked up JDK_JAVA_OPTIONS")
+# Spark starts Java with an incubator module, libraries of Spark call methods that newer Java versions warn of, and VACUUM
+# prints a line.
+_USUAL = re.compile(rb"WARNING: |NOTE: Picked up JDK_JAVA_OPTIONS|Deleted \d+ files and directories in a total of ")
 
 
 @contextmanager
 def usual_lines_dropped() -> Iterator[None]:
-    """Give processes that are started meanwhile, such as the JVM, a stderr that passes on all other lines."""
-    stderr = os.dup(2)
+    """Send what processes that are started meanwhile, such as the JVM, print to stderr, without the usual lines."""
+    stdout, stderr = os.dup(1), os.dup(2)
     reading, writing = os.pipe()
+    os.dup2(writing, 1)
     os.dup2(writing, 2)
     os.close(writing)
     threading.Thread(target=_pass_on, args=(reading, stderr), name="stderr of the JVM", daemon=True).start()
     try:
         yield
     finally:
+        os.dup2(stdout, 1)
+        os.close(stdout)
         os.dup2(stderr, 2)
 
 
 def _pass_on(reading: int, stderr: int) -> None:
     with os.fdopen(reading, "rb") as lines:
         for line in lines:
-            if not line.startswith(_USUAL):
+            if not _USUAL.match(line):
                 with suppress(OSError):
                     os.write(stderr, line)

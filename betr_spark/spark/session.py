@@ -66,6 +66,7 @@ def build_session(app_name: str = "betr-spark") -> SparkSession:
     try:
         with _utf8_locale(), usual_lines_dropped():
             encoding = SparkContext.getSystemProperty("sun.jnu.encoding")  # starts the JVM
+        _keep_off_stdout()
         for key, value in _delta_settings(running).items():
             builder = builder.config(key, value)
         spark = builder.getOrCreate()
@@ -76,6 +77,12 @@ def build_session(app_name: str = "betr-spark") -> SparkSession:
             spark.stop()
         raise SetupError(problem)
     return spark
+
+
+def _keep_off_stdout() -> None:
+    """Send what classes of the JVM print to stderr; a command's result is alone on stdout."""
+    system = getattr(SparkContext._jvm, "java.lang.System")  # noqa: SLF001
+    system.setOut(system.err)
 
 
 def prepare_local() -> None:

@@ -8,7 +8,8 @@ from pyspark.sql import SparkSession
 
 from betr_spark.spark.jvm import java_class
 
-_FINISHED = ("COMPLETE", "FAILED")
+_FINISHED, _UNFINISHED = ("COMPLETE", "FAILED"), ("ACTIVE", "PENDING")
+_FIRST_LOOK = 64
 _MEMORY = ("JVMHeapMemory", "JVMOffHeapMemory", "ProcessTreePythonRSSMemory")
 
 
@@ -62,23 +63,32 @@ class Running(NamedTuple):
 
 
 class WorkMeter:
-    """Measures the work since its creation. Spark keeps the last 1,000 stages, so `observe` has to be called now and then."""
+    """Measures Spark's work. Spark keeps the last 1,000 stages, so `observe` has to be called now and then."""
 
     def __init__(self, spark: SparkSession) -> None:
         self._spark = spark
         self._mapper = java_class(spark, "org.apache.spark.status.api.v1.JacksonMessageWriter")().mapper()
         self._store = spark._jsc.sc().statusStore()  # noqa: SLF001
-        self._finished = Work()
-        self._rows = 0
-        self._seen = {_name(stage) for stage in self._stages()}
+        newest = self._newest(1)
+        self._floor = newest[0]["stageId"] if newest else -1  # stages up to it are counted, or were there before
+        self._seen: set[tuple[int, int]] = set()
+        self.reset()
+
+    def reset(self) -> None:
+        """Forget what was counted so far."""
+        self._finished, self._rows = Work(), 0
 
     def observe(self) -> Work:
-        """All work since the creation, without that of stages that are running."""
-        for stage in self._stages():
+        """Count the stages that have ended, and return all work since the last `reset`."""
+        stages = self._since_floor()
+        for stage in stages:
             if stage["status"] in _FINISHED and _name(stage) not in self._seen:
                 self._seen.add(_name(stage))
                 self._finished = self._finished.plus(stage)
                 self._rows += stage["inputRecords"]
+        unfinished = [stage["stageId"] for stage in stages if stage["status"] in _UNFINISHED]
+        self._floor = max(self._floor, min(unfinished, default=max((s["stageId"] for s in stages), default=0) + 1) - 1)
+        self._seen = {name for name in self._seen if name[0] > self._floor}
         return self._finished
 
     def total(self) -> Work:
@@ -87,7 +97,7 @@ class WorkMeter:
         return self.observe()
 
     def running(self) -> Running:
-        """What runs now; the bytes and rows are those of finished stages too."""
+        """What runs now; the bytes and rows are those of counted stages too."""
         active = self._parsed(self._store.activeStages())
         return Running(
             sum(stage["numCompletedIndices"] for stage in active),
@@ -96,10 +106,18 @@ class WorkMeter:
             self._finished.bytes_read + sum(stage["inputBytes"] for stage in active),
         )
 
-    def _stages(self) -> list[dict[str, Any]]:
-        store = self._store
-        defaults = [getattr(store, f"stageList$default${number}")() for number in (2, 3, 4, 5)]
-        return self._parsed(store.stageList(None, *defaults))
+    def _since_floor(self) -> list[dict[str, Any]]:
+        number = _FIRST_LOOK
+        while True:
+            stages = self._newest(number)
+            if len(stages) < number or stages[-1]["stageId"] <= self._floor:
+                return [stage for stage in stages if stage["stageId"] > self._floor]
+            number *= 4
+
+    def _newest(self, number: int) -> list[dict[str, Any]]:
+        """The last stages, newest first."""
+        defaults = [getattr(self._store, f"stageList$default${position}")() for position in (2, 3, 4, 5)]
+        return self._parsed(self._store.stageList(None, *defaults).take(number))
 
     def _parsed(self, stages: Any) -> list[dict[str, Any]]:
         parsed: list[dict[str, Any]] = json.loads(self._mapper.writeValueAsString(stages))  # one call for all

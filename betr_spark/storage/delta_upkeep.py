@@ -56,7 +56,10 @@ def compact_and_vacuum(spark: SparkSession, path: str, *, retention_hours: float
     unused = f"VACUUM {sql_name(spark, path)} RETAIN {retention_hours:g} HOURS"
     with session_conf(spark, _RETENTION_CHECK, "false"):
         if dry_run:
-            return Upkept(n_files, None, spark.sql(f"{unused} DRY RUN").count())
+            unused_files = 0 if _files(spark, path) == n_files else spark.sql(f"{unused} DRY RUN").count()
+            return Upkept(n_files, None, unused_files)
+        if n_files <= 1 and _files(spark, path) == n_files:
+            return Upkept(n_files, n_files, 0)
         if (properties or {}).get("delta.enableDeletionVectors") == "true":
             spark.sql(f"REORG TABLE {sql_name(spark, path)} APPLY (PURGE)")  # deleted rows are in the files until then
         table.optimize().executeCompaction()
@@ -68,4 +71,4 @@ def compact_and_vacuum(spark: SparkSession, path: str, *, retention_hours: float
 
 def _files(spark: SparkSession, path: str) -> int:
     """Number of files in the folder of a table that is not partitioned, those of the log left out."""
-    return sum(name != _LOG for name in hadoop_files.children(spark, path))
+    return sum(name.endswith(".parquet") for name in hadoop_files.children(spark, path))

@@ -177,7 +177,7 @@ def test_guards_let_pass_what_reaches_the_limit_and_no_more(spark: Any, whole: C
     )
     allowed = {"similarity": SIMILARITY, "max_source_loss": 199 / 200, "max_component": 200}
     config = whole.model_copy(update={"dedup": DedupConfig.model_validate(allowed)})
-    totals = guards.check(rows, documents, config)
+    totals = guards.check(rows, documents, RunContext(spark, config))
     assert totals[0] == documents.count()
     assert totals[1:3] == tuple(rows.where(f"kind = '{kind}'").count() for kind in ("exact", "near"))
     assert totals[3:] == (200, 199 / 200)
