@@ -6,10 +6,12 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3)
 DEMO_DOCUMENTS ?= 8000
 DEMO_SET ?=
 BIN := .venv/bin
+# Not in requirements.lock: these are more than 130 packages, and only the tests of docs/examples use them.
+SCHEDULERS := "apache-airflow>=3.3,<4" "awscli>=1.46,<2" "botocore>=1.43,<2" "databricks-sdk>=0.162" "jsonschema>=4.26,<5" pyyaml
 # Images of containers set this; without compiled files each import of sentence-transformers takes 17 s instead of 7.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test lint e2e bench package clean
+.PHONY: help setup demo test lint e2e bench package examples clean
 
 help: ## print this list
 	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -43,6 +45,11 @@ lint: setup ## run ruff, mypy --strict and deptry
 e2e: package ## start a master and two workers, spark-submit the packaged environment, compare with local mode
 	$(BIN)/python tests/e2e.py --environment dist/betr-spark-env.tar.gz
 
+examples: setup ## check docs/examples with Airflow, the AWS command line and databricks-sdk, in .venv-examples
+	$(PYTHON) -m venv .venv-examples
+	.venv-examples/bin/python -m pip install --quiet --disable-pip-version-check $(SCHEDULERS)
+	BETR_SPARK_EXAMPLES_PYTHON=$(CURDIR)/.venv-examples/bin/python $(BIN)/python -m pytest -q tests/test_examples.py
+
 bench: setup ## measure the pass over the text, write benchmarks/RESULTS.md
 	$(BIN)/python benchmarks/one_pass.py --output benchmarks/RESULTS.md
 
@@ -60,4 +67,4 @@ package: setup ## build the wheel and betr-spark-env.tar.gz, a relocatable envir
 	rm -rf dist/env
 
 clean: ## remove .venv and every generated folder
-	rm -rf .venv out dist spark-warehouse .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf .venv .venv-examples out dist spark-warehouse .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -17,14 +17,14 @@ from pydantic_core import PydanticUndefined
 from test_architecture import ROOMS
 
 from betr_spark import schemas
-from betr_spark.cli import app
+from betr_spark.cli.app import app
 from betr_spark.config import Config
 from betr_spark.config.scorers import ScorerConfig
 
 REPOSITORY = Path(__file__).parents[1]
 PACKAGE = REPOSITORY / "betr_spark"
 README = REPOSITORY / "README.md"
-PAGES = [README, *sorted((REPOSITORY / "docs").glob("*.md"))]
+PAGES = [README, *sorted((REPOSITORY / "docs").rglob("*.md"))]
 NOT_PLAIN = re.compile(
     r"\b(wanted|wants|anew|mends?|held against|for want of|stands? in|so too|is to be had|teacher's|merit)\b",
     re.IGNORECASE,
