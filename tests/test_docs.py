@@ -17,7 +17,7 @@ from pydantic_core import PydanticUndefined
 from test_architecture import ROOMS
 
 from betr_spark import schemas
-from betr_spark.cli.app import app
+from betr_spark.cli import app
 from betr_spark.config import Config
 from betr_spark.config.scorers import ScorerConfig
 

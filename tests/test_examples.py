@@ -21,7 +21,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from betr_spark.cli.app import app
+from betr_spark.cli import app
 from betr_spark.spark.session import DELTA_PACKAGE
 
 REPOSITORY = Path(__file__).parents[1]
