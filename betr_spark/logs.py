@@ -4,6 +4,7 @@ import json
 import logging
 import os
 import sys
+import unicodedata
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -28,6 +29,34 @@ class _Running:
 running = _Running()
 
 
+def printable(text: str) -> str:
+    r"""Escape what a terminal would act on: control characters and invisible ones, such as those of the writing direction.
+
+    Ids, sources and texts come from a crawl. Line breaks and tabs stay.
+
+    >>> printable("a\x1b[2Jb \u202ec")
+    'a\\x1b[2Jb \\u202ec'
+    """
+    return "".join(c if c in "\n\t" or unicodedata.category(c)[0] not in "C" else repr(c)[1:-1] for c in text)
+
+
+class _Stderr(logging.Handler):
+    """Writes to what `sys.stderr` is at the time: the live display of the progress replaces it."""
+
+    def emit(self, record: logging.LogRecord) -> None:
+        """Write one line."""
+        sys.stderr.write(f"{self.format(record)}\n")
+        sys.stderr.flush()
+
+
+class _TextFormatter(logging.Formatter):
+    """The message, and a traceback where there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Format a record."""
+        return printable(super().format(record))
+
+
 class JsonFormatter(logging.Formatter):
     """One object a line: time, level, logger, stage, run_id, message, and `fields` (what the call gave as `extra`)."""
 
@@ -44,14 +73,14 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str, ensure_ascii=False)
+        return json.dumps(line, default=str)
 
 
 def configure(form: Format = Format.TEXT) -> None:
     """Write the lines of this package, and warnings of others, to stderr."""
     running.format = form
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter() if form == Format.JSON else logging.Formatter("%(message)s"))
+    handler = _Stderr()
+    handler.setFormatter(JsonFormatter() if form == Format.JSON else _TextFormatter("%(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger("betr_spark").setLevel(logging.INFO)
     logging.getLogger("py4j").setLevel(logging.CRITICAL)

@@ -18,7 +18,7 @@ as_json = False  # set by the option --json
 
 def emit(document: Mapping[str, Any], lines: Sequence[str]) -> None:
     """Print a result: as JSON if --json was given, else the lines."""
-    typer.echo(json.dumps(_plain(document), indent=2, default=str) if as_json else "\n".join(lines))
+    typer.echo(json.dumps(_plain(document), indent=2, default=str) if as_json else logs.printable("\n".join(lines)))
 
 
 def fail(lines: str, *, code: int = 2) -> NoReturn:
@@ -29,7 +29,7 @@ def fail(lines: str, *, code: int = 2) -> NoReturn:
         if logs.running.format == logs.Format.JSON:
             _logger.error(line)
         else:
-            print(f"error: {line}", file=sys.stderr)
+            print(f"error: {logs.printable(line)}", file=sys.stderr)
     sys.exit(code)
 
 

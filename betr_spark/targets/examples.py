@@ -18,9 +18,11 @@ from jinja2.sandbox import SandboxedEnvironment
 
 from betr_spark.config.targets import TargetConfig
 from betr_spark.errors import ConfigError, DataError
+from betr_spark.targets.time_limit import time_limit
 
 Content = bytes | list[bytes]  # of a file, or of the Arrow files of a dataset's folder
 # Text, numbers (also Decimal), dates and times (also datetime)
+_MAX_RENDER_S = 10.0  # of one example
 _SCALARS = (str, numbers.Number, dt.date, dt.time, dt.timedelta)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -115,7 +117,8 @@ def _jinja(template: str, benchmark: str) -> Callable[[Mapping[str, Any], str], 
 
     def render(row: Mapping[str, Any], where: str) -> str:
         try:
-            return str(compiled.render(row))
+            with time_limit(_MAX_RENDER_S):
+                return str(compiled.render(row))
         except Exception as error:  # noqa: BLE001 - a template's expression can raise anything
             raise DataError(f"{where}: targets.{benchmark}.jinja: {' '.join(str(error).split())[:200]}") from None
 

@@ -12,6 +12,7 @@ import pytest
 
 from betr_spark.config.targets import TargetConfig
 from betr_spark.errors import ConfigError, DataError
+from betr_spark.targets import examples
 from betr_spark.targets.examples import Example, balanced, check_not_in_test, distinct, examples_of
 
 
@@ -107,7 +108,7 @@ def test_balance_is_equal_and_does_not_depend_on_the_order_of_the_file() -> None
 JINJA = "{{ q }}{% if hint is defined and hint %} ({{ hint }}){% endif %}\n{{ choices.text[choices.label.index(key)] }}"
 
 
-def test_a_jinja_template_has_optional_fields_lists_and_choices() -> None:
+def test_a_jinja_template_has_optional_fields_lists_and_choices(monkeypatch: pytest.MonkeyPatch) -> None:
     choices = {"text": ["up", "down"], "label": ["A", "B"]}
     content = lines({"q": "x", "choices": choices, "key": "B"}, {"q": "y", "hint": "h", "choices": choices, "key": "A"})
     with_jinja = TargetConfig(path="t.jsonl", jinja=JINJA)
@@ -116,6 +117,10 @@ def test_a_jinja_template_has_optional_fields_lists_and_choices() -> None:
         examples_of("b", with_jinja, lines({"q": "x", "choices": choices}))
     with pytest.raises(DataError, match=r"t.jsonl: line 1: targets.b.jinja: .*'C' is not in list"):
         examples_of("b", with_jinja, lines({"q": "x", "choices": choices, "key": "C"}))
+    monkeypatch.setattr(examples, "_MAX_RENDER_S", 0.2)
+    endless = "{% set r = range(99999)|list %}{% for a in r %}{% for b in r %}{% endfor %}{% endfor %}{{ q }}"
+    with pytest.raises(DataError, match=r"t.jsonl: line 1: targets.b.jinja: takes longer than 0.2 s"):
+        examples_of("b", TargetConfig(path="t.jsonl", jinja=endless), content)
     with pytest.raises(ConfigError, match=r"config.targets.b.jinja: line 1: unexpected '}'"):
         examples_of("b", TargetConfig(path="t", jinja="{{ q }"), content)
 
