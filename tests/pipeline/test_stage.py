@@ -1,5 +1,7 @@
 """The runner: skipping, records, job descriptions, one line for Spark's errors; and how often the text is read."""
 
+import threading
+import time
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -12,7 +14,7 @@ import pytest
 from conftest import write_parquet
 
 from betr_spark.config import Config
-from betr_spark.errors import DataError
+from betr_spark.errors import DataError, LockedError
 from betr_spark.pipeline.run import run_all, stages_of
 from betr_spark.pipeline.runner import run_stages
 from betr_spark.pipeline.stage import Result, RunContext, Stage
@@ -166,3 +168,37 @@ def counted_reads(spark: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
 
         monkeypatch.setattr(InputSnapshot, name, with_count)
     return counter
+
+
+def test_of_three_runs_at_once_one_works_one_is_refused_and_one_waits(spark: Any, tmp_path: Path) -> None:
+    write_parquet(tmp_path / "docs", [{"id": f"d{i}", "text": f"document number {i} has a text"} for i in range(20)])
+    values = {
+        "input": {"path": str(tmp_path / "docs"), "id": "id"},
+        "output": str(tmp_path / "out"),
+        "scorers": {},
+        "selections": {"all": {"scorer": "random", "keep": {"documents": 7}}},
+    }
+    config = Config.model_validate(values)
+    ends: dict[str, Any] = {}
+
+    def attempt(name: str, wait_s: float) -> None:
+        try:
+            ends[name] = run_stages(RunContext(spark, config, wait_s=wait_s, command=name), stages_of(config))
+        except LockedError as error:
+            ends[name] = str(error)
+
+    first = threading.Thread(target=attempt, args=("first", 0.0))
+    first.start()
+    while not (tmp_path / "out/_lease").exists():
+        time.sleep(0.01)
+    others = [threading.Thread(target=attempt, args=arguments) for arguments in (("second", 0.0), ("third", 120.0))]
+    for thread in others:
+        thread.start()
+    for thread in (first, *others):
+        thread.join()
+    assert [run.skipped for run in ends["first"]] == [False] * 3
+    assert "is locked by `betr-spark first`" in ends["second"]
+    assert [run.skipped for run in ends["third"]] == [True] * 3
+    assert len(recorded(spark, config)) == 3
+    assert delta.read(spark, config.table("selected/all")).count() == 7
+    assert not list((tmp_path / "out/_scratch").rglob("*"))
