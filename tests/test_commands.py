@@ -2,6 +2,7 @@
 
 import json
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -238,3 +239,19 @@ def test_a_run_records_what_it_cost(run_command: Any, copied: Path) -> None:
     assert re.fullmatch("[0-9a-f]{40}|", row["git_revision"])
     assert row["host"]
     assert row["user"]
+
+
+def test_an_old_version_of_a_selection_is_reported_with_its_inputs(run_command: Any, copied: Path) -> None:
+    old = json.loads(run_command("report", "--config", str(copied), "--json")[1])["selections"][0]
+    between = datetime.now(UTC).isoformat()
+    changed = ["--set", "selections.best-50.keep.documents=3", "--set", "dedup.similarity=0.99"]
+    assert run_command("run", "--config", str(copied), *changed)[0] == 0
+    new = json.loads(run_command("report", "--config", str(copied), "--json")[1])["selections"][0]
+    assert (old["name"], old["n_documents"], new["n_documents"]) == ("best-50", 50, 3)
+    for as_of in ("0", between):
+        code, out, _ = run_command("report", "--config", str(copied), "--json", "--as-of", as_of)
+        assert (code, json.loads(out)["selections"][0]) == (0, old)
+    for as_of, line in (("2001-01-01", "no version as of 2001-01-01"), ("soon", "--as-of: soon: a version or a time")):
+        code, _, errors = run_command("report", "--config", str(copied), "--as-of", as_of)
+        assert (code, len(errors)) == (2, 1)
+        assert line in errors[0]

@@ -77,11 +77,28 @@ def source_shares(
     return shares, n_sources
 
 
-def selection_figures(spark: SparkSession, config: Config, name: str) -> SelectionFigures:
-    """Read the figures of one finished selection."""
-    selected = delta.read(spark, config.table(f"selected/{name}"))
-    features = delta.read(spark, config.table(schemas.FEATURES_TABLE)).where(F.col(N_TOKENS) > 0)
-    removed = delta.read(spark, config.table(schemas.DUPLICATES_TABLE)).select(DOC_ID)
+def selection_figures(spark: SparkSession, config: Config, name: str, *, as_of: str | None = None) -> SelectionFigures:
+    """Read the figures of one finished selection.
+
+    Args:
+        spark: the session.
+        config: for the output.
+        name: of the selection.
+        as_of: version or time of `selected/NAME`; `features` and `duplicates` are then those that it was made from.
+    """
+    path, versions = config.table(f"selected/{name}"), dict[str, int]()
+    if as_of is not None:
+        commit = delta.commit_at(spark, path, as_of)
+        inputs = delta.as_object(commit.user_metadata).get("input_versions", {})
+        versions = {table: int(version.partition(":")[0]) for table, version in inputs.items()}
+        versions["selected"] = commit.version
+    selected = delta.read(spark, path, version=versions.get("selected"))
+
+    def table(name: str) -> DataFrame:
+        return delta.read(spark, config.table(name), version=versions.get(name))
+
+    features = table(schemas.FEATURES_TABLE).where(F.col(N_TOKENS) > 0)
+    removed = table(schemas.DUPLICATES_TABLE).select(DOC_ID)
     survivors = features.join(removed, on=DOC_ID, how="left_anti")
     size = selected.agg(F.count("*"), F.sum(N_TOKENS)).first()
     n_documents, n_tokens = (int(value or 0) for value in size or (0, 0))

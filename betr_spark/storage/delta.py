@@ -1,11 +1,8 @@
-"""The only module that knows Delta: reading, history, and atomic writes with a record in the commit's userMetadata."""
+"""Delta tables: reading, and atomic writes with a record in the commit's userMetadata. Their history is in `delta_log`."""
 
-import json
-import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from itertools import takewhile
-from typing import Any, NamedTuple
+from typing import Any
 
 from delta.tables import DeltaTable
 from pyspark.errors import AnalysisException
@@ -14,33 +11,26 @@ from pyspark.sql import DataFrame, SparkSession
 from betr_spark.errors import DataError
 from betr_spark.spark.error_messages import causes
 from betr_spark.storage import hadoop_files
+from betr_spark.storage.delta_log import (
+    PROPERTY_PREFIX,
+    Commit,
+    as_object,
+    commit_at,
+    commits,
+    newest_commit,
+    newest_version,
+    newest_with_same_rows,
+    to_json,
+    vacuumed_since,
+)
 
-# Operations of a table's history that change no row and no column's name: they move or delete files, or set properties,
-# comments, constraints and statistics. CHANGE COLUMN sets a comment or position, or widens a type: the values stay.
-_CHANGES_NO_ROW = frozenset({
-    "ADD CONSTRAINT", "CHANGE COLUMN", "CHANGE COLUMNS", "CLUSTER BY", "COMPUTE STATS", "DOMAIN METADATA CLEANUP",
-    "DROP CONSTRAINT", "DROP FEATURE", "OPTIMIZE", "OPTIMIZE CHECKPOINT", "REORG", "REORG TABLE UPGRADE UNIFORM",
-    "ROW TRACKING BACKFILL", "ROW TRACKING UNBACKFILL", "SET TBLPROPERTIES", "UNSET TBLPROPERTIES", "UPGRADE PROTOCOL",
-    "VACUUM END", "VACUUM START",
-})  # fmt: skip
-_PROPERTY_PREFIX = "betr."
-_COMMIT_FILE = re.compile(r"\d{20}\.json")
+__all__ = [
+    "Commit", "append", "as_object", "cannot_follow", "commit_at", "commits", "exists", "input_stream", "mark", "newest_commit",
+    "newest_version", "overwrite", "read", "table_id", "to_json", "vacuumed_since",
+]  # fmt: skip
+
 USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
 _SKIP_EMPTY_COMMITS = "spark.databricks.delta.skipRecordingEmptyCommits"
-
-
-def to_json(values: Mapping[str, Any]) -> str:
-    """Encode userMetadata."""
-    return json.dumps(dict(values), sort_keys=True)
-
-
-def as_object(text: str | None) -> dict[str, Any]:
-    """Parse a JSON object; return an empty one for anything else."""
-    try:
-        value = json.loads(text or "")
-    except ValueError:
-        return {}
-    return value if isinstance(value, dict) else {}
 
 
 def exists(spark: SparkSession, path: str) -> bool:
@@ -63,7 +53,7 @@ def read(spark: SparkSession, path: str, *, version: int | None = None) -> DataF
     if version is None:
         return reader.load(path)
     try:
-        return reader.option("versionAsOf", _newest_with_same_rows(spark, path, version)).load(path)
+        return reader.option("versionAsOf", newest_with_same_rows(spark, path, version)).load(path)
     except AnalysisException as error:
         if error.getCondition() != "DELTA_VERSION_NOT_FOUND":
             raise
@@ -72,99 +62,6 @@ def read(spark: SparkSession, path: str, *, version: int | None = None) -> DataF
             f"{path}: version {version} not found; the table's history has versions "
             f"{bounds.get('earliest')} to {bounds.get('latest')}"
         ) from None
-
-
-class Commit(NamedTuple):
-    """A commit of a table's history."""
-
-    version: int
-    user_metadata: str
-
-
-class _Operation(NamedTuple):
-    """What a commit says of itself."""
-
-    version: int
-    name: str
-    parameters: Mapping[str, Any]
-    user_metadata: str
-
-    @property
-    def changes_rows(self) -> bool:
-        return self.name not in _CHANGES_NO_ROW
-
-    @property
-    def is_mark(self) -> bool:
-        properties = as_object(self.parameters.get("properties"))
-        return self.name == "SET TBLPROPERTIES" and any(name.startswith(_PROPERTY_PREFIX) for name in properties)
-
-
-def commits(spark: SparkSession, path: str) -> Iterator[Commit]:
-    """Yield the commits that changed rows or that `mark` made, newest first; none where there is no table."""
-    for operation in _history(spark, path):
-        if operation.changes_rows or operation.is_mark:
-            yield Commit(operation.version, operation.user_metadata)
-
-
-def _history(spark: SparkSession, path: str) -> Iterator[_Operation]:
-    """Yield what the log has, newest first; nothing where there is no table.
-
-    `DeltaTable.history` reads all commits with a Spark job; here one small file is read for each that is asked for.
-    """
-    log = f"{path.rstrip('/')}/_delta_log"
-    for version in _versions(spark, path):
-        line = hadoop_files.first_line(spark, f"{log}/{version:020d}.json")
-        about = as_object(line).get("commitInfo")
-        if about is None:  # other writers may put it further down, or leave it out
-            yield from _history_by_spark(spark, path, newest=version)
-            return
-        yield _Operation(
-            version,
-            str(about.get("operation")),
-            about.get("operationParameters") or {},
-            about.get("userMetadata") or "",
-        )
-
-
-def _versions(spark: SparkSession, path: str) -> list[int]:
-    names = hadoop_files.children(spark, f"{path.rstrip('/')}/_delta_log")
-    return sorted((int(name[:20]) for name in names if _COMMIT_FILE.fullmatch(name)), reverse=True)
-
-
-def _history_by_spark(spark: SparkSession, path: str, *, newest: int) -> Iterator[_Operation]:
-    history = DeltaTable.forPath(spark, path).history().where(f"version <= {newest}")
-    columns = history.select("version", "operation", "operationParameters", "userMetadata")
-    for version, name, parameters, user_metadata in columns.toLocalIterator():
-        yield _Operation(int(version), str(name), parameters or {}, user_metadata or "")
-
-
-def _newest_with_same_rows(spark: SparkSession, path: str, version: int) -> int:
-    """Return the last version before the first commit after `version` that changed a row."""
-    newest = version
-    for operation in _history(spark, path):  # newest first
-        if operation.version <= version:
-            break
-        if operation.changes_rows:
-            newest = version
-        elif newest == version:
-            newest = operation.version
-    return newest
-
-
-def newest_commit(spark: SparkSession, path: str) -> Commit | None:
-    """Return the first of `commits`, None where there is none."""
-    return next(commits(spark, path), None)
-
-
-def newest_version(spark: SparkSession, path: str) -> int:
-    """Number of the newest commit of a table, whatever it did; -1 where there is no table."""
-    return next(iter(_versions(spark, path)), -1)
-
-
-def vacuumed_since(spark: SparkSession, path: str, version: int) -> bool:
-    """Whether VACUUM has deleted files after a version."""
-    later = takewhile(lambda operation: operation.version > version, _history(spark, path))
-    return any(operation.name == "VACUUM END" for operation in later)
 
 
 def table_id(spark: SparkSession, path: str) -> str:
@@ -209,7 +106,7 @@ def _writer(table: DataFrame, user_metadata: str, transaction: tuple[str, int] |
 def mark(spark: SparkSession, path: str, *, name: str, value: str, user_metadata: str) -> None:
     """Commit `user_metadata` without a change of rows, by setting the table property `betr.NAME`."""
     with session_conf(spark, USER_METADATA, user_metadata):
-        spark.sql(f"ALTER TABLE {sql_name(spark, path)} SET TBLPROPERTIES ('{_PROPERTY_PREFIX}{name}' = '{value}')")
+        spark.sql(f"ALTER TABLE {sql_name(spark, path)} SET TBLPROPERTIES ('{PROPERTY_PREFIX}{name}' = '{value}')")
 
 
 def sql_name(spark: SparkSession, path: str) -> str:

@@ -9,7 +9,7 @@ from deltalake import CommitProperties, write_deltalake
 
 from betr_spark.corpus.table import InputTable
 from betr_spark.errors import DataError
-from betr_spark.storage import delta, runs
+from betr_spark.storage import delta, delta_log, runs
 
 KEEP_ROWS = [  # in this order, on one table
     "ALTER TABLE {table} SET TBLPROPERTIES ('team' = 'search', 'delta.enableTypeWidening' = 'true')",
@@ -60,7 +60,7 @@ def test_a_commit_that_changes_no_row_does_not_count(spark: Any, documents: Path
     before = latest(spark, documents)
     spark.sql(statement(documents, text))
     assert latest(spark, documents) > before
-    assert list(delta.commits(spark, str(documents))) == [(0, '{"run_id": "r1"}')]
+    assert [commit[:2] for commit in delta.commits(spark, str(documents))] == [(0, '{"run_id": "r1"}')]
     rows = spark.read.format("delta").load(str(documents)).select("number", "text").collect()
     assert sorted(tuple(row) for row in rows) == [(n, f"text {n}") for n in range(6)]
 
@@ -101,7 +101,7 @@ def test_a_mark_counts_and_a_user_s_property_after_it_does_not(spark: Any, tmp_p
     write(spark, path)
     delta.mark(spark, str(path), name="key", value="k1", user_metadata='{"key": "k1"}')
     marked = delta.newest_commit(spark, str(path))
-    assert marked == (1, '{"key": "k1"}')
+    assert marked[:2] == (1, '{"key": "k1"}')
     version = runs.input_version(spark, str(path))
     spark.conf.set("spark.databricks.delta.commitInfo.userMetadata", '{"job": "nightly"}')  # a cluster's own
     try:
@@ -165,7 +165,7 @@ def test_the_history_is_delta_s_own(spark: Any, tmp_path: Path, commit_info: str
         first, *others = file.read_text(encoding="utf-8").splitlines()
         file.write_text("\n".join([*others, first]) + "\n", encoding="utf-8")
         (path / f"_delta_log/.{1:020d}.json.crc").unlink()
-    history = list(delta._history(spark, str(path)))
+    history = list(delta_log._history(spark, str(path)))
     assert [(each.version, each.name, each.user_metadata) for each in history] == expected
     assert [row[:2] for row in statement_rows(spark, path)] == [each[:2] for each in expected]
     assert delta.newest_version(spark, str(path)) == 2
@@ -189,5 +189,5 @@ def test_an_empty_table_that_stays_empty_gets_a_commit(spark: Any, tmp_path: Pat
     path = str(tmp_path / "table")
     for version in range(3):
         delta.overwrite(spark.createDataFrame([], "n int"), path, user_metadata=f"run {version}")
-        assert delta.newest_commit(spark, path) == delta.Commit(version, f"run {version}")
+        assert (delta.newest_commit(spark, path) or ())[:2] == (version, f"run {version}")
     assert spark.conf.get("spark.databricks.delta.skipRecordingEmptyCommits") == "true"
