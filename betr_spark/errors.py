@@ -1,10 +1,16 @@
 """Errors that a user can fix, each one line: the subject, what was found and what is required."""
 
+from betr_spark.redaction import redacted
+
 _QUOTED_LENGTH = 80
 
 
 class BetrSparkError(Exception):
     """Base of every error that this package raises on purpose; the command line prints it without a traceback, exit 2."""
+
+    def __init__(self, *args: object) -> None:
+        """Keep the message, without credentials that a path or another error's message brought in."""
+        super().__init__(*(redacted(arg) if isinstance(arg, str) else arg for arg in args))
 
 
 class ConfigError(BetrSparkError, ValueError):
@@ -13,7 +19,7 @@ class ConfigError(BetrSparkError, ValueError):
     def __init__(self, *problems: str) -> None:
         """Keep every problem, so that all of them are reported at once."""
         super().__init__("\n".join(problems))
-        self.problems = problems
+        self.problems = tuple(redacted(problem) for problem in problems)
 
 
 class SchemaError(BetrSparkError, ValueError):

@@ -4,9 +4,13 @@ import json
 import logging
 import os
 import sys
+import traceback
 import unicodedata
 from datetime import UTC, datetime
 from enum import StrEnum
+from types import TracebackType
+
+from betr_spark.redaction import redacted
 
 _STANDARD = frozenset({*vars(logging.makeLogRecord({})), "message", "asctime"})
 
@@ -50,11 +54,11 @@ class _Stderr(logging.Handler):
 
 
 class _TextFormatter(logging.Formatter):
-    """The message, and a traceback where there is one."""
+    """The message, and a traceback where there is one, without credentials."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Format a record."""
-        return printable(super().format(record))
+        return printable(redacted(super().format(record)))
 
 
 class JsonFormatter(logging.Formatter):
@@ -73,15 +77,20 @@ class JsonFormatter(logging.Formatter):
         }
         if record.exc_info:
             line["exception"] = self.formatException(record.exc_info)
-        return json.dumps(line, default=str)
+        return redacted(json.dumps(line, default=str))
 
 
 def configure(form: Format = Format.TEXT) -> None:
-    """Write the lines of this package, and warnings of others, to stderr."""
+    """Write the lines of this package, warnings of others, and tracebacks to stderr, without credentials."""
     running.format = form
     handler = _Stderr()
     handler.setFormatter(JsonFormatter() if form == Format.JSON else _TextFormatter("%(message)s"))
     logging.basicConfig(handlers=[handler], level=logging.WARNING, force=True)
     logging.getLogger("betr_spark").setLevel(logging.INFO)
     logging.getLogger("py4j").setLevel(logging.CRITICAL)
+    sys.excepthook = _print_traceback
     os.environ["BETR_SPARK_LOG_FORMAT"] = form.value  # conf/local/log4j2.properties reads it when the JVM starts
+
+
+def _print_traceback(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
+    sys.stderr.write(redacted("".join(traceback.format_exception(kind, error, where))))

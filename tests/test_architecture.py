@@ -7,7 +7,7 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "betr_spark"
 ROOMS = [  # imports run from a later room to an earlier one
-    "errors", "schemas", "logs", "revision", "config", "kernels", "spark", "storage", "ordering", "corpus", "targets", "pipeline.stage",
+    "redaction", "errors", "schemas", "logs", "revision", "config", "kernels", "spark", "storage", "ordering", "corpus", "targets", "pipeline.stage",
     "scoring", "ranking", "training", "features", "dedup", "selection", "report", "evaluate",
     "upkeep", "pipeline", "cli",
 ]  # fmt: skip

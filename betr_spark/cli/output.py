@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import typer
 
 from betr_spark import logs
+from betr_spark.redaction import redacted
 
 _logger = logging.getLogger(__name__)
 as_json = False  # set by the option --json
@@ -23,6 +24,7 @@ def emit(document: Mapping[str, Any], lines: Sequence[str]) -> None:
 
 def fail(lines: str, *, code: int = 2) -> NoReturn:
     """Print errors, one line each, and exit; with --json also as the document `{"errors": [...], "exit_code": ...}`."""
+    lines = redacted(lines)
     if as_json:
         typer.echo(json.dumps({"errors": lines.splitlines(), "exit_code": code}, indent=2))
     for line in lines.splitlines():

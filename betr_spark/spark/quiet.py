@@ -6,14 +6,16 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
-# Spark starts Java with an incubator module, libraries of Spark call methods that newer Java versions warn of, and VACUUM
-# prints a line.
-_USUAL = re.compile(rb"WARNING: |NOTE: Picked up JDK_JAVA_OPTIONS|Deleted \d+ files and directories in a total of ")
+from betr_spark.redaction import redacted
+
+# Spark starts Java with an incubator module, libraries of Spark call methods that newer Java versions warn of, the copy of SLF4J
+# in the AWS SDK has no logger, and VACUUM prints a line.
+_USUAL = re.compile(rb"WARNING: |NOTE: Picked up JDK_JAVA_OPTIONS|SLF4J: |Deleted \d+ files and directories in a total of ")
 
 
 @contextmanager
 def usual_lines_dropped() -> Iterator[None]:
-    """Send what processes that are started meanwhile, such as the JVM, print to stderr, without the usual lines."""
+    """Send what processes that are started meanwhile, such as the JVM, print to stderr, redacted, without the usual lines."""
     stdout, stderr = os.dup(1), os.dup(2)
     reading, writing = os.pipe()
     os.dup2(writing, 1)
@@ -33,4 +35,4 @@ def _pass_on(reading: int, stderr: int) -> None:
         for line in lines:
             if not _USUAL.match(line):
                 with suppress(OSError):
-                    os.write(stderr, line)
+                    os.write(stderr, redacted(line.decode(errors="surrogateescape")).encode(errors="surrogateescape"))

@@ -13,6 +13,7 @@ from pathlib import Path
 from pyspark import SparkConf, SparkContext
 from pyspark.sql import SparkSession
 
+from betr_spark import redaction
 from betr_spark.errors import SetupError
 from betr_spark.spark.jvm import java_class
 from betr_spark.spark.quiet import usual_lines_dropped
@@ -72,6 +73,7 @@ def build_session(app_name: str = "betr-spark") -> SparkSession:
         spark = builder.getOrCreate()
     except Exception as error:
         raise SetupError(f"Spark: did not start ({' '.join(str(error).split())[:300]})") from error
+    redaction.remember(_secrets(spark))
     if problem := _encoding_problem(encoding) or _delta_problem(spark):
         if running is None:
             spark.stop()
@@ -135,6 +137,13 @@ def _delta_settings(running: SparkSession | None) -> dict[str, str]:
     if conf.get(_CATALOG, "") in ("", "builtin"):  # Spark's name for its own catalog
         settings[_CATALOG] = _DELTA_CATALOG
     return settings
+
+
+def _secrets(spark: SparkSession) -> list[str]:
+    """Values of settings that are credentials, to keep them out of messages."""
+    hadoop = spark.sparkContext._jsc.hadoopConfiguration().getValByRegex("^fs\\.")  # noqa: SLF001
+    settings = [*dict(hadoop).items(), *spark.sparkContext.getConf().getAll()]
+    return [value for name, value in settings if redaction.is_secret_setting(name)]
 
 
 def _names(value: str | None) -> list[str]:

@@ -21,6 +21,7 @@ from typing import Any
 from pyspark.sql import SparkSession
 
 from betr_spark.errors import DataError, LockedError
+from betr_spark.redaction import redacted
 from betr_spark.storage import hadoop_files
 from betr_spark.storage.lease_record import Holder, Record
 from betr_spark.storage.small_files import create_new, write_bytes
@@ -96,7 +97,7 @@ def hold(spark: SparkSession, output: str, holder: Holder, *, wait_s: float = 0.
         yield lease
         error = None
     except BaseException as raised:
-        error = f"{type(raised).__name__}: {raised}".splitlines()[0][:300]
+        error = redacted(f"{type(raised).__name__}: {raised}".splitlines()[0])[:300]
         raise
     finally:
         with contextlib.suppress(Exception):  # the run's own error counts; without an end the record expires

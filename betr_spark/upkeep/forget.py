@@ -15,6 +15,7 @@ from betr_spark import schemas
 from betr_spark.config import Config
 from betr_spark.errors import DataError
 from betr_spark.pipeline.stage import Result, RunContext, Stage
+from betr_spark.redaction import has_credentials
 from betr_spark.schemas import CONTENT_HASH, DOC_ID
 from betr_spark.spark.error_messages import problems_of
 from betr_spark.spark.jobs import describe
@@ -58,7 +59,10 @@ class Forget(Stage):
         return StageKey.of(self.name, settings, file=hadoop_files.version(context.spark, self.ids), features=features)
 
     def problems(self, context: RunContext) -> Iterator[str]:
-        """A file that cannot be read; an output that is incomplete."""
+        """A file that cannot be read or whose path has credentials in it; an output that is incomplete."""
+        if has_credentials(self.ids):
+            yield "--ids: a path with credentials in it; remove them (docs/cluster.md, Object stores)"
+            return
         yield from problems_of(lambda: self._ids(context.spark).take(1))
         for name in (schemas.FEATURES_TABLE, schemas.QUARANTINE_TABLE):
             yield from problems_of(lambda table=name: delta.read(context.spark, context.config.table(table)))  # type: ignore[misc]
