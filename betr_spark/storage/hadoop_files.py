@@ -172,7 +172,10 @@ def children(spark: SparkSession, path: str) -> list[str]:
     folder, system = path_and_system(spark, path)
     if not system.exists(folder):
         return []
-    paths = java_class(spark, "org.apache.hadoop.fs.FileUtil").stat2Paths(system.listStatus(folder))
+    # Of an array of folders, an array of FileStatus comes back; of one folder, S3A gives another type, which py4j cannot pass on.
+    folders: Any = spark.sparkContext._gateway.new_array(java_class(spark, "org.apache.hadoop.fs.Path"), 1)  # type: ignore[union-attr]  # noqa: SLF001
+    folders[0] = folder
+    paths = java_class(spark, "org.apache.hadoop.fs.FileUtil").stat2Paths(system.listStatus(folders))
     joined = str(java_class(spark, "scala.Predef").genericWrapArray(paths).mkString("\0"))  # one call for all names
     return sorted(path.rpartition("/")[2] for path in joined.split("\0") if path)
 
