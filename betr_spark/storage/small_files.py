@@ -14,7 +14,7 @@ from betr_spark.storage import hadoop_files
 
 # Stores without a rename in one step, where an object becomes visible when its upload ends.
 _OBJECT_STORES = frozenset({"s3", "s3a", "s3n", "gs", "oss", "cosn", "obs"})
-# An option of S3A's writer: the store creates the object (If-None-Match) or refuses; other file systems ignore it.
+# An option of S3A's writer, and the capability that goes with it: the store creates the object (If-None-Match) or refuses.
 _CONDITIONAL_CREATE = "fs.option.create.conditional.overwrite"
 
 
@@ -49,8 +49,8 @@ def create_new(spark: SparkSession, path: str, content: bytes) -> bool:
     """Create a small file that does not exist; return False where it does. Of several writers one gets True.
 
     A local file is linked to its name, which fails where the name exists. HDFS, ABFS and Google's store create without
-    overwriting in one step. S3A uses a conditional put, which AWS and most compatible stores have; on one that ignores the
-    condition, two writers at the same instant may both get True.
+    overwriting in one step. S3A uses a conditional put, which AWS and most compatible stores have. On a store that ignores the
+    condition, and with `fs.s3a.create.conditional.enabled` false, two writers at the same instant may both get True.
 
     Args:
         spark: the session.
@@ -62,7 +62,9 @@ def create_new(spark: SparkSession, path: str, content: bytes) -> bool:
     if str(hadoop_path.toUri().getScheme()) == "file":
         return _create_local(Path(hadoop_path.toUri().getPath()), content)
     try:
-        builder = system.createFile(hadoop_path).overwrite(False).recursive().opt(_CONDITIONAL_CREATE, "true")
+        builder = system.createFile(hadoop_path).overwrite(False).recursive()
+        if system.hasPathCapability(hadoop_path, _CONDITIONAL_CREATE):  # S3A refuses the option where it is switched off
+            builder = builder.must(_CONDITIONAL_CREATE, "true")
         _upload(builder.build(), content)
     except Py4JJavaError:
         try:
