@@ -11,10 +11,10 @@ SCHEDULERS := "apache-airflow>=3.3,<4" "awscli>=1.46,<2" "botocore>=1.43,<2" "da
 # Images of containers set this; without compiled files each import of sentence-transformers takes 17 s instead of 7.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test lint e2e bench package examples clean
+.PHONY: help setup demo test test-s3 lint e2e bench package examples clean
 
 help: ## print this list
-	@grep -hE '^[a-z0-9]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
 
 setup: .venv/.done ## create .venv, install the locked packages, fetch Delta's jars
 
@@ -35,6 +35,17 @@ demo: setup ## build a corpus from this machine's Python packages, run all stage
 
 test: setup ## run the test suite and print the ten slowest tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+MOTO := moto[server]==5.2.5
+test-s3: setup .venv/moto/.done ## run the tests on an S3 store of this machine; the first time, fetch S3A's jars (700 MB)
+	$(BIN)/betr-spark jars --s3 .venv/s3-jars
+	S3_JARS=$(CURDIR)/.venv/s3-jars MOTO_SERVER=$(CURDIR)/.venv/moto/bin/moto_server $(BIN)/python -m pytest tests/s3
+
+# In an environment of its own: the packages of the store do not change those of the product.
+.venv/moto/.done: | .venv/.done
+	$(PYTHON) -m venv .venv/moto
+	.venv/moto/bin/python -m pip install --quiet --disable-pip-version-check "$(MOTO)"
+	@touch $@
 
 lint: setup ## run ruff, mypy --strict and deptry
 	$(BIN)/ruff check .

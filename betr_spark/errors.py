@@ -38,6 +38,10 @@ class SetupError(BetrSparkError, RuntimeError):
     """Java, Spark, Delta's jars or the encoder's model are missing or have the wrong version."""
 
 
+class StoreError(BetrSparkError, ConnectionError):
+    """A file system cannot be reached; the command line exits with 1, because the same command may succeed later."""
+
+
 class LockedError(BetrSparkError, RuntimeError):
     """Another run holds the lease on the output; the command line exits with 3."""
 

@@ -3,24 +3,29 @@
 import logging
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
+from pathlib import Path
+from typing import Annotated, NoReturn
 
 import typer
 
 from betr_spark import __version__, logs
 from betr_spark.cli import output, pipeline_commands, result_commands, upkeep_commands
 from betr_spark.cli.application import app
-from betr_spark.errors import BetrSparkError, LockedError
+from betr_spark.errors import BetrSparkError, LockedError, StoreError
+
+S3Option = Annotated[
+    Path | None, typer.Option("--s3", metavar="FOLDER", help="Also fetch the jars of S3A (700 MB) into this folder.")
+]
 
 __all__ = ["main", "pipeline_commands", "result_commands", "upkeep_commands"]
 
 
 @app.command()
-def jars() -> None:
+def jars(s3: S3Option = None) -> None:
     """Fetch Delta's jars once, into the installed Spark."""
-    from betr_spark.spark.jars import fetch_jars  # noqa: PLC0415
+    from betr_spark.spark.jars import fetch_jars, fetch_s3_jars  # noqa: PLC0415
 
-    for jar in fetch_jars():
+    for jar in [*fetch_jars(), *(fetch_s3_jars(s3) if s3 else ())]:
         typer.echo(jar.name)
 
 
@@ -35,18 +40,20 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     logs.configure()
     try:
         app(args=list(argv) if argv is not None else None, prog_name="betr-spark", standalone_mode=True)
-    except LockedError as error:
-        output.fail(str(error), code=3)
     except BetrSparkError as error:
-        output.fail(str(error))
+        output.fail(str(error), code=_code(error))
     except Exception as error:
-        from betr_spark.spark.error_messages import spark_error_line  # noqa: PLC0415
+        from betr_spark.spark.error_messages import user_error  # noqa: PLC0415
 
-        line = spark_error_line(error)
-        if line is not None:
-            output.fail(line)
+        known = user_error(error)
+        if known is not None:
+            output.fail(str(known), code=_code(known))
         if logs.running.format != logs.Format.JSON:
             raise
         logging.getLogger(__name__).exception("unexpected error")
         sys.exit(1)
     sys.exit(0)
+
+
+def _code(error: BetrSparkError) -> int:
+    return 3 if isinstance(error, LockedError) else 1 if isinstance(error, StoreError) else 2

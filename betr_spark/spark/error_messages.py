@@ -13,7 +13,7 @@ from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark import SparkContext
 from pyspark.errors.exceptions.captured import CapturedException
 
-from betr_spark.errors import BetrSparkError, DataError
+from betr_spark.errors import BetrSparkError, DataError, StoreError
 
 _MAX_CAUSES = 20
 _REASON_LENGTH = 300
@@ -30,13 +30,21 @@ _MEANINGS = {  # of exception classes that say little by themselves
     "com.github.luben.zstd.ZstdIOException": "invalid zstd data",
     "java.util.zip.ZipException": "invalid gzip data",
 }
-# Errors of a store's client, which come without a condition of Spark. The last one is a package.
+# Errors of a store's client, which come without a condition of Spark. The last ones are packages.
 _STORE_CLASSES = (
     "java.io.FileNotFoundException",
     "java.nio.file.FileSystemException",
     "org.apache.hadoop.security.AccessControlException",
     "org.apache.hadoop.fs.UnsupportedFileSystemException",
+    "org.apache.hadoop.fs.PathIOException",
     "org.apache.hadoop.fs.s3a.",
+    "software.amazon.awssdk.",
+)
+_UNREACHABLE = (
+    "java.net.ConnectException",
+    "java.net.NoRouteToHostException",
+    "java.net.UnknownHostException",
+    "org.apache.hadoop.net.ConnectTimeoutException",
 )
 
 
@@ -84,8 +92,19 @@ def causes(error: BaseException) -> list[Cause]:
 def spark_error_line(error: BaseException) -> str | None:
     """Return one line for a failure that the user can fix (an unreadable file, a full disk), None for any other."""
     chain = causes(error)
-    line = _full_disk(error, chain) or _concurrent_write(error, chain) or _raised(chain) or _unreadable(chain)
+    line = (
+        _full_disk(error, chain) or _concurrent_write(error, chain) or _raised(chain) or _unreachable(chain)
+        or _unreadable(chain)
+    )  # fmt: skip
     return None if line is None else " ".join(line.split())
+
+
+def user_error(error: BaseException) -> BetrSparkError | None:
+    """Return a failure that the user can fix, or that may pass, as an error of this package; None for any other."""
+    line = spark_error_line(error)
+    if line is None:
+        return None
+    return StoreError(line) if _unreachable(causes(error)) else DataError(line)
 
 
 @contextmanager
@@ -96,10 +115,10 @@ def translated() -> Iterator[None]:
     except BetrSparkError:
         raise
     except Exception as error:
-        line = spark_error_line(error)
-        if line is None:
+        known = user_error(error)
+        if known is None:
             raise
-        raise DataError(line) from error
+        raise known from error
 
 
 def problems_of(check: Callable[[], object]) -> Iterator[str]:
@@ -176,6 +195,13 @@ def _last_error(cause: Cause) -> str:
     lines = cause.parameters.get("traceback", "").rstrip().splitlines() if cause.has("PYTHON_EXCEPTION") else []
     frames = [number for number, line in enumerate(lines) if line.startswith("  ")]
     return "\n".join(lines[frames[-1] + 1 :]) if frames else ""
+
+
+def _unreachable(chain: list[Cause]) -> str | None:
+    for cause in chain:
+        if cause.is_a(*_UNREACHABLE):
+            return f"the store cannot be reached; run again when it can: {cause.message}"[:_REASON_LENGTH]
+    return None
 
 
 def _unreadable(chain: list[Cause]) -> str | None:

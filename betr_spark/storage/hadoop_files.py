@@ -172,8 +172,10 @@ def children(spark: SparkSession, path: str) -> list[str]:
     folder, system = path_and_system(spark, path)
     if not system.exists(folder):
         return []
-    # Of an array of folders, an array of FileStatus comes back; of one folder, S3A gives another type, which py4j cannot pass on.
-    folders: Any = spark.sparkContext._gateway.new_array(java_class(spark, "org.apache.hadoop.fs.Path"), 1)  # type: ignore[union-attr]  # noqa: SLF001
+    # For an array of folders, every file system returns a FileStatus[]; for one folder, S3A an array of a subclass, for which
+    # py4j finds no method.
+    path_class = java_class(spark, "org.apache.hadoop.fs.Path")
+    folders: Any = spark.sparkContext._gateway.new_array(path_class, 1)  # type: ignore[union-attr]  # noqa: SLF001
     folders[0] = folder
     paths = java_class(spark, "org.apache.hadoop.fs.FileUtil").stat2Paths(system.listStatus(folders))
     joined = str(java_class(spark, "scala.Predef").genericWrapArray(paths).mkString("\0"))  # one call for all names

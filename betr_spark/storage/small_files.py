@@ -63,7 +63,7 @@ def create_new(spark: SparkSession, path: str, content: bytes) -> bool:
         return _create_local(Path(hadoop_path.toUri().getPath()), content)
     try:
         builder = system.createFile(hadoop_path).overwrite(False).recursive()
-        if system.hasPathCapability(hadoop_path, _CONDITIONAL_CREATE):  # S3A refuses the option where it is switched off
+        if system.hasPathCapability(hadoop_path, _CONDITIONAL_CREATE):  # otherwise S3A refuses the option
             builder = builder.must(_CONDITIONAL_CREATE, "true")
         _upload(builder.build(), content)
     except Py4JJavaError:

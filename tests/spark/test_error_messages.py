@@ -17,9 +17,9 @@ import zstandard
 from pyspark.sql import functions as F
 
 from betr_spark.config import Config
-from betr_spark.errors import SetupError
+from betr_spark.errors import SetupError, StoreError
 from betr_spark.pipeline.run import run_all
-from betr_spark.spark.error_messages import causes, spark_error_line
+from betr_spark.spark.error_messages import causes, spark_error_line, translated
 
 LINES = "".join(json.dumps({"id": i, "text": f"word {i * 7919} " * 5}) + "\n" for i in range(2000)).encode()
 
@@ -131,6 +131,15 @@ def test_an_access_error_of_s3a_is_named(spark: Any) -> None:
     assert line_of(thrown_in_jvm(spark, wrapped)) == said
     missing = java.io.FileNotFoundException("No such file or directory: s3a://b/docs")
     assert line_of(thrown_in_jvm(spark, missing)) == "no such file: No such file or directory: s3a://b/docs"
+
+
+def test_a_store_that_cannot_be_reached_is_an_error_of_its_own(spark: Any) -> None:
+    java, reason = spark._jvm.java, "getFileStatus on s3a://b/docs: SdkClientException: Connection refused"
+    refused = java.net.ConnectException(reason)  # as hadoop-aws translates it
+    for thrown in (refused, java.lang.RuntimeException("reading", java.io.IOException("again", refused))):
+        with pytest.raises(StoreError) as error, translated():
+            thrown_in_jvm(spark, thrown)()
+        assert str(error.value) == f"the store cannot be reached; run again when it can: {reason}"
 
 
 def test_a_file_system_without_jars_is_named(spark: Any) -> None:
