@@ -16,7 +16,7 @@ from whole import tables
 pytestmark = pytest.mark.whole
 
 ROUNDS = 20
-PAIRS = int(os.environ.get("S3_PAIRS", "2"))  # runs at once; each pair starts two JVMs
+PAIRS = int(os.environ.get("S3_PAIRS", "5"))  # of runs at once
 # Two processes with threads: at the same instants all of them try to create the same files, and then to hold the same lease.
 PROGRAM = f"""
 import json, sys, threading, time
@@ -58,6 +58,23 @@ attempts = [threading.Thread(target=attempt, args=(thread,)) for thread in range
 print(json.dumps([created, held]))
 """
 
+# A driver that runs the command once for each number of documents that it is told; a new JVM for each would take minutes.
+RUNS = """
+import sys
+from betr_spark.cli import main
+
+for line in sys.stdin:
+    keep = f"selections.best-50.keep={{documents: {int(line)}}}"
+    stdout, sys.stdout = sys.stdout, sys.stderr
+    try:
+        main(["run", "--config", sys.argv[1], "--set", "output=s3a://lake/pairs", "--set", keep])
+    except SystemExit as done:
+        code = done.code
+    finally:
+        sys.stdout = stdout
+    print(code, flush=True)
+"""
+
 
 def test_of_writers_at_once_one_creates_a_file_and_one_holds_the_lease(lake: Any, tmp_path: Path) -> None:
     environment, (program, pipe) = lake.environment(), (tmp_path / "program.py", subprocess.PIPE)
@@ -80,28 +97,52 @@ def test_of_writers_at_once_one_creates_a_file_and_one_holds_the_lease(lake: Any
         assert all(before[1] <= after[0] for before, after in zip(spans, spans[1:], strict=False)), number
 
 
-def test_two_runs_at_once_one_wins_and_the_tables_are_those_of_one_run(
+def test_a_run_that_waits_goes_on_after_the_other_one(
+    lake: Any, finished: Path, finished_on_s3: Any, tmp_path: Path
+) -> None:
+    lake.copy("out/", "waits/")
+    changed = ("--set", "output=s3a://lake/waits", "--set", "selections.best-50.keep={documents: 20}")
+    same = ("--set", "output=s3a://lake/waits", "--wait", "300")
+    pair = [
+        lake.start("run", *changed, environment=lake.environment()),
+        lake.start("run", *same, environment=lake.environment()),
+    ]
+    codes = [lake.end(process).returncode for process in pair]
+    assert codes in ([0, 0], [3, 0])
+    if codes[0] == 0:  # the order is open: the last one decides
+        assert lake.run("run", "--set", "output=s3a://lake/waits", environment=lake.environment()).returncode == 0
+    assert tables(lake.store.download("waits/", tmp_path)) == tables(finished / "out")
+
+
+def test_of_two_runs_at_once_one_wins_and_the_tables_are_those_of_one_run(
     finished: Path, finished_on_s3: Any, tmp_path: Path
 ) -> None:
-    lake = finished_on_s3
+    lake, pipe = finished_on_s3, subprocess.PIPE
     lake.copy("out/", "pairs/")
-    n_rows = 1
+    (tmp_path / "program.py").write_text(RUNS, encoding="utf-8")
+    command = [sys.executable, str(tmp_path / "program.py"), str(lake.config)]
+    files = [(lake.folder / f"driver-{name}").open("w") for name in "ab"]
+    drivers = [
+        subprocess.Popen(command, env=lake.environment(), stdin=pipe, stdout=pipe, stderr=file, text=True)
+        for file in files
+    ]
+    outcomes: Counter[tuple[int, ...]] = Counter()
     for number in range(PAIRS):
         documents = 50 if number == PAIRS - 1 else 10 + number
-        keep = f"selections.best-50.keep={{documents: {documents}}}"
-        arguments = ("select", "--set", "output=s3a://lake/pairs", "--set", keep)
-        pair = [lake.start(*arguments, environment=lake.environment()) for _ in range(2)]
-        ended = [lake.end(process) for process in pair]
-        codes = sorted(done.returncode for done in ended)
-        assert codes in ([0, 0], [0, 3]), [done.stderr for done in ended]
-        for done in ended:
-            if done.returncode == 3:
-                (line,) = [line for line in done.stderr.splitlines() if line.startswith("error: ")]
-                assert "is locked by `betr-spark select`" in line
-                assert "Traceback" not in done.stderr
-        n_rows += 1
-        print(f"pair {number}: exit codes {codes}")
+        for driver in drivers:
+            driver.stdin.write(f"{documents}\n")
+            driver.stdin.flush()
+        codes = sorted(int(driver.stdout.readline()) for driver in drivers)
+        assert codes in ([0, 0], [0, 3])
+        outcomes[tuple(codes)] += 1
+    for driver in drivers:
+        driver.communicate(timeout=60)
+    texts = [Path(file.name).read_text() for file in files]
+    print(f"exit codes of {PAIRS} pairs: {dict(outcomes)}")
+    refused = [line for text in texts for line in text.splitlines() if line.startswith("error: ")]
+    assert len(refused) == outcomes[0, 3]
+    assert all("is locked by `betr-spark run` of " in line for line in refused)
     out = lake.store.download("pairs/", tmp_path)
     assert tables(out) == tables(finished / "out")
     runs = DeltaTable(str(out / "runs")).to_pyarrow_table().to_pylist()
-    assert Counter(row["stage"] for row in runs)["select/best-50"] == n_rows
+    assert Counter(row["stage"] for row in runs)["select/best-50"] == 1 + PAIRS  # nothing was done twice
