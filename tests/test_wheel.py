@@ -1,43 +1,110 @@
-"""The wheel alone, without the checkout: ten documents through every stage."""
+"""The wheel without the checkout and without the extras: ten documents through every stage, and what is said of a missing extra."""
 
 import os
 import subprocess
 import sys
+import sysconfig
+import venv
+from collections.abc import Iterator
+from importlib.metadata import distribution
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from conftest import SMALL, write_config
 from deltalake import DeltaTable
+from packaging.requirements import Requirement
 
 REPOSITORY = Path(__file__).parents[1]
+TEXTS = [f"document {n} about {n * n} rivers and {n} bridges over them" for n in range(10)]
+EXTRAS = ["torch", "transformers", "sentence_transformers", "huggingface_hub", "tokenizers", "matplotlib", "fasttext"]
+IMPORT_ALL = f"""
+import importlib, importlib.util, pkgutil, sys, betr_spark
+assert betr_spark.__file__.startswith(sys.prefix)
+assert not [name for name in {EXTRAS} if importlib.util.find_spec(name)]
+for module in pkgutil.walk_packages(betr_spark.__path__, "betr_spark."):
+    if module.name not in ("betr_spark.__main__", "betr_spark.evaluate.transformer"):
+        importlib.import_module(module.name)
+"""
 
 
-def test_a_wheel_in_an_empty_folder_runs_ten_documents(tmp_path: Path) -> None:
+def dependencies(requirements: list[str], known: set[str]) -> Iterator[str]:
+    """Names of the packages that the requirements need, with theirs, as installed here; each once."""
+    for requirement in map(Requirement, requirements):
+        extras = requirement.extras or {""}
+        if requirement.name in known or not any(
+            not r or r.evaluate({"extra": e}) for r in [requirement.marker] for e in extras
+        ):
+            continue
+        known.add(requirement.name)
+        yield requirement.name
+        yield from dependencies(distribution(requirement.name).requires or [], known)
+
+
+@pytest.fixture(scope="module")
+def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The interpreter of an environment with the wheel and its dependencies, links to the files installed here, and nothing else."""
+    folder = tmp_path_factory.mktemp("base")
     build = ["wheel", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-build-isolation", "--wheel-dir"]
-    subprocess.run([sys.executable, "-m", "pip", *build, str(tmp_path), str(REPOSITORY)], check=True)
-    (wheel,) = tmp_path.glob("betr_spark-*.whl")
+    subprocess.run([sys.executable, "-m", "pip", *build, str(folder), str(REPOSITORY)], check=True)
+    (wheel,) = folder.glob("betr_spark-*.whl")
+    venv.create(folder / "env", with_pip=False, symlinks=True)
+    packages = Path(sysconfig.get_path("purelib", vars={"base": str(folder / "env")}))
     install = ["install", "--quiet", "--disable-pip-version-check", "--no-deps", "--no-compile", "--target"]
-    subprocess.run([sys.executable, "-m", "pip", *install, str(tmp_path / "installed"), str(wheel)], check=True)
-    texts = [f"document {n} about {n * n} rivers and {n} bridges over them" for n in range(10)]
-    pq.write_table(pa.table({"id": [f"d{n}" for n in range(10)], "text": texts}), tmp_path / "docs.parquet")
+    subprocess.run([sys.executable, "-m", "pip", *install, str(packages), str(wheel)], check=True)
+    (metadata,) = packages.glob("betr_spark-*.dist-info/METADATA")
+    requires = [
+        line.split(": ", 1)[1] for line in metadata.read_text().splitlines() if line.startswith("Requires-Dist: ")
+    ]
+    here = Path(sysconfig.get_path("purelib"))
+    for name in dependencies(requires, set()):
+        for top in {file.parts[0] for file in distribution(name).files or () if file.parts[0] != ".."}:
+            if top != "__pycache__":
+                (packages / top).symlink_to(here / top)
+    return folder / "env/bin/python"
+
+
+def betr_spark(python: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "SPARK_CONF_DIR", "VIRTUAL_ENV")}
+    environment["PYSPARK_SUBMIT_ARGS"] = " ".join([*(f"--conf {k}={v}" for k, v in SMALL.items()), "pyspark-shell"])
+    command = [str(python), *arguments]
+    return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=folder)
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    pq.write_table(pa.table({"id": [f"d{n}" for n in range(10)], "text": TEXTS}), tmp_path / "docs.parquet")
     values = {
         "input": {"path": str(tmp_path / "docs.parquet"), "id": "id"},
         "output": str(tmp_path / "out"),
         "scorers": {},
         "selections": {"half": {"scorer": "random", "keep": {"documents": 5}}},
     }
-    config = write_config(tmp_path / "conf.yaml", values)
-    environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "SPARK_CONF_DIR", "VIRTUAL_ENV")}
-    environment["PYTHONPATH"] = str(tmp_path / "installed")
-    environment["PYSPARK_SUBMIT_ARGS"] = " ".join([*(f"--conf {k}={v}" for k, v in SMALL.items()), "pyspark-shell"])
-    check = "import betr_spark, sys; sys.exit(not betr_spark.__file__.startswith(sys.argv[1]))"
-    subprocess.run(
-        [sys.executable, "-c", check, str(tmp_path / "installed")], check=True, env=environment, cwd=tmp_path
-    )
-    command = [sys.executable, "-m", "betr_spark", "run", "--config", str(config)]
-    done = subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=tmp_path)
+    return write_config(tmp_path / "conf.yaml", values)
+
+
+def test_every_module_is_imported_without_the_extras(base: Path, tmp_path: Path) -> None:
+    done = betr_spark(base, tmp_path, "-c", IMPORT_ALL)
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_a_wheel_in_an_empty_folder_runs_ten_documents(base: Path, config: Path, tmp_path: Path) -> None:
+    done = betr_spark(base, tmp_path, "-m", "betr_spark", "run", "--config", str(config))
     assert done.returncode == 0, done.stderr[-2000:]
     rows = DeltaTable(str(tmp_path / "out/selected/half")).to_pyarrow_table().to_pylist()
     assert sorted(row["rank"] for row in rows) == [1, 2, 3, 4, 5]
-    assert all(row["text"] == texts[int(row["doc_id"][1:])] for row in rows)
+    assert all(row["text"] == TEXTS[int(row["doc_id"][1:])] for row in rows)
+
+
+def test_a_missing_extra_is_one_line_before_any_work(base: Path, config: Path, targets: Path, tmp_path: Path) -> None:
+    target = {"path": str(targets / "cooking.jsonl"), "template": "{question}\n{answer}"}
+    scorers = "{betr: {}, dclm: {kind: classifier}, ratio: {kind: dsir}}"
+    sets = [part for value in (f"targets={{cooking: {target}}}", f"scorers={scorers}") for part in ("--set", value)]
+    done = betr_spark(base, tmp_path, "-m", "betr_spark", "run", "--config", str(config), *sets)
+    assert done.returncode == 2
+    assert done.stderr.splitlines() == [
+        "error: rank: sentence-transformers is not installed; install betr-spark[rank]",
+        "error: scorers.dclm: fasttext is not installed; install betr-spark[fasttext]",
+    ]
+    assert not (tmp_path / "out/_sample").exists()

@@ -163,10 +163,13 @@ def _stage(
     command: str, config: Path, overrides: list[str] | None, *, again: bool = False, wait_s: float = 0.0
 ) -> None:
     settings = load(config, overrides)
+    from betr_spark.pipeline.check import missing_requirements  # noqa: PLC0415 - pyspark, only when needed
     from betr_spark.pipeline.run import stages_of  # noqa: PLC0415
 
     if stages := stages_of(settings, command):
-        run_and_print(writing(settings, command, again=again, wait_s=wait_s), stages)
+        context = writing(settings, command, again=again, wait_s=wait_s)
+        output.stop_at(missing_requirements(context, stages))
+        run_and_print(context, stages)
     else:
         document = {"command": command, "output": settings.output, "up_to_date": True, "stages": []}
         output.emit(document, [f"{command}: nothing to do with these settings"])

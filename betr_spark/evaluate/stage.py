@@ -20,6 +20,7 @@ from betr_spark.evaluate.byte_pairs import encode, train_tokenizer
 from betr_spark.evaluate.kneser_ney import KneserNey
 from betr_spark.evaluate.plot import plot
 from betr_spark.evaluate.pool import draw_pool
+from betr_spark.extras import require
 from betr_spark.pipeline.stage import Result, RunContext, Stage
 from betr_spark.spark.error_messages import problems_of
 from betr_spark.storage import delta, hadoop_files, runs
@@ -40,11 +41,15 @@ def scorers_of(config: Config) -> list[str]:
 
 
 def check(config: Config) -> None:
-    """Check that the configuration has a scorer to evaluate and held-out items.
+    """Check that the packages are installed, and that the configuration has a scorer to evaluate and held-out items.
 
     Raises:
-        ConfigError: one of them is missing, or two sets of items have the same name.
+        ConfigError: no such scorer or items, or two sets of items have the same name.
+        SetupError: a package is not installed.
     """
+    require("tokenizers", "matplotlib", extra="evaluate", subject="evaluate")
+    if config.evaluate.model == "transformer":
+        require("torch", "transformers", extra="evaluate", subject="evaluate.model: transformer")
     if not scorers_of(config):
         raise ConfigError(
             "config.selections: no selection has a scorer other than random; evaluate requires at least one"

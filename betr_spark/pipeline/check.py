@@ -1,6 +1,6 @@
 """Everything that can be wrong before any work, all of it at once."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from pyspark.sql import SparkSession
 
@@ -8,10 +8,10 @@ from betr_spark import schemas
 from betr_spark.config import Config
 from betr_spark.errors import BetrSparkError, DataError
 from betr_spark.evaluate.stage import Evaluate
-from betr_spark.pipeline.run import stages_of
-from betr_spark.pipeline.stage import RunContext
+from betr_spark.pipeline.run import plan, stages_of
+from betr_spark.pipeline.stage import RunContext, Stage
 from betr_spark.ranking.encoder import check_encoder
-from betr_spark.spark.error_messages import problems_of
+from betr_spark.spark.error_messages import problems_of, translated
 from betr_spark.spark.jobs import described
 from betr_spark.spark.session import build_session
 from betr_spark.storage.hadoop_files import check_writable, qualified
@@ -42,11 +42,28 @@ def problems_of_run(context: RunContext) -> list[str]:
 
 
 def _problems(context: RunContext) -> list[str]:
-    lines = [line for stage in (*stages_of(context.config), Evaluate()) for line in stage.problems(context)]
+    stages = stages_of(context.config)
+    lines = [line for stage in (*stages, Evaluate()) for line in stage.problems(context)]
+    lines += missing_requirements(context, stages)
     if not lines:
         lines += problems_of(lambda: _check_apart(context))
     lines += problems_of(lambda: check_writable(context.spark, context.config.output))
     return list(dict.fromkeys(lines))
+
+
+def missing_requirements(context: RunContext, stages: Sequence[Stage]) -> list[str]:
+    """List what the work of some stages needs and this machine lacks, one line each; empty if they are all up to date."""
+    lines = {stage.name: list(stage.requirements(context)) for stage in stages}
+    if not any(lines.values()):
+        return []
+    try:
+        with translated():
+            working = {planned.stage.name for planned in plan(context) if planned.work}
+    except BetrSparkError:  # one of the problems of the stages, which are listed on their own
+        working = set(lines)
+    if context.again:
+        working |= {stage.name for stage in stages if stage.rebuilds}
+    return [line for stage in stages if stage.name in working for line in lines[stage.name]]
 
 
 def _check_apart(context: RunContext) -> None:

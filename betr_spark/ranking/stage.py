@@ -34,9 +34,12 @@ class Rank(Stage):
         return rank_key(context)
 
     def problems(self, context: RunContext) -> Iterator[str]:
-        """Everything that is wrong with the encoder and the targets."""
-        yield from problems_of(lambda: check_encoder(context.config.encoder))
+        """Everything that is wrong with the targets."""
         yield from target_problems(context.spark, context.config.targets)
+
+    def requirements(self, context: RunContext) -> Iterator[str]:
+        """The packages of the extra `rank`, and the encoder's model."""
+        yield from problems_of(lambda: check_encoder(context.config.encoder))
 
     def estimate(self, context: RunContext) -> str:
         """How long embedding takes; a few documents are embedded to measure it."""

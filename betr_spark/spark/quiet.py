@@ -10,7 +10,9 @@ from betr_spark.redaction import redacted
 
 # Spark starts Java with an incubator module, libraries of Spark call methods that newer Java versions warn of, the copy of
 # SLF4J in the AWS SDK has no logger, and VACUUM prints a line.
-_USUAL = re.compile(rb"WARNING: |NOTE: Picked up JDK_JAVA_OPTIONS|SLF4J: |Deleted \d+ files and directories in a total of ")
+_USUAL = re.compile(
+    rb"WARNING: |NOTE: Picked up JDK_JAVA_OPTIONS|SLF4J: |Deleted \d+ files and directories in a total of "
+)
 
 
 @contextmanager

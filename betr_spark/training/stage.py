@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from betr_spark import schemas
 from betr_spark.config import Config
-from betr_spark.errors import DataError
+from betr_spark.errors import DataError, SetupError
 from betr_spark.kernels.text_preparation import PREPARATION
 from betr_spark.pipeline.stage import Result, RunContext, Stage
 from betr_spark.schemas import (
@@ -66,6 +66,10 @@ class Train(Stage):
         """Everything that is wrong with the scorer's inputs."""
         yield from kind_of(context.config, self.scorer).problems(context)
 
+    def requirements(self, context: RunContext) -> Iterator[str]:
+        """FastText, for the kinds that train or read its models."""
+        yield from kind_of(context.config, self.scorer).requirements()
+
     def made_by(self, context: RunContext) -> StageRun | None:
         """The run that wrote the artifacts, or None if one is missing or from another run."""
         spark, config = context.spark, context.config
@@ -82,6 +86,8 @@ class Train(Stage):
     def build(self, context: RunContext, key: StageKey) -> Iterator[Result]:  # noqa: ARG002 - part of the protocol
         """Fit, and evaluate on documents that the scorer was not fitted to."""
         config, name = context.config, self.scorer
+        if missing := list(self.requirements(context)):
+            raise SetupError(missing[0])
         sample = _training_sample(context)
         fitted = kind_of(config, name).fit(context, sample)
         evaluated = _evaluated(fitted.unseen, sample.texts, fitted.scorer.table, ranked=config.needs_target_ranking())

@@ -5,7 +5,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from betr_spark.config import Config
+from betr_spark.extras import require
 from betr_spark.pipeline.stage import RunContext
+from betr_spark.spark.error_messages import problems_of
 from betr_spark.training.training_data import FittedScorer, TrainingSample
 
 
@@ -25,6 +27,10 @@ class Kind(ABC):
     def problems(self, context: RunContext) -> Iterator[str]:  # noqa: ARG002
         """Find everything that is wrong with the scorer's inputs, one line each; reads no text."""
         return iter(())
+
+    def requirements(self) -> Iterator[str]:
+        """Find what `fit` needs and this machine lacks, one line each: fastText, unless a kind does without it."""
+        yield from problems_of(lambda: require("fasttext", extra="fasttext", subject=f"scorers.{self.name}"))
 
     def versions(self, context: RunContext) -> dict[str, str]:  # noqa: ARG002
         """Versions of the scorer's inputs, other than the sample and its ranking, for its key."""

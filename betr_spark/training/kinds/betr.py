@@ -36,6 +36,11 @@ class Betr(Kind):
         """A sample that is too large for `model: linear`."""
         yield from self._too_large(self.config.sample.documents)
 
+    def requirements(self) -> Iterator[str]:
+        """FastText, unless the model of a sample of the configured size is linear."""
+        if not self._is_linear(self.config.sample.documents):
+            yield from super().requirements()
+
     def fit(self, context: RunContext, sample: TrainingSample) -> FittedScorer:
         """Fit the linear model to the whole ranking of a small sample; else train fastText on its labels."""
         if problems := self._too_large(sample.n_documents):

@@ -25,6 +25,10 @@ class Dsir(Kind):
         """Everything that is wrong with the targets' files."""
         yield from target_problems(context.spark, self.config.targets)
 
+    def requirements(self) -> Iterator[str]:
+        """Nothing."""
+        return iter(())
+
     def versions(self, context: RunContext) -> dict[str, str]:
         """Digests of the targets' files."""
         return target_versions(context)
