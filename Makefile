@@ -11,7 +11,7 @@ SCHEDULERS := "apache-airflow>=3.3,<4" "awscli>=1.46,<2" "botocore>=1.43,<2" "da
 # Images of containers set this; without compiled files each import of sentence-transformers takes 17 s instead of 7.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-s3 lint e2e bench package examples clean
+.PHONY: help setup demo test test-s3 lint e2e e2e-rank examples bench wheel archive archive-rank package clean
 
 help: ## print this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -53,8 +53,11 @@ lint: setup ## run ruff, mypy --strict and deptry
 	$(BIN)/mypy betr_spark jobs benchmarks
 	$(BIN)/deptry .
 
-e2e: package ## start a master and two workers, spark-submit the packaged environment, compare with local mode
+e2e: archive ## start a master and two workers, run the small environment there by spark-submit, compare with local mode
 	$(BIN)/python tests/e2e.py --environment dist/betr-spark-env.tar.gz
+
+e2e-rank: package ## the same, and also run `rank` on the cluster, with the environment for it; longer
+	$(BIN)/python tests/e2e.py --environment dist/betr-spark-env.tar.gz --rank-environment dist/betr-spark-env-rank.tar.gz
 
 examples: setup ## check docs/examples with Airflow, the AWS command line and databricks-sdk, in .venv-examples
 	$(PYTHON) -m venv .venv-examples
@@ -64,18 +67,34 @@ examples: setup ## check docs/examples with Airflow, the AWS command line and da
 bench: setup ## measure the pass over the text, write benchmarks/RESULTS.md
 	$(BIN)/python benchmarks/one_pass.py --output benchmarks/RESULTS.md
 
-# Files that a CPU encoder never opens (Triton, cuDNN's engines, headers) are not in the archive: 1.9 of 7.2 GB.
-UNPACKED := --exclude '*/site-packages/triton/*' --exclude '*/nvidia/cudnn/lib/libcudnn_engines_*' \
+# Not in the archives: Spark's jars, which the cluster has, and files that no stage opens on a CPU: tests, headers, Triton, cuDNN's
+# engines.
+UNPACKED := --exclude '*/pyspark/jars/*' --exclude '*/pyspark/examples/*' \
+	$(foreach package,numba numpy pandas pyarrow scipy,--exclude '*/$(package)/*tests/*' --exclude '*/$(package)/*include/*') \
+	--exclude '*/site-packages/triton/*' --exclude '*/nvidia/cudnn/lib/libcudnn_engines_*' \
 	--exclude '*/nvidia/*/include/*' --exclude '*/site-packages/torch/include/*'
+RANK_EXTRAS := [rank,fasttext]
 
-package: setup ## build the wheel and betr-spark-env.tar.gz, a relocatable environment for spark-submit --archives, in dist/
+# $(call archived,NAME,EXTRAS): dist/NAME.tar.gz, an environment with the wheel, its dependencies and those of the extras
+define archived
+	$(PYTHON) -m venv --without-pip dist/$(1)
+	$(BIN)/python -m pip --python dist/$(1)/bin/python install --quiet --disable-pip-version-check --constraint requirements.lock "$$(ls dist/betr_spark-*.whl)$(2)"
+	$(BIN)/venv-pack --quiet --prefix dist/$(1) --output dist/$(1).tar.gz --compress-level 1 $(UNPACKED)
+	rm -rf dist/$(1)
+	@du -h dist/$(1).tar.gz
+endef
+
+wheel: setup
 	rm -rf dist && mkdir -p dist
 	$(BIN)/python -m pip wheel --quiet --disable-pip-version-check --no-deps --wheel-dir dist .
-	$(PYTHON) -m venv dist/env
-	dist/env/bin/python -m pip install --quiet --disable-pip-version-check --constraint requirements.lock dist/betr_spark-*.whl
-	cp .venv/lib/python3.*/site-packages/pyspark/jars/io.delta_*.jar dist/env/lib/python3.*/site-packages/pyspark/jars/
-	$(BIN)/venv-pack --quiet --prefix dist/env --output dist/betr-spark-env.tar.gz --compress-level 1 $(UNPACKED)
-	rm -rf dist/env
+
+archive: wheel
+	$(call archived,betr-spark-env)
+
+archive-rank: wheel
+	$(call archived,betr-spark-env-rank,$(RANK_EXTRAS))
+
+package: archive archive-rank ## build in dist/ the wheel and two environments for spark-submit --archives: a small one, and one for `rank`
 
 clean: ## remove .venv and every generated folder
 	rm -rf .venv .venv-examples out dist spark-warehouse .pytest_cache .mypy_cache .ruff_cache .hypothesis

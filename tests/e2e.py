@@ -1,6 +1,8 @@
 """`make e2e`: a standalone master and two workers, spark-submit of the packaged environment, compared with local mode.
 
-Everything runs on loopback, from an unpacked copy of the environment; nothing of the developer's is used on the cluster.
+Everything runs on loopback. The cluster's Spark is that of .venv; the Python of driver and executors is the archive's alone.
+The small archive has no encoder, so `rank` runs in local mode, and the cluster starts from a copy of its tables: there the
+small archive does all other stages, `train` included. With `--rank-environment` (`make e2e-rank`) the cluster also runs `rank`.
 """
 
 import argparse
@@ -19,17 +21,21 @@ from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pyspark
 import yaml
 from deltalake import DeltaTable
 
 REPOSITORY = Path(__file__).parents[1]
 COMPARED = {
     "ranked_sample": ["doc_id", "best_rank", "best_cosine", "best_example", "label", "split"],
-    "features": ["doc_id", "n_tokens", "content_hash", "signature", "logit_betr"],
+    "features": ["doc_id", "n_tokens", "content_hash", "signature", "logit_betr", "logit_dsir"],
     "duplicates": ["doc_id", "kept_doc_id", "kind", "similarity", "component_id", "component_size"],
     "selected/betr-10": ["rank", "doc_id", "text", "logit", "score"],
+    "selected/dsir-10": ["rank", "doc_id", "text", "logit", "score"],
     "selected/random-10": ["rank", "doc_id", "text", "logit", "score"],
 }
+NOT_IN_THE_SMALL_ONE = ("torch", "nvidia", "triton", "transformers", "sentence_transformers", "fasttext", "matplotlib")
+HOME = Path(pyspark.__file__).parent
 
 
 def say(text: str) -> None:
@@ -58,6 +64,9 @@ def write_inputs(folder: Path) -> Path:
     config = yaml.safe_load((REPOSITORY / "conf/demo.yaml").read_text(encoding="utf-8"))
     config["input"]["path"] = str(folder / "docs")
     config["sample"] = {"documents": 900}
+    config["encoder"] = {"max_tokens": 64}
+    config["scorers"] = {"betr": {}, "dsir": {"kind": "dsir"}}
+    config["selections"]["dsir-10"] = {"scorer": "dsir", "keep": {"token_fraction": 0.10}}
     for target in config["targets"].values():
         target["path"] = str(REPOSITORY / target["path"])
     path = folder / "conf.yaml"
@@ -72,12 +81,23 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
+def wait_for(log: Path, line: str) -> None:
+    """Wait until a process has logged a line."""
+    for _ in range(120):
+        if line in log.read_text(encoding="utf-8", errors="replace"):
+            return
+        time.sleep(0.5)
+    raise SystemExit(
+        f"{log.name}: no `{line}` after a minute:\n{log.read_text(encoding='utf-8', errors='replace')[-2000:]}"
+    )
+
+
 @contextlib.contextmanager
-def cluster(home: Path, folder: Path) -> Iterator[str]:
+def cluster(folder: Path) -> Iterator[str]:
     """Run a master and two workers of one core each; give the master's address."""
     port = free_port()
     address = f"spark://127.0.0.1:{port}"
-    environment = {**plain_environment(home), "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_NO_DAEMONIZE": "1"}
+    environment = {**plain_environment(), "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_NO_DAEMONIZE": "1"}
     master = ["org.apache.spark.deploy.master.Master", "--host", "127.0.0.1", "--port", str(port), "--webui-port", "0"]
     worker = ["org.apache.spark.deploy.worker.Worker", "--host", "127.0.0.1", "--cores", "1", "--memory", "3g"]
     started = []
@@ -85,9 +105,12 @@ def cluster(home: Path, folder: Path) -> Iterator[str]:
         for name, arguments in (("master", master), ("worker-1", worker), ("worker-2", worker)):
             more = [] if name == "master" else ["--webui-port", "0", "--work-dir", str(folder / name), address]
             with (folder / f"{name}.log").open("w") as log:
-                command = [str(home / "bin/spark-class"), *arguments, *more]
+                command = [str(HOME / "bin/spark-class"), *arguments, *more]
                 started.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
-            time.sleep(6)
+            wait_for(
+                folder / f"{name}.log",
+                "New state: ALIVE" if name == "master" else "Successfully registered with master",
+            )
         yield address
     finally:
         for process in reversed(started):
@@ -96,17 +119,26 @@ def cluster(home: Path, folder: Path) -> Iterator[str]:
             process.wait(timeout=30)
 
 
-def plain_environment(home: Path) -> dict[str, str]:
+def plain_environment() -> dict[str, str]:
     """An environment without the developer's paths and settings."""
     kept = {key: os.environ[key] for key in ("HOME", "JAVA_HOME", "LANG", "TMPDIR") if key in os.environ}
-    return {**kept, "PATH": "/usr/local/bin:/usr/bin:/bin", "SPARK_HOME": str(home)}
+    return {**kept, "PATH": "/usr/local/bin:/usr/bin:/bin", "SPARK_HOME": str(HOME)}
 
 
-def submit(python: Path, home: Path, address: str, archive: Path, config: Path, output: Path) -> None:
-    """Run the whole line by spark-submit in client mode; executors unpack the archive."""
+def unpacked(archive: Path, folder: Path) -> Path:
+    """Unpack an environment for the driver; return its interpreter."""
+    with tarfile.open(archive) as packed:
+        packed.extractall(folder, filter="fully_trusted")
+    n_bytes = sum(path.lstat().st_size for path in folder.rglob("*") if path.is_file() and not path.is_symlink())
+    say(f"{archive.name}: {archive.stat().st_size / 1e6:.0f} MB, unpacked {n_bytes / 1e6:.0f} MB")
+    return folder / "bin/python"
+
+
+def submit(command: str, archive: Path, driver: Path, address: str, config: Path, output: Path) -> None:
+    """Run a command of betr-spark by spark-submit in client mode; executors unpack the archive."""
     environment = {
-        **plain_environment(home),
-        "PYSPARK_DRIVER_PYTHON": str(python),
+        **plain_environment(),
+        "PYSPARK_DRIVER_PYTHON": str(driver),
         "PYSPARK_PYTHON": "./environment/bin/python",
         "SPARK_LOCAL_IP": "127.0.0.1",
     }
@@ -117,19 +149,27 @@ def submit(python: Path, home: Path, address: str, archive: Path, config: Path, 
         "spark.sql.shuffle.partitions": "3",
         "spark.databricks.delta.snapshotPartitions": "2",
         "spark.ui.enabled": "false",
+        "spark.log.level": "WARN",
         "spark.network.timeout": "600s",
     }
     conf = [part for key, value in settings.items() for part in ("--conf", f"{key}={value}")]
-    command = [str(home / "bin/spark-submit"), "--master", address, "--deploy-mode", "client", *conf]
-    command += ["--archives", f"{archive}#environment", str(REPOSITORY / "jobs/run.py")]
-    command += ["--config", str(config), "--set", f"output={output}"]
-    subprocess.run(command, check=True, env=environment, cwd=output.parent)
+    arguments = [str(HOME / "bin/spark-submit"), "--master", address, "--deploy-mode", "client", *conf]
+    arguments += ["--archives", f"{archive}#environment", str(REPOSITORY / "jobs/run.py"), command]
+    arguments += ["--config", str(config), "--set", f"output={output}"]
+    subprocess.run(arguments, check=True, env=environment, cwd=output.parent)
 
 
-def differences(one: Path, other: Path) -> list[str]:
-    """Compare the tables of two runs, row by row; empty where they are the same."""
+def run_locally(config: Path, output: Path) -> None:
+    """Run all stages in local mode, with the environment of this interpreter."""
+    command = [sys.executable, "-m", "betr_spark", "run", "--config", str(config), "--set", f"output={output}"]
+    subprocess.run(command, check=True, cwd=REPOSITORY)
+
+
+def differences(one: Path, other: Path, names: list[str]) -> list[str]:
+    """Compare tables of two runs, row by row; empty where they are the same."""
     found = []
-    for name, columns in COMPARED.items():
+    for name in names:
+        columns = COMPARED[name]
         key = columns[0]
         left, right = (
             DeltaTable(str(output / name)).to_pyarrow_table(columns=columns).sort_by(key).combine_chunks()
@@ -143,34 +183,35 @@ def differences(one: Path, other: Path) -> list[str]:
 
 def main() -> None:
     """Exit 0 where the cluster's tables are those of local mode."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--environment", type=Path, required=True, help="the archive that `make package` makes")
-    archive = parser.parse_args().environment.resolve()
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--environment", type=Path, required=True, help="the small archive of `make package`")
+    parser.add_argument(
+        "--rank-environment", type=Path, help="the archive for `rank`; without it `rank` runs in local mode"
+    )
+    arguments = parser.parse_args()
+    small = arguments.environment.resolve()
     with tempfile.TemporaryDirectory(prefix="betr-spark-e2e-") as name:
         folder = Path(name)
-        say("unpacking the environment for the driver")
-        with tarfile.open(archive) as packed:
-            packed.extractall(folder / "env", filter="fully_trusted")
-        python = folder / "env/bin/python"
-        home = next((folder / "env/lib").glob("python3.*/site-packages/pyspark"))
+        driver = unpacked(small, folder / "small")
+        packages = next((folder / "small/lib").glob("python3.*/site-packages"))
+        if too_many := [package for package in NOT_IN_THE_SMALL_ONE if (packages / package).exists()]:
+            raise SystemExit(f"{small.name}: has {', '.join(too_many)}")
         config = write_inputs(folder)
-        with cluster(home, folder) as address:
-            say(f"spark-submit to {address}")
-            submit(python, home, address, archive, config, folder / "cluster")
         say("local mode")
-        local = [
-            sys.executable,
-            "-m",
-            "betr_spark",
-            "run",
-            "--config",
-            str(config),
-            "--set",
-            f"output={folder / 'local'}",
-        ]
-        subprocess.run(local, check=True, cwd=REPOSITORY)
-        different = differences(folder / "local", folder / "cluster")
-        shutil.rmtree(folder / "env", ignore_errors=True)
+        run_locally(config, folder / "local")
+        with cluster(folder) as address:
+            if arguments.rank_environment:
+                rank = arguments.rank_environment.resolve()
+                rank_driver = unpacked(rank, folder / "rank")
+                say(f"spark-submit of rank to {address} with {rank.name}")
+                submit("rank", rank, rank_driver, address, config, folder / "cluster")
+            else:
+                for table in ("_sample", "ranked_sample"):
+                    shutil.copytree(folder / "local" / table, folder / "cluster" / table)
+            say(f"spark-submit of run to {address} with {small.name}")
+            submit("run", small, driver, address, config, folder / "cluster")
+        names = [name for name in COMPARED if arguments.rank_environment or name != "ranked_sample"]
+        different = differences(folder / "local", folder / "cluster", names)
     say("DIFFERENT: " + ", ".join(different) if different else "the same tables on the cluster and in local mode")
     sys.exit(int(bool(different)))
 
