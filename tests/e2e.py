@@ -2,7 +2,8 @@
 
 Everything runs on loopback. The cluster's Spark is that of .venv; the Python of driver and executors is the archive's alone.
 The small archive has no encoder, so `rank` runs in local mode, and the cluster starts from a copy of its tables: there the
-small archive does all other stages, `train` included. With `--rank-environment` (`make e2e-rank`) the cluster also runs `rank`.
+small archive does all other stages, `train` included. With `--rank-environment` (`make e2e-rank`) the cluster also runs `rank`,
+whose driver is .venv.
 """
 
 import argparse
@@ -202,9 +203,8 @@ def main() -> None:
         with cluster(folder) as address:
             if arguments.rank_environment:
                 rank = arguments.rank_environment.resolve()
-                rank_driver = unpacked(rank, folder / "rank")
                 say(f"spark-submit of rank to {address} with {rank.name}")
-                submit("rank", rank, rank_driver, address, config, folder / "cluster")
+                submit("rank", rank, Path(sys.executable), address, config, folder / "cluster")
             else:
                 for table in ("_sample", "ranked_sample"):
                     shutil.copytree(folder / "local" / table, folder / "cluster" / table)

@@ -65,9 +65,10 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "env/bin/python"
 
 
-def betr_spark(python: Path, folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+def betr_spark(python: Path | str, folder: Path, *arguments: str, **more: str) -> subprocess.CompletedProcess[str]:
     environment = {k: v for k, v in os.environ.items() if k not in ("PYTHONPATH", "SPARK_CONF_DIR", "VIRTUAL_ENV")}
     environment["PYSPARK_SUBMIT_ARGS"] = " ".join([*(f"--conf {k}={v}" for k, v in SMALL.items()), "pyspark-shell"])
+    environment |= more
     command = [str(python), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=False, env=environment, cwd=folder)
 
@@ -108,3 +109,17 @@ def test_a_missing_extra_is_one_line_before_any_work(base: Path, config: Path, t
         "error: scorers.dclm: fasttext is not installed; install betr-spark[fasttext]",
     ]
     assert not (tmp_path / "out/_sample").exists()
+
+
+def test_executors_without_the_encoder_are_one_line(
+    base: Path, config: Path, targets: Path, encoder: Path, tmp_path: Path
+) -> None:
+    target = {"path": str(targets / "cooking.jsonl"), "template": "{question}\n{answer}"}
+    values = (f"targets={{cooking: {target}}}", "scorers={betr: {}}", f"encoder.model={encoder}")
+    sets = [part for value in values for part in ("--set", value)]
+    arguments = ("-m", "betr_spark", "rank", "--config", str(config), *sets)
+    done = betr_spark(sys.executable, tmp_path, *arguments, PYSPARK_PYTHON=str(base))
+    assert done.returncode == 2, done.stderr[-2000:]
+    assert done.stderr.splitlines()[-1] == (
+        f"error: rank: {base}: sentence-transformers is not installed; install betr-spark[rank]"
+    )
