@@ -69,14 +69,16 @@ class Progress:
         """The running stage in one line."""
         running = self._meter.running()
         seconds = time.monotonic() - self._started
-        parts = [f"{seconds:.0f} s"]
+        what = running.description.removeprefix("Delta: ").partition(": ")[2]  # the stage's name is before it
+        parts = [f"{seconds:.0f} s", *([what] if what else [])]
         if self._parts:
             parts.append(f"part {self._part + 1} of {self._parts}")
         if running.tasks:
             parts.append(f"{running.done_tasks} of {running.tasks} tasks")
         if running.rows_read:
-            rate = running.bytes_read / 1e6 / max(seconds, 1e-3)
-            parts.append(f"{running.rows_read:,} rows read, {rate:.1f} MB/s")
+            parts.append(f"{running.rows_read:,} rows read")
+        if running.bytes_read:
+            parts.append(f"{running.bytes_read / 1e6 / max(seconds, 1e-3):.1f} MB/s")
         if self._parts:
             done = self._part + (running.done_tasks / running.tasks if running.tasks else 0.0)
             if done:

@@ -60,6 +60,8 @@ class Running(NamedTuple):
     tasks: int
     rows_read: int
     bytes_read: int
+    description: str
+    """Of the newest job."""
 
 
 class WorkMeter:
@@ -104,6 +106,7 @@ class WorkMeter:
             sum(stage["numTasks"] for stage in active),
             self._rows + sum(stage["inputRecords"] for stage in active),
             self._finished.bytes_read + sum(stage["inputBytes"] for stage in active),
+            next((stage["description"] for stage in active if stage.get("description")), ""),
         )
 
     def _since_floor(self) -> list[dict[str, Any]]:
