@@ -77,9 +77,8 @@ class Store:
 
     def control(self, path: str, body: bytes) -> None:
         """A request to moto's own interface."""
-        urllib.request.urlopen(
-            urllib.request.Request(f"http://127.0.0.1:{self.port}/moto-api/{path}", data=body), timeout=60
-        )
+        url = f"http://127.0.0.1:{self.port}/moto-api/{path}"
+        urllib.request.urlopen(urllib.request.Request(url, data=body, headers=SIGNED), timeout=60)
 
     def upload(self, folder: Path, prefix: str) -> None:
         for file in folder.rglob("*"):
@@ -114,7 +113,7 @@ class Proxy:
         self._down, self._stopped = threading.Event(), threading.Event()
         self._listener: socket.socket | None = None
         self._thread = threading.Thread(target=self._serve, daemon=True)
-        self.broken = 0
+        self.accepted = 0
         self._listen()
         self._thread.start()
 
@@ -150,6 +149,7 @@ class Proxy:
             assert self._listener is not None
             if select.select([self._listener], [], [], 0.05)[0]:
                 client, _ = self._listener.accept()
+                self.accepted += 1
                 threading.Thread(target=self._pass_on, args=(client,), daemon=True).start()
         if self._listener is not None:
             self._listener.close()
@@ -163,7 +163,6 @@ class Proxy:
                     if not data:
                         return
                     other[readable].sendall(data)
-            self.broken += 1
 
 
 def configured(conf: Path, folder: Path, *, endpoint: int, jars: Path, **more: str) -> Path:

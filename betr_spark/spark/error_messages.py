@@ -47,6 +47,11 @@ _UNREACHABLE = (
     "org.apache.hadoop.net.ConnectTimeoutException",
 )
 
+# The class of an exception, and what differs between two requests for the same thing.
+_OF_THE_SDK = re.compile(
+    r"software\.amazon\.awssdk\.[\w.]+: |, (?:Extended )?Request ID: [^,)]*| \(SDK Attempt Count: \d+\)"
+)
+
 
 class Cause(NamedTuple):
     """One exception of a chain of causes in the JVM."""
@@ -96,7 +101,7 @@ def spark_error_line(error: BaseException) -> str | None:
         _full_disk(error, chain) or _concurrent_write(error, chain) or _raised(chain) or _unreachable(chain)
         or _unreadable(chain)
     )  # fmt: skip
-    return None if line is None else " ".join(line.split())
+    return None if line is None else " ".join(_OF_THE_SDK.sub("", line).split())
 
 
 def user_error(error: BaseException) -> BetrSparkError | None:
@@ -223,7 +228,11 @@ def _unreadable(chain: list[Cause]) -> str | None:
         if cause.is_a("java.lang.ClassNotFoundException") and cause.message.endswith("FileSystem not found"):
             return f"Hadoop: {cause.message}; add the jars of this file system, for example by spark-submit --packages"
         if cause.is_a(*_STORE_CLASSES):
-            reason = _reason(chain[number:], cause.file or "")
+            inner = chain[number + 1].message if chain[number + 1 :] else ""
+            repeats = (
+                inner and inner in cause.message
+            )  # S3A's messages name the file and repeat the SDK's, which does not
+            reason = _reason(chain[number : number + 1] if repeats else chain[number:], cause.file or "")
             return f"{cause.file}: cannot be read or written ({reason})" if cause.file else reason
     return None
 

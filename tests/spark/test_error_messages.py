@@ -127,6 +127,11 @@ def test_an_access_error_of_s3a_is_named(spark: Any) -> None:
     denied = java.nio.file.AccessDeniedException("s3a://b/docs", None, reason)  # as hadoop-aws translates a 403
     said = f"s3a://b/docs: cannot be read or written (access denied: {reason})"
     assert line_of(thrown_in_jvm(spark, denied)) == said
+    sdk = "software.amazon.awssdk.services.s3.model.S3Exception"
+    answer = "null (Service: S3, Status Code: 403, Request ID: R7, Extended Request ID: a/b=) (SDK Attempt Count: 1)"
+    caused = java.nio.file.AccessDeniedException("s3a://b/docs", None, f"getFileStatus on s3a://b/docs: {sdk}: {answer}")
+    caused.initCause(java.lang.RuntimeException(answer))
+    assert line_of(thrown_in_jvm(spark, caused)) == said.replace("S3Exception: ", "")
     wrapped = java.lang.RuntimeException("listing", java.io.IOException("again", denied))
     assert line_of(thrown_in_jvm(spark, wrapped)) == said
     missing = java.io.FileNotFoundException("No such file or directory: s3a://b/docs")
