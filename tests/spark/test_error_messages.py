@@ -129,7 +129,9 @@ def test_an_access_error_of_s3a_is_named(spark: Any) -> None:
     assert line_of(thrown_in_jvm(spark, denied)) == said
     sdk = "software.amazon.awssdk.services.s3.model.S3Exception"
     answer = "null (Service: S3, Status Code: 403, Request ID: R7, Extended Request ID: a/b=) (SDK Attempt Count: 1)"
-    caused = java.nio.file.AccessDeniedException("s3a://b/docs", None, f"getFileStatus on s3a://b/docs: {sdk}: {answer}")
+    caused = java.nio.file.AccessDeniedException(
+        "s3a://b/docs", None, f"getFileStatus on s3a://b/docs: {sdk}: {answer}"
+    )
     caused.initCause(java.lang.RuntimeException(answer))
     assert line_of(thrown_in_jvm(spark, caused)) == said.replace("S3Exception: ", "")
     wrapped = java.lang.RuntimeException("listing", java.io.IOException("again", denied))
