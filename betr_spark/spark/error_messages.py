@@ -205,7 +205,8 @@ def _last_error(cause: Cause) -> str:
 def _unreachable(chain: list[Cause]) -> str | None:
     for cause in chain:
         if cause.is_a(*_UNREACHABLE):
-            return f"the store cannot be reached; run again when it can: {cause.message}"[:_REASON_LENGTH]
+            reason = _OF_THE_SDK.sub("", cause.message)[:_REASON_LENGTH]
+            return f"the store cannot be reached; run again when it can: {reason}"
     return None
 
 
