@@ -33,7 +33,7 @@ this = Holder.this(spark, "run", "run")
 create_new(spark, f"s3a://lake/lease/ready/{{name}}", b"")
 print("ready", flush=True)
 start = float(sys.stdin.readline())
-created, held = [], []
+created, held, taken_over = [], [], []
 
 def attempt(thread):
     writer = f"{{name}}{{thread}}"
@@ -47,15 +47,18 @@ def attempt(thread):
             with hold(spark, f"s3a://lake/lease/{{number}}", replace(this, run_id=writer)) as lease:
                 begin = time.time()
                 time.sleep(1.0)
-                lease.check()
                 held.append((number, writer, begin, time.time()))
+                try:
+                    lease.check()
+                except LockedError as error:
+                    taken_over.append(str(error))
         except LockedError:
             pass
 
 attempts = [threading.Thread(target=attempt, args=(thread,)) for thread in range(threads)]
 [thread.start() for thread in attempts]
 [thread.join() for thread in attempts]
-print(json.dumps([created, held]))
+print(json.dumps([created, held, taken_over]))
 """
 
 # A driver that runs the command once for each number of documents that it is told; a new JVM for each would take minutes.
@@ -90,6 +93,7 @@ def test_of_writers_at_once_one_creates_a_file_and_one_holds_the_lease(lake: Any
     results = [json.loads(process.communicate(timeout=300)[0].splitlines()[-1]) for process in started]
     created = Counter(number for result in results for number, _ in result[0])
     assert created == Counter(range(ROUNDS))
+    assert [error for result in results for error in result[2]] == []
     held = [entry for result in results for entry in result[1]]
     assert {number for number, *_ in held} == set(range(ROUNDS))
     for number in range(ROUNDS):

@@ -1,5 +1,6 @@
 """The lease: one writer at a time, whatever happens to the other ones."""
 
+import contextlib
 import os
 import subprocess
 import sys
@@ -116,6 +117,26 @@ def test_of_many_runs_at_once_one_gets_the_output(spark: Any, output: str, this:
         assert most[0] == 1
         barrier.reset()
     assert refused
+
+
+def test_a_run_does_not_take_the_lease_from_one_that_was_faster(
+    spark: Any, output: str, this: Holder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    found_free, faster = wait_until_free, contextlib.ExitStack()
+
+    def then_another_takes_it(*arguments: Any, **options: Any) -> Any:
+        number = found_free(*arguments, **options)
+        monkeypatch.setattr(lease, "wait_until_free", found_free)
+        faster.enter_context(hold(spark, output, replace(this, run_id="faster")))
+        return number
+
+    monkeypatch.setattr(lease, "wait_until_free", then_another_takes_it)
+    with faster:
+        with pytest.raises(LockedError, match="run faster"), hold(spark, output, this):
+            pass
+        record = current(spark, output)
+        assert record is not None
+        assert record.number == 1
 
 
 def test_a_run_elsewhere_that_does_not_renew_its_lease_loses_it(
