@@ -11,6 +11,7 @@ Ages are differences between modification times of the store, so the clocks of t
 
 import contextlib
 import dataclasses
+import itertools
 import threading
 import time
 import uuid
@@ -18,6 +19,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 
 from betr_spark.errors import DataError, LockedError
@@ -27,6 +29,7 @@ from betr_spark.storage.lease_record import Holder, Record
 from betr_spark.storage.small_files import create_new, write_bytes
 
 HEARTBEAT_S, EXPIRES_S, _POLL_S = 10.0, 60.0, 1.0
+_ATTEMPTS = 20
 FOLDER = "_lease"
 
 
@@ -140,14 +143,21 @@ def wait_until_free(spark: SparkSession, output: str, *, wait_s: float = 0.0) ->
 
 def current(spark: SparkSession, output: str) -> Record | None:
     """Return the record that counts; None where no run has ever written to the output."""
-    numbers = _numbers(spark, output)
-    if not numbers:
-        return None
-    try:
-        content = hadoop_files.read_bytes(spark, _path(output, max(numbers)))
-    except DataError:  # another run took the next number and deleted this one
-        return current(spark, output)
-    return Record(max(numbers), Holder.from_json(content))
+    for attempt in itertools.count(1):
+        numbers = _numbers(spark, output)
+        if not numbers:
+            return None
+        try:
+            content = hadoop_files.read_bytes(spark, _path(output, max(numbers)))
+        except (
+            DataError,
+            Py4JJavaError,
+        ):  # another run took the next number and deleted this one, before or while it was opened
+            if attempt == _ATTEMPTS:
+                raise
+        else:
+            return Record(max(numbers), Holder.from_json(content))
+    return None
 
 
 def break_lease(spark: SparkSession, output: str, breaker: Holder) -> Holder | None:
@@ -179,7 +189,7 @@ def _age(spark: SparkSession, output: str, number: int) -> float:
     write_bytes(spark, probe, b"")
     try:
         return (hadoop_files.modified_ms(spark, probe) - hadoop_files.modified_ms(spark, _path(output, number))) / 1000
-    except DataError:  # the record is gone: another run took the next number
+    except (DataError, Py4JJavaError):  # the record is gone: another run took the next number
         return 0.0
     finally:
         hadoop_files.delete(spark, probe)
