@@ -145,7 +145,7 @@ def test_status_is_a_table_of_the_stages_and_the_lease(run_command: Any, copied:
         "rank/sample", "rank", "train/betr", "features", "dedup", "select/best-50", "select/betr-30", "select/random-30",
     ]  # fmt: skip
     assert all(" up to date " in line for line in lines[2:-1])
-    assert lines[-1].startswith("lease: free; last: `betr-spark (Python)` of ")
+    assert lines[-1].startswith("lease: free; last: `betr-spark ")
     assert lines[-1].endswith(", done")
     code, out, _ = run_command("status", "--json", "--config", str(copied), "--set", "dedup.similarity=0.8")
     states = {stage["stage"]: stage for stage in json.loads(out)["stages"]}

@@ -24,7 +24,7 @@ from betr_spark.corpus.scored_state import INPUTS_TABLE, scored_state
 from betr_spark.errors import DataError
 from betr_spark.storage import delta, hadoop_files
 
-LAYOUTS, FORMAT = "layouts", "format"
+LAYOUTS, FORMAT, DIGEST, FIRST_FILES = "layouts", "format", "digest", "first_files"
 _NEVER_TOO_OLD = "36500d"
 _FURTHER_BYTES, _FURTHER_FILES = 2**30, 1_000
 _LINES = T.StructType([T.StructField(json_lines.VALUE, T.StringType())])
@@ -42,7 +42,8 @@ class InputFiles:
         inventory: file, n_bytes, modified, layout (a number); the files of this input.
         layouts: by number.
         chosen: the files of this input among those of the listing; None if they are all.
-        first_files: a file of each layout, if every file was opened just now.
+        first_files: a file of each layout, if that is known.
+        digest: of the inventory, if it is known.
     """
 
     source: InputConfig
@@ -51,10 +52,11 @@ class InputFiles:
     layouts: Sequence[Layout]
     chosen: FileFilter | None = None
     first_files: Mapping[int, str] | None = None
+    digest: str | None = None
 
     @classmethod
     def current(cls, spark: SparkSession, source: InputConfig, *, scored: str | None = None) -> Self:
-        """List the files, and look into those that are new.
+        """List the files, and look into those that are new. If they are those that `_inputs` lists, it is not read.
 
         Args:
             spark: the session.
@@ -66,6 +68,12 @@ class InputFiles:
         """
         listing = Listing.of(spark, source.path)
         files, known = listing.files, _stored(spark, scored, source.format) if scored else None
+        digest = hadoop_files.fingerprint(files)
+        if known is not None and known.digest == digest:
+            return cls(
+                source=source, listing=listing, inventory=known.inventory, digest=digest,
+                layouts=[*map(Layout.from_json, known.layouts)], first_files=known.first_files,
+            )  # fmt: skip
         new = files if known is None else files.join(known.inventory, on=IDENTITY, how="left_anti")
         names = [row[FILE] for row in new.select(FILE).toLocalIterator()]  # new files, as Spark's own index has them
         looked = layouts_of(names, _look(spark, source.format))
@@ -73,7 +81,7 @@ class InputFiles:
         numbers = {file: texts.index(text) for file, text in looked.items()}
         result = cls(
             source=source, listing=listing, inventory=_with_layouts(files, known, numbers),
-            layouts=[*map(Layout.from_json, texts)],
+            layouts=[*map(Layout.from_json, texts)], digest=digest,
             first_files=None if known else {number: file for file, number in reversed(numbers.items())},
         )  # fmt: skip
         if not result._frame(T.StructType() if source.format == "parquet" else _LINES).select(F.lit(1)).take(1):
@@ -109,11 +117,12 @@ class InputFiles:
 
     def version(self) -> str:
         """Digest of names, sizes and times."""
-        return hadoop_files.fingerprint(self.inventory)
+        return self.digest or hadoop_files.fingerprint(self.inventory)
 
-    def to_metadata(self) -> dict[str, object]:
-        """What a commit of `_inputs` says about its rows."""
-        return {FORMAT: self.source.format, LAYOUTS: [layout.to_json() for layout in self.layouts]}
+    def to_metadata(self, *, complete: bool = True) -> dict[str, object]:
+        """What a commit of `_inputs` says about its rows; without `complete`, the table lacks some of these files."""
+        about: dict[str, object] = {FORMAT: self.source.format, LAYOUTS: [layout.to_json() for layout in self.layouts]}
+        return {**about, DIGEST: self.version(), FIRST_FILES: self._first_files} if complete else about
 
     def located(self, used: Sequence[UsedColumn]) -> dict[Path, Located]:
         """Find the used columns; see `column_types.located` and `json_lines.located`."""
@@ -128,11 +137,15 @@ class InputFiles:
     @cached_property
     def _examples(self) -> list[Example]:
         """Each layout that occurs, with one file."""
-        first_files = self.first_files
-        if first_files is None:
-            rows = self.inventory.groupBy(LAYOUT).agg(F.min(FILE).alias(FILE)).collect()
-            first_files = {row[LAYOUT]: row[FILE] for row in rows}
-        return [Example(self.layouts[number], unquote(first_files[number])) for number in sorted(first_files)]
+        files = self._first_files
+        return [Example(self.layouts[number], unquote(files[number])) for number in sorted(files)]
+
+    @cached_property
+    def _first_files(self) -> Mapping[int, str]:
+        if self.first_files is not None:
+            return self.first_files
+        rows = self.inventory.groupBy(LAYOUT).agg(F.min(FILE).alias(FILE)).collect()  # one row for each layout
+        return {row[LAYOUT]: row[FILE] for row in rows}
 
     def rows(self, columns: Mapping[Path, Located], *, only_files: Sequence[str] | None = None) -> Iterator[Rows]:
         """Read these columns: frames of rows, each with what differs from `columns` in it.
@@ -209,10 +222,12 @@ def _with_layouts(files: DataFrame, known: "_Stored | None", numbers: Mapping[st
 
 
 class _Stored(NamedTuple):
-    """A version of `_inputs`: file, n_bytes, modified, layout; and the layouts as JSON."""
+    """A version of `_inputs`: file, n_bytes, modified, layout; the layouts as JSON; what else its commit says of the rows."""
 
     inventory: DataFrame
     layouts: list[str]
+    digest: str | None
+    first_files: dict[int, str] | None
 
 
 def _stored(spark: SparkSession, path: str, file_format: str, version: int | None = None) -> _Stored | None:
@@ -223,5 +238,6 @@ def _stored(spark: SparkSession, path: str, file_format: str, version: int | Non
             if about.get(FORMAT) != file_format:
                 return None
             inventory = delta.read(spark, path, version=commit.version).select(*IDENTITY, LAYOUT)
-            return _Stored(inventory, list(about[LAYOUTS]))
+            first_files = {int(number): file for number, file in about.get(FIRST_FILES, {}).items()} or None
+            return _Stored(inventory, list(about[LAYOUTS]), about.get(DIGEST), first_files)
     return None

@@ -5,7 +5,6 @@ from typing import NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.stats import t as student
 
 TARGET, OFF_TARGET, GENERAL = "target", "off_target", "general"
 ALL_TARGETS = "(targets)"
@@ -139,6 +138,8 @@ def changes(
 def _half_width(changes: NDArray[np.float64]) -> float:
     """Half the width of the 95 % prediction interval of an additional draw, by Student's t; the draws' mean is 0."""
     n = len(changes)
+    from scipy.stats import t as student  # noqa: PLC0415 - takes a second, and every command imports this module
+
     return float(student.ppf(0.975, n - 1) * np.std(changes, ddof=1) * np.sqrt(1 + 1 / n))
 
 

@@ -6,7 +6,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from betr_spark.config import Config
-from betr_spark.corpus.files import InputFiles
+from betr_spark.corpus.files import DIGEST, FIRST_FILES, InputFiles
 from betr_spark.corpus.listing import FILE, IDENTITY, LAYOUT
 from betr_spark.corpus.scored_state import INPUTS_TABLE, ScoredState
 from betr_spark.corpus.snapshot import InputSnapshot
@@ -58,7 +58,8 @@ class InputState:
         rows = late.join(fresh.inventory, on=FILE, how="left")
         gone = {"n_bytes": F.lit(-1), "modified": F.lit(0).cast("timestamp"), LAYOUT: F.lit(0)}
         columns = [F.coalesce(F.col(name), gone[name]).alias(name) for name in (*IDENTITY[1:], LAYOUT)]
-        metadata = delta.to_json({**about, **fresh.to_metadata()})
+        about = {name: value for name, value in about.items() if name not in (DIGEST, FIRST_FILES)}
+        metadata = delta.to_json({**about, **fresh.to_metadata(complete=False)})
         delta.append(rows.select(FILE, *columns), path, user_metadata=metadata)
         self._inputs_version = delta.newest_version(spark, path)
 

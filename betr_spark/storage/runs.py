@@ -20,7 +20,7 @@ from betr_spark.storage.delta import append, as_object, exists, newest_commit, r
 FORMAT_VERSION = "9"  # of the stages' tables: raise it when the same settings would give different rows
 
 
-SAME_AS = "same_as"
+SAME_AS, _RECORDED = "same_as", "recorded"
 _NAMES_SHOWN = 3
 
 M = TypeVar("M", bound="Metrics")
@@ -192,19 +192,29 @@ def record(spark: SparkSession, output: str, runs: Sequence[StageRun]) -> None:
     schema = cast(StructType, StructType.fromDDL(schemas.RUNS))
     values = [run.row() for run in runs]
     rows = spark.createDataFrame([tuple(row[name] for name in schema.names) for row in values], schema).coalesce(1)
-    append(rows, _table(output), user_metadata="", add_columns=True)  # a table of an earlier version has fewer
+    recorded = {**_last_recorded(spark, output), **{run.stage: run.run_id for run in runs}}
+    metadata = to_json({_RECORDED: recorded})
+    append(rows, _table(output), user_metadata=metadata, add_columns=True)  # a table of an earlier version has fewer
 
 
 def record_missing(spark: SparkSession, output: str, runs: Sequence[StageRun]) -> None:
     """Add the rows that `runs` does not have: a process may die after a stage's commit, before it records the run."""
+    last = _last_recorded(spark, output)
+    runs = [run for run in runs if last.get(run.stage) != run.run_id]
     recorded: set[tuple[str, str]] = set()
-    if exists(spark, _table(output)):
+    if runs and exists(spark, _table(output)):
         same_runs = read(spark, _table(output)).where(F.col("run_id").isin([run.run_id for run in runs]))
         recorded = {
             (row["run_id"], row["stage"]) for row in same_runs.select("run_id", "stage").collect()
         }  # one a stage
     if missing := [run for run in runs if (run.run_id, run.stage) not in recorded]:
         record(spark, output, missing)
+
+
+def _last_recorded(spark: SparkSession, output: str) -> dict[str, str]:
+    """The run of each stage that was recorded last, which each commit of `runs` says, so that the table need not be read."""
+    newest = newest_commit(spark, _table(output))
+    return dict(as_object(newest.user_metadata if newest else None).get(_RECORDED, {}))
 
 
 def _table(output: str) -> str:
