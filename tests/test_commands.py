@@ -12,6 +12,7 @@ from conftest import settings, write_config, write_parquet
 from deltalake import DeltaTable
 
 from betr_spark.cli import main
+from betr_spark.errors import DataError
 from betr_spark.storage.lease import hold
 from betr_spark.storage.lease_record import Holder
 
@@ -136,7 +137,9 @@ def test_an_output_that_overlaps_with_the_input_is_refused(
     assert [path.name for path in (tmp_path / "docs").rglob("*") if path.is_file()] == ["part-0.parquet"]
 
 
-def test_status_is_a_table_of_the_stages_and_the_lease(run_command: Any, copied: Path) -> None:
+def test_status_is_a_table_of_the_stages_and_the_lease(
+    run_command: Any, copied: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     code, out, _ = run_command("status", "--config", str(copied))
     lines = out.splitlines()
     assert code == 0
@@ -152,8 +155,14 @@ def test_status_is_a_table_of_the_stages_and_the_lease(run_command: Any, copied:
     assert (states["features"]["state"], states["features"]["rows"]) == ("up to date", 598)
     assert (states["dedup"]["state"], states["dedup"]["why"]) == ("stale", "settings changed: dedup.similarity")
     assert states["select/best-50"]["why"] == "after dedup"
-    code, out, _ = run_command("status", "--json", "--config", str(copied), "--set", "input.path=/nowhere")
-    assert {stage["state"] for stage in json.loads(out)["stages"]} == {"unknown"}
+
+    def unreadable(*_: Any) -> None:
+        raise DataError("input.path: the store is away")
+
+    monkeypatch.setattr("betr_spark.corpus.snapshot.InputSnapshot.current", unreadable)
+    code, out, _ = run_command("status", "--json", "--config", str(copied))
+    stages = json.loads(out)["stages"]
+    assert {(stage["state"], stage["why"]) for stage in stages} == {("unknown", "input.path: the store is away")}
 
 
 def test_status_tells_of_a_run_that_runs_and_of_one_that_was_killed(run_command: Any, copied: Path, spark: Any) -> None:

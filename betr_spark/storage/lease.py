@@ -29,7 +29,7 @@ from betr_spark.storage.lease_record import Holder, Record
 from betr_spark.storage.small_files import create_new, write_bytes
 
 HEARTBEAT_S, EXPIRES_S, _POLL_S = 10.0, 60.0, 1.0
-_ATTEMPTS = 20
+_ATTEMPTS, _DYING_S = 20, 30.0
 FOLDER = "_lease"
 
 
@@ -136,6 +136,8 @@ def wait_until_free(spark: SparkSession, output: str, *, wait_s: float = 0.0) ->
             seen, since = content, time.monotonic()
         if max(_age(spark, output, record.number), time.monotonic() - since) > EXPIRES_S:
             return record
+        if record.dying:
+            end = max(end, since + _DYING_S)
         if time.monotonic() >= end:
             raise LockedError(_held(output, record))
         time.sleep(_POLL_S)

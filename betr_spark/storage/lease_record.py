@@ -84,6 +84,11 @@ class Record(NamedTuple):
         return self.holder is not None and self.holder.ended_at is not None
 
     @property
+    def dying(self) -> bool:
+        """Whether one of its processes on this machine has ended: a killed driver's JVM takes some seconds to end."""
+        return self.holder is not None and processes.some_dead(self.holder.processes)
+
+    @property
     def dead(self) -> bool:
         """Whether its processes ran on this machine and do not exist any more."""
         return self.holder is not None and processes.all_dead(self.holder.processes)

@@ -27,6 +27,11 @@ def all_dead(identities: list[str]) -> bool:
     return bool(identities) and all(_is_dead(name) for name in identities)
 
 
+def some_dead(identities: list[str]) -> bool:
+    """Whether one of several processes is known to have ended: the others are about to."""
+    return any(_is_dead(name) for name in identities)
+
+
 def _is_dead(name: str) -> bool:
     machine, pid, start = name.rsplit("/", 2)
     return machine == _machine() and _start(int(pid)) != start

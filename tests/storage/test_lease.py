@@ -195,6 +195,22 @@ def test_a_run_whose_processes_are_dead_holds_nothing(spark: Any, output: str, t
         pass
 
 
+def test_a_killed_run_whose_jvm_has_not_ended_yet_is_waited_for(spark: Any, output: str, this: Holder) -> None:
+    both = [subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) for _ in range(2)]
+    names = [processes.identity(process.pid) for process in both]
+    if not all(names):
+        pytest.skip("no /proc")
+    holder = elsewhere(spark, output)
+    (Path(output) / FOLDER / f"{1:020d}.json").write_bytes(replace(holder, processes=names).to_json())
+    both[0].kill()
+    both[0].wait()
+    end = threading.Timer(2.0, lambda: (both[1].kill(), both[1].wait()))
+    end.start()
+    with hold(spark, output, this):
+        pass
+    end.join()
+
+
 def test_a_suspended_run_stops_before_it_writes_again(spark: Any, output: str, this: Holder) -> None:
     with hold(spark, output, this) as held:
         broken = break_lease(spark, output, replace(this, run_id="run-9", command="unlock"))
