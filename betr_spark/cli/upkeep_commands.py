@@ -27,7 +27,7 @@ RetainOption = Annotated[
 def unlock(
     config: ConfigOption, overrides: SetOption = None, as_json: JsonOption = False, log_format: LogOption = Format.TEXT
 ) -> None:
-    """Take the output away from the run that holds it; that run stops before its next commit."""
+    """Take the output away from the run that holds it; that run stops before it writes its next table."""
     settings = load(config, overrides)
     from betr_spark.storage.lease import break_lease  # noqa: PLC0415
     from betr_spark.storage.lease_record import Holder  # noqa: PLC0415

@@ -89,7 +89,7 @@ class RunContext:
         )  # fmt: skip
 
     def check_lease(self) -> None:
-        """Raise LockedError if another run has taken the output over; called before each commit."""
+        """Raise LockedError if another run has taken the output over; called before each table is written."""
         if self.lease is not None:
             self.lease.check()
 

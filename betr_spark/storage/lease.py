@@ -3,8 +3,8 @@
 Records are files `_lease/N.json`; the one with the highest N counts. A writer takes the lease by creating the next number,
 which one of several writers can do. It renews its record every `HEARTBEAT_S` seconds and marks it as ended when it ends. A
 record that has not ended is expired after `EXPIRES_S` seconds without renewal, or as soon as its processes are known to be
-dead; then the next writer may take over. A writer that was only suspended finds the higher number and stops before its next
-commit.
+dead; then the next writer may take over. A writer that was only suspended finds the higher number and stops before it writes
+its next table; a write that is under way may still end with its commit.
 
 Ages are differences between modification times of the store, so the clocks of the machines need not agree.
 """
@@ -163,7 +163,7 @@ def current(spark: SparkSession, output: str) -> Record | None:
 
 
 def break_lease(spark: SparkSession, output: str, breaker: Holder) -> Holder | None:
-    """Take the lease away from whoever holds it, who stops before its next commit; return the holder, None if it was free."""
+    """Take the lease away from its holder, who stops before the next write; return the holder, None if it was free."""
     record = current(spark, output)
     if record is None or record.ended:
         return None
