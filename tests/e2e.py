@@ -7,24 +7,21 @@ whose driver is .venv.
 """
 
 import argparse
-import contextlib
 import os
 import random
 import shutil
-import socket
 import subprocess
 import sys
 import tarfile
 import tempfile
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import pyarrow as pa
 import pyarrow.parquet as pq
-import pyspark
 import yaml
 from deltalake import DeltaTable
+from standalone import HOME, cluster
 
 REPOSITORY = Path(__file__).parents[1]
 COMPARED = {
@@ -36,7 +33,6 @@ COMPARED = {
     "selected/random-10": ["rank", "doc_id", "text", "logit", "score"],
 }
 NOT_IN_THE_SMALL_ONE = ("torch", "nvidia", "triton", "transformers", "sentence_transformers", "fasttext", "matplotlib")
-HOME = Path(pyspark.__file__).parent
 
 
 def say(text: str) -> None:
@@ -73,51 +69,6 @@ def write_inputs(folder: Path) -> Path:
     path = folder / "conf.yaml"
     path.write_text(yaml.safe_dump(config), encoding="utf-8")
     return path
-
-
-def free_port() -> int:
-    """Return a port of loopback that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_for(log: Path, line: str) -> None:
-    """Wait until a process has logged a line."""
-    for _ in range(120):
-        if line in log.read_text(encoding="utf-8", errors="replace"):
-            return
-        time.sleep(0.5)
-    raise SystemExit(
-        f"{log.name}: no `{line}` after a minute:\n{log.read_text(encoding='utf-8', errors='replace')[-2000:]}"
-    )
-
-
-@contextlib.contextmanager
-def cluster(folder: Path) -> Iterator[str]:
-    """Run a master and two workers of one core each; give the master's address."""
-    port = free_port()
-    address = f"spark://127.0.0.1:{port}"
-    environment = {**plain_environment(), "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_NO_DAEMONIZE": "1"}
-    master = ["org.apache.spark.deploy.master.Master", "--host", "127.0.0.1", "--port", str(port), "--webui-port", "0"]
-    worker = ["org.apache.spark.deploy.worker.Worker", "--host", "127.0.0.1", "--cores", "1", "--memory", "3g"]
-    started = []
-    try:
-        for name, arguments in (("master", master), ("worker-1", worker), ("worker-2", worker)):
-            more = [] if name == "master" else ["--webui-port", "0", "--work-dir", str(folder / name), address]
-            with (folder / f"{name}.log").open("w") as log:
-                command = [str(HOME / "bin/spark-class"), *arguments, *more]
-                started.append(subprocess.Popen(command, env=environment, stdout=log, stderr=log))
-            wait_for(
-                folder / f"{name}.log",
-                "New state: ALIVE" if name == "master" else "Successfully registered with master",
-            )
-        yield address
-    finally:
-        for process in reversed(started):
-            process.terminate()
-        for process in started:
-            process.wait(timeout=30)
 
 
 def plain_environment() -> dict[str, str]:
@@ -200,7 +151,7 @@ def main() -> None:
         config = write_inputs(folder)
         say("local mode")
         run_locally(config, folder / "local")
-        with cluster(folder) as address:
+        with cluster(folder, plain_environment(), memory="3g") as address:
             if arguments.rank_environment:
                 rank = arguments.rank_environment.resolve()
                 say(f"spark-submit of rank to {address} with {rank.name}")

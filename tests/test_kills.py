@@ -1,4 +1,4 @@
-"""Runs in processes of their own that are killed in the middle of a stage, and what the next run makes of it."""
+"""Runs in processes of their own: killed in the middle of a stage and run again, and two at once."""
 
 import os
 import shutil
@@ -15,6 +15,7 @@ import pytest
 import yaml
 from conftest import write_config
 from deltalake import DeltaTable
+from run_pairs import assert_selected_once_a_pair, run_pairs
 from whole import TABLES, tables
 
 from betr_spark.config import load_config
@@ -70,3 +71,13 @@ def test_killed_in_each_stage_and_run_again_ends_with_the_same_tables(
             "select/betr-30",
         ]
     )
+
+
+def test_of_two_runs_at_once_one_wins_and_the_tables_are_those_of_one_run(
+    finished: Path, tmp_path: Path, small_spark: dict[str, str]
+) -> None:
+    pairs = int(os.environ.get("PAIRS", "2"))
+    shutil.copytree(finished / "out", tmp_path / "out")
+    run_pairs(finished / "conf.yaml", str(tmp_path / "out"), [small_spark, small_spark], tmp_path, pairs=pairs)
+    assert tables(tmp_path / "out") == tables(finished / "out")
+    assert_selected_once_a_pair(tmp_path / "out", pairs=pairs)

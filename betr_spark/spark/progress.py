@@ -16,6 +16,7 @@ from rich.table import Table
 from betr_spark.spark.work import Work, WorkMeter
 
 _LIVE_S, _LINE_S = 1.0, 30.0
+_SHOWN_MB_PER_S = 0.1
 _logger = logging.getLogger(__name__)
 
 
@@ -77,8 +78,8 @@ class Progress:
             parts.append(f"{running.done_tasks} of {running.tasks} tasks")
         if running.rows_read:
             parts.append(f"{running.rows_read:,} rows read")
-        if running.bytes_read:
-            parts.append(f"{running.bytes_read / 1e6 / max(seconds, 1e-3):.1f} MB/s")
+        if (mb_per_s := running.bytes_read / 1e6 / max(seconds, 1e-3)) >= _SHOWN_MB_PER_S:
+            parts.append(f"{mb_per_s:.1f} MB/s")
         if self._parts:
             done = self._part + (running.done_tasks / running.tasks if running.tasks else 0.0)
             if done:

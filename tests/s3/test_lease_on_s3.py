@@ -10,13 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from deltalake import DeltaTable
+from run_pairs import assert_selected_once_a_pair, run_pairs
 from whole import tables
 
 pytestmark = pytest.mark.whole
 
 ROUNDS = 20
-PAIRS = int(os.environ.get("S3_PAIRS", "5"))  # of runs at once
+PAIRS = int(os.environ.get("PAIRS", "5"))
 # Two processes with threads: at the same instants all of them try to create the same files, and then to hold the same lease.
 PROGRAM = f"""
 import json, sys, threading, time
@@ -59,23 +59,6 @@ attempts = [threading.Thread(target=attempt, args=(thread,)) for thread in range
 [thread.start() for thread in attempts]
 [thread.join() for thread in attempts]
 print(json.dumps([created, held, taken_over]))
-"""
-
-# A driver that runs the command once for each number of documents that it is told; a new JVM for each would take minutes.
-RUNS = """
-import sys
-from betr_spark.cli import main
-
-for line in sys.stdin:
-    keep = f"selections.best-50.keep={{documents: {int(line)}}}"
-    stdout, sys.stdout = sys.stdout, sys.stderr
-    try:
-        main(["run", "--config", sys.argv[1], "--set", "output=s3a://lake/pairs", "--set", keep])
-    except SystemExit as done:
-        code = done.code
-    finally:
-        sys.stdout = stdout
-    print(code, flush=True)
 """
 
 
@@ -121,32 +104,9 @@ def test_a_run_that_waits_goes_on_after_the_other_one(
 def test_of_two_runs_at_once_one_wins_and_the_tables_are_those_of_one_run(
     finished: Path, finished_on_s3: Any, tmp_path: Path
 ) -> None:
-    lake, pipe = finished_on_s3, subprocess.PIPE
+    lake = finished_on_s3
     lake.copy("out/", "pairs/")
-    (tmp_path / "program.py").write_text(RUNS, encoding="utf-8")
-    command = [sys.executable, str(tmp_path / "program.py"), str(lake.config)]
-    files = [(lake.folder / f"driver-{name}").open("w") for name in "ab"]
-    drivers = [
-        subprocess.Popen(command, env=lake.environment(), stdin=pipe, stdout=pipe, stderr=file, text=True)
-        for file in files
-    ]
-    outcomes: Counter[tuple[int, ...]] = Counter()
-    for number in range(PAIRS):
-        documents = 50 if number == PAIRS - 1 else 10 + number
-        for driver in drivers:
-            driver.stdin.write(f"{documents}\n")
-            driver.stdin.flush()
-        codes = sorted(int(driver.stdout.readline()) for driver in drivers)
-        assert codes in ([0, 0], [0, 3])
-        outcomes[tuple(codes)] += 1
-    for driver in drivers:
-        driver.communicate(timeout=60)
-    texts = [Path(file.name).read_text() for file in files]
-    print(f"exit codes of {PAIRS} pairs: {dict(outcomes)}")
-    refused = [line for text in texts for line in text.splitlines() if line.startswith("error: ")]
-    assert len(refused) == outcomes[0, 3]
-    assert all("is locked by `betr-spark run` of " in line for line in refused)
+    run_pairs(lake.config, "s3a://lake/pairs", [lake.environment() for _ in range(2)], tmp_path, pairs=PAIRS)
     out = lake.store.download("pairs/", tmp_path)
     assert tables(out) == tables(finished / "out")
-    runs = DeltaTable(str(out / "runs")).to_pyarrow_table().to_pylist()
-    assert Counter(row["stage"] for row in runs)["select/best-50"] == 1 + PAIRS  # nothing was done twice
+    assert_selected_once_a_pair(out, pairs=PAIRS)
