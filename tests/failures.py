@@ -236,11 +236,10 @@ def strike(kill: Kill, process: "subprocess.Popen[bytes]", *, proxy: Proxy | Non
         time.sleep(kill.outage_s)
         proxy.up()
         return True
-    for _ in range(50):
-        pid = victim_pid(kill.victim, process.pid, pick=pick)
-        if pid is not None or process.poll() is not None:
-            break
+    pid = None
+    while pid is None and process.poll() is None:  # until there is one: a stage may have no Python worker for a while
         time.sleep(0.1)
+        pid = victim_pid(kill.victim, process.pid, pick=pick)
     if pid is None:
         return False
     with contextlib.suppress(ProcessLookupError):

@@ -90,7 +90,7 @@ class InputFiles:
 
     @classmethod
     def scored(cls, spark: SparkSession, config: Config) -> Self:
-        """Read back the files that `features` scored.
+        """Read back the files that `features` scored. If the input has no others, they are not compared one by one.
 
         Raises:
             DataError: `features` has not run, or a scored file was changed or deleted.
@@ -99,7 +99,12 @@ class InputFiles:
         stored = _stored(spark, path, source.format, scored_state(spark, config).version)
         if stored is None:
             raise DataError(f"{path}: the list of scored files is missing; run `betr-spark features`")
-        listing = Listing.of(spark, source.path)
+        listing, layouts = Listing.of(spark, source.path), [*map(Layout.from_json, stored.layouts)]
+        if stored.digest == hadoop_files.fingerprint(listing.files):
+            return cls(
+                source=source, listing=listing, inventory=stored.inventory, layouts=layouts,
+                first_files=stored.first_files, digest=stored.digest,
+            )  # fmt: skip
         changed = stored.inventory.join(listing.files, on=IDENTITY, how="left_anti").select(FILE)
         names = [unquote(row[FILE]) for row in changed.orderBy(FILE).limit(_NAMED).collect()]
         if names:
@@ -111,7 +116,7 @@ class InputFiles:
                 f"{'it' if count == 1 else 'them'}: {listed}; run `betr-spark features`"
             )
         return cls(
-            source=source, listing=listing, inventory=stored.inventory, layouts=[*map(Layout.from_json, stored.layouts)],
+            source=source, listing=listing, inventory=stored.inventory, layouts=layouts,
             chosen=FileFilter.of(listing.files, stored.inventory),
         )  # fmt: skip
 
