@@ -13,6 +13,7 @@ from betr_spark.spark.causes import Cause, causes, python_chain
 _REASON_LENGTH = 300
 _ENDS_OF_FULL_DISK = ("No space left on device", "No space left on device)", "Disk quota exceeded")
 _FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
+_REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE}  # of Python's own access to a file
 _RAISED_IN_WORKER = re.compile(r"betr_spark\.errors\.\w+: (.*)", re.DOTALL)
 _FULL_DISK_IN_WORKER = re.compile(rf"OSError: \[Errno ({'|'.join(str(number) for number in _FULL_DISK)})\]")
 _MEANINGS = {  # of exception classes that say little by themselves
@@ -63,7 +64,7 @@ def spark_error_line(error: BaseException) -> str | None:
     chain = causes(error)
     line = (
         _full_disk(error, chain) or _concurrent_write(error, chain) or _raised(chain) or _unreachable(chain)
-        or _unreadable(chain) or _damaged_log(chain)
+        or _unreadable(chain) or _damaged_log(chain) or _refused(error)
     )  # fmt: skip
     return None if line is None else " ".join(_OF_THE_SDK.sub("", line).split())
 
@@ -109,6 +110,13 @@ def _full_disk(error: BaseException, chain: list[Cause]) -> str | None:
         "a disk is full (No space left on device): the output's disk, or the disk of temporary files, here "
         f"{tempfile.gettempdir()}; set TMPDIR, and spark.local.dir for Spark's own, to a folder on another disk"
     )
+
+
+def _refused(error: BaseException) -> str | None:
+    for exception in python_chain(error):
+        if isinstance(exception, OSError) and exception.errno in _REFUSED and exception.filename:
+            return f"{exception.filename}: cannot be read or written ({exception.strerror})"
+    return None
 
 
 def _concurrent_write(error: BaseException, chain: list[Cause]) -> str | None:
@@ -194,6 +202,8 @@ def _reason(chain: list[Cause], path: str) -> str:
     for cause in reversed(chain):
         text = cause.message.removeprefix(path).lstrip(": ") or cause.class_names[0].rpartition(".")[2]
         meaning = _MEANINGS.get(cause.class_names[0])
+        if cause.class_names[0] == "java.io.FileNotFoundException" and text.endswith(")"):
+            meaning = None  # `PATH (Permission denied)`
         if not parts or parts[0] not in text:
             parts.insert(0, f"{meaning}: {text}" if meaning else text)
     return ": ".join(parts)[:_REASON_LENGTH]

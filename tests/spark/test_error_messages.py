@@ -186,6 +186,14 @@ def test_a_full_disk_is_recognised_wherever_it_is_hit(spark: Any) -> None:
     assert spark_error_line(OSError(errno.EACCES, os.strerror(errno.EACCES))) is None
 
 
+def test_a_file_that_python_may_not_write_is_named(spark: Any) -> None:
+    refused = OSError(errno.EROFS, os.strerror(errno.EROFS), "/out/_lease/now")
+    assert spark_error_line(refused) == "/out/_lease/now: cannot be read or written (Read-only file system)"
+    assert spark_error_line(OSError(errno.ENOENT, os.strerror(errno.ENOENT), "/out/x")) is None  # may be a bug
+    thrown = thrown_in_jvm(spark, spark._jvm.java.io.FileNotFoundException("/out/x (Read-only file system)"))
+    assert line_of(thrown) == "/out/x (Read-only file system)"
+
+
 def test_two_writers_of_a_table_are_told_apart_from_a_failure(spark: Any, tmp_path: Path) -> None:
     path = str(tmp_path / "table")
     spark.range(3).write.format("delta").save(path)
