@@ -3,23 +3,34 @@
 from betr_spark.redaction import redacted
 
 _QUOTED_LENGTH = 80
+REPAIR = (  # of a table with a damaged or missing file
+    "restore it from a copy; a table in the output can be deleted instead, and the next run builds it again (but `tombstones` "
+    "and `runs`, whose rows are lost)"
+)
 
 
 class BetrSparkError(Exception):
     """Base of every error that this package raises on purpose; the command line prints it without a traceback, exit 2."""
 
-    def __init__(self, *args: object) -> None:
-        """Keep the message, without credentials that a path or another error's message brought in."""
-        super().__init__(*(redacted(arg) if isinstance(arg, str) else arg for arg in args))
+    def __init__(self, *lines: str) -> None:
+        """Keep the message's lines, without credentials that a path or another error's message brought in.
+
+        A line break in a line is escaped: file names and ids come from a crawl.
+        """
+        super().__init__(*(one_line(redacted(line)) for line in lines))
+
+    def __str__(self) -> str:
+        """The lines, each in a line of its own."""
+        return "\n".join(self.args)
 
 
 class ConfigError(BetrSparkError, ValueError):
     """The configuration is invalid; `problems` has one line for each key to fix."""
 
-    def __init__(self, *problems: str) -> None:
-        """Keep every problem, so that all of them are reported at once."""
-        super().__init__("\n".join(problems))
-        self.problems = tuple(redacted(problem) for problem in problems)
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Every problem, so that all of them are reported at once."""
+        return self.args
 
 
 class SchemaError(BetrSparkError, ValueError):
@@ -44,6 +55,15 @@ class StoreError(BetrSparkError, ConnectionError):
 
 class LockedError(BetrSparkError, RuntimeError):
     """Another run holds the lease on the output; the command line exits with 3."""
+
+
+def one_line(text: str) -> str:
+    r"""Escape line breaks and whatever else is not printable, such as what a terminal would act on.
+
+    >>> one_line("a\nb\x1b[2J \u202ec")
+    'a\\nb\\x1b[2J \\u202ec'
+    """
+    return text if text.isprintable() else "".join(c if c.isprintable() else repr(c)[1:-1] for c in text)
 
 
 def quoted(value: object) -> str:

@@ -93,4 +93,4 @@ def configure(form: Format = Format.TEXT) -> None:
 
 
 def _print_traceback(kind: type[BaseException], error: BaseException, where: TracebackType | None) -> None:
-    sys.stderr.write(redacted("".join(traceback.format_exception(kind, error, where))))
+    sys.stderr.write(printable(redacted("".join(traceback.format_exception(kind, error, where)))))

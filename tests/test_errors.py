@@ -1,8 +1,12 @@
 """Quoting a user's value in a message."""
 
+import doctest
+import pickle
+
 import pytest
 
-from betr_spark.errors import quoted
+from betr_spark import errors
+from betr_spark.errors import BetrSparkError, ConfigError, DataError, quoted
 
 
 @pytest.mark.parametrize(
@@ -25,3 +29,19 @@ from betr_spark.errors import quoted
 def test_a_value_is_one_line_of_at_most_80_characters(value: object, shown: str) -> None:
     assert quoted(value) == shown
     assert len(quoted(value)) <= 82
+
+
+def test_a_name_from_a_crawl_adds_no_line_to_an_error() -> None:
+    file = "docs/a\nerror: all is well\x1b[2J\u2028.parquet"
+    shown = r"docs/a\nerror: all is well\x1b[2J\u2028.parquet: cut"
+    assert str(DataError(f"{file}: cut", "second line")) == f"{shown}\nsecond line"
+    assert ConfigError(f"{file}: cut", "second line").problems == (shown, "second line")
+
+
+@pytest.mark.parametrize("kind", [BetrSparkError, ConfigError, DataError])
+def test_an_error_of_a_worker_arrives_with_its_lines(kind: type[BetrSparkError]) -> None:
+    assert str(pickle.loads(pickle.dumps(kind("one", "two")))) == "one\ntwo"
+
+
+def test_the_examples_hold() -> None:
+    assert doctest.testmod(errors).failed == 0

@@ -28,8 +28,8 @@ def test_escapes_of_ids_and_sources_reach_no_terminal(capsys: pytest.CaptureFixt
     output.emit({}, ["first", EVIL])
     assert capsys.readouterr().out == f"first\n{SHOWN}\n"
     with pytest.raises(SystemExit):
-        output.fail("id \x1b[2J\nsecond line")
-    assert capsys.readouterr().err == "error: id \\x1b[2J\nerror: second line\n"
+        output.fail(["id \x1b[2J\nfirst line", "second line"])
+    assert capsys.readouterr().err == "error: id \\x1b[2J\\nfirst line\nerror: second line\n"
 
 
 def test_json_lines_hold_the_message_its_figures_and_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,7 +38,7 @@ def test_json_lines_hold_the_message_its_figures_and_the_traceback(capsys: pytes
     logger.info("%s: %d rows", EVIL, 3, extra={"rows_out": 3})
     logger.error("failed", exc_info=ValueError("two\nlines"))
     with pytest.raises(SystemExit):
-        output.fail("no such column")
+        output.fail(["no such column"])
     lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
     assert [line["level"] for line in lines] == ["info", "error", "error"]
     assert lines[0]["message"] == f"{EVIL}: 3 rows"

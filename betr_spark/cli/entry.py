@@ -41,13 +41,13 @@ def main(argv: Sequence[str] | None = None) -> NoReturn:
     try:
         app(args=list(argv) if argv is not None else None, prog_name="betr-spark", standalone_mode=True)
     except BetrSparkError as error:
-        output.fail(str(error), code=_code(error))
+        output.fail(error.args, code=_code(error))
     except Exception as error:
         from betr_spark.spark.error_messages import user_error  # noqa: PLC0415
 
         known = user_error(error)
         if known is not None:
-            output.fail(str(known), code=_code(known))
+            output.fail(known.args, code=_code(known))
         if logs.running.format != logs.Format.JSON:
             raise
         logging.getLogger(__name__).exception("unexpected error")

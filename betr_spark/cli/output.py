@@ -11,6 +11,7 @@ from typing import Any, NoReturn
 import typer
 
 from betr_spark import logs
+from betr_spark.errors import one_line
 from betr_spark.redaction import redacted
 
 _logger = logging.getLogger(__name__)
@@ -18,27 +19,27 @@ as_json = False  # set by the option --json
 
 
 def emit(document: Mapping[str, Any], lines: Sequence[str]) -> None:
-    """Print a result: as JSON if --json was given, else the lines."""
-    typer.echo(json.dumps(_plain(document), indent=2, default=str) if as_json else logs.printable("\n".join(lines)))
+    """Print a result: as JSON if --json was given, else the lines, each of them as one."""
+    typer.echo(json.dumps(_plain(document), indent=2, default=str) if as_json else "\n".join(map(one_line, lines)))
 
 
-def fail(lines: str, *, code: int = 2) -> NoReturn:
+def fail(lines: Sequence[str], *, code: int = 2) -> NoReturn:
     """Print errors, one line each, and exit; with --json also as the document `{"errors": [...], "exit_code": ...}`."""
-    lines = redacted(lines)
+    lines = [one_line(redacted(line)) for line in lines]
     if as_json:
-        typer.echo(json.dumps({"errors": lines.splitlines(), "exit_code": code}, indent=2))
-    for line in lines.splitlines():
+        typer.echo(json.dumps({"errors": lines, "exit_code": code}, indent=2))
+    for line in lines:
         if logs.running.format == logs.Format.JSON:
             _logger.error(line)
         else:
-            print(f"error: {logs.printable(line)}", file=sys.stderr)
+            print(f"error: {line}", file=sys.stderr)
     sys.exit(code)
 
 
 def stop_at(problems: Sequence[str]) -> None:
     """Fail if there are problems."""
     if problems:
-        fail("\n".join(problems))
+        fail(problems)
 
 
 def _plain(value: Any) -> Any:

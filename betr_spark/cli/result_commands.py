@@ -32,12 +32,12 @@ def report(
         path = settings.table(f"selected/{name}")
         figures = selection_figures(context.spark, settings, name, as_of=as_of)
         size = f"{figures.n_documents} documents, {figures.n_tokens} tokens"
-        lines += [f"\n{name}: {size}, ranked by {selection.scorer}", *figures.lines(), f"  table: {path}"]
+        lines += ["", f"{name}: {size}, ranked by {selection.scorer}", *figures.lines(), f"  table: {path}"]
         selections.append({**figures.to_mapping(), "scorer": selection.scorer, "table": path})
     stale = [planned for planned in plan(context) if planned.work] if as_of is None else []
     if stale:
         why = f"{stale[0].stage.name} is not up to date ({stale[0].why})"
-        lines.append(f"\nout of date: {why}; the figures are those of the last run")
+        lines += ["", f"out of date: {why}; the figures are those of the last run"]
     out_of_date = [{"stage": planned.stage.name, "why": planned.why} for planned in stale]
     output.emit({"output": settings.output, "selections": selections, "out_of_date": out_of_date}, lines)
 

@@ -56,7 +56,7 @@ def located(
         except SchemaError as error:
             problems.append(str(error))
     if problems:
-        raise SchemaError("\n".join(dict.fromkeys(problems)))
+        raise SchemaError(*dict.fromkeys(problems))
     return result
 
 

@@ -134,7 +134,7 @@ def located(
     names += sorted(key for key in by_parent.get((), ()) if "." in key)
     problems = [missing(c, names, where) for c in still if c.key in ("input.text", "input.id")]
     if problems:
-        raise SchemaError("\n".join(problems))
+        raise SchemaError(*problems)
     for column in still:
         _logger.warning("%s; its values are null", missing(column, names, where))
     return result | {column.path: Located(Origin.ROWS, column.path) for column in still}  # later lines may have it

@@ -71,7 +71,7 @@ def layouts_of(files: Iterable[str], look: Callable[[str], Layout]) -> dict[str,
     if len(problems) > _NAMED:
         problems[_NAMED:] = [f"input.path: {len(problems) - _NAMED} more files cannot be read"]
     if problems:
-        raise DataError("\n".join(problems))
+        raise DataError(*problems)
     return {file: result for file, result in results.items() if isinstance(result, str)}
 
 

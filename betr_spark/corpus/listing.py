@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from betr_spark.errors import DataError
-from betr_spark.spark.error_messages import causes
+from betr_spark.spark.causes import causes
 from betr_spark.spark.jvm import java_class
 from betr_spark.storage import hadoop_files
 

@@ -96,7 +96,7 @@ def check(rows: DataFrame, features: DataFrame, context: RunContext) -> Totals:
             lines += _samples(rows.where(F.col(COMPONENT_ID) == row[COMPONENT_ID]), features, context)
     if lines:
         lines.append("dedup: nothing was written; if these removals are correct, raise the limit with --set")
-        raise DataError("\n".join(lines))
+        raise DataError(*lines)
     n, exact, near = (int(value or 0) for value in sums)
     largest = int(components[0]["n"]) if components else 0
     return Totals(n, exact, near, largest, float(sources[0]["loss"]) if sources else 0.0)

@@ -33,11 +33,13 @@ class BatchWriter:
         self._config, self._checkpoint, self._transform = config, checkpoint, transform
         self._begin, self._before_commit = begin, before_commit
         self._input_state = input_state
+        self.called = False
         self.error: Exception | None = None
         self.rows_new = 0
 
     def __call__(self, documents: DataFrame, batch: int) -> None:
         """Write one batch."""
+        self.called = True
         self._begin(batch)
         computed = self._transform(documents).persist()  # counted, checked, and written to two tables
         try:

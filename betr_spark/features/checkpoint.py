@@ -12,6 +12,8 @@ from betr_spark.corpus.listing import IDENTITY
 from betr_spark.corpus.scored_state import INPUTS_TABLE
 from betr_spark.corpus.snapshot import InputSnapshot
 from betr_spark.errors import DataError
+from betr_spark.spark.causes import causes
+from betr_spark.spark.error_messages import DAMAGE, spark_error_line
 from betr_spark.storage import delta, hadoop_files
 
 CHECKPOINTS = "_checkpoints/features"
@@ -34,13 +36,19 @@ class Checkpoint(NamedTuple):
 
 def progress_of(spark: SparkSession, path: str, checkpoint: str) -> dict[str, int]:
     """Counts so far, from the newest batch's or summary's commit of this checkpoint."""
+    if progress := _progress(spark, path, checkpoint):
+        return progress
+    raise DataError(
+        f"{path}: no commit of checkpoint {checkpoint}; delete {CHECKPOINTS} in the output to read all again"
+    )
+
+
+def _progress(spark: SparkSession, path: str, checkpoint: str) -> dict[str, int] | None:
     for commit in delta.commits(spark, path):
         about = delta.as_object(commit.user_metadata)
         if about.get("checkpoint") == checkpoint:
             return {name: int(about.get(name, 0)) for name in ("rows_in", "copies", "forgotten", "batch")}
-    raise DataError(
-        f"{path}: no commit of checkpoint {checkpoint}; delete {CHECKPOINTS} in the output to read all again"
-    )
+    return None
 
 
 def choose_checkpoint(
@@ -54,14 +62,9 @@ def choose_checkpoint(
         settings_key: what a batch's rows depend on besides its documents.
         why: reason to read the whole input again.
     """
-    spark, path, features = snapshot.spark, config.table(INPUTS_TABLE), config.table(schemas.FEATURES_TABLE)
+    spark, path = snapshot.spark, config.table(INPUTS_TABLE)
     current, newest = snapshot.content.inventory, delta.newest_commit(spark, path)
     last: dict[str, Any] = delta.as_object(newest.user_metadata) if newest else {}
-
-    def committed(checkpoint: str) -> bool:
-        commits = (delta.as_object(commit.user_metadata) for commit in delta.commits(spark, features))
-        return any(about.get("checkpoint") == checkpoint for about in commits)
-
     name = last.get("checkpoint")
     if why is not None:
         pass
@@ -69,10 +72,8 @@ def choose_checkpoint(
         why = "other settings, input path or scorer"
     elif delta.read(spark, path).join(current, on=IDENTITY, how="left_anti").take(1):
         why = "an input file was changed or deleted"
-    elif _has(spark, config, name, "commits") and not committed(name):
-        why = "the features table is not that of the checkpoint"
-    elif committed(name) and not _has(spark, config, name, "offsets"):
-        why = "the checkpoint does not exist"
+    elif reason := _apart(spark, config, name):
+        why = reason
     elif newest and not delta.exists(spark, config.table(schemas.QUARANTINE_TABLE)):
         why = "the table of quarantined rows does not exist"
     if why is not None:
@@ -81,9 +82,33 @@ def choose_checkpoint(
             _logger.info("features: %s, the whole input is read again", why)
     metadata = {"settings_key": settings_key, "checkpoint": name, **snapshot.content.to_metadata()}
     delta.overwrite(current, path, user_metadata=delta.to_json(metadata))
-    is_new = not _has(spark, config, str(name), "offsets")
+    is_new = _newest(spark, config, str(name), "offsets") < 0
     return Checkpoint(str(name), is_new, delta.newest_version(spark, path))
 
 
-def _has(spark: SparkSession, config: Config, checkpoint: str, what: str) -> bool:
-    return bool(hadoop_files.children(spark, config.table(f"{CHECKPOINTS}/{checkpoint}/{what}")))
+def _apart(spark: SparkSession, config: Config, name: str) -> str | None:
+    """Tell whether a checkpoint and `features` are of different times, such as after one was restored from a copy.
+
+    Spark writes `offsets` before a batch is committed, and `commits` after it: going on from another state would lose rows.
+    """
+    progress = _progress(spark, config.table(schemas.FEATURES_TABLE), name)
+    batch = progress["batch"] if progress else -1
+    if batch < _newest(spark, config, name, "commits"):
+        return "the features table is not that of the checkpoint"
+    if batch > _newest(spark, config, name, "offsets"):
+        return "the checkpoint does not exist, or is older than the features table"
+    return None
+
+
+def is_damage(error: BaseException) -> bool:
+    """Whether a query that ended before its first batch failed on its checkpoint.
+
+    Spark has many errors for a file of a checkpoint that is cut, empty or gone, most of them without a condition. None of them
+    is one of the environment, such as a store that cannot be reached.
+    """
+    return spark_error_line(error) is None or any(cause.is_a(*DAMAGE) for cause in causes(error))
+
+
+def _newest(spark: SparkSession, config: Config, checkpoint: str, what: str) -> int:
+    names = hadoop_files.children(spark, config.table(f"{CHECKPOINTS}/{checkpoint}/{what}"))
+    return max((int(name) for name in names if name.isdigit()), default=-1)

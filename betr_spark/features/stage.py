@@ -12,7 +12,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from pyspark.errors import StreamingQueryException
+from py4j.protocol import Py4JJavaError
+from pyspark.errors.exceptions.captured import CapturedException
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
@@ -22,7 +23,7 @@ from betr_spark.config import Config
 from betr_spark.corpus.scored_state import INPUTS_TABLE, scored_state
 from betr_spark.errors import BetrSparkError
 from betr_spark.features.batch_writer import BatchWriter
-from betr_spark.features.checkpoint import CHECKPOINTS, Checkpoint, choose_checkpoint, progress_of
+from betr_spark.features.checkpoint import CHECKPOINTS, Checkpoint, choose_checkpoint, is_damage, progress_of
 from betr_spark.features.input_state import InputState
 from betr_spark.features.one_pass import one_pass
 from betr_spark.kernels.minhash import MinHasher
@@ -103,9 +104,8 @@ class Features(Stage):
         checkpoint = choose_checkpoint(context.input, config, settings_key)
         try:
             followed = _follow(context, checkpoint, transform)
-        except _CannotFollowError:
-            why = "rows or columns of the source were changed or deleted"
-            checkpoint = choose_checkpoint(context.input, config, settings_key, why=why)
+        except _CannotFollowError as error:
+            checkpoint = choose_checkpoint(context.input, config, settings_key, why=str(error))
             followed = _follow(context, checkpoint, transform)
         progress = progress_of(spark, path, checkpoint.name)
         state = followed.input_state.at_end(scored_state(spark, config))
@@ -130,7 +130,7 @@ class Features(Stage):
 
 
 class _CannotFollowError(Exception):
-    """The source's history cannot be followed by appends alone."""
+    """Why a checkpoint cannot be continued with."""
 
 
 class _Followed(NamedTuple):
@@ -153,19 +153,28 @@ def _follow(context: RunContext, checkpoint: Checkpoint, transform: Callable[[Da
         .writeStream.foreachBatch(writer)
         .option("checkpointLocation", config.table(f"{CHECKPOINTS}/{checkpoint.name}"))
         .trigger(availableNow=True)
-        .start()
     )
     try:
-        query.awaitTermination()
-    except StreamingQueryException as error:
+        started = query.start()
+        try:
+            started.awaitTermination()
+        finally:
+            started.stop()
+    except (CapturedException, Py4JJavaError) as error:
         if isinstance(writer.error, BetrSparkError):
             raise writer.error from None
-        if config.input.format == "delta" and not checkpoint.is_new and delta.cannot_follow(error, writer.error):
-            raise _CannotFollowError from error
+        if why := _why_from_scratch(error, writer, checkpoint, config):
+            raise _CannotFollowError(why) from error
         raise error from writer.error  # the query's own error does not have it as a cause
-    finally:
-        query.stop()
     return _Followed(writer.rows_new, input_state)
+
+
+def _why_from_scratch(error: BaseException, writer: BatchWriter, checkpoint: Checkpoint, config: Config) -> str | None:
+    if checkpoint.is_new:
+        return None
+    if config.input.format == "delta" and delta.cannot_follow(error, writer.error):
+        return "rows or columns of the source were changed or deleted"
+    return "the checkpoint is damaged" if not writer.called and is_damage(error) else None
 
 
 def _batch_announcer(context: RunContext, checkpoint: Checkpoint) -> Callable[[int], None]:

@@ -25,6 +25,7 @@ from numba.core.caching import CompileResultCacheImpl, FunctionCache, IndexDataC
 
 import betr_spark
 
+_WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 _SHARED = {"betr_spark.kernels", "betr_spark.scoring"}  # packages whose kernels are compiled into their callers
 
 
@@ -130,16 +131,18 @@ def _package_digest(package: str) -> bytes:
 
 @functools.cache
 def cache_folder() -> Path | None:
-    """Choose the folder for compiled code: the first that can be written to; None if there is none.
+    """Choose the folder for compiled code: the first that can be written to, and that is private; None if there is none.
 
-    The candidates are NUMBA_CACHE_DIR, the user's cache folder, and a folder in the temporary directory that belongs to the
-    user and that nobody else can read or write.
+    The candidates are in NUMBA_CACHE_DIR, in the user's cache folder, and in the temporary folder. Code is loaded from it: a
+    folder that another user created, can write to or can replace is not used.
     """
     for folder in _candidates():
         with contextlib.suppress(OSError):
-            folder.mkdir(parents=True, exist_ok=True)
-            tempfile.TemporaryFile(dir=folder).close()
-            return folder
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, exist_ok=True)
+            if _is_private(folder):
+                tempfile.TemporaryFile(dir=folder).close()
+                return folder
     return None
 
 
@@ -150,9 +153,17 @@ def _candidates() -> Iterator[Path]:
         user_folder = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         if user_folder.is_absolute():
             yield user_folder / "betr-spark"
-    private = Path(tempfile.gettempdir()) / f"betr-spark-{os.getuid()}"
-    with contextlib.suppress(OSError):
-        private.mkdir(mode=0o700, exist_ok=True)
-        status = private.stat(follow_symlinks=False)
-        if status.st_uid == os.getuid() and status.st_mode == stat.S_IFDIR | 0o700:
-            yield private
+    yield Path(tempfile.gettempdir()) / f"betr-spark-{os.getuid()}"
+
+
+def _is_private(folder: Path) -> bool:
+    """Whether a folder is the user's, and no other user but root can write to it or put another one in its place."""
+    own = folder.stat(follow_symlinks=False)
+    if not stat.S_ISDIR(own.st_mode) or own.st_uid != os.getuid() or own.st_mode & _WRITABLE_BY_OTHERS:
+        return False
+    above = [parent.stat() for parent in folder.resolve().parents]
+    return all(
+        status.st_uid in (0, os.getuid())
+        and (not status.st_mode & _WRITABLE_BY_OTHERS or status.st_mode & stat.S_ISVTX)
+        for status in above
+    )

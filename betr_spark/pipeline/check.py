@@ -31,7 +31,7 @@ def problems(config: Config, spark: SparkSession | None = None) -> list[str]:
     try:
         context = RunContext(spark or build_session(), config)
     except BetrSparkError as error:
-        return [*_without_spark(config), str(error)]
+        return [*_without_spark(config), *error.args]
     return problems_of_run(context)
 
 

@@ -5,20 +5,15 @@ import re
 import tempfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any, NamedTuple
 from urllib.parse import unquote
 
-from py4j.java_gateway import is_instance_of
-from py4j.protocol import Py4JError, Py4JJavaError
-from pyspark import SparkContext
-from pyspark.errors.exceptions.captured import CapturedException
+from betr_spark.errors import REPAIR, BetrSparkError, DataError, StoreError
+from betr_spark.spark.causes import Cause, causes, python_chain
 
-from betr_spark.errors import BetrSparkError, DataError, StoreError
-
-_MAX_CAUSES = 20
 _REASON_LENGTH = 300
 _ENDS_OF_FULL_DISK = ("No space left on device", "No space left on device)", "Disk quota exceeded")
 _FULL_DISK = {errno.ENOSPC, errno.EDQUOT}
+_REFUSED = {errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO, errno.ESTALE}  # of Python's own access to a file
 _RAISED_IN_WORKER = re.compile(r"betr_spark\.errors\.\w+: (.*)", re.DOTALL)
 _FULL_DISK_IN_WORKER = re.compile(rf"OSError: \[Errno ({'|'.join(str(number) for number in _FULL_DISK)})\]")
 _MEANINGS = {  # of exception classes that say little by themselves
@@ -37,9 +32,20 @@ _STORE_CLASSES = (
     "org.apache.hadoop.security.AccessControlException",
     "org.apache.hadoop.fs.UnsupportedFileSystemException",
     "org.apache.hadoop.fs.PathIOException",
+    "org.apache.hadoop.fs.ChecksumException",
     "org.apache.hadoop.fs.s3a.",
     "software.amazon.awssdk.",
 )
+# Conditions of a Delta table whose log is not complete, and classes of errors about a file that is no JSON or was cut.
+_DAMAGED_LOG = (
+    "DELTA_STATE_RECOVER_ERROR",
+    "DELTA_TRUNCATED_TRANSACTION_LOG",
+    "DELTA_VERSIONS_NOT_CONTIGUOUS",
+    "DELTA_LOG_FILE_NOT_FOUND",
+    "DELTA_MISSING_PART_FILES",
+    "DELTA_TXN_LOG_FAILED_INTEGRITY",
+)
+DAMAGE = ("com.fasterxml.jackson.core.JacksonException", "org.apache.hadoop.fs.ChecksumException")
 _UNREACHABLE = (
     "java.net.ConnectException",
     "java.net.NoRouteToHostException",
@@ -53,53 +59,12 @@ _OF_THE_SDK = re.compile(
 )
 
 
-class Cause(NamedTuple):
-    """One exception of a chain of causes in the JVM."""
-
-    class_names: tuple[str, ...]
-    """Its class, then the superclasses."""
-    message: str
-    condition: str | None
-    """Spark's (and Delta's) name of the error, such as FAILED_READ_FILE.NO_HINT."""
-    parameters: dict[str, str]
-    file: str | None
-    """The file that a java.nio exception names."""
-
-    def is_a(self, *prefixes: str) -> bool:
-        """Tell whether its class or a superclass is one of these, or lies in a package that is."""
-        return any(name == p or (p.endswith(".") and name.startswith(p)) for name in self.class_names for p in prefixes)
-
-    def has(self, condition: str) -> bool:
-        """Tell whether its condition is this one, or a sub-condition of it."""
-        return self.condition is not None and f"{self.condition}.".startswith(f"{condition}.")
-
-
-def causes(error: BaseException) -> list[Cause]:
-    """List the JVM's exceptions of an error, the outermost first; empty for an error that did not come from the JVM.
-
-    Follows `__cause__` in Python and `getCause()` in the JVM.
-    """
-    chain: list[Cause] = []
-    for exception in _python_chain(error):
-        if isinstance(exception, Py4JJavaError):
-            thrown = exception.java_exception
-        elif isinstance(exception, CapturedException):
-            thrown = exception._origin  # noqa: SLF001 - its public methods stop at the outermost cause
-        else:
-            continue
-        try:
-            chain.extend(_cause(java_exception) for java_exception in _java_chain(thrown))
-        except Py4JError:  # the JVM has ended
-            break
-    return chain
-
-
 def spark_error_line(error: BaseException) -> str | None:
     """Return one line for a failure that the user can fix (an unreadable file, a full disk), None for any other."""
     chain = causes(error)
     line = (
         _full_disk(error, chain) or _concurrent_write(error, chain) or _raised(chain) or _unreachable(chain)
-        or _unreadable(chain)
+        or _unreadable(chain) or _damaged_log(chain) or _refused(error)
     )  # fmt: skip
     return None if line is None else " ".join(_OF_THE_SDK.sub("", line).split())
 
@@ -135,38 +100,8 @@ def problems_of(check: Callable[[], object]) -> Iterator[str]:
         yield from str(error).splitlines()
 
 
-def _python_chain(error: BaseException) -> Iterator[BaseException]:
-    current: BaseException | None = error
-    for _ in range(_MAX_CAUSES):
-        if current is None:
-            return
-        yield current
-        current = current.__cause__
-
-
-def _java_chain(thrown: Any) -> Iterator[Any]:
-    for _ in range(_MAX_CAUSES):
-        if thrown is None:
-            return
-        yield thrown
-        thrown = thrown.getCause()
-
-
-def _cause(thrown: Any) -> Cause:
-    names, java_class = [], thrown.getClass()
-    while java_class is not None:
-        names.append(str(java_class.getName()))
-        java_class = java_class.getSuperclass()
-    condition, parameters = None, {}
-    if is_instance_of(SparkContext._gateway, thrown, "org.apache.spark.SparkThrowable"):  # noqa: SLF001
-        utils = SparkContext._jvm.PythonErrorUtils  # type: ignore[union-attr]  # noqa: SLF001
-        condition, parameters = utils.getCondition(thrown), dict(utils.getMessageParameters(thrown))
-    file = thrown.getFile() if "java.nio.file.FileSystemException" in names else None
-    return Cause(tuple(names), str(thrown.getMessage() or ""), condition, parameters, file)
-
-
 def _full_disk(error: BaseException, chain: list[Cause]) -> str | None:
-    in_python = any(isinstance(e, OSError) and e.errno in _FULL_DISK for e in _python_chain(error))
+    in_python = any(isinstance(e, OSError) and e.errno in _FULL_DISK for e in python_chain(error))
     in_jvm = any(cause.is_a("java.io.IOException") and cause.message.endswith(_ENDS_OF_FULL_DISK) for cause in chain)
     in_worker = any(_FULL_DISK_IN_WORKER.match(_last_error(cause)) for cause in chain)
     if not (in_python or in_jvm or in_worker):
@@ -177,9 +112,16 @@ def _full_disk(error: BaseException, chain: list[Cause]) -> str | None:
     )
 
 
+def _refused(error: BaseException) -> str | None:
+    for exception in python_chain(error):
+        if isinstance(exception, OSError) and exception.errno in _REFUSED and exception.filename:
+            return f"{exception.filename}: cannot be read or written ({exception.strerror})"
+    return None
+
+
 def _concurrent_write(error: BaseException, chain: list[Cause]) -> str | None:
     # Delta's Python package puts classes of its own, with neither condition nor origin, in place of the JVM's.
-    in_python = any(type(e).__module__.startswith("delta.exceptions") for e in _python_chain(error))
+    in_python = any(type(e).__module__.startswith("delta.exceptions") for e in python_chain(error))
     if not in_python and not any(cause.is_a("io.delta.exceptions.") for cause in chain):
         return None
     return "output: another run wrote to the same table at the same time; nothing is lost: run again after it has ended"
@@ -216,11 +158,7 @@ def _unreadable(chain: list[Cause]) -> str | None:
         if cause.has("PATH_NOT_FOUND"):
             return f"{path}: no such file or folder"
         if cause.has("FAILED_READ_FILE"):
-            if not cause.has("FAILED_READ_FILE.CANNOT_READ_FILE_FOOTER"):  # all but this one give an encoded URI
-                path = unquote(path)
-            if cause.has("FAILED_READ_FILE.FILE_NOT_EXIST"):
-                return f"{path}: no such file; it was deleted or replaced after the run had listed it"
-            return f"{path}: cannot be read ({_reason(chain[number + 1 :], path) or cause.condition})"
+            return _unreadable_file(cause, chain[number + 1 :])
         if cause.has("CANNOT_MERGE_SCHEMAS"):
             left, right = (cause.parameters[side].strip('"') for side in ("left", "right"))
             return f"input: the files have columns of different types: {left} and {right}"
@@ -238,12 +176,34 @@ def _unreadable(chain: list[Cause]) -> str | None:
     return None
 
 
+def _unreadable_file(cause: Cause, inner: list[Cause]) -> str:
+    path = cause.parameters.get("path", "input")
+    if not cause.has("FAILED_READ_FILE.CANNOT_READ_FILE_FOOTER"):  # all but this one give an encoded URI
+        path = unquote(path)
+    if "/_delta_log/" in path:
+        return f"{path}: damaged: not a whole commit of a Delta table; {REPAIR}"
+    if cause.has("FAILED_READ_FILE.FILE_NOT_EXIST"):
+        gone = "no such file; it was deleted or replaced after the run had listed it"
+        return f"{path}: {gone}; if a table lost it: {REPAIR}"
+    return f"{path}: cannot be read ({_reason(inner, path) or cause.condition})"
+
+
+def _damaged_log(chain: list[Cause]) -> str | None:
+    for cause in chain:
+        if cause.is_a(*DAMAGE) or any(cause.has(condition) for condition in _DAMAGED_LOG):
+            reason = cause.message.partition("\n at [Source")[0][:_REASON_LENGTH]
+            return f"Delta: the log of a table is damaged ({reason}); {REPAIR}"
+    return None
+
+
 def _reason(chain: list[Cause], path: str) -> str:
     """Join the messages of causes, without the file's own name and without what an inner cause says again."""
     parts: list[str] = []
     for cause in reversed(chain):
         text = cause.message.removeprefix(path).lstrip(": ") or cause.class_names[0].rpartition(".")[2]
         meaning = _MEANINGS.get(cause.class_names[0])
+        if cause.class_names[0] == "java.io.FileNotFoundException" and text.endswith(")"):
+            meaning = None  # `PATH (Permission denied)`
         if not parts or parts[0] not in text:
             parts.insert(0, f"{meaning}: {text}" if meaning else text)
     return ": ".join(parts)[:_REASON_LENGTH]

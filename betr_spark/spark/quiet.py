@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from betr_spark.logs import printable
 from betr_spark.redaction import redacted
 
 # Spark starts Java with an incubator module, libraries of Spark call methods that newer Java versions warn of, the copy of
@@ -37,4 +38,4 @@ def _pass_on(reading: int, stderr: int) -> None:
         for line in lines:
             if not _USUAL.match(line):
                 with suppress(OSError):
-                    os.write(stderr, redacted(line.decode(errors="surrogateescape")).encode(errors="surrogateescape"))
+                    os.write(stderr, printable(redacted(line.decode(errors="replace"))).encode())

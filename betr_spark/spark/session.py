@@ -60,7 +60,9 @@ def build_session(app_name: str = "betr-spark") -> SparkSession:
     builder = SparkSession.builder.appName(app_name)
     if "PYSPARK_GATEWAY_PORT" not in os.environ:  # not under spark-submit
         prepare_local()
-        unused = Path(tempfile.gettempdir()) / "betr-spark-warehouse"  # Spark's default is in the working directory
+        unused = Path(
+            tempfile.gettempdir()
+        )  # Spark creates the folder: this one exists, its default is in the working directory
         builder = builder.config("spark.sql.warehouse.dir", unused.as_uri())
         builder = builder.config("spark.ui.showConsoleProgress", "false")  # the command line has its own display
     running = SparkSession.getActiveSession()

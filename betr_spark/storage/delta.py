@@ -9,12 +9,13 @@ from pyspark.errors import AnalysisException
 from pyspark.sql import DataFrame, SparkSession
 
 from betr_spark.errors import DataError
-from betr_spark.spark.error_messages import causes
+from betr_spark.spark.causes import causes
 from betr_spark.storage import hadoop_files
 from betr_spark.storage.delta_log import (
     PROPERTY_PREFIX,
     Commit,
     as_object,
+    check_whole,
     commit_at,
     commits,
     newest_commit,
@@ -45,10 +46,11 @@ def read(spark: SparkSession, path: str, *, version: int | None = None) -> DataF
     OPTIMIZE, VACUUM deletes the files of `version` itself.
 
     Raises:
-        DataError: there is no table, or its history has no such version any more.
+        DataError: there is no table, its newest commit is damaged, or its history has no such version any more.
     """
     if not exists(spark, path):
         raise DataError(f"{path}: table not found; create it with `betr-spark run`")
+    check_whole(spark, path)
     reader = spark.read.format("delta")
     if version is None:
         return reader.load(path)

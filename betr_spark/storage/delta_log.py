@@ -8,10 +8,12 @@ from itertools import takewhile
 from typing import Any, NamedTuple
 
 from delta.tables import DeltaTable
+from py4j.protocol import Py4JJavaError
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
-from betr_spark.errors import DataError
+from betr_spark.errors import REPAIR, DataError
+from betr_spark.spark.causes import causes
 from betr_spark.storage import hadoop_files
 
 # Operations of a table's history that change no row and no column's name: they move or delete files, or set properties,
@@ -80,9 +82,12 @@ def _history(spark: SparkSession, path: str) -> Iterator[_Operation]:
 
     `DeltaTable.history` reads all commits with a Spark job; here one small file is read for each that is asked for.
     """
-    log = f"{path.rstrip('/')}/_delta_log"
+    check_whole(spark, path)
     for version in _versions(spark, path):
-        line = hadoop_files.first_line(spark, f"{log}/{version:020d}.json")
+        file = _file(path, version)
+        line = hadoop_files.first_line(spark, file)
+        if line is not None and not as_object(line):
+            raise DataError(_damaged(file))
         about = as_object(line).get("commitInfo")
         if about is None:  # other writers may put it further down, or leave it out
             yield from _history_by_spark(spark, path, newest=version)
@@ -94,6 +99,30 @@ def _history(spark: SparkSession, path: str) -> Iterator[_Operation]:
             about.get("userMetadata") or "",
             int(about.get("inCommitTimestamp") or about.get("timestamp") or 0),
         )
+
+
+def check_whole(spark: SparkSession, path: str) -> None:
+    """Raise DataError if a table's newest commit is not whole: a disk that failed or a copy that was cut."""
+    version = newest_version(spark, path)
+    if version < 0:
+        return
+    file = _file(path, version)
+    try:
+        whole = hadoop_files.last_bytes(spark, file, 2).rstrip().endswith(b"}")
+    except Py4JJavaError as error:
+        if not any(cause.is_a("org.apache.hadoop.fs.ChecksumException") for cause in causes(error)):
+            raise
+        whole = False
+    if not whole:
+        raise DataError(_damaged(file))
+
+
+def _file(path: str, version: int) -> str:
+    return f"{path.rstrip('/')}/_delta_log/{version:020d}.json"
+
+
+def _damaged(file: str) -> str:
+    return f"{file}: damaged: not a whole commit of a Delta table; {REPAIR}"
 
 
 def _versions(spark: SparkSession, path: str) -> list[int]:

@@ -13,7 +13,8 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from betr_spark.errors import DataError
-from betr_spark.spark.error_messages import causes, spark_error_line
+from betr_spark.spark.causes import causes
+from betr_spark.spark.error_messages import spark_error_line
 from betr_spark.spark.jvm import java_class
 
 
@@ -119,6 +120,13 @@ def first_line(spark: SparkSession, path: str) -> str | None:
         return None if line is None else str(line)
     finally:
         lines.close()
+
+
+def last_bytes(spark: SparkSession, path: str, n_bytes: int) -> bytes:
+    """Read the end of a file; raises what `opened` raises."""
+    with opened(spark, path) as (stream, size):
+        stream.seek(max(0, size - n_bytes))
+        return bytes(java_class(spark, "org.apache.commons.io.IOUtils").toByteArray(stream))
 
 
 def check_writable(spark: SparkSession, path: str) -> None:

@@ -13,16 +13,13 @@ from typing import Any, NamedTuple
 import pyarrow as pa
 import pyarrow.ipc
 import pyarrow.parquet as pq
-from jinja2 import StrictUndefined, TemplateSyntaxError
-from jinja2.sandbox import SandboxedEnvironment
 
 from betr_spark.config.targets import TargetConfig
 from betr_spark.errors import ConfigError, DataError
-from betr_spark.targets.time_limit import time_limit
+from betr_spark.targets.jinja_template import jinja_renderer
 
 Content = bytes | list[bytes]  # of a file, or of the Arrow files of a dataset's folder
 # Text, numbers (also Decimal), dates and times (also datetime)
-_MAX_RENDER_S = 10.0  # of one example
 _SCALARS = (str, numbers.Number, dt.date, dt.time, dt.timedelta)
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -91,7 +88,7 @@ def renderer(benchmark: str, target: TargetConfig) -> tuple[Callable[[Mapping[st
     """
     try:
         if target.jinja is not None:
-            return _jinja(target.jinja, benchmark), None
+            return jinja_renderer(target.jinja, benchmark), None
         assert target.template is not None
         fields = template_fields(target.template)
     except ValueError as error:
@@ -106,23 +103,6 @@ def renderer(benchmark: str, target: TargetConfig) -> tuple[Callable[[Mapping[st
         return "".join(literal + (values[field] if field is not None else "") for literal, field in parts)
 
     return render, fields
-
-
-def _jinja(template: str, benchmark: str) -> Callable[[Mapping[str, Any], str], str]:
-    environment = SandboxedEnvironment(undefined=StrictUndefined, keep_trailing_newline=True)
-    try:
-        compiled = environment.from_string(template)
-    except TemplateSyntaxError as error:
-        raise ValueError(f"line {error.lineno}: {error.message}") from None
-
-    def render(row: Mapping[str, Any], where: str) -> str:
-        try:
-            with time_limit(_MAX_RENDER_S):
-                return str(compiled.render(row))
-        except Exception as error:  # noqa: BLE001 - a template's expression can raise anything
-            raise DataError(f"{where}: targets.{benchmark}.jinja: {' '.join(str(error).split())[:200]}") from None
-
-    return render
 
 
 def _key(target: TargetConfig) -> str:

@@ -97,7 +97,7 @@ def targets_of(targets: Mapping[str, TargetConfig], benchmarks: Mapping[str, Ben
     examples = {name: examples_and_items(name, target, benchmarks[name])[0] for name, target in targets.items()}
     left, repeated = distinct(examples)
     if lines := _all_repeated(targets, left):
-        raise DataError("\n".join(lines))
+        raise DataError(*lines)
     for name, count in repeated.items():
         if count:
             _logger.info("targets.%s: dropped %d of %d examples as repeated", name, count, len(examples[name]))

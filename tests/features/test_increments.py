@@ -76,6 +76,50 @@ def test_no_document_is_lost_with_the_checkpoints(spark: Any, tmp_path: Path, lo
     assert len(rows(spark, config)) == 3
 
 
+@pytest.mark.parametrize(("damaged", "kept"), [("metadata", 0.5), ("offsets/0", 0.0), ("sources/0/0", None)])
+def test_a_damaged_checkpoint_is_not_continued_with(
+    spark: Any, tmp_path: Path, damaged: str, kept: float | None
+) -> None:
+    config = configured(spark, tmp_path)
+    path = write_parquet(tmp_path / "docs", [document("one"), document("two")])
+    run(spark, config)
+    (checkpoint,) = (tmp_path / "out/_checkpoints/features").iterdir()
+    file = checkpoint / damaged
+    file.with_name(f".{file.name}.crc").unlink()
+    if kept is None:
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[: int(kept * file.stat().st_size)])
+    write_parquet(tmp_path / "more", [document("three")])
+    (tmp_path / "more/part-0.parquet").rename(path / "part-8.parquet")
+    done = run(spark, config)
+    assert (done.rows_in, done.rows_out) == (3, 3)
+    assert len({row["doc_id"] for row in rows(spark, config)}) == 3
+    assert run(spark, config).skipped
+
+
+@pytest.mark.parametrize("earlier", ["features", "_checkpoints"])
+def test_a_table_or_checkpoint_that_is_restored_from_a_copy_loses_no_document(
+    spark: Any, tmp_path: Path, earlier: str
+) -> None:
+    config = configured(spark, tmp_path)
+    path, out = write_parquet(tmp_path / "docs", [document("one"), document("two")]), tmp_path / "out"
+    run(spark, config)
+    shutil.copytree(out / earlier, tmp_path / "copy")
+    for name in ("three", "four"):
+        write_parquet(tmp_path / "more", [document(name)])
+        (tmp_path / "more/part-0.parquet").rename(path / f"{name}.parquet")
+        if name == "three":
+            run(spark, config)
+    config = config.model_copy(update={"output": str(tmp_path / "restored")})  # Delta remembers the commits of a path
+    out.rename(tmp_path / "restored")
+    shutil.rmtree(tmp_path / "restored" / earlier)
+    (tmp_path / "copy").rename(tmp_path / "restored" / earlier)
+    done = run(spark, config)
+    assert (done.rows_in, done.rows_out) == (4, 4)
+    assert len({row["doc_id"] for row in rows(spark, config)}) == 4
+
+
 def test_a_duplicate_id_stops_the_increment_and_writes_nothing(spark: Any, tmp_path: Path) -> None:
     config = configured(spark, tmp_path, id="id")
     path = write_parquet(tmp_path / "docs", [document("one", doc_id="a"), document("two", doc_id="b")])

@@ -161,28 +161,48 @@ def test_the_folder_is_the_first_that_can_be_written_to(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], folder: str
 ) -> None:
     assert chosen_folder(tmp_path, monkeypatch, **variables) == tmp_path / folder
-    if folder.startswith("tmp"):
-        assert (tmp_path / folder).stat().st_mode & 0o777 == 0o700
+    assert (tmp_path / folder).stat().st_mode & 0o777 == 0o700
 
 
-@pytest.mark.parametrize("kind", ["others can read it", "a link", "a file", "another user's"])
-def test_a_temporary_folder_that_is_not_private_is_not_used(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str
+CANDIDATES = [
+    ({"HOME": os.devnull}, f"tmp/betr-spark-{os.getuid()}"),
+    ({"HOME": "home"}, "home/.cache/betr-spark"),
+    ({"NUMBA_CACHE_DIR": "numba", "HOME": os.devnull}, "numba/betr-spark"),
+]
+
+
+@pytest.mark.parametrize(("variables", "folder"), CANDIDATES)
+@pytest.mark.parametrize("kind", ["others can write to it", "a link", "a file", "another user's"])
+def test_a_folder_that_is_not_private_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variables: dict[str, str], folder: str, kind: str
 ) -> None:
-    private = tmp_path / f"tmp/betr-spark-{os.getuid()}"
+    private = tmp_path / folder
     (tmp_path / "elsewhere").mkdir(mode=0o700)
-    private.parent.mkdir()
+    private.parent.mkdir(parents=True)
     if kind == "a link":
         private.symlink_to(tmp_path / "elsewhere")
     elif kind == "a file":
         private.write_text("")
     else:
-        private.mkdir(mode=0o755 if kind == "others can read it" else 0o700)
+        private.mkdir()
+        private.chmod(0o777 if kind == "others can write to it" else 0o700)
     if kind == "another user's":
         user = os.getuid()
         monkeypatch.setattr(compiled_code.os, "getuid", lambda: user + 1)
-        private.rename(private.with_name(f"betr-spark-{user + 1}"))
-    assert chosen_folder(tmp_path, monkeypatch, HOME=os.devnull) is None
+        if folder.startswith("tmp"):
+            private.rename(private.with_name(f"betr-spark-{user + 1}"))
+    assert chosen_folder(tmp_path, monkeypatch, **variables) != private
+
+
+@pytest.mark.parametrize(("mode", "used"), [(0o777, False), (0o1777, True)])
+def test_a_folder_that_others_can_replace_is_not_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: int, used: bool
+) -> None:
+    """In a folder that all can write to, such as /tmp, all can rename what is in it, but not where the sticky bit is set."""
+    (tmp_path / "numba").mkdir()
+    (tmp_path / "numba").chmod(mode)
+    chosen = chosen_folder(tmp_path, monkeypatch, NUMBA_CACHE_DIR="numba", HOME="home")
+    assert (chosen == tmp_path / "numba/betr-spark") == used
 
 
 def test_without_a_folder_each_process_compiles(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,6 +4,7 @@ import errno
 import gzip
 import json
 import os
+import shutil
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -17,9 +18,10 @@ import zstandard
 from pyspark.sql import functions as F
 
 from betr_spark.config import Config
-from betr_spark.errors import SetupError, StoreError
+from betr_spark.errors import REPAIR, SetupError, StoreError
 from betr_spark.pipeline.run import run_all
-from betr_spark.spark.error_messages import causes, spark_error_line, translated
+from betr_spark.spark.causes import causes
+from betr_spark.spark.error_messages import spark_error_line, translated
 
 LINES = "".join(json.dumps({"id": i, "text": f"word {i * 7919} " * 5}) + "\n" for i in range(2000)).encode()
 
@@ -112,7 +114,8 @@ def test_a_deleted_file_is_named(spark: Any, parquet: Path) -> None:
     rows = spark.read.parquet(str(parquet))
     (parquet / "b.parquet").unlink()
     said = line_of(rows.collect)
-    assert said == f"file://{parquet}/b.parquet: no such file; it was deleted or replaced after the run had listed it"
+    gone = "no such file; it was deleted or replaced after the run had listed it"
+    assert said == f"file://{parquet}/b.parquet: {gone}; if a table lost it: {REPAIR}"
 
 
 def test_a_missing_path_and_types_that_differ_are_named(spark: Any, parquet: Path) -> None:
@@ -181,6 +184,14 @@ def test_a_full_disk_is_recognised_wherever_it_is_hit(spark: Any) -> None:
     opened = spark._jvm.java.io.FileNotFoundException("/scratch/blockmgr/0c/temp_1 (No space left on device)")
     assert line_of(thrown_in_jvm(spark, opened)).startswith("a disk is full")
     assert spark_error_line(OSError(errno.EACCES, os.strerror(errno.EACCES))) is None
+
+
+def test_a_file_that_python_may_not_write_is_named(spark: Any) -> None:
+    refused = OSError(errno.EROFS, os.strerror(errno.EROFS), "/out/_lease/now")
+    assert spark_error_line(refused) == "/out/_lease/now: cannot be read or written (Read-only file system)"
+    assert spark_error_line(OSError(errno.ENOENT, os.strerror(errno.ENOENT), "/out/x")) is None  # may be a bug
+    thrown = thrown_in_jvm(spark, spark._jvm.java.io.FileNotFoundException("/out/x (Read-only file system)"))
+    assert line_of(thrown) == "/out/x (Read-only file system)"
 
 
 def test_two_writers_of_a_table_are_told_apart_from_a_failure(spark: Any, tmp_path: Path) -> None:
@@ -271,3 +282,46 @@ def test_an_error_while_another_is_handled_keeps_its_traceback(spark: Any, tmp_p
 
     assert spark_error_line(wrapped(explicit=False)) is None
     assert spark_error_line(wrapped(explicit=True)) == f"file:{tmp_path}/no: no such file or folder"
+
+
+def table_of_three(spark: Any, path: Path) -> None:
+    for number in range(3):
+        spark.range(number, number + 1, 1, 1).write.format("delta").mode("append").save(str(path))
+
+
+def read_copy(spark: Any, path: Path) -> str | None:
+    shutil.copytree(path / "table", path / "copy")  # of the table itself, Delta remembers the commits
+    with pytest.raises(Exception) as caught:
+        spark.read.format("delta").load(str(path / "copy")).collect()
+    return spark_error_line(caught.value)
+
+
+def test_a_delta_table_without_one_of_its_files_is_named(spark: Any, tmp_path: Path) -> None:
+    table_of_three(spark, tmp_path / "table")
+    lost = next((tmp_path / "table").glob("*.parquet"))
+    lost.unlink()
+    line = read_copy(spark, tmp_path)
+    assert line
+    assert line.startswith(f"file:{tmp_path}/copy/{lost.name}: no such file; it was deleted or replaced")
+    assert line.endswith(f"if a table lost it: {REPAIR}")
+
+
+@pytest.mark.parametrize("kept", [None, 0.0, 0.5])
+def test_a_delta_log_with_a_commit_that_is_gone_or_not_whole_is_one_line(
+    spark: Any, tmp_path: Path, kept: float | None
+) -> None:
+    table_of_three(spark, tmp_path / "table")
+    log = tmp_path / "table/_delta_log"
+    for file in log.glob("*.crc"):  # of Delta and of Hadoop, hidden
+        file.unlink()
+    for file in log.glob(".*.crc"):
+        file.unlink()
+    file = log / f"{0 if kept == 0.0 else 1:020d}.json"
+    if kept is None:
+        file.unlink()
+    else:
+        file.write_bytes(file.read_bytes()[: int(kept * file.stat().st_size)])
+    line = read_copy(spark, tmp_path)
+    assert line
+    assert "damaged" in line
+    assert line.endswith(REPAIR)

@@ -5,8 +5,10 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlparse
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -127,3 +129,8 @@ def test_a_running_session_without_delta_s_extension_is_refused(spark: Any, monk
     start = f"start the session with --conf spark.sql.extensions={DELTA_EXTENSION},org.example.Missing"
     with pytest.raises(SetupError, match=start):
         session.build_session()
+
+
+def test_spark_creates_no_folder_with_a_fixed_name_among_those_of_all_users(spark: Any) -> None:
+    """Of a name that all know, another user may make a file first; then no session starts."""
+    assert urlparse(spark.conf.get("spark.sql.warehouse.dir")).path.rstrip("/") == tempfile.gettempdir()

@@ -1,5 +1,6 @@
 """History of real Delta tables: which commits count as a change, and which files a version is read from."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -191,3 +192,33 @@ def test_an_empty_table_that_stays_empty_gets_a_commit(spark: Any, tmp_path: Pat
         delta.overwrite(spark.createDataFrame([], "n int"), path, user_metadata=f"run {version}")
         assert (delta.newest_commit(spark, path) or ())[:2] == (version, f"run {version}")
     assert spark.conf.get("spark.databricks.delta.skipRecordingEmptyCommits") == "true"
+
+
+def newest_file(path: Path) -> Path:
+    return sorted((path / "_delta_log").glob("*.json"))[-1]
+
+
+@pytest.mark.parametrize(("kept", "checksum"), [(0.0, False), (0.5, True), (0.98, False)])
+def test_a_newest_commit_that_is_not_whole_is_named(spark: Any, tmp_path: Path, kept: float, checksum: bool) -> None:
+    for _ in range(2):
+        write(spark, tmp_path / "table")
+    file = newest_file(tmp_path / "table")
+    file.write_bytes(file.read_bytes()[: int(kept * file.stat().st_size)])
+    if not checksum:
+        file.with_name(f".{file.name}.crc").unlink()
+    shutil.copytree(tmp_path / "table", tmp_path / "copy")  # of the table itself, Delta remembers the commit
+    path = str(tmp_path / "copy")
+    for look in (delta.read, delta.newest_commit, runs.made_by, runs.input_version):
+        with pytest.raises(DataError, match=rf"^{path}/_delta_log/{file.name}: damaged: .*restore it from a copy; .*"):
+            look(spark, path)
+
+
+def test_an_earlier_commit_that_is_not_whole_is_named(spark: Any, tmp_path: Path) -> None:
+    for _ in range(2):
+        write(spark, tmp_path / "table")
+    file = tmp_path / "table/_delta_log/00000000000000000000.json"
+    file.with_name(f".{file.name}.crc").unlink()
+    file.write_bytes(file.read_bytes()[:50])
+    shutil.copytree(tmp_path / "table", tmp_path / "copy")
+    with pytest.raises(DataError, match=rf"^{tmp_path}/copy/_delta_log/{file.name}: damaged: "):
+        list(delta.commits(spark, str(tmp_path / "copy")))

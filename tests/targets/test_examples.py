@@ -3,6 +3,9 @@
 import datetime as dt
 import io
 import json
+import re
+import resource
+import sys
 from collections import Counter
 from decimal import Decimal
 
@@ -12,7 +15,7 @@ import pytest
 
 from betr_spark.config.targets import TargetConfig
 from betr_spark.errors import ConfigError, DataError
-from betr_spark.targets import examples
+from betr_spark.targets import jinja_template
 from betr_spark.targets.examples import Example, balanced, check_not_in_test, distinct, examples_of
 
 
@@ -117,12 +120,53 @@ def test_a_jinja_template_has_optional_fields_lists_and_choices(monkeypatch: pyt
         examples_of("b", with_jinja, lines({"q": "x", "choices": choices}))
     with pytest.raises(DataError, match=r"t.jsonl: line 1: targets.b.jinja: .*'C' is not in list"):
         examples_of("b", with_jinja, lines({"q": "x", "choices": choices, "key": "C"}))
-    monkeypatch.setattr(examples, "_MAX_RENDER_S", 0.2)
+    monkeypatch.setattr(jinja_template, "_MAX_S", 0.2)
     endless = "{% set r = range(99999)|list %}{% for a in r %}{% for b in r %}{% endfor %}{% endfor %}{{ q }}"
     with pytest.raises(DataError, match=r"t.jsonl: line 1: targets.b.jinja: takes longer than 0.2 s"):
         examples_of("b", TargetConfig(path="t.jsonl", jinja=endless), content)
     with pytest.raises(ConfigError, match=r"config.targets.b.jinja: line 1: unexpected '}'"):
         examples_of("b", TargetConfig(path="t", jinja="{{ q }"), content)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="memory is limited on Linux")
+@pytest.mark.parametrize(
+    "template",
+    [
+        "{{ 'x' * 10**9 * q|length }}",
+        "{% set s = namespace(t='x') %}{% for i in range(40) %}{% set s.t = s.t ~ s.t %}{% endfor %}{{ s.t|length }}",
+    ],
+)
+def test_a_template_may_not_take_all_memory(template: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jinja_template, "_MAX_BYTES", 10**8)
+    before = resource.getrlimit(resource.RLIMIT_AS)
+    with pytest.raises(DataError, match=r"t.jsonl: line 1: targets.b.jinja: takes more than 0.1 GB of memory"):
+        examples_of("b", TargetConfig(path="t.jsonl", jinja=template), lines({"q": "x"}))
+    assert resource.getrlimit(resource.RLIMIT_AS) == before
+
+
+@pytest.mark.parametrize(
+    ("template", "problem"),
+    [
+        ("{{ 9 ** (9 ** 9) }}", "a power of more than 10000 bits"),  # computes for hours in one step
+        ("{{ (0).__class__.__mro__ }}", "access to attribute '__class__' of 'int' object is unsafe."),
+        ("{% macro f() %}{{ f() }}{% endmacro %}{{ f() }}", "maximum recursion depth exceeded"),
+    ],
+)
+def test_an_expression_without_an_end_is_one_line(template: str, problem: str) -> None:
+    with pytest.raises(DataError, match=re.escape(f"t.jsonl: line 1: targets.b.jinja: {problem}")):
+        examples_of("b", TargetConfig(path="t.jsonl", jinja=template), lines({"q": "x"}))
+
+
+@pytest.mark.parametrize(
+    ("template", "problem"),
+    [
+        ("{{ " + "(" * 3000 + "q" + ")" * 3000 + " }}", "maximum recursion depth exceeded"),
+        ("{% for i in q %}" * 30 + "{% endfor %}" * 30, "too many statically nested blocks"),
+    ],
+)
+def test_a_template_that_is_nested_too_deeply_is_one_line(template: str, problem: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^config\.targets\.b\.jinja: {problem}"):
+        examples_of("b", TargetConfig(path="t.jsonl", jinja=template), lines({"q": "x"}))
 
 
 def test_a_saved_dataset_is_read_from_its_arrow_files() -> None:

@@ -107,4 +107,4 @@ class ExternalScores(Kind):
             where = f"{self._where}: column '{self.settings.score}' (scorers.{self.name}.score)"
             wrong.append(f"{where} is {score_type.simpleString()}; a numeric column is required")
         if wrong:
-            raise SchemaError("\n".join(wrong))
+            raise SchemaError(*wrong)
