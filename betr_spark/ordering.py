@@ -1,23 +1,26 @@
 """Exact prefixes and ranks of a total order, without a sort of the corpus in one task.
 
 Rows carry the order as (`order_key`, `order_hash` = xxhash64(doc_id), doc_id), ascending, both numbers signed 64-bit integers.
-A prefix of given weight is computed from histograms over 16 bits of the order at a time, most significant first; each holds at
-most 65,536 bins.
+Prefixes of given weight, one for each group of rows, are computed from histograms over some bits of the order at a time, most
+significant first. The histograms stay on Spark; the driver holds one bin of each group, and in the end a few rows.
 """
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from betr_spark.schemas import DOC_ID, RANK
 
 ORDER_KEY, ORDER_HASH, WEIGHT = "order_key", "order_hash", "weight"
+GROUP, BUDGET = "group", "budget"
 _POSITION, _PART, _START = "position", "part", "start"
+_BIN, _COUNT = "bin", "count"
+_POSITION_TYPES = ("string", "bigint", "bigint", "string")
 _SIGN_BIT = -(2**63)
 _ROWS_FOR_DRIVER = 65_536
 _ALL_64, _SIGN_64 = np.uint64(0xFFFFFFFFFFFFFFFF), np.uint64(1 << 63)
@@ -26,18 +29,12 @@ _POSITION_BITS = 33  # low bits of monotonically_increasing_id: position in the 
 
 
 class Position(NamedTuple):
-    """A position in the order."""
+    """A position in the order of a group."""
 
+    group: str | None
     order_key: int
     order_hash: int
     doc_id: str
-
-
-class Prefix(NamedTuple):
-    """The longest prefix within a budget. `end` is the first row after it; None if it contains every row."""
-
-    end: Position | None
-    weight: int
 
 
 def descending_key(values: NDArray[Any]) -> NDArray[np.int64]:
@@ -63,46 +60,72 @@ def unsigned(hash64: Column) -> Column:
 
 
 def _digits() -> list[Column]:
-    numbers = [unsigned(F.col(ORDER_KEY)), unsigned(F.col(ORDER_HASH))]
-    return [F.shiftrightunsigned(number, shift).bitwiseAND(0xFFFF) for number in numbers for shift in (48, 32, 16, 0)]
+    """Bits of the order, most significant first; the first ones tell 256 values of each power of two apart."""
+    key, hash64 = unsigned(F.col(ORDER_KEY)), unsigned(F.col(ORDER_HASH))
+    of_key = [F.shiftrightunsigned(key, shift).bitwiseAND(2**bits - 1) for shift, bits in ((44, 20), (22, 22), (0, 22))]
+    return of_key + [F.shiftrightunsigned(hash64, shift).bitwiseAND(0xFFFF) for shift in (48, 32, 16, 0)]
 
 
-def longest_prefix(rows: DataFrame, *, budget: int, n_rows: int | None = None) -> Prefix:
-    """Compute the longest prefix of the order whose weights sum to at most `budget`.
+def ends_of_prefixes(rows: DataFrame, *, n_rows: int | None = None) -> list[Position]:
+    """Compute for each group the longest prefix of its order whose weights sum to at most its budget.
 
-    One small aggregation for each 16 bits, until few rows share the bits of the end; usually two or three. Each aggregation
-    reads `rows`, so persist it. Rows of weight 0 after the end are not in the prefix.
+    One aggregation for some bits of the order at a time, until few rows share the bits of the ends; usually one or two. Each
+    aggregation reads `rows`, so persist it. Rows of weight 0 after an end are not in the prefix.
 
     Args:
-        rows: order_key, order_hash, doc_id, weight (bigint >= 0); no two rows have the same position.
-        budget: in units of weight, >= 0.
+        rows: group (string or null), budget (bigint >= 0, the same in all rows of a group), order_key, order_hash, doc_id,
+            weight (bigint >= 0); no two rows have the same position.
         n_rows: number of rows, if it is known: few rows need no aggregation.
+
+    Returns:
+        The first row after the prefix of each group that does not fit as a whole.
+    """
+    left = rows.select(GROUP, BUDGET, ORDER_KEY, ORDER_HASH, DOC_ID, WEIGHT)
+    in_order = Window.partitionBy(GROUP).orderBy(_BIN)
+    for digit in [] if n_rows is not None and n_rows <= _ROWS_FOR_DRIVER else _digits():
+        sums = [F.sum(WEIGHT).alias(WEIGHT), F.count("*").alias(_COUNT), F.first(BUDGET).alias(BUDGET)]
+        bins = left.groupBy(GROUP, digit.alias(_BIN)).agg(*sums)
+        remaining = F.col(BUDGET) - (F.sum(WEIGHT).over(in_order) - F.col(WEIGHT))
+        bins = bins.select(GROUP, _BIN, _COUNT, WEIGHT, remaining.alias(BUDGET))
+        last = bins.where((F.col(BUDGET) >= 0) & (F.col(WEIGHT) > F.col(BUDGET))).drop(WEIGHT)
+        boundary = last.collect()  # at most one row for each group
+        if not boundary:
+            return []
+        names = rows.sparkSession.createDataFrame(
+            [(row[GROUP], row[_BIN], row[BUDGET]) for row in boundary],
+            f"{GROUP} string, {_BIN} bigint, {BUDGET} bigint",
+        )
+        left = left.drop(BUDGET).withColumn(_BIN, digit).alias("left")
+        same = F.col(f"left.{GROUP}").eqNullSafe(names[GROUP]) & (F.col(f"left.{_BIN}") == names[_BIN])
+        left = left.join(F.broadcast(names), on=same, how="inner").select("left.*", names[BUDGET]).drop(_BIN)
+        if sum(row[_COUNT] for row in boundary) <= _ROWS_FOR_DRIVER:
+            break
+    ends: dict[str | None, Position] = {}
+    remaining_of: dict[str | None, int] = {}
+    tail = [(Position(*row[:4]), row[4], row[5]) for row in left.select(*Position._fields, WEIGHT, BUDGET).collect()]
+    for position, weight, budget in sorted(tail, key=lambda row: row[0][1:]):  # bounded by _ROWS_FOR_DRIVER
+        remaining_of.setdefault(position.group, budget)
+        remaining_of[position.group] -= weight
+        if remaining_of[position.group] < 0:
+            ends.setdefault(position.group, position)
+    return list(ends.values())
+
+
+def longest_prefix(rows: DataFrame, *, budget: int, n_rows: int | None = None) -> Position | None:
+    """As `ends_of_prefixes`, of all rows together: the first row after the prefix, or None if every row is in it.
+
+    Args:
+        rows: order_key, order_hash, doc_id, weight.
+        budget: in units of weight, >= 0.
+        n_rows: as there.
 
     Raises:
         ValueError: if `budget` is negative.
     """
     if budget < 0:
         raise ValueError(f"budget: {budget} is negative")
-    remaining = budget
-    for digit in [] if n_rows is not None and n_rows <= _ROWS_FOR_DRIVER else _digits():
-        bins = rows.groupBy(digit.alias("bin")).agg(F.sum(WEIGHT).alias("w"), F.count("*").alias("n"))
-        boundary = None
-        for row in sorted(bins.collect(), key=lambda row: int(row["bin"])):  # at most 65,536 bins
-            if row["w"] > remaining:
-                boundary = row
-                break
-            remaining -= row["w"]
-        if boundary is None:
-            return Prefix(None, budget - remaining)
-        rows = rows.where(digit == boundary["bin"])
-        if boundary["n"] <= _ROWS_FOR_DRIVER:
-            break
-    tail = rows.select(ORDER_KEY, ORDER_HASH, DOC_ID, WEIGHT).collect()  # bounded by _ROWS_FOR_DRIVER
-    for row in sorted(tail, key=lambda row: Position(row[0], row[1], row[2])):
-        if row[WEIGHT] > remaining:
-            return Prefix(Position(row[0], row[1], row[2]), budget - remaining)
-        remaining -= row[WEIGHT]
-    return Prefix(None, budget - remaining)
+    one = {GROUP: F.lit(None).cast("string"), BUDGET: F.lit(budget).cast("bigint")}
+    return next(iter(ends_of_prefixes(rows.withColumns(one), n_rows=n_rows)), None)
 
 
 def before(end: Position) -> Column:
@@ -115,6 +138,24 @@ def before(end: Position) -> Column:
         | (same_key & (hash64 < F.lit(end.order_hash).cast("bigint")))
         | (same_hash & (F.col(DOC_ID) < F.lit(end.doc_id)))
     )
+
+
+def in_prefixes(rows: DataFrame, ends: Sequence[Position]) -> DataFrame:
+    """Keep the rows that come before the end of their group; groups without an end stay whole.
+
+    Args:
+        rows: group, order_key, order_hash, doc_id, and more columns.
+        ends: as `ends_of_prefixes` gives them.
+    """
+    if not ends:
+        return rows
+    schema = ", ".join(f"end_{name} {kind}" for name, kind in zip(Position._fields, _POSITION_TYPES, strict=True))
+    table = F.broadcast(rows.sparkSession.createDataFrame(ends, schema))
+    joined = rows.join(table, on=F.col(GROUP).eqNullSafe(F.col(f"end_{GROUP}")), how="left")
+    here = F.struct(ORDER_KEY, ORDER_HASH, DOC_ID)
+    end = F.struct(*[F.col(f"end_{name}").alias(name) for name in Position._fields[1:]])
+    is_before = F.col(f"end_{DOC_ID}").isNull() | (here < end)
+    return joined.where(is_before).select(*rows.columns)
 
 
 def with_rank(rows: DataFrame, *, n_rows: int, materialise: Callable[[DataFrame], DataFrame]) -> DataFrame:

@@ -19,10 +19,10 @@ from betr_spark.cli.options import (
     reading,
     writing,
 )
+from betr_spark.cli.plan_command import planned_stages
 from betr_spark.logs import Format
 
 if TYPE_CHECKING:
-    from betr_spark.pipeline.run import Planned
     from betr_spark.pipeline.stage import RunContext, Stage
     from betr_spark.storage.runs import StageRun
 
@@ -42,17 +42,9 @@ def run(
     context = reading(settings) if dry_run else writing(settings, "run", wait_s=wait, check=False)
     output.stop_at(problems_of_run(context))
     if dry_run:
-        _print_plan(context)
+        output.emit(*planned_stages(context))
     else:
         run_and_print(context, stages_of(settings))
-
-
-@app.command()
-def plan(
-    config: ConfigOption, overrides: SetOption = None, as_json: JsonOption = False, log_format: LogOption = Format.TEXT
-) -> None:
-    """Print what a run would do, and how long it takes where that can be told; write nothing. The same as run --dry-run."""
-    run(config, overrides, dry_run=True)
 
 
 @app.command()
@@ -173,15 +165,3 @@ def _stage(
     else:
         document = {"command": command, "output": settings.output, "up_to_date": True, "stages": []}
         output.emit(document, [f"{command}: nothing to do with these settings"])
-
-
-def _print_plan(context: "RunContext") -> None:
-    from betr_spark.pipeline.run import outlook  # noqa: PLC0415
-
-    planned: list[tuple[Planned, str | None]] = list(outlook(context))
-    lines = []
-    for (stage, work, why), estimate in planned:
-        lines.append(f"{stage.name}: {'would run' if work else 'skipped'} ({why})")
-        lines += [f"  {estimate}"] if estimate else []
-    stages = [{"stage": p.stage.name, "work": p.work, "why": p.why, "estimate": estimate} for p, estimate in planned]
-    output.emit({"output": context.config.output, "stages": stages}, lines)

@@ -9,11 +9,10 @@ from betr_spark.config.root import (
     RANDOM_SCORER,
     Config,
     DedupConfig,
-    KeepConfig,
     MinHashConfig,
-    SelectionConfig,
     load_config,
 )
+from betr_spark.config.selections import KeepConfig, SelectionConfig, TrainingConfig
 from betr_spark.config.targets import TargetConfig
 
 __all__ = [
@@ -32,6 +31,7 @@ __all__ = [
     "SampleConfig",
     "SelectionConfig",
     "TargetConfig",
+    "TrainingConfig",
     "TransformerConfig",
     "load_config",
 ]

@@ -12,12 +12,12 @@ from betr_spark.config.input import InputConfig
 from betr_spark.config.problems import validation_problems
 from betr_spark.config.ranking import EncoderConfig, LabelsConfig, SampleConfig
 from betr_spark.config.scorers import BetrScorer, ScorerConfig
+from betr_spark.config.selections import KeepConfig, ScorerName, SelectionConfig
 from betr_spark.config.targets import TargetConfig
 from betr_spark.config.yaml_file import read_mapping
 from betr_spark.errors import ConfigError
 
 RANDOM_SCORER, LONGEST = "random", "longest"
-ScorerName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=100)]
 SelectionName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
 
 
@@ -43,33 +43,6 @@ class DedupConfig(Model):
     history: Literal["keep", "replace"] = "keep"
     max_source_loss: float | None = Field(default=None, ge=0.0, le=1.0)
     max_component: int | None = Field(default=None, ge=1)
-
-
-class KeepConfig(Model):
-    """Exactly one of these keys. `token_fraction` is of the survivors' tokens, `tokens` is in units of n_tokens.
-
-    `min_score` is a score in [0, 1], or for an expression scorer a value of its column.
-    """
-
-    token_fraction: float | None = Field(default=None, gt=0.0, le=1.0)
-    tokens: int | None = Field(default=None, ge=0)
-    documents: int | None = Field(default=None, ge=0)
-    min_score: float | None = None
-
-    @model_validator(mode="after")
-    def _exactly_one(self) -> Self:
-        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
-        if len(given) != 1:
-            names = ", ".join(type(self).model_fields)
-            raise ValueError(f"exactly one of {names} is required, found {', '.join(given) or 'none'}")
-        return self
-
-
-class SelectionConfig(Model):
-    """One ranked table of kept documents."""
-
-    scorer: ScorerName
-    keep: KeepConfig
 
 
 def _default_scorers() -> dict[str, ScorerConfig]:

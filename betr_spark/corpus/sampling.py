@@ -1,7 +1,5 @@
 """A seeded random sample of exactly N documents, the same for any partitioning and any order of the input."""
 
-from typing import NamedTuple
-
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -9,19 +7,12 @@ from betr_spark.ordering import ORDER_HASH, ORDER_KEY, WEIGHT, before, longest_p
 from betr_spark.schemas import DOC_ID
 
 
-class Sample(NamedTuple):
-    """The sampled rows, and how many were asked for and found by id."""
-
-    documents: DataFrame
-    n_ids: int
-
-
-def sample(documents: DataFrame, ids: DataFrame, *, n_documents: int, seed: int, n_ids: int | None = None) -> Sample:
+def sample(documents: DataFrame, ids: DataFrame, *, n_documents: int, seed: int, n_ids: int | None = None) -> DataFrame:
     """Take the documents whose hash of (seed, doc_id) is among the `n_documents` smallest.
 
     Args:
         documents: rows with doc_id; only the sampled ones are kept.
-        ids: every doc_id once; read once for each 16 bits of the cut, so persist it.
+        ids: every doc_id once; read once for each part of the order that the cut needs, so persist it.
         n_documents: size of the sample, in ids; all of them where there are fewer.
         seed: of the hash.
         n_ids: number of rows of `ids`, if it is known.
@@ -32,7 +23,7 @@ def sample(documents: DataFrame, ids: DataFrame, *, n_documents: int, seed: int,
         return rows.withColumns({ORDER_KEY: hash64, ORDER_HASH: hash64})
 
     weighted = with_order(ids).withColumn(WEIGHT, F.lit(1).cast("bigint"))
-    prefix = longest_prefix(weighted, budget=n_documents, n_rows=n_ids)
+    end = longest_prefix(weighted, budget=n_documents, n_rows=n_ids)
     ordered = with_order(documents)
-    taken = ordered if prefix.end is None else ordered.where(before(prefix.end))
-    return Sample(taken.drop(ORDER_KEY, ORDER_HASH), prefix.weight)
+    taken = ordered if end is None else ordered.where(before(end))
+    return taken.drop(ORDER_KEY, ORDER_HASH)

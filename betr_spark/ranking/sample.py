@@ -59,9 +59,9 @@ class Sample(Stage):
                 .select(DOC_ID, SOURCE, TEXT)
             )
             n_corpus = ids.count()
-            n_documents = n_corpus if config.direct() else config.sample.documents
+            n_documents = n_corpus if config.direct() else min(n_corpus, config.sample.documents)
             drawn = sample(documents, ids, n_documents=n_documents, seed=config.sample.seed, n_ids=n_corpus)
-            usable = drawn.documents.where(F.col(TEXT).rlike(r"(?U)[^\s\x00\x1c-\x1f]"))
+            usable = drawn.where(F.col(TEXT).rlike(r"(?U)[^\s\x00\x1c-\x1f]"))
             if config.input.id is None:
                 usable = usable.groupBy(DOC_ID).agg(F.min(SOURCE).alias(SOURCE), F.first(TEXT).alias(TEXT))
             usable = usable.persist()  # counted, then written
@@ -69,12 +69,12 @@ class Sample(Stage):
                 n_usable = usable.count()
                 if n_usable == 0:
                     raise DataError(
-                        f"input.path: {config.input.path}: no document with text in a sample of {drawn.n_ids}"
+                        f"input.path: {config.input.path}: no document with text in a sample of {n_documents}"
                     )
                 yield Result(
                     rows_in=n_corpus,
                     rows_out=n_usable,
-                    dropped={"without_text": drawn.n_ids - n_usable},
+                    dropped={"without_text": n_documents - n_usable},
                     commit=lambda run: delta.overwrite(usable, path, user_metadata=run.to_json(), statistics=[DOC_ID]),
                 )
             finally:

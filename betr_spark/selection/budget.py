@@ -1,17 +1,35 @@
-"""What a selection keeps: an exact prefix of the ranking for a budget of tokens or documents, or a least score."""
+"""What a selection keeps: exact prefixes of the ranking for a budget of tokens or documents, or a least score."""
 
-from collections.abc import Iterator
+import logging
+from collections.abc import Iterator, Mapping
 from decimal import Decimal
 from fractions import Fraction
+from typing import NamedTuple, Self
 
 import pyarrow as pa
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from betr_spark.config import KeepConfig
-from betr_spark.ordering import ORDER_HASH, ORDER_KEY, WEIGHT, before, descending_key, longest_prefix
+from betr_spark.errors import DataError
+from betr_spark.ordering import (
+    BUDGET,
+    GROUP,
+    ORDER_HASH,
+    ORDER_KEY,
+    WEIGHT,
+    before,
+    descending_key,
+    ends_of_prefixes,
+    in_prefixes,
+    longest_prefix,
+)
 from betr_spark.schemas import DOC_ID, LOGIT, N_TOKENS
 from betr_spark.scoring.logit import score_of
+from betr_spark.selection.keep_rate import keep_rate
+
+_OWN_GROUP = "own_group"
+_logger = logging.getLogger(__name__)
 
 
 def with_order(scored: DataFrame) -> DataFrame:
@@ -36,30 +54,99 @@ def fraction_of(tokens: int, fraction: float) -> int:
     return int(Fraction(Decimal(str(fraction))) * tokens)
 
 
+class Budget(NamedTuple):
+    """What is kept of the candidates: `amount` in units of `weight` (tokens or documents); `min_score` has no amount."""
+
+    keep: KeepConfig
+    amount: int
+    weight: Column
+
+    @classmethod
+    def of(cls, keep: KeepConfig, *, n_tokens: int) -> Self:
+        """Read a rule.
+
+        Args:
+            keep: exactly one rule.
+            n_tokens: tokens of all candidates, which fractions are of.
+        """
+        if keep.documents is not None:
+            return cls(keep, keep.documents, F.lit(1))
+        if keep.tokens is not None:
+            return cls(keep, keep.tokens, F.col(N_TOKENS))
+        fraction = keep_rate(keep.training).fraction if keep.training else keep.token_fraction or 0.0
+        return cls(keep, fraction_of(n_tokens, fraction), F.col(N_TOKENS))
+
+
 def within_budget(
-    ordered: DataFrame, keep: KeepConfig, *, n_tokens: int, n_rows: int | None = None, by_value: bool = False
+    ordered: DataFrame, budget: Budget, *, n_rows: int | None = None, by_value: bool = False
 ) -> DataFrame:
-    """Keep the longest prefix of the ranking that `keep` allows.
+    """Keep the longest prefix of the ranking that the budget allows.
 
     Two or three small aggregations over (order, weight); nothing is sorted. `ordered` is read for each, so persist it.
 
     Args:
         ordered: as `with_order` gives it, with n_tokens; one row a document.
-        keep: exactly one rule. token_fraction is of the tokens of `ordered`.
-        n_tokens: sum of n_tokens of `ordered`.
+        budget: as `Budget.of` gives it.
         n_rows: number of rows of `ordered`, if it is known.
         by_value: `min_score` is compared with the logit itself (a column of the input) rather than with the score.
 
     Returns:
         The kept rows of `ordered`, same columns, no order.
     """
-    if keep.min_score is not None:
-        return ordered.where((F.col(LOGIT) if by_value else score_of(F.col(LOGIT))) >= F.lit(keep.min_score))
-    if keep.documents is not None:
-        budget, weight = keep.documents, F.lit(1)
-    else:
-        weight = F.col(N_TOKENS)
-        budget = keep.tokens if keep.tokens is not None else fraction_of(n_tokens, keep.token_fraction or 0.0)
-    weighted = ordered.select(ORDER_KEY, ORDER_HASH, DOC_ID, weight.cast("bigint").alias(WEIGHT))
-    prefix = longest_prefix(weighted, budget=budget, n_rows=n_rows)
-    return ordered if prefix.end is None else ordered.where(before(prefix.end))
+    if budget.keep.min_score is not None:
+        return ordered.where((F.col(LOGIT) if by_value else score_of(F.col(LOGIT))) >= F.lit(budget.keep.min_score))
+    end = longest_prefix(ordered.withColumn(WEIGHT, budget.weight.cast("bigint")), budget=budget.amount, n_rows=n_rows)
+    return ordered if end is None else ordered.where(before(end))
+
+
+def within_shares(
+    ordered: DataFrame, budget: Budget, shares: Mapping[str, float], *, n_rows: int, where: str
+) -> DataFrame:
+    """Keep of each group the longest prefix of its ranking that its share of the budget allows.
+
+    Documents of groups without a share are ranked together and get what is left, also what a group with a share cannot use.
+
+    Args:
+        ordered: as `with_order` gives it, with group and n_tokens; one row a document.
+        budget: as `Budget.of` gives it.
+        shares: by group; of the budget, or in its units where one is above 1.
+        n_rows: number of rows of `ordered`.
+        where: key of the configuration, for messages.
+
+    Raises:
+        DataError: the shares are more than the budget.
+    """
+    absolute = any(share > 1 for share in shares.values())
+    amounts = {name: int(share) if absolute else fraction_of(budget.amount, share) for name, share in shares.items()}
+    if sum(amounts.values()) > budget.amount:
+        raise DataError(f"{where}: {sum(amounts.values())} in all, but the whole budget is {budget.amount}")
+    group = F.when(F.col(GROUP).isin(*shares), F.col(GROUP))
+    rows = ordered.withColumns({_OWN_GROUP: F.col(GROUP), GROUP: group, WEIGHT: budget.weight.cast("bigint")})
+    totals = rows.groupBy(GROUP).agg(F.sum(WEIGHT).alias(WEIGHT))
+    available = {row[GROUP]: int(row[WEIGHT]) for row in totals.collect()}  # one row for each share, and one
+    for name, amount in amounts.items():
+        if (found := available.get(name, 0)) < amount:
+            _logger.warning("%s: '%s' has only %d of %d; other documents fill the rest", where, name, found, amount)
+    used = {name: min(amount, available.get(name, 0)) for name, amount in amounts.items()}
+    rest = budget.amount - sum(used.values())
+    of_group = F.create_map(*[F.lit(part) for pair in used.items() for part in pair])
+    rows = rows.withColumn(BUDGET, F.coalesce(of_group[F.col(GROUP)], F.lit(rest)).cast("bigint"))
+    kept = in_prefixes(rows, ends_of_prefixes(rows, n_rows=n_rows))
+    return kept.withColumn(GROUP, F.col(_OWN_GROUP)).select(*ordered.columns)
+
+
+def within_maximum(ordered: DataFrame, budget: Budget, maximum: float, *, n_rows: int) -> DataFrame:
+    """Keep the longest prefix that the budget allows, of a ranking in which no group has more than a fraction of the budget.
+
+    Of each group only the longest prefix of its own ranking counts that is within the fraction.
+
+    Args:
+        ordered: as `with_order` gives it, with group and n_tokens; one row a document.
+        budget: as `Budget.of` gives it.
+        maximum: of each group, a fraction of the budget.
+        n_rows: number of rows of `ordered`.
+    """
+    most = F.lit(fraction_of(budget.amount, maximum)).cast("bigint")
+    rows = ordered.withColumns({BUDGET: most, WEIGHT: budget.weight.cast("bigint")})
+    allowed = in_prefixes(rows, ends_of_prefixes(rows, n_rows=n_rows)).select(*ordered.columns)
+    return within_budget(allowed, budget, n_rows=n_rows)

@@ -1,5 +1,6 @@
 """The kept documents of one selection with their ranks, without their text."""
 
+import logging
 from collections.abc import Callable
 from typing import NamedTuple, Self
 
@@ -7,13 +8,17 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from betr_spark import schemas
-from betr_spark.config import Config, SelectionConfig
-from betr_spark.ordering import ORDER_HASH, ORDER_KEY, with_rank
+from betr_spark.config import Config
+from betr_spark.ordering import GROUP, ORDER_HASH, ORDER_KEY, with_rank
 from betr_spark.pipeline.stage import RunContext
 from betr_spark.schemas import BEST_BENCHMARK, CONTENT_HASH, DOC_ID, INPUT_FILE, LOGIT, N_BYTES, N_TOKENS, SOURCE
 from betr_spark.scoring.logit import logit_of
-from betr_spark.selection.budget import with_order, within_budget
+from betr_spark.selection.budget import Budget, with_order, within_budget, within_maximum, within_shares
+from betr_spark.selection.candidates import IS_CANDIDATE, Conditions
+from betr_spark.selection.keep_rate import VALID_FLOPS, keep_rate
 from betr_spark.storage import delta
+
+_logger = logging.getLogger(__name__)
 
 
 class SelectionInput(NamedTuple):
@@ -35,14 +40,15 @@ class SelectionInput(NamedTuple):
 class Ranking(NamedTuple):
     """Kept documents: doc_id, rank, source, n_tokens, content_hash, input_file, logit, with benchmark scorers best_benchmark.
 
-    `n_documents` are in `features`, `n_duplicates` of them were removed, `n_survivors` of the others have a score; bytes
-    are those of the kept texts.
+    `n_documents` are in `features`, `n_duplicates` of them were removed, `n_survivors` of the others have a score, of which
+    `n_candidates` meet the condition `where`; survivor_tokens are those of the candidates, bytes those of the kept texts.
     """
 
     rows: DataFrame
     n_documents: int
     n_duplicates: int
     n_survivors: int
+    n_candidates: int
     n_kept: int
     survivor_tokens: int
     kept_tokens: int
@@ -50,7 +56,7 @@ class Ranking(NamedTuple):
 
 
 def scored_survivors(features: DataFrame, duplicates: DataFrame, config: Config, scorer: str) -> DataFrame:
-    """Documents that were not removed and have a score: doc_id, source, n_bytes, n_tokens, content_hash, input_file, logit.
+    """Documents that were not removed and have a score, with the logit, and the columns of `features`.
 
     With benchmark scorers also best_benchmark, that of the highest one (the first of equals).
     """
@@ -58,38 +64,62 @@ def scored_survivors(features: DataFrame, duplicates: DataFrame, config: Config,
     logits = {name: F.col(schemas.logit_column(own)) for name, own in config.benchmark_scorers(scorer).items()}
     highest = F.array_max(F.array(*logits.values()))
     best = F.coalesce(*[F.when(logit == highest, F.lit(name)) for name, logit in logits.items()])
-    columns = [logit_of(config, scorer).alias(LOGIT), *([best.alias(BEST_BENCHMARK)] if logits else [])]
-    rows = survivors.select(DOC_ID, SOURCE, N_BYTES, N_TOKENS, CONTENT_HASH, INPUT_FILE, *columns)
-    return rows.where(F.col(LOGIT).isNotNull())
+    columns = {LOGIT: logit_of(config, scorer), **({BEST_BENCHMARK: best} if logits else {})}
+    return survivors.withColumns(columns).where(F.col(LOGIT).isNotNull())
 
 
 def rank_survivors(
-    ranked: SelectionInput, config: Config, selection: SelectionConfig, *, materialise: Callable[[DataFrame], DataFrame]
+    ranked: SelectionInput, conditions: Conditions, *, materialise: Callable[[DataFrame], DataFrame]
 ) -> Ranking:
     """Rank the survivors by the selection's scorer and keep its budget. Reads no text.
 
     Args:
         ranked: the tables and their sizes.
-        config: for the scorers.
-        selection: scorer and budget.
+        conditions: the selection, and what its settings refer to.
         materialise: computes a frame and cuts its lineage.
+
+    Raises:
+        DataError: several annotations for a document, or a quota of more than the budget.
     """
-    survivors = scored_survivors(ranked.features, ranked.duplicates, config, selection.scorer)
-    ordered = with_order(survivors).persist()  # read for the totals, for each histogram, and for the kept rows
+    config, selection = conditions.context.config, conditions.selection
+    training = selection.keep.training
+    if training and not keep_rate(training).in_range:
+        where, flops = f"selections.{conditions.name}.keep.training", training.compute()
+        _logger.warning("%s: the law was fitted to %g to %g FLOPs, this run has %g", where, *VALID_FLOPS, flops)
+    conditions.check_unique()
+    marked = conditions.marked(ranked.features, lambda: conditions.context.scored_input().carried())
+    survivors = scored_survivors(marked, ranked.duplicates, config, selection.scorer)
+    names = [DOC_ID, SOURCE, N_BYTES, N_TOKENS, CONTENT_HASH, INPUT_FILE, LOGIT, IS_CANDIDATE, GROUP]
+    survivors = survivors.select(*names, *[name for name in survivors.columns if name == BEST_BENCHMARK])
+    with_all = with_order(survivors).persist()  # read for the totals, for each histogram, and for the kept rows
     try:
-        size = [F.count("*"), F.coalesce(F.sum(N_TOKENS), F.lit(0)), F.coalesce(F.sum(N_BYTES), F.lit(0))]
-        n_survivors, survivor_tokens, _ = ordered.agg(*size).head() or (0, 0, 0)
-        by_value = selection.scorer in config.expressions()
-        sizes = {"n_tokens": survivor_tokens, "n_rows": n_survivors}
-        kept = within_budget(ordered, selection.keep, by_value=by_value, **sizes).persist()
+        is_candidate = F.col(IS_CANDIDATE)
+        count, tokens = F.count_if(is_candidate), F.coalesce(F.sum(F.when(is_candidate, F.col(N_TOKENS))), F.lit(0))
+        n_survivors, n_candidates, survivor_tokens = with_all.agg(F.count("*"), count, tokens).head() or (0, 0, 0)
+        ordered = with_all if n_survivors == n_candidates else with_all.where(is_candidate)
+        budget = Budget.of(selection.keep, n_tokens=survivor_tokens)
+        kept = _kept(ordered, budget, conditions, n_rows=n_candidates).drop(IS_CANDIDATE, GROUP).persist()
         try:  # read for the totals and by the sort
+            size = [F.count("*"), F.coalesce(F.sum(N_TOKENS), F.lit(0)), F.coalesce(F.sum(N_BYTES), F.lit(0))]
             n_kept, kept_tokens, kept_bytes = kept.agg(*size).head() or (0, 0, 0)
             rows = with_rank(kept, n_rows=n_kept, materialise=materialise).drop(ORDER_KEY, ORDER_HASH)
         finally:
             kept.unpersist()
     finally:
-        ordered.unpersist()
+        with_all.unpersist()
     return Ranking(
         rows=rows, n_documents=ranked.n_documents, n_duplicates=ranked.n_duplicates, n_survivors=n_survivors,
-        n_kept=n_kept, survivor_tokens=survivor_tokens, kept_tokens=kept_tokens, kept_bytes=kept_bytes,
+        n_candidates=n_candidates, n_kept=n_kept, survivor_tokens=survivor_tokens, kept_tokens=kept_tokens,
+        kept_bytes=kept_bytes,
     )  # fmt: skip
+
+
+def _kept(ordered: DataFrame, budget: Budget, conditions: Conditions, *, n_rows: int) -> DataFrame:
+    selection = conditions.selection
+    for column, shares in selection.quota.items():
+        where = f"selections.{conditions.name}.quota.{column}"
+        return within_shares(ordered, budget, shares, n_rows=n_rows, where=where)
+    for maximum in selection.max_fraction.values():
+        return within_maximum(ordered, budget, maximum, n_rows=n_rows)
+    by_value = selection.scorer in conditions.context.config.expressions()
+    return within_budget(ordered, budget, n_rows=n_rows, by_value=by_value)

@@ -10,6 +10,7 @@ from betr_spark import schemas
 from betr_spark.config import Config
 from betr_spark.pipeline.stage import Result, RunContext, Stage
 from betr_spark.schemas import DOC_ID, LOGIT, N_TOKENS, RANK
+from betr_spark.selection.candidates import Conditions
 from betr_spark.selection.ranking import Ranking, SelectionInput, rank_survivors
 from betr_spark.selection.winners import selected_rows, texts_of_winners
 from betr_spark.spark.jobs import describe
@@ -54,7 +55,15 @@ class Select(Stage):
         }
         tables = (schemas.FEATURES_TABLE, schemas.DUPLICATES_TABLE)
         versions = {name: runs.input_version(context.spark, config.table(name)) for name in tables}
-        return StageKey.of(self.name, settings, **versions)
+        return StageKey.of(self.name, settings, **versions, **self.conditions(context).versions())
+
+    def problems(self, context: RunContext) -> Iterator[str]:
+        """Whatever is wrong with the annotations, the condition and the columns of quotas."""
+        yield from self.conditions(context).problems()
+
+    def conditions(self, context: RunContext) -> Conditions:
+        """Which documents the selection may keep, and the columns of its quotas."""
+        return Conditions(self.selection, context.config.selections[self.selection], context)
 
     @contextmanager
     def together(self, context: RunContext, stages: Sequence[Stage]) -> Iterator[None]:
@@ -67,9 +76,8 @@ class Select(Stage):
             describe(context.spark, "select: count and order survivors")
             ranked = SelectionInput.of(context)
             for stage in pending:
-                selection = context.config.selections[stage.selection]
                 describe(context.spark, f"{stage.name}: cut at the budget")
-                stage.ranking = rank_survivors(ranked, context.config, selection, materialise=materialise)
+                stage.ranking = rank_survivors(ranked, stage.conditions(context), materialise=materialise)
             describe(context.spark, "select: read texts")
             documents = texts_of_winners([stage.ranking.rows for stage in pending if stage.ranking], context)
             documents = materialise(documents) if len(pending) > 1 else documents
@@ -94,7 +102,8 @@ class Select(Stage):
             dropped={
                 "duplicate": ranking.n_duplicates,
                 "no_score": ranking.n_documents - ranking.n_duplicates - ranking.n_survivors,
-                "below_cut": ranking.n_survivors - ranking.n_kept,
+                "where": ranking.n_survivors - ranking.n_candidates,
+                "below_cut": ranking.n_candidates - ranking.n_kept,
             },
             metrics=SelectMetrics(
                 survivor_tokens=ranking.survivor_tokens, kept_tokens=ranking.kept_tokens, kept_fraction=fraction

@@ -106,7 +106,7 @@ def test_the_sample_is_exact_seeded_and_the_same_for_any_partitioning(spark: Any
 
     def drawn(frame: Any, seed: int = 0, n_documents: int = 150) -> set[str]:
         found = sample(frame, frame.select("doc_id"), n_documents=n_documents, seed=seed)
-        return {row["doc_id"] for row in found.documents.collect()}
+        return {row["doc_id"] for row in found.collect()}
 
     one = drawn(documents)
     assert len(one) == 150

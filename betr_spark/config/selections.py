@@ -1,0 +1,106 @@
+"""What a selection keeps: which documents may be kept, how many, and in which shares."""
+
+from typing import Annotated, Literal, Self
+
+from pydantic import Field, StringConstraints, model_validator
+
+from betr_spark.config.base import Model
+
+ScorerName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=100)]
+Column = Annotated[str, StringConstraints(min_length=1)]
+Law = Literal["nemotron-cc", "dclm-refinedweb", "fixed-6.6b"]
+
+
+class TrainingConfig(Model):
+    """The training run that the selection is for: `flops`, or `parameters` and `tokens` (flops = 6 * parameters * tokens).
+
+    `law` names the published keep rate: `nemotron-cc` and `dclm-refinedweb` depend on the flops, `fixed-6.6b` on the tokens.
+    """
+
+    flops: float | None = Field(default=None, gt=0.0)
+    parameters: float | None = Field(default=None, gt=0.0)
+    tokens: float | None = Field(default=None, gt=0.0)
+    law: Law = "nemotron-cc"
+
+    @model_validator(mode="after")
+    def _one_size(self) -> Self:
+        given = [name for name in ("flops", "parameters", "tokens") if getattr(self, name) is not None]
+        if self.law == "fixed-6.6b" and given != ["tokens"]:
+            raise ValueError("law 'fixed-6.6b' requires tokens alone: its model has 6.6e9 parameters")
+        if self.law != "fixed-6.6b" and given not in (["flops"], ["parameters", "tokens"]):
+            raise ValueError(f"flops, or parameters and tokens, are required, found {', '.join(given) or 'none'}")
+        return self
+
+    def compute(self) -> float:
+        """Training FLOPs."""
+        return self.flops or 6.0 * (self.parameters or 6.6e9) * (self.tokens or 0.0)
+
+
+class KeepConfig(Model):
+    """Exactly one of these keys. `token_fraction` is of the survivors' tokens, `tokens` is in units of n_tokens.
+
+    `min_score` is a score in [0, 1], or for an expression scorer a value of its column. `training` is the fraction of tokens
+    that a published law gives for a training run.
+    """
+
+    token_fraction: float | None = Field(default=None, gt=0.0, le=1.0)
+    tokens: int | None = Field(default=None, ge=0)
+    documents: int | None = Field(default=None, ge=0)
+    min_score: float | None = None
+    training: TrainingConfig | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        given = [name for name in type(self).model_fields if getattr(self, name) is not None]
+        if len(given) != 1:
+            names = ", ".join(type(self).model_fields)
+            raise ValueError(f"exactly one of {names} is required, found {', '.join(given) or 'none'}")
+        return self
+
+
+class SelectionConfig(Model):
+    """One ranked table of kept documents.
+
+    Attributes:
+        scorer: ranks the documents.
+        keep: the budget.
+        where: a Spark SQL condition on columns of `features`, carried columns and columns of `annotations`; only documents for
+            which it is true may be kept.
+        annotations: path of a Delta or Parquet table: doc_id, at most one row for each document, and columns that `where`,
+            `quota` and `max_fraction` may use.
+        quota: COLUMN: {VALUE: SHARE}: documents with this value get this share of the budget, or, above 1, this number of
+            tokens or documents; all others share the rest.
+        max_fraction: COLUMN: FRACTION: no value of the column gets more than this fraction of the budget.
+    """
+
+    scorer: ScorerName
+    keep: KeepConfig
+    where: str | None = Field(default=None, min_length=1)
+    annotations: str | None = Field(default=None, min_length=1)
+    quota: dict[Column, dict[str, Annotated[float, Field(ge=0.0)]]] = Field(default_factory=dict, max_length=1)
+    max_fraction: dict[Column, Annotated[float, Field(gt=0.0, le=1.0)]] = Field(default_factory=dict, max_length=1)
+
+    @model_validator(mode="after")
+    def _one_balance(self) -> Self:
+        if self.quota and self.max_fraction:
+            raise ValueError("quota and max_fraction cannot both be given")
+        name = "quota" if self.quota else "max_fraction"
+        if self.balanced_by() is not None and self.keep.min_score is not None:
+            raise ValueError(f"{name}: a budget is required, but keep.min_score is none")
+        for column, shares in self.quota.items():
+            amounts = [value for value in shares.values() if value > 1]
+            if not shares:
+                raise ValueError(f"quota.{column}: at least one value is required")
+            if amounts and (
+                len(amounts) < len([value for value in shares.values() if value]) or any(a % 1 for a in amounts)
+            ):
+                raise ValueError(
+                    f"quota.{column}: either shares in [0, 1] or whole numbers above 1 are required, not both"
+                )
+            if not amounts and sum(shares.values()) > 1 + 1e-9:
+                raise ValueError(f"quota.{column}: the shares add up to {sum(shares.values()):g}, more than 1")
+        return self
+
+    def balanced_by(self) -> str | None:
+        """The column of `quota` or `max_fraction`."""
+        return next(iter([*self.quota, *self.max_fraction]), None)

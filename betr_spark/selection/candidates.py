@@ -1,0 +1,133 @@
+"""The documents that a selection may keep, with the columns that its conditions and quotas name."""
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple
+
+from pyspark.errors import AnalysisException, ParseException
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from pyspark.sql.types import StringType
+
+from betr_spark import schemas
+from betr_spark.config import SelectionConfig
+from betr_spark.corpus.documents import quoted
+from betr_spark.corpus.side_table import SideTable
+from betr_spark.errors import DataError, SchemaError
+from betr_spark.ordering import GROUP
+from betr_spark.pipeline.stage import RunContext
+from betr_spark.schemas import BATCH, DOC_ID, INPUT_FILE
+from betr_spark.spark.error_messages import problems_of
+
+IS_CANDIDATE = "is_candidate"
+_SHOWN = 3
+
+
+class Conditions(NamedTuple):
+    """`where`, `quota`, `max_fraction` and `annotations` of a selection.
+
+    Attributes:
+        name: of the selection.
+        selection: its settings.
+        context: of the run.
+    """
+
+    name: str
+    selection: SelectionConfig
+    context: RunContext
+
+    @property
+    def annotations(self) -> SideTable | None:
+        """The table of annotations."""
+        path = self.selection.annotations
+        return None if path is None else SideTable(self.context.spark, path, f"selections.{self.name}.annotations")
+
+    def versions(self) -> dict[str, str]:
+        """Version of the annotations, for the stage's key."""
+        return {} if self.annotations is None else {"annotations": self.annotations.version()}
+
+    def problems(self) -> Iterator[str]:
+        """An unreadable table, a condition that Spark refuses, a column that does not exist."""
+        unreadable = list(self.annotations.problems()) if self.annotations else []
+        yield from unreadable or problems_of(self._check)
+
+    def _check(self) -> None:
+        config, spark = self.context.config, self.context.spark
+        schema = schemas.features_schema(config.scored(), config.expressions())
+        features = spark.createDataFrame([], f"{schema}, {INPUT_FILE} string, {BATCH} bigint")
+        self.marked(features, self.context.input.carried)
+
+    def marked(self, features: DataFrame, carried: Callable[[], DataFrame]) -> DataFrame:
+        """Add `is_candidate`, whether `where` is true, and `group`, the value of the column of quotas as a string.
+
+        Args:
+            features: rows of `features`.
+            carried: reads the carried columns; called only if `where` or a quota uses one.
+
+        Raises:
+            DataError, SchemaError: the condition or a column is wrong, or a document has several rows of annotations.
+        """
+        if self.selection.where is None and self.selection.balanced_by() is None:
+            return features.withColumns({IS_CANDIDATE: F.lit(True), GROUP: F.lit(None).cast("string")})
+        rows = self._with_annotations(features)
+        try:
+            return self._evaluated(rows, features.columns)
+        except SchemaError:
+            if not self.context.config.input.columns:
+                raise
+        more = carried()
+        _refuse_same_names(rows.columns, more.columns, "input.columns")
+        return self._evaluated(rows.join(more, on=DOC_ID, how="left"), features.columns)
+
+    def _with_annotations(self, features: DataFrame) -> DataFrame:
+        if self.annotations is None:
+            return features
+        table = self.annotations.read()
+        if DOC_ID not in table.columns:
+            raise SchemaError(f"{self.annotations.where}: no column '{DOC_ID}'; found {', '.join(table.columns)}")
+        if not isinstance(table.schema[DOC_ID].dataType, StringType):
+            table = table.withColumn(DOC_ID, F.col(DOC_ID).cast("string"))
+        known = [*features.columns, *self.context.config.input.columns]
+        _refuse_same_names(known, table.columns, self.annotations.where)
+        return features.join(table, on=DOC_ID, how="left")
+
+    def _evaluated(self, rows: DataFrame, names: Sequence[str]) -> DataFrame:
+        """Evaluate the condition and the group's column, and drop the joined columns."""
+        key, condition = f"selections.{self.name}", self.selection.where or "true"
+        try:
+            plan = rows.where(F.expr(condition))._jdf.queryExecution().analyzed()  # noqa: SLF001
+        except (ParseException, AnalysisException) as error:
+            reason = str(error).strip().splitlines()[0][:300]
+            raise SchemaError(f"{key}.where: {condition}: {reason}") from error
+        if not plan.deterministic():
+            raise SchemaError(f"{key}.where: {condition}: gives other rows each time; use a hash of {DOC_ID} instead")
+        column = self.selection.balanced_by()
+        if column is not None and column not in rows.columns:
+            setting = "quota" if self.selection.quota else "max_fraction"
+            raise SchemaError(f"{key}.{setting}: no column '{column}'; found {', '.join(rows.columns)}")
+        group = F.lit(None) if column is None else F.col(quoted(column))
+        is_candidate = F.coalesce(F.expr(condition), F.lit(False)).alias(IS_CANDIDATE)
+        return rows.select(*names, is_candidate, group.cast("string").alias(GROUP))
+
+    def check_unique(self) -> None:
+        """Refuse annotations that have several rows for a document; one aggregation of its ids.
+
+        Raises:
+            DataError: with some of the ids.
+        """
+        if self.annotations is None:
+            return
+        ids = self.annotations.read().groupBy(F.col(DOC_ID).cast("string").alias(DOC_ID)).count()
+        several = ids.where(F.col("count") > 1).orderBy(DOC_ID).limit(_SHOWN).collect()
+        if several:
+            names = ", ".join(f"'{row[DOC_ID]}'" for row in several)
+            raise DataError(
+                f"{self.annotations.where}: several rows for {DOC_ID} {names}; one row for each is required"
+            )
+
+
+def _refuse_same_names(known: Sequence[str], added: Sequence[str], where: str) -> None:
+    """Raise SchemaError if another column than doc_id is in both, whatever its case."""
+    lowered = {name.lower() for name in known}
+    same = [name for name in added if name != DOC_ID and name.lower() in lowered]
+    if same:
+        raise SchemaError(f"{where}: column '{same[0]}' exists already; rename it")

@@ -1,0 +1,76 @@
+"""Keep rates: what the planner says against the selection itself."""
+
+import random
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from betr_spark.cli.plan_command import _table
+from betr_spark.config import Config
+from betr_spark.pipeline.run import run_all
+from betr_spark.pipeline.stage import RunContext
+from betr_spark.selection.planner import laws, outlooks
+from betr_spark.storage import delta
+
+
+def test_the_planner_says_what_the_selection_keeps_and_reads_no_text(spark: Any, tmp_path: Path) -> None:
+    pick, n = random.Random(2), 300
+    (tmp_path / "docs").mkdir()
+    columns = {
+        "id": [f"d{i:03d}" for i in range(n)],
+        "text": [f"document {i} " + "word " * pick.randint(1, 30) for i in range(n)],
+        "quality": [pick.gauss(0, 3) for _ in range(n)],
+        "site": [pick.choice(["a", "b", None]) for _ in range(n)],
+    }
+    pq.write_table(pa.table(columns), tmp_path / "docs/a.parquet")
+    values = {
+        "input": {"path": str(tmp_path / "docs"), "id": "id", "source": "site"},
+        "output": str(tmp_path / "out"),
+        "scorers": {"quality": {"kind": "expression", "column": "quality"}},
+        "selections": {"s": {"scorer": "quality", "keep": {"token_fraction": 0.3}}},
+    }
+    config = Config.model_validate(values)
+    assert outlooks(RunContext(spark, config)) == []  # before features
+    run_all(spark, config)
+    (tmp_path / "docs/a.parquet").unlink()  # the text is not there any more
+    (outlook,) = outlooks(RunContext(spark, config), rates=(0.3, 1.0), train_tokens=10_000.0)
+    selected = delta.read(spark, config.table("selected/s")).toPandas()
+    survivors = outlook.documents
+    assert outlook.scorer == "quality"
+    assert outlook.tokens == pytest.approx(selected.n_tokens.sum() / 0.3, rel=0.02)
+    cut, everything = outlook.cuts
+    assert abs(cut.documents - len(selected)) <= 1
+    assert cut.tokens - 35 < selected.n_tokens.sum() <= cut.tokens
+    assert cut.logit <= selected.logit.min()
+    assert cut.epochs == pytest.approx(10_000 / cut.tokens)
+    assert set(outlook.source_tokens) == {"a", "b", "(none)"}
+    assert sum(outlook.source_tokens.values()) == outlook.tokens
+    assert abs(sum(cut.source_tokens.values()) - cut.tokens) < 35
+    assert (everything.documents, everything.tokens) == (survivors, outlook.tokens)
+    lines = _table(outlook)
+    assert lines[0] == "keep rates by quality"
+    assert lines[3].split()[:2] == ["30", "%"]
+
+
+def test_documents_with_one_score_are_cut_in_proportion(spark: Any, tmp_path: Path) -> None:
+    (tmp_path / "docs").mkdir()
+    texts = [f"document {i} has these five" for i in range(50)]
+    pq.write_table(pa.table({"text": texts, "quality": [1.0] * 50}), tmp_path / "docs/a.parquet")
+    values = {
+        "input": {"path": str(tmp_path / "docs")},
+        "output": str(tmp_path / "out"),
+        "scorers": {"quality": {"kind": "expression", "column": "quality"}},
+    }
+    config = Config.model_validate(values)
+    run_all(spark, config, "features")
+    (outlook,) = outlooks(RunContext(spark, config), rates=(0.1,))
+    assert [(cut.documents, cut.tokens, cut.logit) for cut in outlook.cuts] == [(5, 25, 1.0)]
+
+
+def test_laws_that_apply() -> None:
+    assert list(laws(1e21, None)) == ["nemotron-cc", "dclm-refinedweb"]
+    assert list(laws(None, 1e12)) == ["fixed-6.6b"]
+    assert laws(None, None) == {}
