@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import Column, DataFrame, Row, Window
 from pyspark.sql import functions as F
 
 from betr_spark.schemas import DOC_ID, RANK
@@ -19,7 +19,7 @@ from betr_spark.schemas import DOC_ID, RANK
 ORDER_KEY, ORDER_HASH, WEIGHT = "order_key", "order_hash", "weight"
 GROUP, BUDGET = "group", "budget"
 _POSITION, _PART, _START = "position", "part", "start"
-_BIN, _COUNT = "bin", "count"
+_BIN, _COUNT, _OTHER_GROUP, _OTHER_BIN = "bin", "count", "other_group", "other_bin"
 _POSITION_TYPES = ("string", "bigint", "bigint", "string")
 _SIGN_BIT = -(2**63)
 _ROWS_FOR_DRIVER = 65_536
@@ -66,47 +66,70 @@ def _digits() -> list[Column]:
     return of_key + [F.shiftrightunsigned(hash64, shift).bitwiseAND(0xFFFF) for shift in (48, 32, 16, 0)]
 
 
-def ends_of_prefixes(rows: DataFrame, *, n_rows: int | None = None) -> list[Position]:
+def ends_of_prefixes(rows: DataFrame, budget: Column, *, n_rows: int | None = None) -> list[Position]:
     """Compute for each group the longest prefix of its order whose weights sum to at most its budget.
 
-    One aggregation for some bits of the order at a time, until few rows share the bits of the ends; usually one or two. Each
+    One aggregation for some bits of the order at a time, until few rows share the bits of the ends; usually one. Each
     aggregation reads `rows`, so persist it. Rows of weight 0 after an end are not in the prefix.
 
     Args:
-        rows: group (string or null), budget (bigint >= 0, the same in all rows of a group), order_key, order_hash, doc_id,
-            weight (bigint >= 0); no two rows have the same position.
+        rows: group (string or null), order_key, order_hash, doc_id, weight (bigint >= 0); no two rows have the same position.
+        budget: bigint >= 0, an expression of `group`.
         n_rows: number of rows, if it is known: few rows need no aggregation.
 
     Returns:
-        The first row after the prefix of each group that does not fit as a whole.
+        The first row after the prefix of each group that does not fit as a whole; its doc_id is empty if its other values are
+        of one row only.
     """
-    left = rows.select(GROUP, BUDGET, ORDER_KEY, ORDER_HASH, DOC_ID, WEIGHT)
+    left, remaining = rows.select(GROUP, ORDER_KEY, ORDER_HASH, DOC_ID, WEIGHT), budget
     in_order = Window.partitionBy(GROUP).orderBy(_BIN)
     for digit in [] if n_rows is not None and n_rows <= _ROWS_FOR_DRIVER else _digits():
-        sums = [F.sum(WEIGHT).alias(WEIGHT), F.count("*").alias(_COUNT), F.first(BUDGET).alias(BUDGET)]
-        bins = left.groupBy(GROUP, digit.alias(_BIN)).agg(*sums)
-        remaining = F.col(BUDGET) - (F.sum(WEIGHT).over(in_order) - F.col(WEIGHT))
-        bins = bins.select(GROUP, _BIN, _COUNT, WEIGHT, remaining.alias(BUDGET))
-        last = bins.where((F.col(BUDGET) >= 0) & (F.col(WEIGHT) > F.col(BUDGET))).drop(WEIGHT)
-        boundary = last.collect()  # at most one row for each group
+        sums = [F.sum(WEIGHT).alias(WEIGHT), F.count("*").alias(_COUNT)]
+        bins = left.groupBy(GROUP, digit.alias(_BIN), *(name for name in left.columns if name == BUDGET)).agg(*sums)
+        before_bin = F.sum(WEIGHT).over(in_order) - F.col(WEIGHT)
+        bins = bins.withColumn(BUDGET, (remaining - before_bin).cast("bigint"))
+        last = bins.where((F.col(BUDGET) >= 0) & (F.col(WEIGHT) > F.col(BUDGET)))
+        boundary = last.select(GROUP, _BIN, BUDGET, _COUNT).collect()  # at most one row for each group
         if not boundary:
             return []
-        names = rows.sparkSession.createDataFrame(
-            [(row[GROUP], row[_BIN], row[BUDGET]) for row in boundary],
-            f"{GROUP} string, {_BIN} bigint, {BUDGET} bigint",
-        )
-        left = left.drop(BUDGET).withColumn(_BIN, digit).alias("left")
-        same = F.col(f"left.{GROUP}").eqNullSafe(names[GROUP]) & (F.col(f"left.{_BIN}") == names[_BIN])
-        left = left.join(F.broadcast(names), on=same, how="inner").select("left.*", names[BUDGET]).drop(_BIN)
+        left, remaining = _in_bins(left.drop(BUDGET).withColumn(_BIN, digit), boundary), F.col(BUDGET)
         if sum(row[_COUNT] for row in boundary) <= _ROWS_FOR_DRIVER:
             break
+    return _ends(left.withColumn(BUDGET, remaining))
+
+
+def _in_bins(rows: DataFrame, bins: list[Row]) -> DataFrame:
+    """Keep the rows of one bin of each group, and add what the bin leaves of the budget.
+
+    Args:
+        rows: group, bin, and more columns.
+        bins: group, bin, budget; one for each group.
+    """
+    rows = rows.where(F.col(_BIN).isin(*{row[_BIN] for row in bins}))  # few rows are left for the join
+    if len(bins) == 1:
+        (only,) = bins
+        same = F.col(GROUP).eqNullSafe(F.lit(only[GROUP]).cast("string"))
+        return rows.where(same).withColumn(BUDGET, F.lit(only[BUDGET]).cast("bigint")).drop(_BIN)
+    schema = f"{_OTHER_GROUP} string, {_OTHER_BIN} bigint, {BUDGET} bigint"
+    table = rows.sparkSession.createDataFrame([(row[GROUP], row[_BIN], row[BUDGET]) for row in bins], schema)
+    same = F.col(GROUP).eqNullSafe(F.col(_OTHER_GROUP)) & (F.col(_BIN) == F.col(_OTHER_BIN))
+    return rows.join(F.broadcast(table), on=same, how="inner").drop(_BIN, _OTHER_GROUP, _OTHER_BIN)
+
+
+def _ends(rows: DataFrame) -> list[Position]:
+    """Ends of the prefixes of rows that are few enough for the driver: group, order_key, order_hash, doc_id, weight, budget."""
+    names = [GROUP, ORDER_KEY, ORDER_HASH]
+    tail = [
+        (Position(row[0], row[1], row[2], ""), row[3], row[4]) for row in rows.select(*names, WEIGHT, BUDGET).collect()
+    ]
+    if len({position for position, *_ in tail}) < len(tail):
+        collected = rows.select(*names, DOC_ID, WEIGHT, BUDGET).collect()
+        tail = [(Position(row[0], row[1], row[2], row[3]), row[4], row[5]) for row in collected]
     ends: dict[str | None, Position] = {}
-    remaining_of: dict[str | None, int] = {}
-    tail = [(Position(*row[:4]), row[4], row[5]) for row in left.select(*Position._fields, WEIGHT, BUDGET).collect()]
-    for position, weight, budget in sorted(tail, key=lambda row: row[0][1:]):  # bounded by _ROWS_FOR_DRIVER
-        remaining_of.setdefault(position.group, budget)
-        remaining_of[position.group] -= weight
-        if remaining_of[position.group] < 0:
+    remaining: dict[str | None, int] = {}
+    for position, weight, budget in sorted(tail, key=lambda row: row[0][1:]):
+        remaining[position.group] = remaining.get(position.group, budget) - weight
+        if remaining[position.group] < 0:
             ends.setdefault(position.group, position)
     return list(ends.values())
 
@@ -124,8 +147,8 @@ def longest_prefix(rows: DataFrame, *, budget: int, n_rows: int | None = None) -
     """
     if budget < 0:
         raise ValueError(f"budget: {budget} is negative")
-    one = {GROUP: F.lit(None).cast("string"), BUDGET: F.lit(budget).cast("bigint")}
-    return next(iter(ends_of_prefixes(rows.withColumns(one), n_rows=n_rows)), None)
+    one_group = rows.withColumn(GROUP, F.lit(None).cast("string"))
+    return next(iter(ends_of_prefixes(one_group, F.lit(budget).cast("bigint"), n_rows=n_rows)), None)
 
 
 def before(end: Position) -> Column:

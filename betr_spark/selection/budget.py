@@ -13,7 +13,6 @@ from pyspark.sql import functions as F
 from betr_spark.config import KeepConfig
 from betr_spark.errors import DataError
 from betr_spark.ordering import (
-    BUDGET,
     GROUP,
     ORDER_HASH,
     ORDER_KEY,
@@ -130,8 +129,8 @@ def within_shares(
     used = {name: min(amount, available.get(name, 0)) for name, amount in amounts.items()}
     rest = budget.amount - sum(used.values())
     of_group = F.create_map(*[F.lit(part) for pair in used.items() for part in pair])
-    rows = rows.withColumn(BUDGET, F.coalesce(of_group[F.col(GROUP)], F.lit(rest)).cast("bigint"))
-    kept = in_prefixes(rows, ends_of_prefixes(rows, n_rows=n_rows))
+    amount_of_group = F.coalesce(of_group[F.col(GROUP)], F.lit(rest)).cast("bigint")
+    kept = in_prefixes(rows, ends_of_prefixes(rows, amount_of_group, n_rows=n_rows))
     return kept.withColumn(GROUP, F.col(_OWN_GROUP)).select(*ordered.columns)
 
 
@@ -147,6 +146,6 @@ def within_maximum(ordered: DataFrame, budget: Budget, maximum: float, *, n_rows
         n_rows: number of rows of `ordered`.
     """
     most = F.lit(fraction_of(budget.amount, maximum)).cast("bigint")
-    rows = ordered.withColumns({BUDGET: most, WEIGHT: budget.weight.cast("bigint")})
-    allowed = in_prefixes(rows, ends_of_prefixes(rows, n_rows=n_rows)).select(*ordered.columns)
+    rows = ordered.withColumn(WEIGHT, budget.weight.cast("bigint"))
+    allowed = in_prefixes(rows, ends_of_prefixes(rows, most, n_rows=n_rows)).select(*ordered.columns)
     return within_budget(allowed, budget, n_rows=n_rows)
