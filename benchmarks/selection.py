@@ -2,7 +2,7 @@
 
     python benchmarks/selection.py --rows 20000000
 
-The table is made up and cached, as `select` caches its candidates: doc_id, logit, n_tokens, a group of 100, and the order. In
+The table is made up and cached, as `select` caches its survivors: doc_id, logit, n_tokens, a group of 100, and the order. In
 each round the queries run one after the other; ratios are taken within a round, and the median of the rounds is printed.
 """
 

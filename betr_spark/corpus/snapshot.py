@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 
 from betr_spark.config import Config, InputConfig
 from betr_spark.corpus.columns import Located, Path, UsedColumns
-from betr_spark.corpus.documents import Shape, documents_of, quoted
+from betr_spark.corpus.documents import Shape, documents_of
 from betr_spark.corpus.files import InputFiles
 from betr_spark.corpus.scored_state import INPUTS_TABLE
 from betr_spark.corpus.table import InputTable
@@ -114,11 +114,6 @@ class InputSnapshot:
     def ids(self) -> DataFrame:
         """Read doc_id of the rows that have one; reads no text if there is a column of ids."""
         return self.documents().select(DOC_ID).where(F.col(DOC_ID) != "")
-
-    def carried(self) -> DataFrame:
-        """Read doc_id and the carried columns of the rows that have an id; reads no text if there is a column of ids."""
-        rows = self.documents(carried=True).where(F.col(DOC_ID) != "")
-        return rows.select(DOC_ID, *[F.col(quoted(name)) for name in self.source.columns])
 
     def stream(self) -> DataFrame:
         """Follow the input as a stream: new files, or rows appended to the Delta table, only.

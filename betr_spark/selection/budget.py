@@ -54,7 +54,7 @@ def fraction_of(tokens: int, fraction: float) -> int:
 
 
 class Budget(NamedTuple):
-    """What is kept of the candidates: `amount` in units of `weight` (tokens or documents); `min_score` has no amount."""
+    """What is kept of eligible documents: `amount` in units of `weight` (tokens or documents); `min_score` has no amount."""
 
     keep: KeepConfig
     amount: int
@@ -66,7 +66,7 @@ class Budget(NamedTuple):
 
         Args:
             keep: exactly one rule.
-            n_tokens: tokens of all candidates, which fractions are of.
+            n_tokens: tokens of all eligible documents, which fractions are of.
         """
         if keep.documents is not None:
             return cls(keep, keep.documents, F.lit(1))

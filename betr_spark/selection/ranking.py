@@ -14,7 +14,7 @@ from betr_spark.pipeline.stage import RunContext
 from betr_spark.schemas import BEST_BENCHMARK, CONTENT_HASH, DOC_ID, INPUT_FILE, LOGIT, N_BYTES, N_TOKENS, SOURCE
 from betr_spark.scoring.logit import logit_of
 from betr_spark.selection.budget import Budget, with_order, within_budget, within_maximum, within_shares
-from betr_spark.selection.candidates import IS_CANDIDATE, Conditions
+from betr_spark.selection.conditions import IS_ELIGIBLE, Conditions
 from betr_spark.selection.keep_rate import VALID_FLOPS, keep_rate
 from betr_spark.storage import delta
 
@@ -41,14 +41,14 @@ class Ranking(NamedTuple):
     """Kept documents: doc_id, rank, source, n_tokens, content_hash, input_file, logit, with benchmark scorers best_benchmark.
 
     `n_documents` are in `features`, `n_duplicates` of them were removed, `n_survivors` of the others have a score, of which
-    `n_candidates` meet the condition `where`; survivor_tokens are those of the candidates, bytes those of the kept texts.
+    `n_eligible` meet the condition `where`; survivor_tokens are those of these, bytes those of the kept texts.
     """
 
     rows: DataFrame
     n_documents: int
     n_duplicates: int
     n_survivors: int
-    n_candidates: int
+    n_eligible: int
     n_kept: int
     survivor_tokens: int
     kept_tokens: int
@@ -71,7 +71,8 @@ def scored_survivors(features: DataFrame, duplicates: DataFrame, config: Config,
 def rank_survivors(
     ranked: SelectionInput, conditions: Conditions, *, materialise: Callable[[DataFrame], DataFrame]
 ) -> Ranking:
-    """Rank the survivors by the selection's scorer and keep its budget. Reads no text.
+    """Rank the survivors by the selection's scorer and keep its budget. Reads no text, unless a condition needs ids that
+    are hashes of the texts.
 
     Args:
         ranked: the tables and their sizes.
@@ -87,18 +88,18 @@ def rank_survivors(
         where, flops = f"selections.{conditions.name}.keep.training", training.compute()
         _logger.warning("%s: the law was fitted to %g to %g FLOPs, this run has %g", where, *VALID_FLOPS, flops)
     conditions.check_unique()
-    marked = conditions.marked(ranked.features, lambda: conditions.context.scored_input().carried())
+    marked = conditions.marked(ranked.features, conditions.context.scored_input)
     survivors = scored_survivors(marked, ranked.duplicates, config, selection.scorer)
-    names = [DOC_ID, SOURCE, N_BYTES, N_TOKENS, CONTENT_HASH, INPUT_FILE, LOGIT, IS_CANDIDATE, GROUP]
+    names = [DOC_ID, SOURCE, N_BYTES, N_TOKENS, CONTENT_HASH, INPUT_FILE, LOGIT, IS_ELIGIBLE, GROUP]
     survivors = survivors.select(*names, *[name for name in survivors.columns if name == BEST_BENCHMARK])
     with_all = with_order(survivors).persist()  # read for the totals, for each histogram, and for the kept rows
     try:
-        is_candidate = F.col(IS_CANDIDATE)
-        count, tokens = F.count_if(is_candidate), F.coalesce(F.sum(F.when(is_candidate, F.col(N_TOKENS))), F.lit(0))
-        n_survivors, n_candidates, survivor_tokens = with_all.agg(F.count("*"), count, tokens).head() or (0, 0, 0)
-        ordered = with_all if n_survivors == n_candidates else with_all.where(is_candidate)
+        is_eligible = F.col(IS_ELIGIBLE)
+        count, tokens = F.count_if(is_eligible), F.coalesce(F.sum(F.when(is_eligible, F.col(N_TOKENS))), F.lit(0))
+        n_survivors, n_eligible, survivor_tokens = with_all.agg(F.count("*"), count, tokens).head() or (0, 0, 0)
+        ordered = with_all if n_survivors == n_eligible else with_all.where(is_eligible)
         budget = Budget.of(selection.keep, n_tokens=survivor_tokens)
-        kept = _kept(ordered, budget, conditions, n_rows=n_candidates).drop(IS_CANDIDATE, GROUP).persist()
+        kept = _kept(ordered, budget, conditions, n_rows=n_eligible).drop(IS_ELIGIBLE, GROUP).persist()
         try:  # read for the totals and by the sort
             size = [F.count("*"), F.coalesce(F.sum(N_TOKENS), F.lit(0)), F.coalesce(F.sum(N_BYTES), F.lit(0))]
             n_kept, kept_tokens, kept_bytes = kept.agg(*size).head() or (0, 0, 0)
@@ -109,7 +110,7 @@ def rank_survivors(
         with_all.unpersist()
     return Ranking(
         rows=rows, n_documents=ranked.n_documents, n_duplicates=ranked.n_duplicates, n_survivors=n_survivors,
-        n_candidates=n_candidates, n_kept=n_kept, survivor_tokens=survivor_tokens, kept_tokens=kept_tokens,
+        n_eligible=n_eligible, n_kept=n_kept, survivor_tokens=survivor_tokens, kept_tokens=kept_tokens,
         kept_bytes=kept_bytes,
     )  # fmt: skip
 

@@ -10,7 +10,7 @@ from betr_spark import schemas
 from betr_spark.config import Config
 from betr_spark.pipeline.stage import Result, RunContext, Stage
 from betr_spark.schemas import DOC_ID, LOGIT, N_TOKENS, RANK
-from betr_spark.selection.candidates import Conditions
+from betr_spark.selection.conditions import Conditions
 from betr_spark.selection.ranking import Ranking, SelectionInput, rank_survivors
 from betr_spark.selection.winners import selected_rows, texts_of_winners
 from betr_spark.spark.jobs import describe
@@ -22,7 +22,7 @@ _STATISTICS = (RANK, DOC_ID, LOGIT, N_TOKENS)
 
 @dataclass(frozen=True, kw_only=True)
 class SelectMetrics(Metrics):
-    """Tokens of the survivors and of the kept documents, and the share of the second in the first."""
+    """Tokens of the eligible survivors and of the kept documents, and the share of the second in the first."""
 
     survivor_tokens: int | None
     kept_tokens: int | None
@@ -102,8 +102,8 @@ class Select(Stage):
             dropped={
                 "duplicate": ranking.n_duplicates,
                 "no_score": ranking.n_documents - ranking.n_duplicates - ranking.n_survivors,
-                "where": ranking.n_survivors - ranking.n_candidates,
-                "below_cut": ranking.n_candidates - ranking.n_kept,
+                "where": ranking.n_survivors - ranking.n_eligible,
+                "below_cut": ranking.n_eligible - ranking.n_kept,
             },
             metrics=SelectMetrics(
                 survivor_tokens=ranking.survivor_tokens, kept_tokens=ranking.kept_tokens, kept_fraction=fraction

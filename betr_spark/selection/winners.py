@@ -25,12 +25,11 @@ from betr_spark.schemas import (
     TEXT,
 )
 from betr_spark.scoring.logit import score_of
+from betr_spark.selection.copies import one_copy
 from betr_spark.selection.ranking import Ranking
 
 _FILE_BYTES = 256 * 2**20
-_SOURCE_OF_COPY, _SOURCE_IN_FEATURES, _SCORED = "source_of_copy", "source_in_features", "scored_content_hash"
-_CARRIED = "carried"
-_JSON = {"timestampFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSSXXX", "timestampNTZFormat": "yyyy-MM-dd'T'HH:mm:ss.SSSSSS"}
+_SCORED, _CARRIED = "scored_content_hash", "carried"
 _ID_SHOWN = 80
 _MAX_FILES = 10_000
 
@@ -48,16 +47,11 @@ def texts_of_winners(rankings: Sequence[DataFrame], context: RunContext) -> Data
     winners = reduce(DataFrame.unionByName, [rows.select(DOC_ID, SOURCE) for rows in rankings]).distinct()
     files = None if source.id is None else _files_of(rankings)  # a copy of a text may be in any file
     documents = context.scored_input().documents(carried=True, only_files=files)
-    documents = documents.where(F.col(REASON).isNull())
-    documents = documents.select(DOC_ID, TEXT, F.col(SOURCE).alias(_SOURCE_OF_COPY), *carried)
-    joined = documents.join(winners.withColumnRenamed(SOURCE, _SOURCE_IN_FEATURES), on=DOC_ID, how="inner")
-    if source.id is None:  # copies of a text are one document: the columns of one copy of the source in features
-        differs = ~F.col(_SOURCE_OF_COPY).eqNullSafe(F.col(_SOURCE_IN_FEATURES))
-        names = [F.col(_CARRIED)] if carried else []
-        order = F.struct(differs, *[F.to_json(name, _JSON) for name in names])
-        joined = joined.groupBy(DOC_ID).agg(F.min_by(F.struct(TEXT, *names), order).alias("row"))
-        joined = joined.select(DOC_ID, "row.*")
-    return with_content_hash(joined.select(DOC_ID, TEXT, *([_CARRIED] if carried else [])))
+    documents = documents.where(F.col(REASON).isNull()).select(DOC_ID, TEXT, SOURCE, *carried)
+    names = [TEXT, *([_CARRIED] if carried else [])]
+    if source.id is None:
+        return with_content_hash(one_copy(documents, winners, names))
+    return with_content_hash(documents.join(winners, on=DOC_ID, how="left_semi").select(DOC_ID, *names))
 
 
 def _files_of(rankings: Sequence[DataFrame]) -> list[str] | None:

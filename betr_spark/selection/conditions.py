@@ -12,13 +12,16 @@ from betr_spark import schemas
 from betr_spark.config import SelectionConfig
 from betr_spark.corpus.documents import quoted
 from betr_spark.corpus.side_table import SideTable
+from betr_spark.corpus.snapshot import InputSnapshot
 from betr_spark.errors import DataError, SchemaError
 from betr_spark.ordering import GROUP
 from betr_spark.pipeline.stage import RunContext
-from betr_spark.schemas import BATCH, DOC_ID, INPUT_FILE
+from betr_spark.schemas import BATCH, DOC_ID, INPUT_FILE, REASON, SOURCE
+from betr_spark.selection.copies import one_copy
 from betr_spark.spark.error_messages import problems_of
+from betr_spark.storage import delta
 
-IS_CANDIDATE = "is_candidate"
+IS_ELIGIBLE, _CARRIED = "is_eligible", "carried"
 _SHOWN = 3
 
 
@@ -54,27 +57,27 @@ class Conditions(NamedTuple):
         config, spark = self.context.config, self.context.spark
         schema = schemas.features_schema(config.scored(), config.expressions())
         features = spark.createDataFrame([], f"{schema}, {INPUT_FILE} string, {BATCH} bigint")
-        self.marked(features, self.context.input.carried)
+        self.marked(features, lambda: self.context.input)
 
-    def marked(self, features: DataFrame, carried: Callable[[], DataFrame]) -> DataFrame:
-        """Add `is_candidate`, whether `where` is true, and `group`, the value of the column of quotas as a string.
+    def marked(self, features: DataFrame, snapshot: Callable[[], InputSnapshot]) -> DataFrame:
+        """Add `is_eligible`, whether `where` is true, and `group`, the value of the column of quotas as a string.
 
         Args:
             features: rows of `features`.
-            carried: reads the carried columns; called only if `where` or a quota uses one.
+            snapshot: of the input; called only if `where` or a quota uses a carried column.
 
         Raises:
             DataError, SchemaError: the condition or a column is wrong, or a document has several rows of annotations.
         """
         if self.selection.where is None and self.selection.balanced_by() is None:
-            return features.withColumns({IS_CANDIDATE: F.lit(True), GROUP: F.lit(None).cast("string")})
+            return features.withColumns({IS_ELIGIBLE: F.lit(True), GROUP: F.lit(None).cast("string")})
         rows = self._with_annotations(features)
         try:
             return self._evaluated(rows, features.columns)
         except SchemaError:
             if not self.context.config.input.columns:
                 raise
-        more = carried()
+        more = self._carried(features, snapshot())
         _refuse_same_names(rows.columns, more.columns, "input.columns")
         return self._evaluated(rows.join(more, on=DOC_ID, how="left"), features.columns)
 
@@ -89,6 +92,22 @@ class Conditions(NamedTuple):
         known = [*features.columns, *self.context.config.input.columns]
         _refuse_same_names(known, table.columns, self.annotations.where)
         return features.join(table, on=DOC_ID, how="left")
+
+    def _carried(self, features: DataFrame, snapshot: InputSnapshot) -> DataFrame:
+        """doc_id and the carried columns, of one row of the input for each document; reads the text only where ids need it."""
+        names = [F.col(quoted(name)) for name in snapshot.source.columns]
+        rows = snapshot.documents(carried=True)
+        if snapshot.source.id is None or self._has_quarantined_ids(features):
+            rows = rows.where(F.col(REASON).isNull())
+        rows = rows.select(DOC_ID, SOURCE, F.struct(*names).alias(_CARRIED))
+        return one_copy(rows, features, [_CARRIED]).select(DOC_ID, f"{_CARRIED}.*")
+
+    def _has_quarantined_ids(self, features: DataFrame) -> bool:
+        """Whether a row that was quarantined has the id of a document."""
+        path = self.context.config.table(schemas.QUARANTINE_TABLE)
+        if not delta.exists(self.context.spark, path):
+            return False
+        return bool(delta.read(self.context.spark, path).join(features, on=DOC_ID, how="left_semi").take(1))
 
     def _evaluated(self, rows: DataFrame, names: Sequence[str]) -> DataFrame:
         """Evaluate the condition and the group's column, and drop the joined columns."""
@@ -105,8 +124,8 @@ class Conditions(NamedTuple):
             setting = "quota" if self.selection.quota else "max_fraction"
             raise SchemaError(f"{key}.{setting}: no column '{column}'; found {', '.join(rows.columns)}")
         group = F.lit(None) if column is None else F.col(quoted(column))
-        is_candidate = F.coalesce(F.expr(condition), F.lit(False)).alias(IS_CANDIDATE)
-        return rows.select(*names, is_candidate, group.cast("string").alias(GROUP))
+        is_eligible = F.coalesce(F.expr(condition), F.lit(False)).alias(IS_ELIGIBLE)
+        return rows.select(*names, is_eligible, group.cast("string").alias(GROUP))
 
     def check_unique(self) -> None:
         """Refuse annotations that have several rows for a document; one aggregation of its ids.

@@ -1,6 +1,7 @@
 """Which documents a selection may keep: conditions, annotations, quotas by any column; wrong ones are found before any work."""
 
 from collections import Counter
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -20,7 +21,7 @@ N = 40
 @pytest.fixture(scope="module")
 def scored(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     """A configuration whose documents are scored and deduplicated: `d00` is the best of 40, with two languages and sources."""
-    folder = tmp_path_factory.mktemp("candidates")
+    folder = tmp_path_factory.mktemp("conditions")
     (folder / "docs").mkdir()
     numbers = range(N)
     columns = {
@@ -72,7 +73,7 @@ def test_annotations_are_joined_and_a_document_without_them_has_null(spark: Any,
     assert "annotations" in run.input_versions
 
 
-def test_a_fraction_is_of_the_tokens_of_the_candidates(spark: Any, scored: dict[str, Any]) -> None:
+def test_a_fraction_is_of_the_tokens_of_eligible_documents(spark: Any, scored: dict[str, Any]) -> None:
     ids, run = selected(spark, configured(scored, where="lang = 'de'", keep={"token_fraction": 0.5}))
     assert ids == ["d01", "d05", "d09", "d13", "d17"]
     assert run.metrics["survivor_tokens"] == 10 * 5
@@ -89,6 +90,34 @@ def test_quotas_by_source_and_by_a_carried_column_keep_the_best_of_each(spark: A
 def test_no_source_gets_more_than_its_fraction(spark: Any, scored: dict[str, Any]) -> None:
     ids, _ = selected(spark, configured(scored, max_fraction={"source": 0.6}))
     assert ids == ["d00", "d01", "d02", "d03", "d04", "d05", "d30", "d31", "d32", "d33"]
+
+
+@pytest.mark.parametrize("has_ids", [False, True])
+def test_a_document_counts_once_though_rows_of_the_input_share_its_id(
+    spark: Any, tmp_path: Path, has_ids: bool
+) -> None:
+    """Copies of a text without ids; with them, a row without text that has the id of a document."""
+    (tmp_path / "docs").mkdir()
+    rows = [
+        {"id": "a", "text": "one two three", "lang": "en", "quality": 3.0},
+        {"id": "a" if has_ids else "x", "text": None if has_ids else "one two three", "lang": "de", "quality": 3.0},
+        {"id": "b", "text": "four five six", "lang": "en", "quality": 2.0},
+    ]
+    pq.write_table(pa.Table.from_pylist(rows), tmp_path / "docs/a.parquet")
+    selection = {"scorer": "quality", "keep": {"documents": 5}, "quota": {"lang": {"en": 0.4}}}
+    values = {
+        "input": {"path": str(tmp_path / "docs"), "columns": ["lang"], **({"id": "id"} if has_ids else {})},
+        "output": str(tmp_path / "out"),
+        "scorers": {"quality": {"kind": "expression", "column": "quality"}},
+        "selections": {"s": selection, "en": {**selection, "where": "lang = 'en'", "quota": {}}},
+    }
+    config = Config.model_validate(values)
+    runs = {run.stage: run for run in run_all(spark, config)}
+    texts = [row["text"] for row in delta.read(spark, config.table("selected/s")).orderBy("rank").collect()]
+    assert texts == ["one two three", "four five six"]
+    of_english = delta.read(spark, config.table("selected/en")).orderBy("rank").collect()
+    assert {row["lang"] for row in of_english} == {"en"}
+    assert len(of_english) == runs["select/en"].rows_out == (2 if has_ids else 1)  # of copies, `de` is carried
 
 
 @pytest.mark.parametrize(
