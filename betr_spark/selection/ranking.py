@@ -71,8 +71,9 @@ def scored_survivors(features: DataFrame, duplicates: DataFrame, config: Config,
 def rank_survivors(
     ranked: SelectionInput, conditions: Conditions, *, materialise: Callable[[DataFrame], DataFrame]
 ) -> Ranking:
-    """Rank the survivors by the selection's scorer and keep its budget. Reads no text, unless a condition needs ids that
-    are hashes of the texts.
+    """Rank the survivors by the selection's scorer and keep its budget.
+
+    Reads no text, unless a condition uses a carried column and the ids are hashes of the texts.
 
     Args:
         ranked: the tables and their sizes.
