@@ -97,6 +97,9 @@ class SelectionConfig(Model):
                 raise ValueError(
                     f"quota.{column}: either shares in [0, 1] or whole numbers above 1 are required, not both"
                 )
+            whole = self.keep.tokens if self.keep.tokens is not None else self.keep.documents
+            if amounts and whole is not None and sum(amounts) > whole:
+                raise ValueError(f"quota.{column}: {sum(amounts):g} in all, more than the whole budget of {whole}")
             if not amounts and sum(shares.values()) > 1 + 1e-9:
                 raise ValueError(f"quota.{column}: the shares add up to {sum(shares.values()):g}, more than 1")
         return self

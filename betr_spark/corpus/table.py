@@ -16,9 +16,7 @@ from betr_spark.corpus.layouts import Layout
 from betr_spark.corpus.listing import IDENTITY, LAYOUT, ROW_FILE
 from betr_spark.corpus.scored_state import scored_state
 from betr_spark.errors import DataError
-from betr_spark.storage import delta, hadoop_files
-
-_FILES_CHECKED = 100
+from betr_spark.storage import delta
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -74,12 +72,9 @@ class InputTable:
     def _is_whole(self) -> bool:
         """Whether the version is in the table's history, and VACUUM has left its files."""
         try:
-            files = self.read().inputFiles() if delta.vacuumed_since(self.spark, self.path, self.number) else []
+            return delta.has_files(self.spark, self.path, self.number)
         except DataError:
             return False
-        kept = set(delta.read(self.spark, self.path).inputFiles()) if files else set()
-        removed = [file for file in files if file not in kept][:_FILES_CHECKED]
-        return all(hadoop_files.exists(self.spark, file) for file in removed)
 
     def version(self) -> str:
         """Id of the table, and the version that last changed rows."""

@@ -7,6 +7,7 @@ from pyspark.sql import functions as F
 
 from betr_spark import schemas
 from betr_spark.config import Config
+from betr_spark.errors import DataError
 from betr_spark.schemas import DOC_ID, LOGIT, N_TOKENS, RANK, SOURCE, TEXT
 from betr_spark.storage import delta
 
@@ -90,8 +91,15 @@ def selection_figures(spark: SparkSession, config: Config, name: str, *, as_of: 
     if as_of is not None:
         commit = delta.commit_at(spark, path, as_of)
         inputs = delta.as_object(commit.user_metadata).get("input_versions", {})
-        versions = {table: int(version.partition(":")[0]) for table, version in inputs.items()}
+        tables = (schemas.FEATURES_TABLE, schemas.DUPLICATES_TABLE)
+        versions = {table: int(inputs[table].partition(":")[0]) for table in tables if table in inputs}
         versions["selected"] = commit.version
+        for table_name, version in versions.items():
+            if not delta.has_files(spark, path if table_name == "selected" else config.table(table_name), version):
+                raise DataError(
+                    f"--as-of: {as_of}: files of version {version} of `{table_name}` were deleted, as `betr-spark maintain` "
+                    "does; choose a later version"
+                )
     selected = delta.read(spark, path, version=versions.get("selected"))
 
     def table(name: str) -> DataFrame:

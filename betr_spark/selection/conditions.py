@@ -1,5 +1,6 @@
 """The documents that a selection may keep, with the columns that its conditions and quotas name."""
 
+import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
 
@@ -16,12 +17,13 @@ from betr_spark.corpus.snapshot import InputSnapshot
 from betr_spark.errors import DataError, SchemaError
 from betr_spark.ordering import GROUP
 from betr_spark.pipeline.stage import RunContext
-from betr_spark.schemas import BATCH, DOC_ID, INPUT_FILE, REASON, SOURCE
+from betr_spark.schemas import BANDS, BATCH, CONTENT_HASH, DOC_ID, INPUT_FILE, REASON, SIGNATURE, SOURCE
 from betr_spark.selection.copies import one_copy
 from betr_spark.spark.error_messages import problems_of
 from betr_spark.storage import delta
 
 IS_ELIGIBLE, _CARRIED = "is_eligible", "carried"
+_INTERNAL = (CONTENT_HASH, BANDS, SIGNATURE, INPUT_FILE, BATCH)  # columns of `features` that conditions do not see
 _SHOWN = 3
 
 
@@ -72,14 +74,19 @@ class Conditions(NamedTuple):
         if self.selection.where is None and self.selection.balanced_by() is None:
             return features.withColumns({IS_ELIGIBLE: F.lit(True), GROUP: F.lit(None).cast("string")})
         rows = self._with_annotations(features)
-        try:
-            return self._evaluated(rows, features.columns)
-        except SchemaError:
-            if not self.context.config.input.columns:
-                raise
-        more = self._carried(features, snapshot())
-        _refuse_same_names(rows.columns, more.columns, "input.columns")
-        return self._evaluated(rows.join(more, on=DOC_ID, how="left"), features.columns)
+        if self._uses_carried():
+            more = self._carried(features, snapshot())
+            _refuse_same_names(rows.columns, more.columns, "input.columns")
+            rows = rows.join(more, on=DOC_ID, how="left")
+        return self._evaluated(rows, features.columns)
+
+    def _uses_carried(self) -> bool:
+        """Whether a carried column is the one of quotas, or its name occurs in the condition."""
+        names = {name.lower() for name in self.context.config.input.columns}
+        words = set(re.findall(r"\w+", (self.selection.where or "").lower()))
+        by = self.selection.balanced_by()
+        quoted_in = any(f"`{name}`" in (self.selection.where or "").lower() for name in names)
+        return bool(names & words) or quoted_in or (by is not None and by.lower() in names)
 
     def _with_annotations(self, features: DataFrame) -> DataFrame:
         if self.annotations is None:
@@ -111,18 +118,18 @@ class Conditions(NamedTuple):
 
     def _evaluated(self, rows: DataFrame, names: Sequence[str]) -> DataFrame:
         """Evaluate the condition and the group's column, and drop the joined columns."""
-        key, condition = f"selections.{self.name}", self.selection.where or "true"
+        key, condition, visible = f"selections.{self.name}", self.selection.where or "true", rows.drop(*_INTERNAL)
         try:
-            plan = rows.where(F.expr(condition))._jdf.queryExecution().analyzed()  # noqa: SLF001
+            plan = visible.where(F.expr(condition))._jdf.queryExecution().analyzed()  # noqa: SLF001
         except (ParseException, AnalysisException) as error:
-            reason = str(error).strip().splitlines()[0][:300]
+            reason = str(error).strip().splitlines()[0].partition(" SQLSTATE:")[0][:300]
             raise SchemaError(f"{key}.where: {condition}: {reason}") from error
         if not plan.deterministic():
             raise SchemaError(f"{key}.where: {condition}: gives other rows each time; use a hash of {DOC_ID} instead")
         column = self.selection.balanced_by()
-        if column is not None and column not in rows.columns:
+        if column is not None and column not in visible.columns:
             setting = "quota" if self.selection.quota else "max_fraction"
-            raise SchemaError(f"{key}.{setting}: no column '{column}'; found {', '.join(rows.columns)}")
+            raise SchemaError(f"{key}.{setting}: no column '{column}'; found {', '.join(visible.columns)}")
         group = F.lit(None) if column is None else F.col(quoted(column))
         is_eligible = F.coalesce(F.expr(condition), F.lit(False)).alias(IS_ELIGIBLE)
         return rows.select(*names, is_eligible, group.cast("string").alias(GROUP))

@@ -35,6 +35,8 @@ CAUTION = (
 class Cut(NamedTuple):
     """A keep rate: the score at the cut, the number of documents (about), their tokens, and the tokens of each source.
 
+    The score is what `keep.min_score` is compared with: of an expression scorer, the value of its column.
+
     `epochs` is how often a training run reads each token; None without a number of training tokens.
     """
 
@@ -78,7 +80,13 @@ def outlooks(
     duplicates = delta.read(spark, removed) if delta.exists(spark, removed) else none
     scorers = [name for name in config.scored() if schemas.logit_column(name) in features.columns]
     return [
-        _outlook(name, scored_survivors(features, duplicates, config, name), rates=rates, train_tokens=train_tokens)
+        _outlook(
+            name,
+            scored_survivors(features, duplicates, config, name),
+            rates=rates,
+            train_tokens=train_tokens,
+            by_value=name in config.expressions(),
+        )
         for name in scorers
     ]
 
@@ -90,7 +98,9 @@ def laws(flops: float | None, tokens: float | None) -> dict[str, KeepRate]:
     return {run.law: keep_rate(run) for run in runs}
 
 
-def _outlook(scorer: str, survivors: DataFrame, *, rates: Sequence[float], train_tokens: float | None) -> Outlook:
+def _outlook(
+    scorer: str, survivors: DataFrame, *, rates: Sequence[float], train_tokens: float | None, by_value: bool
+) -> Outlook:
     """Two histograms of the scores, the second one within the bins of the cuts, and one sum over the sources."""
     rows = with_order(survivors.select(DOC_ID, SOURCE, N_TOKENS, LOGIT)).persist()
     try:
@@ -103,7 +113,9 @@ def _outlook(scorer: str, survivors: DataFrame, *, rates: Sequence[float], train
             at_cut = np.unique(bins.number[[bins.position(budget) for budget in budgets]])
             fine = _histogram(rows.where(coarse.isin(*at_cut.tolist())), F.shiftrightunsigned(key, _FINE))
             bins = bins.refined(at_cut, fine)
-        cuts = [bins.cut(rate, budget, train_tokens) for rate, budget in zip(rates, budgets, strict=True)]
+        cuts = [
+            bins.cut(rate, budget, train_tokens, by_value=by_value) for rate, budget in zip(rates, budgets, strict=True)
+        ]
         kept = [F.sum(F.when(F.col(LOGIT) >= cut.logit, F.col(N_TOKENS)).otherwise(0)) for cut in cuts]
         named = [tokens.alias(str(number)) for number, tokens in enumerate(kept)]
         sources = rows.groupBy(F.coalesce(SOURCE, F.lit("(none)")).alias(SOURCE)).agg(
@@ -144,7 +156,7 @@ class _Histogram(NamedTuple):
         ]
         return _Histogram(first[order], *joined)
 
-    def cut(self, rate: float, budget: int, train_tokens: float | None) -> Cut:
+    def cut(self, rate: float, budget: int, train_tokens: float | None, *, by_value: bool) -> Cut:
         """The cut at a budget; of the bin there, a part of the documents as large as that of the tokens."""
         if not len(self.number):
             return Cut(rate, math.nan, math.inf, 0, 0, None, {})
@@ -153,7 +165,7 @@ class _Histogram(NamedTuple):
         part = min(1.0, (budget - before) / max(1, int(self.tokens[last])))
         documents = int(self.documents[:last].sum()) + round(part * int(self.documents[last]))
         logit = float(self.logit[last])
-        score = 1 / (1 + math.exp(-logit)) if logit > -_LARGE else 0.0
+        score = logit if by_value else 1 / (1 + math.exp(-logit)) if logit > -_LARGE else 0.0
         epochs = train_tokens / budget if train_tokens and budget else None
         return Cut(rate, score, logit, documents, budget, epochs, {})
 

@@ -6,6 +6,8 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
+from pyspark.logger import PySparkLogger
+
 from betr_spark.logs import printable
 from betr_spark.redaction import redacted
 
@@ -14,6 +16,12 @@ from betr_spark.redaction import redacted
 _USUAL = re.compile(
     rb"WARNING: |NOTE: Picked up JDK_JAVA_OPTIONS|SLF4J: |Deleted \d+ files and directories in a total of "
 )
+
+
+def query_errors_raised_only() -> None:
+    """Keep PySpark from logging errors of queries, with the JVM's stack, before it raises them."""
+    for name in ("DataFrameQueryContextLogger", "SQLQueryContextLogger"):
+        PySparkLogger.getLogger(name).disabled = True
 
 
 @contextmanager

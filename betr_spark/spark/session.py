@@ -16,7 +16,7 @@ from pyspark.sql import SparkSession
 from betr_spark import redaction
 from betr_spark.errors import SetupError
 from betr_spark.spark.jvm import java_class
-from betr_spark.spark.quiet import usual_lines_dropped
+from betr_spark.spark.quiet import query_errors_raised_only, usual_lines_dropped
 
 DELTA_PACKAGE = "io.delta:delta-spark_4.2_2.13:4.4.0"
 MIN_JAVA = 17
@@ -70,6 +70,7 @@ def build_session(app_name: str = "betr-spark") -> SparkSession:
         with _utf8_locale(), usual_lines_dropped():
             encoding = SparkContext.getSystemProperty("sun.jnu.encoding")  # starts the JVM
         _keep_off_stdout()
+        query_errors_raised_only()
         for key, value in _delta_settings(running).items():
             builder = builder.config(key, value)
         spark = builder.getOrCreate()

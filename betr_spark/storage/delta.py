@@ -26,11 +26,26 @@ from betr_spark.storage.delta_log import (
 )
 
 __all__ = [
-    "Commit", "append", "as_object", "cannot_follow", "commit_at", "commits", "exists", "input_stream", "mark", "newest_commit",
-    "newest_version", "overwrite", "read", "table_id", "to_json", "vacuumed_since",
+    "Commit",
+    "append",
+    "as_object",
+    "cannot_follow",
+    "commit_at",
+    "commits",
+    "exists",
+    "has_files",
+    "input_stream",
+    "mark",
+    "newest_commit",
+    "newest_version",
+    "overwrite",
+    "read",
+    "table_id",
+    "to_json",
 ]  # fmt: skip
 
 USER_METADATA = "spark.databricks.delta.commitInfo.userMetadata"
+_FILES_CHECKED = 100
 _SKIP_EMPTY_COMMITS = "spark.databricks.delta.skipRecordingEmptyCommits"
 
 
@@ -64,6 +79,18 @@ def read(spark: SparkSession, path: str, *, version: int | None = None) -> DataF
             f"{path}: version {version} not found; the table's history has versions "
             f"{bounds.get('earliest')} to {bounds.get('latest')}"
         ) from None
+
+
+def has_files(spark: SparkSession, path: str, version: int) -> bool:
+    """Whether VACUUM has left the files of a version; up to 100 of those that the newest version lacks are looked for.
+
+    Raises:
+        DataError: the history has no such version any more.
+    """
+    files = read(spark, path, version=version).inputFiles() if vacuumed_since(spark, path, version) else []
+    kept = set(read(spark, path).inputFiles()) if files else set()
+    removed = [file for file in files if file not in kept][:_FILES_CHECKED]
+    return all(hadoop_files.exists(spark, file) for file in removed)
 
 
 def table_id(spark: SparkSession, path: str) -> str:

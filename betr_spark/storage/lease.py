@@ -12,6 +12,7 @@ Ages are differences between modification times of the store, so the clocks of t
 import contextlib
 import dataclasses
 import itertools
+import logging
 import threading
 import time
 import uuid
@@ -31,6 +32,7 @@ from betr_spark.storage.small_files import create_new, write_bytes
 HEARTBEAT_S, EXPIRES_S, _POLL_S = 10.0, 60.0, 1.0
 _ATTEMPTS, _DYING_S = 20, 30.0
 FOLDER = "_lease"
+_logger = logging.getLogger(__name__)
 
 
 class Lease:
@@ -126,11 +128,15 @@ def _take(spark: SparkSession, output: str, holder: Holder, *, wait_s: float) ->
 def wait_until_free(spark: SparkSession, output: str, *, wait_s: float = 0.0) -> Record | None:
     """Return the record that no run holds any more; raise LockedError if one still does after `wait_s` seconds."""
     end = time.monotonic() + wait_s
-    seen, since = b"", time.monotonic()
+    seen, since, told = b"", time.monotonic(), False
     while True:
         record = current(spark, output)
         if record is None or record.ended or record.dead:
             return record
+        if wait_s and not told:
+            who = record.holder.line() if record.holder else "another run"
+            _logger.info("waiting for up to %.0f s: output %s is locked by %s", wait_s, output, who)
+            told = True
         content = record.holder.to_json() if record.holder else b""
         if content != seen:
             seen, since = content, time.monotonic()

@@ -4,6 +4,7 @@ The ids are in `tombstones` before anything is deleted, so a run that is killed 
 and `select` run afterwards: a duplicate of a forgotten document may be kept now, and the next best documents are selected.
 """
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -21,17 +22,19 @@ from betr_spark.spark.error_messages import problems_of
 from betr_spark.spark.jobs import describe
 from betr_spark.storage import delta, hadoop_files, runs
 from betr_spark.storage.delta_upkeep import delete_rows
-from betr_spark.storage.runs import Metrics, StageKey
+from betr_spark.storage.runs import Metrics, StageKey, StageRun
 
+_logger = logging.getLogger(__name__)
 _WITH_TEXTS = (schemas.SAMPLE_TABLE, schemas.EMBEDDINGS_TABLE, schemas.RANKED_SAMPLE_TABLE)
 
 
 @dataclass(frozen=True, kw_only=True)
 class ForgetMetrics(Metrics):
-    """Rows that were deleted from `features` and from `quarantine`."""
+    """Rows that were deleted from `features` and from `quarantine`, and ids that are in neither."""
 
     features: int
     quarantine: int
+    unknown: int
 
 
 class Forget(Stage):
@@ -77,6 +80,11 @@ class Forget(Stage):
             describe(spark, "forget: find documents")
             ids = self._ids(spark)
             n_ids = ids.count()
+            quarantined = delta.read(spark, config.table(schemas.QUARANTINE_TABLE)).select(DOC_ID)
+            known = features.select(DOC_ID).unionByName(quarantined)
+            n_unknown = ids.join(known, on=DOC_ID, how="left_anti").count()
+            if n_unknown:
+                _logger.warning("forget: %d of %d ids are neither in `features` nor in `quarantine`", n_unknown, n_ids)
             if self.copies:
                 hashes = features.join(ids, on=DOC_ID, how="left_semi").select(CONTENT_HASH).distinct()
                 copies = features.join(hashes, on=CONTENT_HASH, how="left_semi").select(DOC_ID)
@@ -94,11 +102,17 @@ class Forget(Stage):
             yield Result(
                 rows_in=n_ids,
                 rows_out=total,
-                metrics=ForgetMetrics(features=n_features, quarantine=n_quarantine),
+                metrics=ForgetMetrics(features=n_features, quarantine=n_quarantine, unknown=n_unknown),
                 commit=lambda run: delta.mark(
                     spark, path, name="forget_key", value=key.key, user_metadata=run.to_json()
                 ),
             )
+
+    def summary(self, run: StageRun) -> list[str]:
+        """How many documents were deleted."""
+        metrics = run.metrics_as(ForgetMetrics)
+        deleted = f"{metrics.features:.0f} documents and {metrics.quarantine:.0f} quarantined rows deleted"
+        return [f"forget: {run.rows_in} ids, {metrics.unknown:.0f} of them unknown; {deleted}; {run.seconds:.1f} s"]
 
     def _ids(self, spark: SparkSession) -> DataFrame:
         """The ids of the file: doc_id, each once."""

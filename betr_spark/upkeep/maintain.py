@@ -25,9 +25,10 @@ class Maintained(NamedTuple):
         if self.result is None:
             return f"{self.path}: {self.reason}"
         if dry_run:
-            return f"{self.path}: {self.result.files_before} files; {self.result.deleted_files} unused files would be deleted"
-        files = f"{self.result.files_before} -> {self.result.files_after} files"
-        return f"{self.path}: {files}; {self.result.deleted_files} unused files deleted"
+            unused = f"{self.result.deleted_files} that are unused now, and those that are rewritten, would be deleted"
+            return f"{self.path}: files: {self.result.files_before} in use; {unused}"
+        in_use = f"{self.result.files_before} -> {self.result.files_after} in use"
+        return f"{self.path}: files: {in_use}; {self.result.deleted_files} unused deleted"
 
 
 def maintain(context: RunContext, *, retention_hours: float, dry_run: bool) -> Iterator[Maintained]:

@@ -135,9 +135,10 @@ def test_a_document_counts_once_though_rows_of_the_input_share_its_id(
     ],
 )
 def test_what_is_wrong_is_one_line_before_any_work(
-    spark: Any, scored: dict[str, Any], selection: dict[str, Any], line: str
+    spark: Any, scored: dict[str, Any], selection: dict[str, Any], line: str, capfd: Any
 ) -> None:
     (found,) = problems_of_run(RunContext(spark, configured(scored, **selection)))
+    assert capfd.readouterr().err == ""  # neither PySpark nor the JVM logs it
     assert found.startswith(line)
     assert "\n" not in found
     assert "clash" not in str(selection) or found.endswith("clash.parquet: column 'Lang' exists already; rename it")
@@ -155,6 +156,7 @@ def test_two_annotations_of_a_document_are_refused(spark: Any, scored: dict[str,
     [
         ({"quota": {"source": {"a": 0.7, "b": 0.5}}}, "the shares add up to 1.2, more than 1"),
         ({"quota": {"source": {"a": 0.7, "b": 5}}}, "either shares in .0, 1. or whole numbers above 1"),
+        ({"quota": {"source": {"a": 8, "b": 5}}}, "13 in all, more than the whole budget of 10"),
         ({"quota": {"source": {}}}, "at least one value is required"),
         ({"quota": {"a": {"b": 0.1}}, "max_fraction": {"a": 0.5}}, "quota and max_fraction cannot both be given"),
         (

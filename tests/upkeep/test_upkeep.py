@@ -59,6 +59,7 @@ def test_a_forgotten_document_leaves_no_trace_and_the_next_best_move_up(
     )
     assert (code, errors) == (0, [])
     assert [(s["stage"], s["skipped"]) for s in json.loads(out)["stages"]][:2] == [("forget", False), ("dedup", False)]
+    assert json.loads(out)["stages"][0]["metrics"]["unknown"] == 1
     assert ids(output, "tombstones") == {*listed.values(), "no-such-document"}
     assert {row["why"] for row in rows(output, "tombstones")} == {"letter 12"}
     for name in ("features", "_sample", "_embeddings", "ranked_sample", "selected/betr-30", "selected/best-50"):
@@ -136,4 +137,7 @@ def test_maintain_deletes_what_killed_runs_left_and_changes_no_row(run_command: 
     assert not list((output / "_scratch").rglob("*"))
     assert len(list((output / "selected/best-50").glob("*.parquet"))) < n_files
     assert {name: ids(output, name) for name in before} == before
+    code, _, (error,) = run_command("report", "--config", str(copied), "--as-of", "0")
+    assert code == 2
+    assert "--as-of: 0: files of version 0 of `selected` were deleted, as `betr-spark maintain` does" in error
     assert "nothing to do" in run_command("run", "--config", str(copied))[1]
