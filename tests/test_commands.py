@@ -100,6 +100,9 @@ def test_a_dry_run_writes_nothing_and_names_every_stage(run_command: Any, copied
         out.splitlines()
     )
     assert "features: skipped (up to date)" in out
+    after_dedup = out.partition("(settings changed: dedup.similarity)\n")[2].splitlines()[0]
+    assert after_dedup.startswith("  the last run took ")
+    assert after_dedup.endswith(" task seconds) for 598 rows")
     assert {path: path.stat().st_mtime_ns for path in out_folder.rglob("*") if path.is_file()} == before
 
 
@@ -143,7 +146,7 @@ def test_status_is_a_table_of_the_stages_and_the_lease(
     code, out, _ = run_command("status", "--config", str(copied))
     lines = out.splitlines()
     assert code == 0
-    assert lines[1].split() == ["stage", "state", "finished", "seconds", "rows", "why"]
+    assert lines[1].split() == ["stage", "state", "finished", "(UTC)", "seconds", "rows", "why"]
     assert [line.split()[0] for line in lines[2:-1]] == [
         "rank/sample", "rank", "train/betr", "features", "dedup", "select/best-50", "select/betr-30", "select/random-30",
     ]  # fmt: skip
@@ -155,6 +158,7 @@ def test_status_is_a_table_of_the_stages_and_the_lease(
     assert (states["features"]["state"], states["features"]["rows"]) == ("up to date", 598)
     assert (states["dedup"]["state"], states["dedup"]["why"]) == ("stale", "settings changed: dedup.similarity")
     assert states["select/best-50"]["why"] == "after dedup"
+    assert states["features"]["finished_at"].endswith("+00:00")
 
     def unreadable(*_: Any) -> None:
         raise DataError("input.path: the store is away")

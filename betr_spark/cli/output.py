@@ -6,6 +6,7 @@ import logging
 import math
 import sys
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from typing import Any, NoReturn
 
 import typer
@@ -42,6 +43,13 @@ def stop_at(problems: Sequence[str]) -> None:
         fail(problems)
 
 
+def _time(value: Any) -> Any:
+    """Seconds since the epoch as ISO 8601, UTC."""
+    return (
+        datetime.fromtimestamp(value, UTC).isoformat(timespec="seconds") if isinstance(value, (int, float)) else value
+    )
+
+
 def _plain(value: Any) -> Any:
     """Convert records to objects, and numbers that JSON does not have to null."""
     if isinstance(value, float) and not math.isfinite(value):
@@ -51,7 +59,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
         return _plain(value._asdict())
     if isinstance(value, Mapping):
-        return {str(key): _plain(item) for key, item in value.items()}
+        return {str(key): _time(item) if str(key).endswith("_at") else _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return value

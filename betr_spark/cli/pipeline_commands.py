@@ -1,6 +1,5 @@
 """Commands that run stages or tell about them."""
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -139,6 +138,7 @@ def record_of(stage_run: "StageRun") -> dict[str, Any]:
         "stage",
         "skipped",
         "run_id",
+        "started_at",
         "seconds",
         "rows_in",
         "rows_out",
@@ -147,8 +147,7 @@ def record_of(stage_run: "StageRun") -> dict[str, Any]:
         "key",
         "package_version",
     )
-    record = {name: getattr(stage_run, name) for name in names}
-    return {**record, "started_at": datetime.fromtimestamp(stage_run.started_at, UTC).isoformat(timespec="seconds")}
+    return {name: getattr(stage_run, name) for name in names}
 
 
 def _stage(

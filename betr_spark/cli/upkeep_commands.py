@@ -36,7 +36,7 @@ def unlock(
     breaker = Holder.this(context.spark, context.run_id, "unlock")
     holder = break_lease(context.spark, settings.output, breaker)
     what = f"the lease was held by {holder.line()}" if holder else "no run held the output"
-    output.emit({"output": settings.output, "holder": holder}, [what])
+    output.emit({"output": settings.output, "holder": holder.public() if holder else None}, [what])
 
 
 @app.command()

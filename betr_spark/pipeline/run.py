@@ -55,9 +55,19 @@ def plan(context: RunContext) -> Iterator[Planned]:
 
 
 def outlook(context: RunContext) -> Iterator[tuple[Planned, str | None]]:
-    """What a run of all stages would do, with how long a stage takes where that can be told before."""
+    """What a run of all stages would do, with an estimate of a stage's time: from a measurement now, or from its last run."""
     for planned in plan(context):
-        yield planned, planned.stage.estimate(context) if planned.work else None
+        estimate = planned.stage.estimate(context) or _last_run(planned.stage, context) if planned.work else None
+        yield planned, estimate
+
+
+def _last_run(stage: Stage, context: RunContext) -> str | None:
+    """What the last run of the stage on this output cost."""
+    run = stage.made_by(context)
+    if run is None:
+        return None
+    rows = f" for {run.rows_in:,} rows" if run.rows_in else ""
+    return f"the last run took {run.seconds:.1f} s ({run.work.task_seconds:.1f} task seconds){rows}"
 
 
 def behind(context: RunContext, commands: Sequence[str]) -> Iterator[str]:

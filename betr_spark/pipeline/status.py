@@ -19,7 +19,7 @@ UP_TO_DATE, STALE, NEVER_RUN, RUNNING, FAILED, UNKNOWN = (
     "failed",
     "unknown",
 )
-_COLUMNS = ("stage", "state", "finished", "seconds", "rows", "why")
+_COLUMNS = ("stage", "state", "finished (UTC)", "seconds", "rows", "why")
 
 
 class StageStatus(NamedTuple):
@@ -110,12 +110,7 @@ def _lease(record: Record | None, *, live: bool) -> dict[str, Any] | None:
         return None
     holder = record.holder
     state = "held" if live else "ended" if record.ended else "expired"
-    return {**_public(holder), "state": state, "line": _line(holder, state)}
-
-
-def _public(holder: Holder) -> dict[str, Any]:
-    names = ("run_id", "command", "host", "user", "pid", "stage", "started_at", "renewed_at", "ended_at", "error")
-    return {name: getattr(holder, name) for name in names}
+    return {**holder.public(), "state": state, "line": _line(holder, state)}
 
 
 def _line(holder: Holder, state: str) -> str:
@@ -124,7 +119,7 @@ def _line(holder: Holder, state: str) -> str:
     if state == "expired":
         return f"free; {holder.line()} ended without notice"
     result = f"failed: {holder.error}" if holder.error else "done"
-    return f"free; last: {holder.line()}, ended {_time(holder.ended_at or 0.0)}, {result}"
+    return f"free; last: {holder.line()}, ended {_time(holder.ended_at or 0.0)} UTC, {result}"
 
 
 def _time(seconds: float) -> str:

@@ -6,7 +6,7 @@ import os
 import socket
 import time
 from datetime import UTC, datetime
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 from pyspark.sql import SparkSession
 
@@ -57,6 +57,11 @@ class Holder:
         stage = f", stage {self.stage}" if self.stage else ""
         where = f"on {self.host} (pid {self.pid}, run {self.run_id}{stage})"
         return f"`betr-spark {self.command}` of {self.user} {where} since {since}"
+
+    def public(self) -> dict[str, Any]:
+        """The fields that commands print as JSON."""
+        names = ("run_id", "command", "host", "user", "pid", "stage", "started_at", "renewed_at", "ended_at", "error")
+        return {name: getattr(self, name) for name in names}
 
     def to_json(self) -> bytes:
         """Encode as the content of a record."""
