@@ -15,6 +15,7 @@ BEST_RANK = "best_rank"
 BEST_COSINE = "best_cosine"
 BEST_BENCHMARK = "best_benchmark"
 BEST_EXAMPLE = "best_example"
+CHOSEN_FOR = "chosen_for"
 TARGET_SCORE = "target_score"
 BY_BENCHMARK = "by_benchmark"
 LABEL = "label"
@@ -67,6 +68,7 @@ ROW_BYTES = 10_000  # maximum of a row's JSON
 QUARANTINE = f"{REASON} string, {DETAIL} string, {ROW} string, {INPUT_FILE} string"
 QUARANTINED = f"{DOC_ID} string, {QUARANTINE}"  # the table; doc_id is null where the row has none
 QUARANTINE_COLUMNS = (REASON, DETAIL, ROW, INPUT_FILE)
+OF_BENCHMARKS = (BEST_BENCHMARK, CHOSEN_FOR)  # with per_benchmark, and with balance
 SELECTED_COLUMNS = (
     RANK,
     DOC_ID,
@@ -75,7 +77,7 @@ SELECTED_COLUMNS = (
     SCORE,
     LOGIT,
     N_TOKENS,
-    BEST_BENCHMARK,  # only with per_benchmark
+    *OF_BENCHMARKS,
 )
 RUNS = (
     "run_id string, stage string, started_at timestamp, seconds double, rows_in bigint, rows_out bigint, "

@@ -2,12 +2,13 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, field_validator
 
 from betr_spark.redaction import has_credentials
 
 Auto = Literal["auto"]
 Seed = Annotated[int, Field(ge=0, lt=2**31)]
+ScorerName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=100)]
 
 
 class Model(BaseModel):

@@ -6,13 +6,13 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
-from betr_spark.config.base import Model, Seed
+from betr_spark.config.base import Model, ScorerName, Seed
 from betr_spark.config.evaluate import EvaluateConfig
 from betr_spark.config.input import InputConfig
 from betr_spark.config.problems import validation_problems
 from betr_spark.config.ranking import EncoderConfig, LabelsConfig, SampleConfig
 from betr_spark.config.scorers import BetrScorer, ScorerConfig
-from betr_spark.config.selections import KeepConfig, ScorerName, SelectionConfig
+from betr_spark.config.selections import KeepConfig, SelectionConfig
 from betr_spark.config.targets import TargetConfig
 from betr_spark.config.yaml_file import read_mapping
 from betr_spark.errors import ConfigError
@@ -88,13 +88,33 @@ class Config(Model):
                 raise ValueError(
                     f"selections.{name}.keep.min_score: a score in [0, 1] is required, found {min_score:g}"
                 )
+            if selection.balance and not self.benchmark_scorers(selection.scorer):
+                raise ValueError(
+                    f"selections.{name}.balance: benchmark scorers are required; set scorers.{selection.scorer}.per_benchmark"
+                )
+            self._has_reference(name, selection.keep.tokens_of)
+        self._combinations_have_parts()
         if LONGEST in self.scorers:
             raise ValueError(f"scorers.{LONGEST}: this name is reserved for dedup.survivor; choose another name")
-        if self.dedup.survivor not in (None, LONGEST, *self.scored()):
-            raise ValueError(
-                f"dedup.survivor: '{self.dedup.survivor}' is not one of {', '.join([*self.scored(), LONGEST])}"
-            )
+        survivors = [*self.scored(), *self.combinations(), LONGEST]
+        if self.dedup.survivor not in (None, *survivors):
+            raise ValueError(f"dedup.survivor: '{self.dedup.survivor}' is not one of {', '.join(survivors)}")
         return self
+
+    def _has_reference(self, name: str, reference: str | None) -> None:
+        known = [other for other, selection in self.selections.items() if selection.keep.tokens_of is None]
+        if reference is not None and reference not in known:
+            raise ValueError(
+                f"selections.{name}.keep.tokens_of: '{reference}' is not a selection with a budget of its own; "
+                f"these are: {', '.join(known) or 'none'}"
+            )
+
+    def _combinations_have_parts(self) -> None:
+        for name, parts in self.combinations().items():
+            for part in parts:
+                if part not in self.scored():
+                    known = ", ".join(self.scored()) or "none"
+                    raise ValueError(f"scorers.{name}.of: '{part}' is not a scorer with a logit; these are: {known}")
 
     def _benchmark_scorers_have_names(self) -> None:
         used_names = {*self.scorers, RANDOM_SCORER, LONGEST}
@@ -151,6 +171,10 @@ class Config(Model):
         """Columns of the input that are scorers, by the scorer's name."""
         columns = {name: scorer.input_column() for name, scorer in self.scorers.items()}
         return {name: column for name, column in columns.items() if column is not None}
+
+    def combinations(self) -> dict[str, tuple[str, ...]]:
+        """Scorers that combine others, with the names of these."""
+        return {name: parts for name, scorer in self.scorers.items() if (parts := scorer.combines())}
 
     def scored(self) -> list[str]:
         """Scorers and benchmark scorers that have a logit column in `features`."""

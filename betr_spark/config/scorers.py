@@ -4,7 +4,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
-from betr_spark.config.base import Auto, Model, Seed
+from betr_spark.config.base import Auto, Model, ScorerName, Seed
 from betr_spark.config.targets import TargetConfig
 
 
@@ -30,6 +30,10 @@ class Scorer(Model):
     def input_column(self) -> str | None:
         """The input's column that is the score, if there is one."""
         return None
+
+    def combines(self) -> tuple[str, ...]:
+        """The scorers that the score is computed from, if it is a combination."""
+        return ()
 
 
 class FastTextTraining(Scorer):
@@ -144,6 +148,24 @@ class RandomScorer(Scorer):
     seed: Seed = 0
 
 
+class CombineScorer(Scorer):
+    """Several scorers of `features` in one, by their percentiles: the share of the tokens that rank below a document.
+
+    Attributes:
+        of: names of scorers, each with its weight.
+        by: `rank` is the weighted mean of the percentiles, `product` their weighted geometric mean. With `best_rank` a document
+            has its best position; a scorer of half the weight goes half as deep.
+    """
+
+    kind: Literal["combine"]
+    of: dict[ScorerName, Annotated[float, Field(gt=0.0)]] = Field(min_length=2)
+    by: Literal["rank", "product", "best_rank"] = "rank"
+
+    def combines(self) -> tuple[str, ...]:
+        """The names in `of`."""
+        return tuple(self.of)
+
+
 def _kind(value: Any) -> Any:
     return str(value.get("kind", "betr")) if isinstance(value, dict) else getattr(value, "kind", "betr")
 
@@ -155,6 +177,7 @@ ScorerConfig = Annotated[
     | Annotated[DsirScorer, Tag("dsir")]
     | Annotated[FastTextScorer, Tag("fasttext")]
     | Annotated[ExpressionScorer, Tag("expression")]
-    | Annotated[RandomScorer, Tag("random")],
+    | Annotated[RandomScorer, Tag("random")]
+    | Annotated[CombineScorer, Tag("combine")],
     Discriminator(_kind),
 ]

@@ -4,9 +4,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from betr_spark.config.base import Model
+from betr_spark.config.base import Model, ScorerName
 
-ScorerName = Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_]*$", max_length=100)]
 Column = Annotated[str, StringConstraints(min_length=1)]
 Law = Literal["nemotron-cc", "dclm-refinedweb", "fixed-6.6b"]
 
@@ -40,7 +39,7 @@ class KeepConfig(Model):
     """Exactly one of these keys. `token_fraction` is of the survivors' tokens, `tokens` is in units of n_tokens.
 
     `min_score` is a score in [0, 1], or for an expression scorer a value of its column. `training` is the fraction of tokens
-    that a published law gives for a training run.
+    that a published law gives for a training run. `tokens_of` names another selection, whose number of tokens is the budget.
     """
 
     token_fraction: float | None = Field(default=None, gt=0.0, le=1.0)
@@ -48,6 +47,7 @@ class KeepConfig(Model):
     documents: int | None = Field(default=None, ge=0)
     min_score: float | None = None
     training: TrainingConfig | None = None
+    tokens_of: str | None = Field(default=None, min_length=1)
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
@@ -71,6 +71,9 @@ class SelectionConfig(Model):
         quota: COLUMN: {VALUE: SHARE}: documents with this value get this share of the budget, or, above 1, this number of
             tokens or documents; all others share the rest.
         max_fraction: COLUMN: FRACTION: no value of the column gets more than this fraction of the budget.
+        balance: `benchmarks`: each benchmark scorer of `scorer` gets the first documents of its own ranking, down to a position
+            that is the same for all, at which the union meets the budget.
+        stratified: every source gets as many tokens as in the selection that `keep.tokens_of` names.
     """
 
     scorer: ScorerName
@@ -79,11 +82,15 @@ class SelectionConfig(Model):
     annotations: str | None = Field(default=None, min_length=1)
     quota: dict[Column, dict[str, Annotated[float, Field(ge=0.0)]]] = Field(default_factory=dict, max_length=1)
     max_fraction: dict[Column, Annotated[float, Field(gt=0.0, le=1.0)]] = Field(default_factory=dict, max_length=1)
+    balance: Literal["benchmarks"] | None = None
+    stratified: bool = False
 
     @model_validator(mode="after")
     def _one_balance(self) -> Self:
         if self.quota and self.max_fraction:
             raise ValueError("quota and max_fraction cannot both be given")
+        if self.stratified and (self.keep.tokens_of is None or self.balanced_by()):
+            raise ValueError("stratified: keep.tokens_of is required, without quota and max_fraction")
         name = "quota" if self.quota else "max_fraction"
         if self.balanced_by() is not None and self.keep.min_score is not None:
             raise ValueError(f"{name}: a budget is required, but keep.min_score is none")

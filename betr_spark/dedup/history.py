@@ -39,7 +39,9 @@ def rule(config: Config) -> str:
 
 def rule_settings(config: Config) -> dict[str, Any]:
     """The settings of the rule that are not in `dedup`."""
-    return {"survivor": config.survivor(), "minhash": config.minhash}
+    survivor = config.survivor()
+    combination = {"combination": config.scorers[survivor]} if survivor in config.combinations() else {}
+    return {"survivor": survivor, "minhash": config.minhash, **combination}
 
 
 def newest_batch(spark: SparkSession, config: Config) -> tuple[str, int]:

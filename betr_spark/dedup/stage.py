@@ -50,6 +50,7 @@ from betr_spark.schemas import (
     SOURCE,
     logit_column,
 )
+from betr_spark.scoring.combination import with_combined_logits
 from betr_spark.spark.jobs import describe
 from betr_spark.storage import delta, runs
 from betr_spark.storage.runs import Metrics, StageKey, StageRun
@@ -111,10 +112,11 @@ class Dedup(Stage):
         spark, config = context.spark, context.config
         (path,) = self.outputs(config)
         features = delta.read(spark, config.table(schemas.FEATURES_TABLE))
-        if missing := [name for name in (_survivor_column(config), INPUT_FILE, BATCH) if name not in features.columns]:
+        if missing := [name for name in _required_columns(config) if name not in features.columns]:
             raise DataError(
                 f"{config.table(schemas.FEATURES_TABLE)}: no column '{missing[0]}'; add it with `betr-spark features`"
             )
+        features = with_combined_logits(features, config, [config.survivor()])
         checkpoint, batch = newest_batch(spark, config)
         history = read_history(spark, config, checkpoint)
         with context.scratch("dedup") as materialise:
@@ -147,10 +149,22 @@ class Dedup(Stage):
                 commit=commit,
             )
 
+    def summary(self, run: StageRun) -> list[str]:
+        """How many documents were removed."""
+        counts = (
+            f"{run.rows_in} documents, {run.rows_out} removed ({run.dropped[EXACT]} exact, {run.dropped[NEAR]} near)"
+        )
+        return [f"dedup: {counts}; {'skipped, up to date' if run.skipped else f'{run.seconds:.1f} s'}"]
+
 
 def _survivor_column(config: Config) -> str:
     survivor = config.survivor()
     return N_BYTES if survivor == LONGEST else logit_column(survivor)
+
+
+def _required_columns(config: Config) -> list[str]:
+    combined = config.combinations().get(config.survivor(), ())
+    return [*([logit_column(part) for part in combined] or [_survivor_column(config)]), INPUT_FILE, BATCH]
 
 
 def _documents(config: Config, features: DataFrame, history: History | None, *columns: str) -> DataFrame:

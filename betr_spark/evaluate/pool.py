@@ -15,6 +15,7 @@ from betr_spark.config import Config
 from betr_spark.corpus.snapshot import InputSnapshot
 from betr_spark.errors import DataError
 from betr_spark.schemas import DOC_ID, N_WORDS, REASON, TEXT
+from betr_spark.scoring.combination import with_combined_logits
 from betr_spark.scoring.logit import logit_of
 from betr_spark.storage import delta
 
@@ -47,7 +48,8 @@ def draw_pool(spark: SparkSession, config: Config, names: Sequence[str]) -> Pool
     Raises:
         DataError: the corpus is too small for a slice of two documents.
     """
-    features = delta.read(spark, config.table(schemas.FEATURES_TABLE)).where(F.col(N_WORDS) > 0)
+    features = with_combined_logits(delta.read(spark, config.table(schemas.FEATURES_TABLE)), config, names)
+    features = features.where(F.col(N_WORDS) > 0)
     removed = delta.read(spark, config.table(schemas.DUPLICATES_TABLE)).select(DOC_ID)
     survivors = features.join(removed, on=DOC_ID, how="left_anti")
     logits = [logit_of(config, name).alias(schemas.logit_column(name)) for name in names]

@@ -11,6 +11,7 @@ from betr_spark import schemas
 from betr_spark.config import Config
 from betr_spark.errors import ConfigError
 from betr_spark.schemas import DOC_ID, logit_column
+from betr_spark.scoring.combination import with_combined_logits
 from betr_spark.storage import delta
 from betr_spark.training.agreement import positions, spearman
 
@@ -40,10 +41,10 @@ def compare(spark: SparkSession, config: Config, *, percent: float) -> tuple[lis
     Raises:
         ConfigError: fewer than two scorers have a logit.
     """
-    names = [name for name in config.scorers if name in config.scored()]
+    names = [name for name in config.scorers if name in config.scored() or name in config.combinations()]
     if len(names) < 2:
         raise ConfigError(f"config.scorers: compare requires at least two scorers, found {', '.join(names) or 'none'}")
-    features = delta.read(spark, config.table(schemas.FEATURES_TABLE))
+    features = with_combined_logits(delta.read(spark, config.table(schemas.FEATURES_TABLE)), config, names)
     order = [F.xxhash64(F.lit("comparison"), DOC_ID), F.col(DOC_ID)]
     rows = features.orderBy(*order).limit(_MAX_COMPARED).select(*map(logit_column, names)).toArrow()
     logits = {name: rows.column(logit_column(name)).to_numpy().astype(np.float64) for name in names}

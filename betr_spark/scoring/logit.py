@@ -10,9 +10,12 @@ from betr_spark.schemas import DOC_ID, N_WORDS
 
 
 def logit_of(config: Config, scorer: str) -> Column:
-    """The logit of a scorer from the columns of `features`, a random one or DSIR's noise included; null without text."""
+    """The logit of a scorer from the columns of `features`, a random one or DSIR's noise included; null without text.
+
+    The logit of a combination is a column that `combination.with_combined_logits` adds.
+    """
     settings = config.scorers.get(scorer)
-    if scorer not in config.scored():
+    if scorer not in (*config.scored(), *config.combinations()):
         return F.when(F.col(N_WORDS) > 0, random_logit(settings.seed if isinstance(settings, RandomScorer) else 0))
     logit = F.col(schemas.logit_column(scorer))
     if isinstance(settings, DsirScorer) and settings.noise:

@@ -1,5 +1,6 @@
 """What a selection keeps: exact prefixes of the ranking for a budget of tokens or documents, or a least score."""
 
+import json
 import logging
 from collections.abc import Iterator, Mapping
 from decimal import Decimal
@@ -61,13 +62,16 @@ class Budget(NamedTuple):
     weight: Column
 
     @classmethod
-    def of(cls, keep: KeepConfig, *, n_tokens: int) -> Self:
+    def of(cls, keep: KeepConfig, *, n_tokens: int, reference_tokens: int = 0) -> Self:
         """Read a rule.
 
         Args:
             keep: exactly one rule.
             n_tokens: tokens of all eligible documents, which fractions are of.
+            reference_tokens: tokens of the selection that `tokens_of` names.
         """
+        if keep.tokens_of is not None:
+            return cls(keep, reference_tokens, F.col(N_TOKENS))
         if keep.documents is not None:
             return cls(keep, keep.documents, F.lit(1))
         if keep.tokens is not None:
@@ -115,11 +119,23 @@ def within_shares(
     Raises:
         DataError: the shares are more than the budget.
     """
-    absolute = any(share > 1 for share in shares.values())
-    amounts = {name: int(share) if absolute else fraction_of(budget.amount, share) for name, share in shares.items()}
+    amounts = _amounts(budget, shares)
     if sum(amounts.values()) > budget.amount:
         raise DataError(f"{where}: {sum(amounts.values())} in all, but the whole budget is {budget.amount}")
-    group = F.when(F.col(GROUP).isin(*shares), F.col(GROUP))
+    return within_amounts(ordered, budget, amounts, n_rows=n_rows, where=where)
+
+
+def _amounts(budget: Budget, shares: Mapping[str, float]) -> dict[str, int]:
+    """Shares in units of the budget."""
+    absolute = any(share > 1 for share in shares.values())
+    return {name: int(share) if absolute else fraction_of(budget.amount, share) for name, share in shares.items()}
+
+
+def within_amounts(
+    ordered: DataFrame, budget: Budget, amounts: Mapping[str, int], *, n_rows: int, where: str
+) -> DataFrame:
+    """As `within_shares`, with the amount of each group in units of the budget; at most the budget in all."""
+    group = F.when(F.col(GROUP).isin(*amounts), F.col(GROUP))
     rows = ordered.withColumns({_OWN_GROUP: F.col(GROUP), GROUP: group, WEIGHT: budget.weight.cast("bigint")})
     totals = rows.groupBy(GROUP).agg(F.sum(WEIGHT).alias(WEIGHT))
     available = {row[GROUP]: int(row[WEIGHT]) for row in totals.collect()}  # one row for each share, and one
@@ -128,7 +144,7 @@ def within_shares(
             _logger.warning("%s: '%s' has only %d of %d; other documents fill the rest", where, name, found, amount)
     used = {name: min(amount, available.get(name, 0)) for name, amount in amounts.items()}
     rest = budget.amount - sum(used.values())
-    of_group = F.create_map(*[F.lit(part) for pair in used.items() for part in pair])
+    of_group = F.from_json(F.lit(json.dumps(used)), "map<string,bigint>")  # a constant, however many groups there are
     amount_of_group = F.coalesce(of_group[F.col(GROUP)], F.lit(rest)).cast("bigint")
     kept = in_prefixes(rows, ends_of_prefixes(rows, amount_of_group, n_rows=n_rows))
     return kept.withColumn(GROUP, F.col(_OWN_GROUP)).select(*ordered.columns)

@@ -15,6 +15,7 @@ from betr_spark.config.selections import Law
 from betr_spark.ordering import ORDER_KEY, unsigned
 from betr_spark.pipeline.stage import RunContext
 from betr_spark.schemas import DOC_ID, LOGIT, N_TOKENS, SOURCE
+from betr_spark.scoring.combination import with_combined_logits
 from betr_spark.selection.budget import fraction_of, with_order
 from betr_spark.selection.keep_rate import KeepRate, keep_rate
 from betr_spark.selection.ranking import scored_survivors
@@ -79,6 +80,8 @@ def outlooks(
     none = spark.createDataFrame([], f"{DOC_ID} string")
     duplicates = delta.read(spark, removed) if delta.exists(spark, removed) else none
     scorers = [name for name in config.scored() if schemas.logit_column(name) in features.columns]
+    scorers += [name for name, parts in config.combinations().items() if set(parts) <= set(scorers)]
+    features = with_combined_logits(features, config, scorers)
     return [
         _outlook(
             name,

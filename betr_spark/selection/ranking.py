@@ -1,7 +1,7 @@
 """The kept documents of one selection with their ranks, without their text."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple, Self
 
 from pyspark.sql import DataFrame
@@ -11,11 +11,31 @@ from betr_spark import schemas
 from betr_spark.config import Config
 from betr_spark.ordering import GROUP, ORDER_HASH, ORDER_KEY, with_rank
 from betr_spark.pipeline.stage import RunContext
-from betr_spark.schemas import BEST_BENCHMARK, CONTENT_HASH, DOC_ID, INPUT_FILE, LOGIT, N_BYTES, N_TOKENS, SOURCE
+from betr_spark.schemas import (
+    BEST_BENCHMARK,
+    CONTENT_HASH,
+    DOC_ID,
+    INPUT_FILE,
+    LOGIT,
+    N_BYTES,
+    N_TOKENS,
+    OF_BENCHMARKS,
+    SOURCE,
+)
+from betr_spark.scoring.combination import with_combined_logits
 from betr_spark.scoring.logit import logit_of
-from betr_spark.selection.budget import Budget, with_order, within_budget, within_maximum, within_shares
+from betr_spark.selection.benchmark_balance import with_balanced_logit
+from betr_spark.selection.budget import (
+    Budget,
+    with_order,
+    within_amounts,
+    within_budget,
+    within_maximum,
+    within_shares,
+)
 from betr_spark.selection.conditions import IS_ELIGIBLE, Conditions
 from betr_spark.selection.keep_rate import VALID_FLOPS, keep_rate
+from betr_spark.selection.reference import Reference, source_key
 from betr_spark.storage import delta
 
 _logger = logging.getLogger(__name__)
@@ -30,15 +50,16 @@ class SelectionInput(NamedTuple):
     n_duplicates: int
 
     @classmethod
-    def of(cls, context: RunContext) -> Self:
-        """Read the tables of the output."""
-        names = (schemas.FEATURES_TABLE, schemas.DUPLICATES_TABLE)
-        features, duplicates = (delta.read(context.spark, context.config.table(name)) for name in names)
+    def of(cls, context: RunContext, scorers: Iterable[str]) -> Self:
+        """Read the tables of the output, and add the logits of scorers that are combinations."""
+        config, names = context.config, (schemas.FEATURES_TABLE, schemas.DUPLICATES_TABLE)
+        features, duplicates = (delta.read(context.spark, config.table(name)) for name in names)
+        features = with_combined_logits(features, config, scorers)
         return cls(features, duplicates, features.count(), duplicates.count())
 
 
 class Ranking(NamedTuple):
-    """Kept documents: doc_id, rank, source, n_tokens, content_hash, input_file, logit, with benchmark scorers best_benchmark.
+    """Kept documents: doc_id, rank, source, n_tokens, content_hash, input_file, logit, and those of `schemas.OF_BENCHMARKS`.
 
     `n_documents` are in `features`, `n_duplicates` of them were removed, `n_survivors` of the others have a score, of which
     `n_eligible` meet the condition `where`; survivor_tokens are those of these, bytes those of the kept texts.
@@ -69,7 +90,11 @@ def scored_survivors(features: DataFrame, duplicates: DataFrame, config: Config,
 
 
 def rank_survivors(
-    ranked: SelectionInput, conditions: Conditions, *, materialise: Callable[[DataFrame], DataFrame]
+    ranked: SelectionInput,
+    conditions: Conditions,
+    *,
+    materialise: Callable[[DataFrame], DataFrame],
+    reference: DataFrame | None = None,
 ) -> Ranking:
     """Rank the survivors by the selection's scorer and keep its budget.
 
@@ -79,6 +104,7 @@ def rank_survivors(
         ranked: the tables and their sizes.
         conditions: the selection, and what its settings refer to.
         materialise: computes a frame and cuts its lineage.
+        reference: source and n_tokens of the selection that `keep.tokens_of` names.
 
     Raises:
         DataError: several annotations for a document, or a quota of more than the budget.
@@ -91,16 +117,28 @@ def rank_survivors(
     conditions.check_unique()
     marked = conditions.marked(ranked.features, conditions.context.scored_input)
     survivors = scored_survivors(marked, ranked.duplicates, config, selection.scorer)
+    if selection.balance:
+        survivors = with_balanced_logit(survivors, survivors.where(IS_ELIGIBLE), config, selection.scorer)
+    where = f"selections.{conditions.name}.stratified"
+    of = Reference.of(reference, by_source=selection.stratified, where=where) if reference is not None else None
+    if selection.stratified:
+        survivors = survivors.withColumn(GROUP, source_key())
     names = [DOC_ID, SOURCE, N_BYTES, N_TOKENS, CONTENT_HASH, INPUT_FILE, LOGIT, IS_ELIGIBLE, GROUP]
-    survivors = survivors.select(*names, *[name for name in survivors.columns if name == BEST_BENCHMARK])
+    survivors = survivors.select(*names, *[name for name in OF_BENCHMARKS if name in survivors.columns])
     with_all = with_order(survivors).persist()  # read for the totals, for each histogram, and for the kept rows
     try:
         is_eligible = F.col(IS_ELIGIBLE)
         count, tokens = F.count_if(is_eligible), F.coalesce(F.sum(F.when(is_eligible, F.col(N_TOKENS))), F.lit(0))
         n_survivors, n_eligible, survivor_tokens = with_all.agg(F.count("*"), count, tokens).head() or (0, 0, 0)
         ordered = with_all if n_survivors == n_eligible else with_all.where(is_eligible)
-        budget = Budget.of(selection.keep, n_tokens=survivor_tokens)
-        kept = _kept(ordered, budget, conditions, n_rows=n_eligible).drop(IS_ELIGIBLE, GROUP).persist()
+        budget = Budget.of(
+            selection.keep, n_tokens=survivor_tokens, reference_tokens=of.n_tokens if of is not None else 0
+        )
+        if selection.stratified and of is not None and of.sources:
+            kept = within_amounts(ordered, budget, of.sources, n_rows=n_eligible, where=where)
+        else:
+            kept = _kept(ordered, budget, conditions, n_rows=n_eligible)
+        kept = kept.drop(IS_ELIGIBLE, GROUP).persist()
         try:  # read for the totals and by the sort
             size = [F.count("*"), F.coalesce(F.sum(N_TOKENS), F.lit(0)), F.coalesce(F.sum(N_BYTES), F.lit(0))]
             n_kept, kept_tokens, kept_bytes = kept.agg(*size).head() or (0, 0, 0)

@@ -55,11 +55,17 @@ class Select(Stage):
         }
         tables = (schemas.FEATURES_TABLE, schemas.DUPLICATES_TABLE)
         versions = {name: runs.input_version(context.spark, config.table(name)) for name in tables}
+        if selection.keep.tokens_of is not None:
+            versions["tokens_of"] = Select(selection.keep.tokens_of).key(context).key
         return StageKey.of(self.name, settings, **versions, **self.conditions(context).versions())
 
     def problems(self, context: RunContext) -> Iterator[str]:
         """Whatever is wrong with the annotations, the condition and the columns of quotas."""
         yield from self.conditions(context).problems()
+
+    def reference(self, config: Config) -> str | None:
+        """Name of the selection whose tokens are the budget, if there is one."""
+        return config.selections[self.selection].keep.tokens_of
 
     def conditions(self, context: RunContext) -> Conditions:
         """Which documents the selection may keep, and the columns of its quotas."""
@@ -74,10 +80,14 @@ class Select(Stage):
             return
         with context.scratch("select") as materialise:
             describe(context.spark, "select: count and order survivors")
-            ranked = SelectionInput.of(context)
-            for stage in pending:
+            ranked = SelectionInput.of(
+                context, [context.config.selections[stage.selection].scorer for stage in pending]
+            )
+            for stage in sorted(pending, key=lambda stage: stage.reference(context.config) is not None):
                 describe(context.spark, f"{stage.name}: cut at the budget")
-                stage.ranking = rank_survivors(ranked, stage.conditions(context), materialise=materialise)
+                stage.ranking = rank_survivors(
+                    ranked, stage.conditions(context), materialise=materialise, reference=_kept(stage, pending, context)
+                )
             describe(context.spark, "select: read texts")
             documents = texts_of_winners([stage.ranking.rows for stage in pending if stage.ranking], context)
             documents = materialise(documents) if len(pending) > 1 else documents
@@ -110,6 +120,17 @@ class Select(Stage):
             ),
             commit=lambda run: delta.overwrite(rows, path, user_metadata=run.to_json(), statistics=_STATISTICS),
         )
+
+
+def _kept(stage: Select, pending: Sequence[Select], context: RunContext) -> DataFrame | None:
+    """The documents of the selection that the stage is a control of: those of this run, or those of its table."""
+    reference = stage.reference(context.config)
+    if reference is None:
+        return None
+    for other in pending:
+        if other.selection == reference and other.ranking is not None:
+            return other.ranking.rows
+    return delta.read(context.spark, context.config.table(f"selected/{reference}"))
 
 
 def stages(config: Config) -> list[Stage]:

@@ -12,12 +12,12 @@ from betr_spark.corpus.content_hash import with_content_hash
 from betr_spark.corpus.documents import quoted
 from betr_spark.pipeline.stage import RunContext
 from betr_spark.schemas import (
-    BEST_BENCHMARK,
     CONTENT_HASH,
     DOC_ID,
     INPUT_FILE,
     LOGIT,
     N_TOKENS,
+    OF_BENCHMARKS,
     RANK,
     REASON,
     SCORE,
@@ -72,7 +72,7 @@ def selected_rows(ranking: Ranking, documents: DataFrame, config: Config) -> Dat
         config: for the carried columns and messages.
     """
     carried = [F.col(_CARRIED).getField(name).alias(name) for name in config.input.columns]
-    best = [BEST_BENCHMARK] if BEST_BENCHMARK in ranking.rows.columns else []
+    best = [name for name in OF_BENCHMARKS if name in ranking.rows.columns]
     scored = F.col(CONTENT_HASH).alias(_SCORED)
     winners = ranking.rows.select(DOC_ID, RANK, SOURCE, LOGIT, N_TOKENS, scored, *best)
     joined = winners.join(documents, on=DOC_ID, how="left")

@@ -1,0 +1,209 @@
+"""Combined scorers, the balance over benchmarks and controls, against plain Python."""
+
+import math
+import os
+import random
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from betr_spark.config import Config
+from betr_spark.dedup.stage import Dedup
+from betr_spark.features.stage import Features
+from betr_spark.pipeline.run import run_all
+from betr_spark.pipeline.stage import RunContext
+from betr_spark.schemas import CHOSEN_FOR, LOGIT
+from betr_spark.scoring.combination import with_combined_logits
+from betr_spark.selection.benchmark_balance import with_balanced_logit
+from betr_spark.selection.budget import Budget, with_order, within_budget
+from betr_spark.selection.planner import outlooks
+from betr_spark.selection.stage import Select
+from betr_spark.storage import delta
+
+VALUES = [0.0, -0.0, 1.5, -2.25, float("inf"), float("-inf"), 3.0, None]
+SCHEMA = "doc_id string, n_tokens int, logit_a double, logit_b double"
+Row = tuple[str, int, float | None, float | None]
+
+
+def settings(**combination: Any) -> Config:
+    scorers = {name: {"kind": "expression", "column": name} for name in ("a", "b")}
+    best = {"kind": "combine", "of": {"a": 0.5, "b": 2.0}, **combination}
+    values = {"input": {"path": "docs"}, "output": "out", "scorers": {**scorers, "best": best}, "selections": {}}
+    return Config.model_validate(values)
+
+
+def position(rows: list[Row], column: int, value: float | None) -> float:
+    known = [(row[column], row[1]) for row in rows if row[column] is not None]
+    assert value is not None
+    higher = sum(tokens for score, tokens in known if score > value)
+    return (higher + sum(tokens for score, tokens in known if score == value) / 2) / max(1, sum(t for _, t in known))
+
+
+def drawn(pick: random.Random, n: int) -> list[Row]:
+    return [(f"d{i}", pick.choice([0, 1, 5, 100]), pick.choice(VALUES), pick.choice(VALUES)) for i in range(n)]
+
+
+@pytest.mark.parametrize("by", ["rank", "product", "best_rank"])
+def test_percentiles_are_combined_by_their_formula(spark: Any, by: str) -> None:
+    rows = drawn(random.Random(by), 60)
+    frame = spark.createDataFrame(rows, SCHEMA).repartition(3)
+    scored = with_combined_logits(frame, settings(by=by), ["a", "best"]).collect()
+    assert len(scored) == len(rows)
+    for row in scored:
+        if row["logit_a"] is None or row["logit_b"] is None:
+            assert row["logit_best"] is None
+            continue
+        a, b = (1 - position(rows, column, row[f"logit_{name}"]) for column, name in ((2, "a"), (3, "b")))
+        expected = {"rank": 0.2 * a + 0.8 * b, "product": a**0.2 * b**0.8, "best_rank": max(1 - (1 - a) * 4, b)}[by]
+        assert 1 / (1 + math.exp(-row["logit_best"])) == pytest.approx(expected, abs=1e-9)
+
+
+def test_a_combination_names_scorers_with_a_logit() -> None:
+    with pytest.raises(ValueError, match=r"scorers.best.of: 'random' is not a scorer with a logit; these are: a, b"):
+        settings(of={"a": 1, "random": 1})
+    with pytest.raises(ValueError, match=r"scorers.best.of: 'best' is not a scorer"):
+        settings(of={"a": 1, "best": 1})
+
+
+def test_a_balanced_prefix_is_the_union_of_prefixes_down_to_one_position(spark: Any) -> None:
+    """Against plain Python: sort by the best position over the benchmarks, keep the longest prefix within the budget."""
+    config = Config.model_validate(
+        {
+            "input": {"path": "docs"}, "output": "out", "selections": {},
+            "targets": {name: {"path": name, "template": "{q}"} for name in ("one", "two")},
+            "scorers": {"betr": {"per_benchmark": True}},
+        }
+    )  # fmt: skip
+    pick = random.Random(5)
+    for _ in range(int(os.environ.get("CASES", "2"))):
+        rows = [row for row in drawn(pick, pick.randint(0, 60)) if row[2] is not None and row[3] is not None]
+        schema = "doc_id string, n_tokens int, logit_betr_one double, logit_betr_two double"
+        frame = spark.createDataFrame(rows, schema).repartition(2)
+        balanced = with_order(with_balanced_logit(frame, frame, config, "betr")).persist()
+        budget = pick.choice([0, 1, sum(row[1] for row in rows) // 3, 10**6])
+        of_all = {
+            row["doc_id"]: (-row[LOGIT], row["order_hash"], row["doc_id"], row[CHOSEN_FOR])
+            for row in balanced.collect()
+        }
+        positions = {row[0]: (position(rows, 2, row[2]), position(rows, 3, row[3])) for row in rows}
+        for doc_id, (logit, _, _, chosen) in of_all.items():
+            one, two = positions[doc_id]
+            assert 1 / (1 + math.exp(logit)) == pytest.approx(1 - min(one, two), abs=1e-9)
+            assert chosen == ("one" if one <= two else "two")
+        expected, left = set(), budget
+        tokens = {row[0]: row[1] for row in rows}
+        for doc_id in sorted(of_all, key=lambda doc_id: of_all[doc_id][:3]):
+            left -= tokens[doc_id]
+            if left < 0:
+                break
+            expected.add(doc_id)
+        keep = config.model_validate(
+            {**config.model_dump(), "selections": {"s": {"scorer": "betr", "keep": {"tokens": budget}}}}
+        )
+        kept = within_budget(balanced, Budget.of(keep.selections["s"].keep, n_tokens=0), n_rows=len(rows))
+        assert {row["doc_id"] for row in kept.collect()} == expected
+        balanced.unpersist()
+
+
+@pytest.fixture(scope="module")
+def scored(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """40 documents of three sources, one of them null; `a` is best for the first ones, `b` for the last ones."""
+    folder = tmp_path_factory.mktemp("combinations")
+    (folder / "docs").mkdir()
+    n = 40
+    columns = {
+        "id": [f"d{i:02d}" for i in range(n)],
+        "text": [f"document {i} about item {i * 7}" for i in range(n)],
+        "a": [float(n - i) for i in range(n)],
+        "b": [float(i) for i in range(n)],
+        "site": [None if i % 8 == 7 else "web" if i % 4 else "books" for i in range(n)],
+    }
+    pq.write_table(pa.table(columns), folder / "docs/a.parquet")
+    values = {
+        "input": {"path": str(folder / "docs"), "id": "id", "source": "site"},
+        "output": str(folder / "out"),
+        "scorers": {
+            **{name: {"kind": "expression", "column": name} for name in ("a", "b")},
+            "draw": {"kind": "random", "seed": 3},
+            "ends": {"kind": "combine", "of": {"a": 1, "b": 1}, "by": "best_rank"},
+        },
+        "selections": {
+            "zz-control": {"scorer": "draw", "keep": {"tokens_of": "best"}},
+            "stratified": {"scorer": "random", "keep": {"tokens_of": "best"}, "stratified": True},
+            "best": {"scorer": "ends", "keep": {"documents": 10}},
+        },
+    }
+    run_all(spark, Config.model_validate(values))
+    return values
+
+
+def kept(spark: Any, values: dict[str, Any], name: str) -> list[Any]:
+    rows: list[Any] = delta.read(spark, f"{values['output']}/selected/{name}").orderBy("rank").collect()
+    return rows
+
+
+def test_a_combination_is_selected_by_planned_and_picks_survivors(spark: Any, scored: dict[str, Any]) -> None:
+    rows = kept(spark, scored, "best")
+    assert {row["doc_id"] for row in rows} == {f"d{i:02d}" for i in [*range(5), *range(35, 40)]}
+    assert [row["logit"] for row in rows] == sorted((row["logit"] for row in rows), reverse=True)
+    outlook = {outlook.scorer: outlook for outlook in outlooks(RunContext(spark, Config.model_validate(scored)))}[
+        "ends"
+    ]
+    assert outlook.documents == 40
+    changed = {**scored, "dedup": {"survivor": "ends"}, "selections": {}}
+    runs = {run.stage: run for run in run_all(spark, Config.model_validate(changed))}
+    assert (runs["features"].skipped, runs["dedup"].skipped) == (True, False)
+
+
+def test_other_weights_are_another_key_and_read_no_text(spark: Any, scored: dict[str, Any]) -> None:
+    values = {**scored, "dedup": {"survivor": "ends"}}
+    ends = {"kind": "combine", "of": {"a": 2, "b": 1}}
+    other = {**values, "scorers": {**scored["scorers"], "ends": ends}}
+    before, after = (RunContext(spark, Config.model_validate(each)) for each in (values, other))
+    for stage, same in ((Features(), True), (Dedup(), False), (Select("best"), False), (Select("zz-control"), False)):
+        assert (stage.key(before).key == stage.key(after).key) == same, stage.name
+
+
+def test_controls_have_the_tokens_of_the_selection_and_its_sources(spark: Any, scored: dict[str, Any]) -> None:
+    best, control, stratified = (kept(spark, scored, name) for name in ("best", "zz-control", "stratified"))
+    tokens = sum(row["n_tokens"] for row in best)
+    assert sum(row["n_tokens"] for row in control) == tokens
+    assert {row["doc_id"] for row in control} != {row["doc_id"] for row in best}
+
+    def by_source(rows: list[Any]) -> dict[Any, int]:
+        return {s: sum(r["n_tokens"] for r in rows if r["source"] == s) for s in {r["source"] for r in rows}}
+
+    assert by_source(stratified) == by_source(best)
+    assert by_source(control) != by_source(best)
+
+
+def test_a_control_follows_its_selection(spark: Any, scored: dict[str, Any]) -> None:
+    values = {**scored, "selections": {**scored["selections"], "best": {"scorer": "a", "keep": {"documents": 3}}}}
+    runs = {run.stage: run for run in run_all(spark, Config.model_validate(values), "select")}
+    assert not runs["select/zz-control"].skipped
+    assert len(kept(spark, scored, "zz-control")) == 3
+    one = {**values, "selections": {name: values["selections"][name] for name in ("best", "stratified")}}
+    one["selections"]["stratified"] = {**one["selections"]["stratified"], "where": "logit_a < 100"}
+    runs = {run.stage: run for run in run_all(spark, Config.model_validate(one), "select")}
+    assert (runs["select/best"].skipped, runs["select/stratified"].skipped) == (True, False)
+    assert len(kept(spark, scored, "stratified")) == 3
+
+
+@pytest.mark.parametrize(
+    ("selection", "message"),
+    [
+        ({"keep": {"tokens_of": "nothing"}}, "selections.s.keep.tokens_of: 'nothing' is not a selection with a budget"),
+        ({"keep": {"tokens_of": "s"}}, "selections.s.keep.tokens_of: 's' is not a selection with a budget"),
+        ({"keep": {"documents": 3}, "stratified": True}, "stratified: keep.tokens_of is required"),
+        ({"keep": {"documents": 3}, "balance": "benchmarks"}, "selections.s.balance: benchmark scorers are required"),
+    ],
+)
+def test_wrong_settings_are_named(selection: dict[str, Any], message: str) -> None:
+    values = {
+        "input": {"path": "docs"}, "output": "out", "scorers": {"a": {"kind": "expression", "column": "a"}},
+        "selections": {"s": {"scorer": "a", **selection}, "t": {"scorer": "a", "keep": {"documents": 1}}},
+    }  # fmt: skip
+    with pytest.raises(ValueError, match=message):
+        Config.model_validate(values)
