@@ -33,6 +33,7 @@ ROW = "row"
 INPUT_FILE = "input_file"
 BATCH = "batch"
 EVIDENCE = "evidence"
+REPEAT_COUNT = "repeat_count"
 EMBEDDING, ENCODER, TEXT_HASH = "embedding", "encoder", "text_hash"
 
 TRAIN, VALIDATION = "train", "validation"
@@ -76,6 +77,7 @@ SELECTED_COLUMNS = (
     LOGIT,
     N_TOKENS,
     BEST_BENCHMARK,  # only with per_benchmark
+    REPEAT_COUNT,  # only with `sample.curve`
 )
 RUNS = (
     "run_id string, stage string, started_at timestamp, seconds double, rows_in bigint, rows_out bigint, "

@@ -139,4 +139,5 @@ def within_limits(log_weights: NDArray[np.float64], most: NDArray[np.float64]) -
     is_free = p < most
     if is_free.any():  # logarithms of large numbers have lost digits
         p[is_free] *= (1.0 - p[~is_free].sum()) / p[is_free].sum()
-    return np.clip(p, _TINY, most)
+    weights: NDArray[np.float64] = np.clip(p, _TINY, most)
+    return weights

@@ -11,11 +11,22 @@ from betr_spark import schemas
 from betr_spark.config import Config
 from betr_spark.ordering import GROUP, ORDER_HASH, ORDER_KEY, with_rank
 from betr_spark.pipeline.stage import RunContext
-from betr_spark.schemas import BEST_BENCHMARK, CONTENT_HASH, DOC_ID, INPUT_FILE, LOGIT, N_BYTES, N_TOKENS, SOURCE
+from betr_spark.schemas import (
+    BEST_BENCHMARK,
+    CONTENT_HASH,
+    DOC_ID,
+    INPUT_FILE,
+    LOGIT,
+    N_BYTES,
+    N_TOKENS,
+    REPEAT_COUNT,
+    SOURCE,
+)
 from betr_spark.scoring.logit import logit_of
 from betr_spark.selection.budget import Budget, with_order, within_budget, within_maximum, within_shares
 from betr_spark.selection.conditions import IS_ELIGIBLE, Conditions
 from betr_spark.selection.keep_rate import VALID_FLOPS, keep_rate
+from betr_spark.selection.repetition import with_repeats
 from betr_spark.storage import delta
 
 _logger = logging.getLogger(__name__)
@@ -38,10 +49,12 @@ class SelectionInput(NamedTuple):
 
 
 class Ranking(NamedTuple):
-    """Kept documents: doc_id, rank, source, n_tokens, content_hash, input_file, logit, with benchmark scorers best_benchmark.
+    """Kept documents: doc_id, rank, source, n_tokens, content_hash, input_file, logit, and optional columns.
 
+    The optional ones are best_benchmark (with benchmark scorers) and repeat_count (with `sample`).
     `n_documents` are in `features`, `n_duplicates` of them were removed, `n_survivors` of the others have a score, of which
     `n_eligible` meet the condition `where`; survivor_tokens are those of these, bytes those of the kept texts.
+    `repeated_tokens` are the kept tokens after repetition; None without `sample`.
     """
 
     rows: DataFrame
@@ -53,6 +66,7 @@ class Ranking(NamedTuple):
     survivor_tokens: int
     kept_tokens: int
     kept_bytes: int
+    repeated_tokens: int | None = None
 
 
 def scored_survivors(features: DataFrame, duplicates: DataFrame, config: Config, scorer: str) -> DataFrame:
@@ -100,10 +114,14 @@ def rank_survivors(
         n_survivors, n_eligible, survivor_tokens = with_all.agg(F.count("*"), count, tokens).head() or (0, 0, 0)
         ordered = with_all if n_survivors == n_eligible else with_all.where(is_eligible)
         budget = Budget.of(selection.keep, n_tokens=survivor_tokens)
-        kept = _kept(ordered, budget, conditions, n_rows=n_eligible).drop(IS_ELIGIBLE, GROUP).persist()
+        kept = _kept(ordered, budget, conditions, n_rows=n_eligible, n_tokens=survivor_tokens, materialise=materialise)
+        kept = kept.drop(IS_ELIGIBLE, GROUP).persist()
         try:  # read for the totals and by the sort
             size = [F.count("*"), F.coalesce(F.sum(N_TOKENS), F.lit(0)), F.coalesce(F.sum(N_BYTES), F.lit(0))]
-            n_kept, kept_tokens, kept_bytes = kept.agg(*size).head() or (0, 0, 0)
+            repeats = F.col(REPEAT_COUNT) if selection.sample else F.lit(None).cast("int")
+            n_kept, kept_tokens, kept_bytes, repeated_tokens = kept.agg(
+                *size, F.sum(F.col(N_TOKENS).cast("bigint") * repeats)
+            ).head() or (0, 0, 0, None)
             rows = with_rank(kept, n_rows=n_kept, materialise=materialise).drop(ORDER_KEY, ORDER_HASH)
         finally:
             kept.unpersist()
@@ -112,12 +130,21 @@ def rank_survivors(
     return Ranking(
         rows=rows, n_documents=ranked.n_documents, n_duplicates=ranked.n_duplicates, n_survivors=n_survivors,
         n_eligible=n_eligible, n_kept=n_kept, survivor_tokens=survivor_tokens, kept_tokens=kept_tokens,
-        kept_bytes=kept_bytes,
+        kept_bytes=kept_bytes, repeated_tokens=(repeated_tokens or 0) if selection.sample else None,
     )  # fmt: skip
 
 
-def _kept(ordered: DataFrame, budget: Budget, conditions: Conditions, *, n_rows: int) -> DataFrame:
+def _kept(
+    ordered: DataFrame, budget: Budget, conditions: Conditions, *, n_rows: int, n_tokens: int,
+    materialise: Callable[[DataFrame], DataFrame],
+) -> DataFrame:  # fmt: skip
     selection = conditions.selection
+    if selection.sample is not None:
+        where = f"selections.{conditions.name}.sample.curve"
+        return with_repeats(
+            ordered, selection.sample.curve, available=n_tokens, target=budget.amount, where=where,
+            materialise=materialise,
+        )  # fmt: skip
     for column, shares in selection.quota.items():
         where = f"selections.{conditions.name}.quota.{column}"
         return within_shares(ordered, budget, shares, n_rows=n_rows, where=where)

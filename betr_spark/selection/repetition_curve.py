@@ -47,7 +47,7 @@ class RepetitionCurve:
     @property
     def scale(self) -> float:
         """C = (exponent + 1) mean / (1 - drop)^(exponent + 1)."""
-        return (self.exponent + 1) * self.mean / (1 - self.drop) ** (self.exponent + 1)
+        return float((self.exponent + 1) * self.mean / (1 - self.drop) ** (self.exponent + 1))
 
     def expected(self, x: NDArray[np.float64]) -> NDArray[np.float64]:
         """Expected repeats at positions in [0, 1]."""
@@ -85,7 +85,8 @@ class SigmoidCurve:
         """Integral of `expected` from 0."""
         z, start = (np.asarray(x, np.float64) - self.middle) / self.temperature, -self.middle / self.temperature
         risen = self.temperature * (np.logaddexp(0.0, z) - np.logaddexp(0.0, start))
-        return self.floor * np.asarray(x) + (self.cap - self.floor) * risen
+        total: NDArray[np.float64] = self.floor * np.asarray(x) + (self.cap - self.floor) * risen
+        return total
 
 
 def solve_power_curve(
