@@ -59,7 +59,11 @@ def check_curve(curve: Curve, tokens: np.ndarray, target: int, cap: float, rng: 
     total = realised_total(curve, tokens, uniform)
     assert total == int((repeat_counts(expected, uniform) * tokens).sum())
     deviation = total_deviation(expected, tokens)
-    return abs(total - target) / (deviation + 1e-6 * available + 1)
+    drawn = tokens[(expected % 1 > 0)]
+    rare = (
+        drawn.max() if len(drawn) and drawn.max() > deviation else 0
+    )  # one document of a small chance is no normal sum
+    return max(0, abs(total - target) - rare) / (deviation + 1e-6 * available + 1)
 
 
 @pytest.mark.parametrize("block", range(10))
