@@ -34,6 +34,7 @@ ROW = "row"
 INPUT_FILE = "input_file"
 BATCH = "batch"
 EVIDENCE = "evidence"
+REPEAT_COUNT = "repeat_count"
 EMBEDDING, ENCODER, TEXT_HASH = "embedding", "encoder", "text_hash"
 
 TRAIN, VALIDATION = "train", "validation"
@@ -68,7 +69,7 @@ ROW_BYTES = 10_000  # maximum of a row's JSON
 QUARANTINE = f"{REASON} string, {DETAIL} string, {ROW} string, {INPUT_FILE} string"
 QUARANTINED = f"{DOC_ID} string, {QUARANTINE}"  # the table; doc_id is null where the row has none
 QUARANTINE_COLUMNS = (REASON, DETAIL, ROW, INPUT_FILE)
-OF_BENCHMARKS = (BEST_BENCHMARK, CHOSEN_FOR)  # with per_benchmark, and with balance
+OPTIONAL_COLUMNS = (BEST_BENCHMARK, CHOSEN_FOR, REPEAT_COUNT)  # with per_benchmark, balance, and sample
 SELECTED_COLUMNS = (
     RANK,
     DOC_ID,
@@ -77,7 +78,7 @@ SELECTED_COLUMNS = (
     SCORE,
     LOGIT,
     N_TOKENS,
-    *OF_BENCHMARKS,
+    *OPTIONAL_COLUMNS,
 )
 RUNS = (
     "run_id string, stage string, started_at timestamp, seconds double, rows_in bigint, rows_out bigint, "

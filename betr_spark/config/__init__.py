@@ -12,7 +12,7 @@ from betr_spark.config.root import (
     MinHashConfig,
     load_config,
 )
-from betr_spark.config.selections import KeepConfig, SelectionConfig, TrainingConfig
+from betr_spark.config.selections import CurveConfig, KeepConfig, SelectionConfig, TrainingConfig
 from betr_spark.config.targets import TargetConfig
 
 __all__ = [
@@ -20,6 +20,7 @@ __all__ = [
     "NOT_IN_DELTA",
     "RANDOM_SCORER",
     "Config",
+    "CurveConfig",
     "DedupConfig",
     "EncoderConfig",
     "EvaluateConfig",

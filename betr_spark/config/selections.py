@@ -4,7 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field, StringConstraints, model_validator
 
-from betr_spark.config.base import Model, ScorerName
+from betr_spark.config.base import Model, ScorerName, Seed
 
 Column = Annotated[str, StringConstraints(min_length=1)]
 Law = Literal["nemotron-cc", "dclm-refinedweb", "fixed-6.6b"]
@@ -58,6 +58,28 @@ class KeepConfig(Model):
         return self
 
 
+class CurveConfig(Model):
+    """Repeats by position in the ranking: none for the worst tokens, and more the better a document is.
+
+    Attributes:
+        drop: fraction of the eligible tokens, the worst, that is left out.
+        cap: largest mean number of repeats of any 5 % of the tokens.
+        max_exponent: the steepest curve that is allowed where the cap does not bind.
+        seed: of the draw that rounds a document's expected number of repeats.
+    """
+
+    drop: float = Field(default=0.4, ge=0.0, lt=1.0)
+    cap: float = Field(default=7.0, gt=0.0, le=1000.0)
+    max_exponent: float = Field(default=8.0, ge=0.0, le=100.0)
+    seed: Seed = 0
+
+
+class RepeatConfig(Model):
+    """How documents are repeated."""
+
+    curve: CurveConfig
+
+
 class SelectionConfig(Model):
     """One ranked table of kept documents.
 
@@ -74,6 +96,7 @@ class SelectionConfig(Model):
         balance: `benchmarks`: each benchmark scorer of `scorer` gets the first documents of its own ranking, down to a position
             that is the same for all, at which the union meets the budget.
         stratified: every source gets as many tokens as in the selection that `keep.tokens_of` names.
+        sample: documents are repeated by a curve; `keep.tokens` is then the total after repetition.
     """
 
     scorer: ScorerName
@@ -84,6 +107,15 @@ class SelectionConfig(Model):
     max_fraction: dict[Column, Annotated[float, Field(gt=0.0, le=1.0)]] = Field(default_factory=dict, max_length=1)
     balance: Literal["benchmarks"] | None = None
     stratified: bool = False
+    sample: RepeatConfig | None = None
+
+    @model_validator(mode="after")
+    def _sample_has_a_total(self) -> Self:
+        if self.sample is not None and self.keep.tokens is None:
+            raise ValueError("sample: keep.tokens is required; it is the number of tokens after repetition")
+        if self.sample is not None and self.balanced_by() is not None:
+            raise ValueError("sample: cannot be given with quota or max_fraction")
+        return self
 
     @model_validator(mode="after")
     def _one_balance(self) -> Self:

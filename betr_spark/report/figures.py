@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 from betr_spark import schemas
 from betr_spark.config import Config
 from betr_spark.errors import DataError
-from betr_spark.schemas import DOC_ID, LOGIT, N_TOKENS, RANK, SOURCE, TEXT
+from betr_spark.schemas import DOC_ID, LOGIT, N_TOKENS, RANK, REPEAT_COUNT, SOURCE, TEXT
 from betr_spark.storage import delta
 
 _BEST = 10
@@ -27,7 +27,8 @@ class SourceShare(NamedTuple):
 class SelectionFigures(NamedTuple):
     """Figures of one selection.
 
-    `shares` has the largest of `n_sources` sources; `best` has (rank, logit, source, doc_id, start of the text).
+    `shares` has the largest of `n_sources` sources; `best` has (rank, logit, source, doc_id, start of the text). Tokens of the
+    selection count as often as their document is repeated.
     """
 
     name: str
@@ -108,6 +109,8 @@ def selection_figures(spark: SparkSession, config: Config, name: str, *, as_of: 
     features = table(schemas.FEATURES_TABLE).where(F.col(N_TOKENS) > 0)
     removed = table(schemas.DUPLICATES_TABLE).select(DOC_ID)
     survivors = features.join(removed, on=DOC_ID, how="left_anti")
+    if REPEAT_COUNT in selected.columns:
+        selected = selected.withColumn(N_TOKENS, F.col(N_TOKENS).cast("bigint") * F.col(REPEAT_COUNT))
     size = selected.agg(F.count("*"), F.sum(N_TOKENS)).first()
     n_documents, n_tokens = (int(value or 0) for value in size or (0, 0))
     top = selected.where(F.col(RANK) <= _BEST).orderBy(RANK)

@@ -37,6 +37,11 @@ def random_logit(seed: int) -> Column:
     return F.log(uniform / (F.lit(1.0) - uniform)).cast("float")
 
 
+def uniform_draw(purpose: str, seed: int) -> Column:
+    """Uniform number in (0, 1) from a hash of (purpose, seed, doc_id): draws for two purposes are independent."""
+    return _uniform(F.lit(f"{purpose} {seed}"))
+
+
 def _uniform(seed: Column) -> Column:
     return (F.shiftrightunsigned(F.xxhash64(seed, DOC_ID), 11) + F.lit(0.5)) / F.lit(_MANTISSA)
 

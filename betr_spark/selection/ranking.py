@@ -19,7 +19,8 @@ from betr_spark.schemas import (
     LOGIT,
     N_BYTES,
     N_TOKENS,
-    OF_BENCHMARKS,
+    OPTIONAL_COLUMNS,
+    REPEAT_COUNT,
     SOURCE,
 )
 from betr_spark.scoring.combination import with_combined_logits
@@ -36,6 +37,7 @@ from betr_spark.selection.budget import (
 from betr_spark.selection.conditions import IS_ELIGIBLE, Conditions
 from betr_spark.selection.keep_rate import VALID_FLOPS, keep_rate
 from betr_spark.selection.reference import Reference, source_key
+from betr_spark.selection.repetition import with_repeats
 from betr_spark.storage import delta
 
 _logger = logging.getLogger(__name__)
@@ -59,10 +61,12 @@ class SelectionInput(NamedTuple):
 
 
 class Ranking(NamedTuple):
-    """Kept documents: doc_id, rank, source, n_tokens, content_hash, input_file, logit, and those of `schemas.OF_BENCHMARKS`.
+    """Kept documents: doc_id, rank, source, n_tokens, content_hash, input_file, logit, and optional columns.
 
+    The optional ones are best_benchmark (with benchmark scorers) and repeat_count (with `sample`).
     `n_documents` are in `features`, `n_duplicates` of them were removed, `n_survivors` of the others have a score, of which
     `n_eligible` meet the condition `where`; survivor_tokens are those of these, bytes those of the kept texts.
+    `repeated_tokens` are the kept tokens after repetition; None without `sample`.
     """
 
     rows: DataFrame
@@ -74,6 +78,7 @@ class Ranking(NamedTuple):
     survivor_tokens: int
     kept_tokens: int
     kept_bytes: int
+    repeated_tokens: int | None = None
 
 
 def scored_survivors(features: DataFrame, duplicates: DataFrame, config: Config, scorer: str) -> DataFrame:
@@ -124,7 +129,7 @@ def rank_survivors(
     if selection.stratified:
         survivors = survivors.withColumn(GROUP, source_key())
     names = [DOC_ID, SOURCE, N_BYTES, N_TOKENS, CONTENT_HASH, INPUT_FILE, LOGIT, IS_ELIGIBLE, GROUP]
-    survivors = survivors.select(*names, *[name for name in OF_BENCHMARKS if name in survivors.columns])
+    survivors = survivors.select(*names, *[name for name in OPTIONAL_COLUMNS if name in survivors.columns])
     with_all = with_order(survivors).persist()  # read for the totals, for each histogram, and for the kept rows
     try:
         is_eligible = F.col(IS_ELIGIBLE)
@@ -137,11 +142,16 @@ def rank_survivors(
         if selection.stratified and of is not None and of.sources:
             kept = within_amounts(ordered, budget, of.sources, n_rows=n_eligible, where=where)
         else:
-            kept = _kept(ordered, budget, conditions, n_rows=n_eligible)
+            kept = _kept(
+                ordered, budget, conditions, n_rows=n_eligible, n_tokens=survivor_tokens, materialise=materialise
+            )
         kept = kept.drop(IS_ELIGIBLE, GROUP).persist()
         try:  # read for the totals and by the sort
             size = [F.count("*"), F.coalesce(F.sum(N_TOKENS), F.lit(0)), F.coalesce(F.sum(N_BYTES), F.lit(0))]
-            n_kept, kept_tokens, kept_bytes = kept.agg(*size).head() or (0, 0, 0)
+            repeats = F.col(REPEAT_COUNT) if selection.sample else F.lit(None).cast("int")
+            n_kept, kept_tokens, kept_bytes, repeated_tokens = kept.agg(
+                *size, F.sum(F.col(N_TOKENS).cast("bigint") * repeats)
+            ).head() or (0, 0, 0, None)
             rows = with_rank(kept, n_rows=n_kept, materialise=materialise).drop(ORDER_KEY, ORDER_HASH)
         finally:
             kept.unpersist()
@@ -150,12 +160,21 @@ def rank_survivors(
     return Ranking(
         rows=rows, n_documents=ranked.n_documents, n_duplicates=ranked.n_duplicates, n_survivors=n_survivors,
         n_eligible=n_eligible, n_kept=n_kept, survivor_tokens=survivor_tokens, kept_tokens=kept_tokens,
-        kept_bytes=kept_bytes,
+        kept_bytes=kept_bytes, repeated_tokens=(repeated_tokens or 0) if selection.sample else None,
     )  # fmt: skip
 
 
-def _kept(ordered: DataFrame, budget: Budget, conditions: Conditions, *, n_rows: int) -> DataFrame:
+def _kept(
+    ordered: DataFrame, budget: Budget, conditions: Conditions, *, n_rows: int, n_tokens: int,
+    materialise: Callable[[DataFrame], DataFrame],
+) -> DataFrame:  # fmt: skip
     selection = conditions.selection
+    if selection.sample is not None:
+        where = f"selections.{conditions.name}.sample.curve"
+        return with_repeats(
+            ordered, selection.sample.curve, available=n_tokens, target=budget.amount, where=where,
+            materialise=materialise,
+        )  # fmt: skip
     for column, shares in selection.quota.items():
         where = f"selections.{conditions.name}.quota.{column}"
         return within_shares(ordered, budget, shares, n_rows=n_rows, where=where)

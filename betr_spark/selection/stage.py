@@ -22,11 +22,15 @@ _STATISTICS = (RANK, DOC_ID, LOGIT, N_TOKENS)
 
 @dataclass(frozen=True, kw_only=True)
 class SelectMetrics(Metrics):
-    """Tokens of the eligible survivors and of the kept documents, and the share of the second in the first."""
+    """Tokens of the eligible survivors and of the kept documents, and the share of the second in the first.
+
+    `repeated_tokens` are those of the kept documents after repetition (`sample`).
+    """
 
     survivor_tokens: int | None
     kept_tokens: int | None
     kept_fraction: float | None
+    repeated_tokens: int | None = None
 
 
 class Select(Stage):
@@ -48,7 +52,7 @@ class Select(Stage):
         config = context.config
         selection = config.selections[self.selection]
         settings = {
-            "selection": selection,
+            "selection": selection.model_dump(exclude=None if selection.sample else {"sample"}),  # as before it existed
             "scorer": config.scorers.get(selection.scorer),
             "input": config.input.model_dump(exclude={"max_batch_bytes"}),
             "benchmark_scorers": config.benchmark_scorers(selection.scorer),
@@ -116,7 +120,10 @@ class Select(Stage):
                 "below_cut": ranking.n_eligible - ranking.n_kept,
             },
             metrics=SelectMetrics(
-                survivor_tokens=ranking.survivor_tokens, kept_tokens=ranking.kept_tokens, kept_fraction=fraction
+                survivor_tokens=ranking.survivor_tokens,
+                kept_tokens=ranking.kept_tokens,
+                kept_fraction=fraction,
+                repeated_tokens=ranking.repeated_tokens,
             ),
             commit=lambda run: delta.overwrite(rows, path, user_metadata=run.to_json(), statistics=_STATISTICS),
         )

@@ -17,7 +17,7 @@ from betr_spark.schemas import (
     INPUT_FILE,
     LOGIT,
     N_TOKENS,
-    OF_BENCHMARKS,
+    OPTIONAL_COLUMNS,
     RANK,
     REASON,
     SCORE,
@@ -72,9 +72,9 @@ def selected_rows(ranking: Ranking, documents: DataFrame, config: Config) -> Dat
         config: for the carried columns and messages.
     """
     carried = [F.col(_CARRIED).getField(name).alias(name) for name in config.input.columns]
-    best = [name for name in OF_BENCHMARKS if name in ranking.rows.columns]
+    optional = [name for name in OPTIONAL_COLUMNS if name in ranking.rows.columns]
     scored = F.col(CONTENT_HASH).alias(_SCORED)
-    winners = ranking.rows.select(DOC_ID, RANK, SOURCE, LOGIT, N_TOKENS, scored, *best)
+    winners = ranking.rows.select(DOC_ID, RANK, SOURCE, LOGIT, N_TOKENS, scored, *optional)
     joined = winners.join(documents, on=DOC_ID, how="left")
     failure = F.concat(
         F.lit(f"input.path: {config.input.path}: the text of document '"), F.substring(DOC_ID, 1, _ID_SHOWN),
@@ -85,6 +85,6 @@ def selected_rows(ranking: Ranking, documents: DataFrame, config: Config) -> Dat
     parts = max(1, math.ceil(ranking.kept_bytes / _FILE_BYTES))
     part = F.floor((F.col(RANK) - 1) * parts / max(1, ranking.n_kept)).cast("int")
     columns: list[str | Column] = [
-        RANK, DOC_ID, text.alias(TEXT), SOURCE, *carried, score_of(F.col(LOGIT)).alias(SCORE), LOGIT, N_TOKENS, *best,
+        RANK, DOC_ID, text.alias(TEXT), SOURCE, *carried, score_of(F.col(LOGIT)).alias(SCORE), LOGIT, N_TOKENS, *optional,
     ]  # fmt: skip
     return joined.repartitionById(parts, part).sortWithinPartitions(RANK).select(*columns)
