@@ -9,6 +9,7 @@ from pyspark.sql import functions as F
 
 from betr_spark import schemas
 from betr_spark.config import Config
+from betr_spark.features.token_unit import check_unit, counted
 from betr_spark.ordering import GROUP, ORDER_HASH, ORDER_KEY, with_rank
 from betr_spark.pipeline.stage import RunContext
 from betr_spark.schemas import BEST_BENCHMARK, CONTENT_HASH, DOC_ID, INPUT_FILE, LOGIT, N_BYTES, N_TOKENS, SOURCE
@@ -22,7 +23,7 @@ _logger = logging.getLogger(__name__)
 
 
 class SelectionInput(NamedTuple):
-    """What all selections rank: `features` and `duplicates`, and their numbers of rows."""
+    """What all selections rank: `features`, with n_tokens in the unit of budgets, and `duplicates`; their numbers of rows."""
 
     features: DataFrame
     duplicates: DataFrame
@@ -31,9 +32,15 @@ class SelectionInput(NamedTuple):
 
     @classmethod
     def of(cls, context: RunContext) -> Self:
-        """Read the tables of the output."""
+        """Read the tables of the output.
+
+        Raises:
+            DataError: the tokens of `features` are not those of the configuration.
+        """
+        check_unit(context)
         names = (schemas.FEATURES_TABLE, schemas.DUPLICATES_TABLE)
         features, duplicates = (delta.read(context.spark, context.config.table(name)) for name in names)
+        features = counted(features, context.config).features
         return cls(features, duplicates, features.count(), duplicates.count())
 
 

@@ -15,7 +15,7 @@ from betr_spark.selection.ranking import Ranking, SelectionInput, rank_survivors
 from betr_spark.selection.winners import selected_rows, texts_of_winners
 from betr_spark.spark.jobs import describe
 from betr_spark.storage import delta, runs
-from betr_spark.storage.runs import Metrics, StageKey
+from betr_spark.storage.runs import Metrics, StageKey, StageRun
 
 _STATISTICS = (RANK, DOC_ID, LOGIT, N_TOKENS)
 
@@ -32,10 +32,10 @@ class SelectMetrics(Metrics):
 class Select(Stage):
     """One selection. All selections that have work share one read of the text (`together`)."""
 
-    def __init__(self, selection: str) -> None:
-        """Name the selection."""
+    def __init__(self, selection: str, unit: str = "words") -> None:
+        """Name the selection, and what tokens are, for the summary."""
         super().__init__(f"select/{selection}")
-        self.selection = selection
+        self.selection, self.unit = selection, unit
         self.ranking: Ranking | None = None
         self.documents: DataFrame | None = None
 
@@ -50,7 +50,7 @@ class Select(Stage):
         settings = {
             "selection": selection,
             "scorer": config.scorers.get(selection.scorer),
-            "input": config.input.model_dump(exclude={"max_batch_bytes"}),
+            "input": config.input.model_dump(exclude={"max_batch_bytes", "tokens"}),
             "benchmark_scorers": config.benchmark_scorers(selection.scorer),
         }
         tables = (schemas.FEATURES_TABLE, schemas.DUPLICATES_TABLE)
@@ -111,7 +111,12 @@ class Select(Stage):
             commit=lambda run: delta.overwrite(rows, path, user_metadata=run.to_json(), statistics=_STATISTICS),
         )
 
+    def summary(self, run: StageRun) -> list[str]:
+        """With the kept tokens and their unit."""
+        tokens, lines = run.metrics_as(SelectMetrics).kept_tokens, super().summary(run)
+        return lines if tokens is None else [f"{lines[0]}; {tokens:.0f} tokens ({self.unit})"]
+
 
 def stages(config: Config) -> list[Stage]:
     """One stage for each selection of the configuration."""
-    return [Select(name) for name in config.selections]
+    return [Select(name, config.input.tokens.unit) for name in config.selections]
