@@ -8,6 +8,7 @@ TEXT = "text"
 N_BYTES = "n_bytes"
 N_WORDS = "n_words"
 N_TOKENS = "n_tokens"
+N_LM_TOKENS = "n_lm_tokens"
 CONTENT_HASH = "content_hash"
 BANDS = "bands"
 SIGNATURE = "signature"
@@ -64,6 +65,7 @@ DUPLICATES = (
     f"{DOC_ID} string, {KEPT_DOC_ID} string, {KIND} string, {SIMILARITY} float, {EVIDENCE} string, "
     f"{COMPONENT_ID} string, {COMPONENT_SIZE} bigint"
 )
+INVALID_TOKENS = "invalid_tokens"
 INVALID_UTF8, NOT_UTF8 = "invalid_utf8", "the text is not UTF-8"  # a reason that two modules use, and its detail
 ROW_BYTES = 10_000  # maximum of a row's JSON
 QUARANTINE = f"{REASON} string, {DETAIL} string, {ROW} string, {INPUT_FILE} string"
@@ -99,7 +101,7 @@ def logit_column(scorer: str) -> str:
     return f"{LOGIT}_{scorer}"
 
 
-def features_schema(scorers: Sequence[str], numbers: Collection[str] = ()) -> str:
+def features_schema(scorers: Sequence[str], numbers: Collection[str] = (), *, lm_tokens: bool = False) -> str:
     """DDL of the columns that the pass computes for `features`: fixed columns and one nullable logit for each scorer.
 
     A logit is null if the document has no text. The table has two more columns: `input_file`, the file of the text, and
@@ -108,6 +110,8 @@ def features_schema(scorers: Sequence[str], numbers: Collection[str] = ()) -> st
     Args:
         scorers: in the order of the columns.
         numbers: scorers that are columns of the input; their logit is a double, all others are floats.
+        lm_tokens: with the column `n_lm_tokens`, which exists if `input.tokens` is given.
     """
     types = {scorer: "double" if scorer in numbers else "float" for scorer in scorers}
-    return ", ".join([FEATURES, *(f"{logit_column(scorer)} {types[scorer]}" for scorer in scorers)])
+    fixed = [FEATURES, f"{N_LM_TOKENS} int"] if lm_tokens else [FEATURES]
+    return ", ".join([*fixed, *(f"{logit_column(scorer)} {types[scorer]}" for scorer in scorers)])

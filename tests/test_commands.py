@@ -29,7 +29,7 @@ def test_report_prints_shares_and_the_best_documents(run_command: Any, finished:
     assert "best-50: 50 documents" in out
     assert f"1. logit {best['logit']:.2f} {best['source']} {best['doc_id']}: " in out
     tokens = sum(row["n_tokens"] for row in rows(finished / "out/selected/betr-30"))
-    assert f"{tokens} tokens, ranked by betr" in out
+    assert f"{tokens} tokens (words), ranked by betr" in out
     assert "out of date" not in out
 
 

@@ -127,6 +127,7 @@ def run_and_print(context: "RunContext", stages: "list[Stage]") -> None:
         lines.append(f"tables: {context.config.output}")
     document = {
         "command": context.command, "output": context.config.output, "run_id": context.run_id, "up_to_date": idle,
+        "unit": context.config.input.tokens.unit,
         "stages": [record_of(stage_run) for stage_run in done],
     }  # fmt: skip
     output.emit(document, lines)

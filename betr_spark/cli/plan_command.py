@@ -76,4 +76,4 @@ def _table(outlook: "Outlook") -> list[str]:
     rows += [row(f"{100 * cut.keep_rate:g} %", cut, cut.documents, cut.tokens) for cut in outlook.cuts]
     widths = [max(len(cells[column]) for cells in rows) for column in range(len(head))]
     lines = ["  ".join(cell.rjust(width) for cell, width in zip(cells, widths, strict=True)) for cells in rows]
-    return [f"keep rates by {outlook.scorer}", *lines]
+    return [f"keep rates by {outlook.scorer} (tokens: {outlook.unit})", *lines]

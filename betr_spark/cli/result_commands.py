@@ -31,7 +31,7 @@ def report(
     for name, selection in settings.selections.items():
         path = settings.table(f"selected/{name}")
         figures = selection_figures(context.spark, settings, name, as_of=as_of)
-        size = f"{figures.n_documents} documents, {figures.n_tokens} tokens"
+        size = f"{figures.n_documents} documents, {figures.n_tokens} tokens ({figures.unit})"
         lines += ["", f"{name}: {size}, ranked by {selection.scorer}", *figures.lines(), f"  table: {path}"]
         selections.append({**figures.to_mapping(), "scorer": selection.scorer, "table": path})
     stale = [planned for planned in plan(context) if planned.work] if as_of is None else []

@@ -2,7 +2,7 @@
 
 from betr_spark.config.base import Model
 from betr_spark.config.evaluate import EvaluateConfig, TransformerConfig
-from betr_spark.config.input import NOT_IN_DELTA, InputConfig
+from betr_spark.config.input import NOT_IN_DELTA, InputConfig, TokensConfig
 from betr_spark.config.ranking import EncoderConfig, LabelsConfig, SampleConfig
 from betr_spark.config.root import (
     LONGEST,
@@ -32,6 +32,7 @@ __all__ = [
     "SampleConfig",
     "SelectionConfig",
     "TargetConfig",
+    "TokensConfig",
     "TrainingConfig",
     "TransformerConfig",
     "load_config",

@@ -12,6 +12,45 @@ ColumnName = Annotated[str, Field(min_length=1), AfterValidator(checked_column)]
 NOT_IN_DELTA = frozenset(" ,;{}()\n\t=")  # no column's name may hold these
 
 
+class TokensConfig(Model):
+    """What token budgets count: tokens of a tokenizer, a column of the input, or, if neither is given, words.
+
+    Attributes:
+        tokenizer: path of a JSON file of Hugging Face's `tokenizers`.
+        column: a numeric column that has the number of tokens of each document.
+        estimate: one document in so many, by a hash of its id, is tokenized; the tokens of the others are estimated.
+    """
+
+    tokenizer: str | None = Field(default=None, min_length=1)
+    column: ColumnName | None = None
+    estimate: int | None = Field(default=None, ge=2, le=10**6)
+
+    @model_validator(mode="after")
+    def _one_source(self) -> Self:
+        if self.tokenizer is not None and self.column is not None:
+            raise ValueError("tokenizer and column cannot both be given")
+        if self.estimate is not None and self.tokenizer is None:
+            raise ValueError("estimate: a tokenizer is required; a column has the number of every document")
+        return self
+
+    @property
+    def are_words(self) -> bool:
+        """Whether nothing is given."""
+        return self.tokenizer is None and self.column is None
+
+    @property
+    def unit(self) -> str:
+        """The unit of token budgets, for people.
+
+        >>> TokensConfig().unit, TokensConfig(column="doc.n").unit, TokensConfig(tokenizer="s3a://b/gpt2.json").unit
+        ('words', 'column doc.n', 'tokens of gpt2.json')
+        """
+        if self.tokenizer is None:
+            return "words" if self.column is None else f"column {self.column}"
+        estimated = "" if self.estimate is None else f", estimated from 1 document in {self.estimate}"
+        return f"tokens of {self.tokenizer.rstrip('/').rpartition('/')[2]}{estimated}"
+
+
 class InputConfig(Model):
     """Where the documents are and which columns are read. Without `id`, the id is a 128-bit hash of the text.
 
@@ -24,6 +63,7 @@ class InputConfig(Model):
     text: ColumnName = "text"
     source: ColumnName | None = None
     columns: dict[str, ColumnName] = Field(default_factory=dict)
+    tokens: TokensConfig = TokensConfig()
     max_text_bytes: int = Field(default=16 * 2**20, gt=0, lt=2**31)
     max_batch_bytes: int = Field(default=64 * 2**30, gt=0, lt=2**63)
 

@@ -17,12 +17,14 @@ _ALLOWED: dict[str, tuple[type[T.DataType], ...]] = {
     "input.text": (T.StringType, T.BinaryType),
     "input.id": (T.StringType, T.BinaryType, T.IntegralType, T.DecimalType),
     "input.source": (T.StringType, T.BinaryType, T.IntegralType, T.DecimalType, T.BooleanType, T.DateType),
+    "input.tokens.column": (T.NumericType,),
     "scorers": (T.NumericType,),
 }
 _REQUIRED = {
     "input.text": "string",
     "input.id": "string or integer",
     "input.source": "string, integer, boolean or date",
+    "input.tokens.column": "numeric",
     "scorers": "numeric",
 }
 

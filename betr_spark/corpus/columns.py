@@ -23,7 +23,7 @@ class UsedColumn(NamedTuple):
 
     @property
     def use(self) -> str:
-        """`input.text`, `input.id`, `input.source`, `input.columns` or `scorers`."""
+        """`input.text`, `input.id`, `input.source`, `input.tokens.column`, `input.columns` or `scorers`."""
         return "scorers" if self.key.startswith("scorers.") else self.key
 
 
@@ -37,6 +37,7 @@ class UsedColumns(NamedTuple):
     """By the name in the output."""
     numbers: Mapping[str, UsedColumn]
     """By the expression scorer."""
+    tokens: UsedColumn | None = None
 
     @classmethod
     def of(cls, source: InputConfig, numbers: Mapping[str, str]) -> "UsedColumns":
@@ -59,11 +60,12 @@ class UsedColumns(NamedTuple):
             used("input.source", source.source) if source.source is not None else None,
             {output: used("input.columns", name) for output, name in source.columns.items()},
             {scorer: used(f"scorers.{scorer}.column", name) for scorer, name in numbers.items()},
+            used("input.tokens.column", source.tokens.column) if source.tokens.column is not None else None,
         )
 
     def of_the_pass(self) -> list[UsedColumn]:
         """All but the carried columns."""
-        named = [self.text, self.id, self.source]
+        named = [self.text, self.id, self.source, self.tokens]
         return [*(column for column in named if column is not None), *self.numbers.values()]
 
     def all(self) -> list[UsedColumn]:

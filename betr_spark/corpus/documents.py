@@ -13,13 +13,15 @@ from betr_spark.corpus import json_lines
 from betr_spark.corpus.columns import Located, Origin, Path, UsedColumns
 from betr_spark.corpus.folders import folder_value
 from betr_spark.corpus.listing import ROW_FILE
-from betr_spark.corpus.numbers import as_double
+from betr_spark.corpus.numbers import MAX_COUNT, as_count, as_double
 from betr_spark.errors import DataError
 from betr_spark.schemas import (
     DETAIL,
     DOC_ID,
     INPUT_FILE,
+    INVALID_TOKENS,
     INVALID_UTF8,
+    N_LM_TOKENS,
     NOT_UTF8,
     REASON,
     ROW,
@@ -40,7 +42,8 @@ class Shape(NamedTuple):
     Attributes:
         leave_utf8: the pass over the text finds texts that are not UTF-8; then `input_file` is in every row.
         carried: add the carried columns.
-        numbers: add `logit_NAME`, double, of each expression scorer.
+        numbers: add `logit_NAME`, double, of each expression scorer, and `n_lm_tokens`, int, of `input.tokens.column`; a row
+            without a valid number of tokens gets its reason only then.
     """
 
     leave_utf8: bool = False
@@ -61,7 +64,7 @@ def documents_of(
         shape: what to give.
 
     Returns:
-        doc_id, source, text, carried columns, logits, reason, detail, row, input_file.
+        doc_id, source, text, carried columns, logits, n_lm_tokens, reason, detail, row, input_file.
     """
     read = _reader(columns, json=source.format == "json")
     text = read(used.text.path)
@@ -79,6 +82,7 @@ def documents_of(
         cells = {column.name: _cut(read(column.path)) for column in used.of_the_pass()}
         as_json = F.to_json(F.struct(*[cell.alias(name) for name, cell in cells.items()]))
     n_bytes = F.octet_length(text)
+    counts = [(used.tokens.name, read(used.tokens.path))] if used.tokens is not None and shape.numbers else []
     reasons: list[tuple[Column, str, Column]] = [
         *invalid,
         (text.isNull(), "null_text", F.lit(f"{source.text} is null")),
@@ -90,6 +94,7 @@ def documents_of(
             "text_too_long",
             F.concat(n_bytes.cast("string"), F.lit(f" bytes, input.max_text_bytes is {source.max_text_bytes}")),
         ),
+        *((as_count(value).isNull(), INVALID_TOKENS, _no_count(name, value)) for name, value in counts),
     ]
     reason = F.coalesce(*[F.when(wrong, F.lit(name)) for wrong, name, _ in reasons])
     detail = F.coalesce(*[F.when(wrong, why) for wrong, _, why in reasons])
@@ -105,6 +110,7 @@ def documents_of(
         F.when(~bad, text).alias(TEXT),
         *(added if shape.carried else []),
         *(logits if shape.numbers else []),
+        *(as_count(value).alias(N_LM_TOKENS) for _, value in counts),
         F.col(_REASON).alias(REASON),
         F.when(bad, detail).alias(DETAIL),
         F.when(bad, F.substring(as_json, 1, ROW_BYTES)).alias(ROW),
@@ -124,6 +130,13 @@ def _reader(columns: Mapping[Path, Located], *, json: bool) -> Callable[[Path], 
         return json_lines.value_of(path) if json else F.col(".".join(map(quoted, place.path))).cast(place.kind)
 
     return read
+
+
+def _no_count(name: str, value: Column) -> Column:
+    shown = F.coalesce(_cut(value), F.lit("null"))
+    return F.concat(
+        F.lit(f"{name} is "), F.substring(shown, 1, 80), F.lit(f", not a whole number from 0 to {MAX_COUNT}")
+    )
 
 
 def _carried(value: Column, place: Located) -> Column:

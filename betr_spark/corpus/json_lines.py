@@ -13,6 +13,7 @@ from betr_spark.config.column_path import path_name
 from betr_spark.corpus.columns import Located, Origin, Path, UsedColumn, missing
 from betr_spark.errors import SchemaError
 
+_REQUIRED = ("input.text", "input.id", "input.tokens.column")
 VALUE, OBJECT, CORRUPT = "value", "betr_spark_object", "betr_spark_corrupt"
 _FIRST_LINES = 1_000
 _UNLIMITED = str(2**31 - 1)
@@ -111,7 +112,7 @@ def located(
         further: gives value; a bounded part of the input, read only if a key is missing in the first lines.
 
     Raises:
-        SchemaError: the text or the id is not found; or two columns overlap.
+        SchemaError: the text, the id or the number of tokens is not found; or two columns overlap.
     """
     _check_overlaps(used)
     result: dict[Path, Located] = {}
@@ -132,7 +133,7 @@ def located(
     still = [column for column in lacking if column.path not in result]
     names = sorted({path_name((*parent, key)) for parent, keys in by_parent.items() for key in keys})
     names += sorted(key for key in by_parent.get((), ()) if "." in key)
-    problems = [missing(c, names, where) for c in still if c.key in ("input.text", "input.id")]
+    problems = [missing(c, names, where) for c in still if c.key in _REQUIRED]
     if problems:
         raise SchemaError(*problems)
     for column in still:

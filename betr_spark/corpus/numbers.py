@@ -1,4 +1,4 @@
-"""Columns of expression scorers as doubles, which order documents exactly as the input's own values do."""
+"""Numeric columns of the input: of expression scorers, in the exact order of the values, and of numbers of tokens."""
 
 from pyspark.sql import Column
 from pyspark.sql import functions as F
@@ -6,6 +6,7 @@ from pyspark.sql import types as T
 
 from betr_spark.corpus.columns import UsedColumn
 
+MAX_COUNT = 2**31 - 1
 _EXACT_DIGITS = 15  # any decimal number of so many digits comes back from a double
 
 
@@ -41,6 +42,17 @@ def as_double(value: Column, kind: T.DataType, column: UsedColumn) -> Column:
     return F.when(value.isNull() | F.coalesce(exact, F.lit(False)), double).otherwise(
         F.raise_error(message).cast("double")
     )
+
+
+def as_count(value: Column) -> Column:
+    """Cast a column to int; null where it is not a whole number from 0 to 2147483647.
+
+    Args:
+        value: of any type that can be cast to double.
+    """
+    double = value.try_cast("double")
+    is_count = (double >= 0) & (double <= MAX_COUNT) & (double == F.floor(double))  # in Spark, NaN is above all numbers
+    return F.when(is_count, double.cast("int"))
 
 
 def _equals(double: Column, integer: Column) -> Column:

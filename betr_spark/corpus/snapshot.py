@@ -91,17 +91,19 @@ class InputSnapshot:
         """Read the documents of this snapshot; only the columns that are used are read.
 
         `reason` is null on a row that can be used; otherwise it says why not (null_id, null_text, text_not_a_string,
-        invalid_json, invalid_utf8, text_too_long), `row` holds the columns as JSON, cut at 10 kB, and the text is null.
+        invalid_json, invalid_utf8, text_too_long, with `numbers` also invalid_tokens), `row` holds the columns as JSON, cut at
+        10 kB, and the text is null.
 
         Args:
             leave_utf8: leave it to the pass over the text, which sees every byte, to find texts that are not UTF-8; then
                 `input_file` is in every row.
             only_files: values of `input_file`: no other file is read. Ignored for Delta.
             carried: read the carried columns too.
-            numbers: read the columns of expression scorers too, as `logit_NAME`, double.
+            numbers: read the columns of expression scorers too, as `logit_NAME`, double, and `input.tokens.column` as
+                `n_lm_tokens`, int.
 
         Returns:
-            doc_id, source, text, carried columns, logits, reason, detail, row, input_file.
+            doc_id, source, text, carried columns, logits, n_lm_tokens, reason, detail, row, input_file.
         """
         shape = Shape(leave_utf8, carried, numbers)
         used = [*self.used.of_the_pass(), *(self.used.carried.values() if carried else ())]

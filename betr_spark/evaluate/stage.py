@@ -104,7 +104,7 @@ class Evaluate(Stage):
                 for name in scorers_of(config)
             },
             "targets": {name: target.model_dump() for name, target in config.targets.items()},
-            "input": config.input.model_dump(exclude={"max_batch_bytes"}),
+            "input": config.input.model_dump(exclude={"max_batch_bytes", "tokens"}),
         }
         return StageKey.of(self.name, settings, **versions, **items)
 

@@ -12,7 +12,7 @@ from betr_spark.corpus.documents import check_unique
 from betr_spark.corpus.tombstones import without_forgotten
 from betr_spark.features.checkpoint import progress_of
 from betr_spark.features.input_state import InputState
-from betr_spark.schemas import BATCH, DETAIL, DOC_ID, INPUT_FILE, REASON, ROW, SOURCE
+from betr_spark.schemas import BATCH, DETAIL, DOC_ID, INPUT_FILE, N_LM_TOKENS, REASON, ROW, SOURCE
 from betr_spark.storage import delta
 
 _NOTHING = {"rows_in": 0, "copies": 0, "forgotten": 0, "batch": -1}
@@ -67,8 +67,9 @@ class BatchWriter:
         if config.input.id is None:
             n_good = good.count()
             numbers = [-F.col(schemas.logit_column(name)) for name in config.expressions()]  # of copies, the highest
+            tokens = [name for name in good.columns if name == N_LM_TOKENS]  # a column may differ between copies
             order = F.struct(
-                F.coalesce(SOURCE, F.lit("")), *[F.coalesce(n, F.lit(math.inf)) for n in numbers], INPUT_FILE
+                F.coalesce(SOURCE, F.lit("")), *[F.coalesce(n, F.lit(math.inf)) for n in numbers], INPUT_FILE, *tokens
             )
             good = good.groupBy(DOC_ID).agg(F.min_by(F.struct(*good.columns), order).alias("row"))
             good = good.select("row.*")

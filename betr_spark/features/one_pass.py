@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from betr_spark.features.token_counter import TokenCounter
 from betr_spark.kernels.arrow_buffers import binary_column, string_buffers
 from betr_spark.kernels.minhash import MinHasher
 from betr_spark.kernels.murmur3 import content_hashes
@@ -20,6 +21,7 @@ from betr_spark.schemas import (
     INPUT_FILE,
     INVALID_UTF8,
     N_BYTES,
+    N_LM_TOKENS,
     N_TOKENS,
     N_WORDS,
     NOT_UTF8,
@@ -39,7 +41,12 @@ _PASSED_ON = (DOC_ID, SOURCE, REASON, DETAIL, ROW, INPUT_FILE)
 
 
 def one_pass(
-    hasher: MinHasher, scorers: Sequence[str], shared_tables: Callable[[], SharedTables], *, numbers: Sequence[str] = ()
+    hasher: MinHasher,
+    scorers: Sequence[str],
+    shared_tables: Callable[[], SharedTables],
+    *,
+    numbers: Sequence[str] = (),
+    token_counter: Callable[[], TokenCounter] | None = None,
 ) -> Callable[[Batches], Batches]:
     """Build the function for mapInArrow.
 
@@ -53,12 +60,16 @@ def one_pass(
         scorers: names, for the logit columns.
         shared_tables: gives, in a worker, what `ngram_table.stack` makes of the scorers' tables in the order of `scorers`.
         numbers: names of scorers whose logit column is in the batch already.
+        token_counter: gives, in a worker, what counts `n_lm_tokens`; without it, the column is passed on if the batch has it.
     """
 
     def run(batches: Batches) -> Batches:
         mapped = shared_tables()
+        counter = None if token_counter is None else token_counter()
         for batch in batches:
-            yield features_of(batch, hasher=hasher, scorers=scorers, shared_tables=mapped, numbers=numbers)
+            yield features_of(
+                batch, hasher=hasher, scorers=scorers, shared_tables=mapped, numbers=numbers, token_counter=counter
+            )
 
     return run
 
@@ -70,6 +81,7 @@ def features_of(
     scorers: Sequence[str],
     shared_tables: SharedTables,
     numbers: Sequence[str] = (),
+    token_counter: TokenCounter | None = None,
 ) -> pa.RecordBatch:
     """Compute the features of one batch; see `one_pass` for the columns. A document without a word has null logits.
 
@@ -84,9 +96,10 @@ def features_of(
     sketch = hasher(data, offsets)
     has_shingles = sketch.n_shingles > 0
     words = pa.array(n_words, pa.int32())
+    valid = valid_utf8(data, offsets)
     columns = {
         **{name: batch.column(name) for name in _PASSED_ON},
-        **_quarantine(batch, data, offsets),
+        **_quarantine(batch, data, offsets, valid),
         N_BYTES: pa.array(np.diff(offsets).astype(np.int32)),
         N_WORDS: words,
         N_TOKENS: words,
@@ -94,25 +107,31 @@ def features_of(
         BANDS: _lists(sketch.band_keys, has_shingles),
         SIGNATURE: binary_column(np.ascontiguousarray(sketch.signatures).view(np.uint8), has_shingles),
     }
+    if token_counter is not None:
+        columns[N_LM_TOKENS] = token_counter(text, batch.column(DOC_ID), valid)
+    elif N_LM_TOKENS in batch.schema.names:
+        columns[N_LM_TOKENS] = batch.column(N_LM_TOKENS)
     no_text = n_words == 0
     for index, name in enumerate(scorers):
         columns[logit_column(name)] = pa.array(logits[:, index], pa.float32(), mask=no_text)
     for name in map(logit_column, numbers):
         finite = pc.fill_null(pc.is_finite(batch.column(name)), False)
         columns[name] = pc.if_else(pc.and_(finite, pa.array(~no_text)), batch.column(name), None)
-    names = output_columns([*scorers, *numbers])
+    names = output_columns([*scorers, *numbers], lm_tokens=N_LM_TOKENS in columns)
     return pa.RecordBatch.from_arrays([columns[name] for name in names], names)
 
 
-def output_columns(scorers: Sequence[str]) -> list[str]:
+def output_columns(scorers: Sequence[str], *, lm_tokens: bool = False) -> list[str]:
     """Names and order of what `features_of` gives."""
     fixed = [DOC_ID, SOURCE, N_BYTES, N_WORDS, N_TOKENS, CONTENT_HASH, BANDS, SIGNATURE]
+    fixed += [N_LM_TOKENS] if lm_tokens else []
     return [*fixed, *(logit_column(name) for name in scorers), REASON, DETAIL, ROW, INPUT_FILE]
 
 
-def _quarantine(batch: pa.RecordBatch, data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> dict[str, pa.Array]:
+def _quarantine(
+    batch: pa.RecordBatch, data: NDArray[np.uint8], offsets: NDArray[np.int64], valid: NDArray[np.bool_]
+) -> dict[str, pa.Array]:
     """Columns that change by what only the pass sees: which texts are not UTF-8."""
-    valid = valid_utf8(data, offsets)
     if valid.all():
         return {}
     wrong = pa.array(~valid)

@@ -9,13 +9,11 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import NamedTuple
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors.exceptions.captured import CapturedException
-from pyspark.sql import DataFrame, SparkSession
-from pyspark.sql import functions as F
+from pyspark.sql import DataFrame
 from pyspark.sql import types as T
 
 from betr_spark import schemas
@@ -26,17 +24,20 @@ from betr_spark.features.batch_writer import BatchWriter
 from betr_spark.features.checkpoint import CHECKPOINTS, Checkpoint, choose_checkpoint, is_damage, progress_of
 from betr_spark.features.input_state import InputState
 from betr_spark.features.one_pass import one_pass
+from betr_spark.features.outcome import FeaturesMetrics, result_of
+from betr_spark.features.token_counter import TokenCounter, require_tokenizers
+from betr_spark.features.tokenizer_file import check_tokenizer, ship_counter, token_settings
 from betr_spark.kernels.minhash import MinHasher
 from betr_spark.kernels.text_preparation import PREPARATION
 from betr_spark.pipeline.stage import Result, RunContext, Stage
 from betr_spark.ranking.direct import direct_versions, with_direct_logits
-from betr_spark.schemas import DETAIL, DOC_ID, INPUT_FILE, REASON, ROW, SOURCE, TEXT
+from betr_spark.schemas import DETAIL, DOC_ID, INPUT_FILE, N_LM_TOKENS, REASON, ROW, SOURCE, TEXT
 from betr_spark.scoring import artifact
 from betr_spark.scoring.ngram_table import SharedTables, stack
 from betr_spark.spark.error_messages import problems_of
 from betr_spark.spark.jobs import describe
 from betr_spark.storage import delta, hadoop_files, runs
-from betr_spark.storage.runs import Metrics, StageKey, StageRun
+from betr_spark.storage.runs import StageKey, StageRun
 
 _logger = logging.getLogger(__name__)
 
@@ -44,7 +45,9 @@ _logger = logging.getLogger(__name__)
 def _settings_key(context: RunContext) -> StageKey:
     """Key of all but the input's version: what a batch's rows depend on besides its documents."""
     spark, config = context.spark, context.config
-    mapping = config.input.model_dump(exclude={"columns", "max_batch_bytes"})
+    mapping = config.input.model_dump(exclude={"columns", "max_batch_bytes", "tokens"})
+    if tokens := token_settings(spark, config.input.tokens):
+        mapping["tokens"] = tokens
     scorers = {name: f"column {column}" for name, column in config.expressions().items()}
     scorers |= direct_versions(context)
     for name in config.folded():
@@ -61,15 +64,6 @@ def _scale_of_ids(context: RunContext) -> int:
     column = context.input.used.id
     kind = context.input.columns[column.path].kind if column else None
     return kind.scale if isinstance(kind, T.DecimalType) else 0
-
-
-@dataclass(frozen=True, kw_only=True)
-class FeaturesMetrics(Metrics):
-    """Bytes of text and tokens of the documents in `features`, and the input rows that this run read."""
-
-    n_bytes: int | None
-    n_tokens: int | None
-    rows_new: int | None
 
 
 class Features(Stage):
@@ -90,8 +84,14 @@ class Features(Stage):
         return StageKey(stage=settings.stage, config=settings.config, input_versions=versions)
 
     def problems(self, context: RunContext) -> Iterator[str]:
-        """Whatever is wrong with the input's files and columns."""
+        """Whatever is wrong with the input's files and columns, and with the tokenizer."""
         yield from problems_of(lambda: context.input)
+        yield from problems_of(lambda: check_tokenizer(context.spark, context.config.input.tokens))
+
+    def requirements(self, context: RunContext) -> Iterator[str]:
+        """The package `tokenizers`, if there is a tokenizer."""
+        if context.config.input.tokens.tokenizer is not None:
+            yield from problems_of(lambda: require_tokenizers("input.tokens"))
 
     @contextmanager
     def build(self, context: RunContext, key: StageKey) -> Iterator[Result]:
@@ -99,7 +99,8 @@ class Features(Stage):
         spark, config = context.spark, context.config
         path = config.table(schemas.FEATURES_TABLE)
         folded = [artifact.load(spark, config.table(f"scorers/{name}"), name).table for name in config.folded()]
-        transform = _transform(config, artifact.ship(spark, stack(folded)))
+        counter = ship_counter(spark, config.input.tokens)
+        transform = _transform(config, artifact.ship(spark, stack(folded)), counter)
         settings_key = _settings_key(context).key
         checkpoint = choose_checkpoint(context.input, config, settings_key)
         try:
@@ -118,15 +119,15 @@ class Features(Stage):
                 if old != checkpoint.name:
                     hadoop_files.delete(spark, config.table(f"{CHECKPOINTS}/{old}"))
 
-        yield _result(spark, config, progress, followed.rows_new, commit)
+        yield result_of(spark, config, progress, followed.rows_new, commit)
 
     def summary(self, run: StageRun) -> list[str]:
-        """With the number of new rows."""
-        new = run.metrics_as(FeaturesMetrics).rows_new
-        lines = super().summary(run)
-        return (
-            [line.replace(" in,", f" in ({new:.0f} new),", 1) for line in lines] if new and not run.skipped else lines
-        )
+        """With the number of new rows, and the rate that tokens are estimated with."""
+        metrics, lines = run.metrics_as(FeaturesMetrics), super().summary(run)
+        if metrics.rows_new and not run.skipped:
+            lines = [line.replace(" in,", f" in ({metrics.rows_new:.0f} new),", 1) for line in lines]
+        lines += metrics.rate_lines()
+        return lines
 
 
 class _CannotFollowError(Exception):
@@ -147,6 +148,7 @@ def _follow(context: RunContext, checkpoint: Checkpoint, transform: Callable[[Da
     begin = _batch_announcer(context, checkpoint)
     writer = BatchWriter(config, checkpoint.name, input_state, transform, begin, context.check_lease)
     numbers = [schemas.logit_column(name) for name in config.expressions()]
+    numbers += [] if config.input.tokens.column is None else [N_LM_TOKENS]
     query = (
         context.input.stream()
         .select(DOC_ID, SOURCE, TEXT, REASON, DETAIL, ROW, INPUT_FILE, *numbers)
@@ -196,22 +198,13 @@ def _batch_announcer(context: RunContext, checkpoint: Checkpoint) -> Callable[[i
     return begin
 
 
-def _transform(config: Config, shared_tables: Callable[[], SharedTables]) -> Callable[[DataFrame], DataFrame]:
-    sketch = MinHasher(**config.minhash.model_dump())
-    schema = f"{schemas.features_schema(config.scored(), config.expressions())}, {schemas.QUARANTINE}"
-    run_pass = one_pass(sketch, config.folded(), shared_tables, numbers=[*config.direct(), *config.expressions()])
-    return lambda documents: with_direct_logits(documents, config).mapInArrow(run_pass, schema)
-
-
-def _result(
-    spark: SparkSession, config: Config, progress: dict[str, int], rows_new: int, commit: Callable[[StageRun], None]
-) -> Result:
-    totals = delta.read(spark, config.table(schemas.FEATURES_TABLE)).agg(
-        F.count("*").alias("n"), *[F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in ("n_bytes", "n_tokens")]
+def _transform(
+    config: Config, shared_tables: Callable[[], SharedTables], token_counter: Callable[[], TokenCounter] | None
+) -> Callable[[DataFrame], DataFrame]:
+    sketch, numbers = MinHasher(**config.minhash.model_dump()), [*config.direct(), *config.expressions()]
+    lm_tokens = not config.input.tokens.are_words
+    schema = schemas.features_schema(config.scored(), config.expressions(), lm_tokens=lm_tokens)
+    run_pass = one_pass(sketch, config.folded(), shared_tables, numbers=numbers, token_counter=token_counter)
+    return lambda documents: with_direct_logits(documents, config).mapInArrow(
+        run_pass, f"{schema}, {schemas.QUARANTINE}"
     )
-    n, n_bytes, n_tokens = totals.head() or (0, 0, 0)
-    quarantined = delta.read(spark, config.table(schemas.QUARANTINE_TABLE)).groupBy(REASON)
-    dropped = {row[REASON]: row["count"] for row in quarantined.count().collect()}  # one row a reason
-    dropped |= {name: progress[name] for name in ("copies", "forgotten") if progress[name]}
-    metrics = FeaturesMetrics(n_bytes=n_bytes, n_tokens=n_tokens, rows_new=rows_new)
-    return Result(rows_in=progress["rows_in"], rows_out=n, dropped=dropped, metrics=metrics, commit=commit)

@@ -8,7 +8,8 @@ from pyspark.sql import functions as F
 from betr_spark import schemas
 from betr_spark.config import Config
 from betr_spark.errors import DataError
-from betr_spark.schemas import DOC_ID, LOGIT, N_TOKENS, RANK, REPEAT_COUNT, SOURCE, TEXT
+from betr_spark.features.token_unit import counted
+from betr_spark.schemas import DOC_ID, LOGIT, N_TOKENS, N_WORDS, RANK, REPEAT_COUNT, SOURCE, TEXT
 from betr_spark.storage import delta
 
 _BEST = 10
@@ -27,13 +28,14 @@ class SourceShare(NamedTuple):
 class SelectionFigures(NamedTuple):
     """Figures of one selection.
 
-    `shares` has the largest of `n_sources` sources; `best` has (rank, logit, source, doc_id, start of the text). Tokens of the
-    selection count as often as their document is repeated.
+    `unit` is what tokens are; `shares` has the largest of `n_sources` sources; `best` has (rank, logit, source, doc_id,
+    start of the text). Tokens of the selection count as often as their document is repeated.
     """
 
     name: str
     n_documents: int
     n_tokens: int
+    unit: str
     shares: list[SourceShare]
     n_sources: int
     best: list[tuple[int, float, str, str, str]]
@@ -106,9 +108,9 @@ def selection_figures(spark: SparkSession, config: Config, name: str, *, as_of: 
     def table(name: str) -> DataFrame:
         return delta.read(spark, config.table(name), version=versions.get(name))
 
-    features = table(schemas.FEATURES_TABLE).where(F.col(N_TOKENS) > 0)
+    features, unit = counted(table(schemas.FEATURES_TABLE), config)
     removed = table(schemas.DUPLICATES_TABLE).select(DOC_ID)
-    survivors = features.join(removed, on=DOC_ID, how="left_anti")
+    survivors = features.where(F.col(N_WORDS) > 0).join(removed, on=DOC_ID, how="left_anti")
     if REPEAT_COUNT in selected.columns:
         selected = selected.withColumn(N_TOKENS, F.col(N_TOKENS).cast("bigint") * F.col(REPEAT_COUNT))
     size = selected.agg(F.count("*"), F.sum(N_TOKENS)).first()
@@ -118,4 +120,4 @@ def selection_figures(spark: SparkSession, config: Config, name: str, *, as_of: 
         (row[RANK], row[LOGIT], row[SOURCE] or "(none)", row[DOC_ID], " ".join(row[TEXT].split())[:_TEXT_SHOWN])
         for row in top.select(RANK, LOGIT, SOURCE, DOC_ID, F.substring(TEXT, 1, 4 * _TEXT_SHOWN).alias(TEXT)).collect()
     ]
-    return SelectionFigures(name, n_documents, n_tokens, *source_shares(survivors, selected), best)
+    return SelectionFigures(name, n_documents, n_tokens, unit, *source_shares(survivors, selected), best)

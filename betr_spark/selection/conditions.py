@@ -57,7 +57,8 @@ class Conditions(NamedTuple):
 
     def _check(self) -> None:
         config, spark = self.context.config, self.context.spark
-        schema = schemas.features_schema(config.scored(), config.expressions())
+        lm_tokens = not config.input.tokens.are_words
+        schema = schemas.features_schema(config.scored(), config.expressions(), lm_tokens=lm_tokens)
         features = spark.createDataFrame([], f"{schema}, {INPUT_FILE} string, {BATCH} bigint")
         self.marked(features, lambda: self.context.input)
 

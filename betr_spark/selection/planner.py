@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 from betr_spark import schemas
 from betr_spark.config import TrainingConfig
 from betr_spark.config.selections import Law
+from betr_spark.features.token_unit import counted
 from betr_spark.ordering import ORDER_KEY, unsigned
 from betr_spark.pipeline.stage import RunContext
 from betr_spark.schemas import DOC_ID, LOGIT, N_TOKENS, SOURCE
@@ -51,9 +52,13 @@ class Cut(NamedTuple):
 
 
 class Outlook(NamedTuple):
-    """A scorer: its documents with a score, their tokens, those of the largest sources, and what keep rates would keep."""
+    """A scorer: its documents with a score, their tokens, those of the largest sources, and what keep rates would keep.
+
+    `unit` is what the tokens are; words if `features` does not have the counts that the configuration names.
+    """
 
     scorer: str
+    unit: str
     documents: int
     tokens: int
     source_tokens: dict[str, int]
@@ -81,11 +86,12 @@ def outlooks(
     duplicates = delta.read(spark, removed) if delta.exists(spark, removed) else none
     scorers = [name for name in config.scored() if schemas.logit_column(name) in features.columns]
     scorers += [name for name, parts in config.combinations().items() if set(parts) <= set(scorers)]
-    features = with_combined_logits(features, config, scorers)
+    features, unit = counted(with_combined_logits(features, config, scorers), config)
     return [
         _outlook(
             name,
             scored_survivors(features, duplicates, config, name),
+            unit=unit,
             rates=rates,
             train_tokens=train_tokens,
             by_value=name in config.expressions(),
@@ -102,7 +108,7 @@ def laws(flops: float | None, tokens: float | None) -> dict[str, KeepRate]:
 
 
 def _outlook(
-    scorer: str, survivors: DataFrame, *, rates: Sequence[float], train_tokens: float | None, by_value: bool
+    scorer: str, survivors: DataFrame, *, unit: str, rates: Sequence[float], train_tokens: float | None, by_value: bool
 ) -> Outlook:
     """Two histograms of the scores, the second one within the bins of the cuts, and one sum over the sources."""
     rows = with_order(survivors.select(DOC_ID, SOURCE, N_TOKENS, LOGIT)).persist()
@@ -128,7 +134,7 @@ def _outlook(
     finally:
         rows.unpersist()
     return Outlook(
-        scorer=scorer, documents=int(bins.documents.sum()), tokens=n_tokens,
+        scorer=scorer, unit=unit, documents=int(bins.documents.sum()), tokens=n_tokens,
         source_tokens={row[SOURCE]: int(row[_TOKENS] or 0) for row in largest},
         cuts=[
             cut._replace(source_tokens={row[SOURCE]: int(row[str(number)] or 0) for row in largest})

@@ -9,6 +9,7 @@ from pyspark.sql import functions as F
 
 from betr_spark import schemas
 from betr_spark.config import Config
+from betr_spark.features.token_unit import check_unit, counted
 from betr_spark.ordering import GROUP, ORDER_HASH, ORDER_KEY, with_rank
 from betr_spark.pipeline.stage import RunContext
 from betr_spark.schemas import (
@@ -44,7 +45,7 @@ _logger = logging.getLogger(__name__)
 
 
 class SelectionInput(NamedTuple):
-    """What all selections rank: `features` and `duplicates`, and their numbers of rows."""
+    """What all selections rank: `features`, with n_tokens in the unit of budgets, and `duplicates`; their numbers of rows."""
 
     features: DataFrame
     duplicates: DataFrame
@@ -53,10 +54,15 @@ class SelectionInput(NamedTuple):
 
     @classmethod
     def of(cls, context: RunContext, scorers: Iterable[str]) -> Self:
-        """Read the tables of the output, and add the logits of scorers that are combinations."""
+        """Read the tables of the output, and add the logits of scorers that are combinations.
+
+        Raises:
+            DataError: the tokens of `features` are not those of the configuration.
+        """
+        check_unit(context)
         config, names = context.config, (schemas.FEATURES_TABLE, schemas.DUPLICATES_TABLE)
         features, duplicates = (delta.read(context.spark, config.table(name)) for name in names)
-        features = with_combined_logits(features, config, scorers)
+        features = counted(with_combined_logits(features, config, scorers), config).features
         return cls(features, duplicates, features.count(), duplicates.count())
 
 

@@ -15,7 +15,7 @@ from betr_spark.selection.ranking import Ranking, SelectionInput, rank_survivors
 from betr_spark.selection.winners import selected_rows, texts_of_winners
 from betr_spark.spark.jobs import describe
 from betr_spark.storage import delta, runs
-from betr_spark.storage.runs import Metrics, StageKey
+from betr_spark.storage.runs import Metrics, StageKey, StageRun
 
 _STATISTICS = (RANK, DOC_ID, LOGIT, N_TOKENS)
 
@@ -36,10 +36,10 @@ class SelectMetrics(Metrics):
 class Select(Stage):
     """One selection. All selections that have work share one read of the text (`together`)."""
 
-    def __init__(self, selection: str) -> None:
-        """Name the selection."""
+    def __init__(self, selection: str, unit: str = "words") -> None:
+        """Name the selection, and what tokens are, for the summary."""
         super().__init__(f"select/{selection}")
-        self.selection = selection
+        self.selection, self.unit = selection, unit
         self.ranking: Ranking | None = None
         self.documents: DataFrame | None = None
 
@@ -54,7 +54,7 @@ class Select(Stage):
         settings = {
             "selection": selection.model_dump(exclude=None if selection.sample else {"sample"}),  # as before it existed
             "scorer": config.scorers.get(selection.scorer),
-            "input": config.input.model_dump(exclude={"max_batch_bytes"}),
+            "input": config.input.model_dump(exclude={"max_batch_bytes", "tokens"}),
             "benchmark_scorers": config.benchmark_scorers(selection.scorer),
         }
         tables = (schemas.FEATURES_TABLE, schemas.DUPLICATES_TABLE)
@@ -128,6 +128,11 @@ class Select(Stage):
             commit=lambda run: delta.overwrite(rows, path, user_metadata=run.to_json(), statistics=_STATISTICS),
         )
 
+    def summary(self, run: StageRun) -> list[str]:
+        """With the kept tokens and their unit."""
+        tokens, lines = run.metrics_as(SelectMetrics).kept_tokens, super().summary(run)
+        return lines if tokens is None else [f"{lines[0]}; {tokens:.0f} tokens ({self.unit})"]
+
 
 def _kept(stage: Select, pending: Sequence[Select], context: RunContext) -> DataFrame | None:
     """The documents of the selection that the stage is a control of: those of this run, or those of its table."""
@@ -142,4 +147,4 @@ def _kept(stage: Select, pending: Sequence[Select], context: RunContext) -> Data
 
 def stages(config: Config) -> list[Stage]:
     """One stage for each selection of the configuration."""
-    return [Select(name) for name in config.selections]
+    return [Select(name, config.input.tokens.unit) for name in config.selections]

@@ -47,6 +47,12 @@ def test_all_problems_at_once_each_with_its_key(tmp_path: Path) -> None:
         (GOOD + "scorers: {a: {kind: hq}}", "config.scorers.a.kind: 'hq' is not one of betr, classifier, teacher"),
         (GOOD + "scorers: {a: {kind: fasttext, path: m.bin}}", "config.scorers.a.label: missing"),
         ("input: {path: a}\noutput: o", "targets: missing; scorers.betr requires benchmarks"),
+        ("input: {path: a, tokens: {tokenizer: t, column: n}}\noutput: o", "config.input.tokens: tokenizer and column"),
+        (
+            "input: {path: a, tokens: {estimate: 20}}\noutput: o",
+            "config.input.tokens: estimate: a tokenizer is required",
+        ),
+        ("input: {path: a, tokens: {column: a..b}}\noutput: o", "config.input.tokens.column: 'a..b' is not the name"),
         ("input: {path: a}\noutput: o\ntargets: {t: {path: a}}", "config.targets.t: exactly one of template, jinja"),
         (
             "input: {path: a}\noutput: o\nencoder: {backend: onnx, dtype: float16}",

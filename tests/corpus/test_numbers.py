@@ -7,8 +7,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyspark.sql import functions as F
 
 from betr_spark.config import InputConfig
+from betr_spark.corpus.numbers import as_count
 from betr_spark.corpus.snapshot import InputSnapshot
 from betr_spark.spark.error_messages import spark_error_line
 
@@ -57,6 +59,14 @@ def test_a_value_that_a_double_does_not_keep_stops_the_query_in_one_line(
     assert line is not None
     assert line.startswith(f"scorers.s.column: the value {shown} of column 'q' has more digits than a double keeps")
     assert "\n" not in line
+
+
+def test_numbers_of_tokens_are_whole_and_fit_an_int(spark: Any) -> None:
+    values = ["0", "7", "12.0", "2147483647", "2147483648", "-1", "0.5", "NaN", "Infinity", "x", "", None]
+    rows = spark.createDataFrame([(value,) for value in values], "n string")
+    found = [row[0] for row in rows.select(as_count(F.col("n"))).collect()]
+    assert found == [0, 7, 12, 2**31 - 1, *[None] * 8]
+    assert spark.sql("select cast(5 as decimal(20,2)) n").select(as_count(F.col("n"))).first()[0] == 5
 
 
 def test_json_numbers_keep_their_digits(spark: Any, tmp_path: Path) -> None:

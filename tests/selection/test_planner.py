@@ -51,7 +51,7 @@ def test_the_planner_says_what_the_selection_keeps_and_reads_no_text(spark: Any,
     assert abs(sum(cut.source_tokens.values()) - cut.tokens) < 35
     assert (everything.documents, everything.tokens) == (survivors, outlook.tokens)
     lines = _table(outlook)
-    assert lines[0] == "keep rates by quality"
+    assert lines[0] == "keep rates by quality (tokens: words)"
     assert lines[3].split()[:2] == ["30", "%"]
 
 
