@@ -60,9 +60,9 @@ def problems(context: RunContext, request: ExportRequest) -> Iterator[str]:
     if has_credentials(request.to):
         yield "--to: a path with credentials in it; remove them (docs/cluster.md, Object stores)"
         return
-    yield from problems_of(lambda: _check_apart(context, request.to))
-    yield from problems_of(lambda: Target(spark, request.to).check_ours())
-    yield from problems_of(lambda: hadoop_files.check_writable(spark, request.to, subject="--to"))
+    checks = (lambda: _check_apart(context, request.to), lambda: Target(spark, request.to).check_ours())
+    wrong = [line for check in checks for line in problems_of(check)]
+    yield from wrong or problems_of(lambda: hadoop_files.check_writable(spark, request.to, subject="--to"))
 
 
 def check_selection(context: RunContext, request: ExportRequest) -> StageRun:

@@ -40,7 +40,9 @@ class Target:
         return dict(self.manifest().get("settings", {})) or self._json(f"{UNFINISHED}/settings.json")
 
     def check_ours(self) -> None:
-        """Raise DataError if the folder has other things in it than an export."""
+        """Raise DataError if the path is a file, or a folder with other things in it than an export."""
+        if hadoop_files.is_file(self._spark, self.path):
+            raise DataError(f"--to: {self.path} is a file; a folder is required")
         names = set(hadoop_files.children(self._spark, self.path)) - {LEASE}
         if names and not self.settings():
             raise DataError(

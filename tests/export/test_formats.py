@@ -3,7 +3,6 @@
 import hashlib
 import io
 import json
-import warnings
 from collections import defaultdict
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,12 +71,6 @@ def tokenizer() -> str:
     return trained.to_str()
 
 
-def megatron() -> Any:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        return pytest.importorskip("megatron.core.datasets.indexed_dataset")
-
-
 @given(pieces=st.lists(st.binary(max_size=40) | st.just(b"\0" * 5) | st.just(b"x" * 50)))
 def test_rows_put_together_are_the_file(pieces: list[bytes]) -> None:
     file, joined = ByteRows("name", b"\0"), b"".join([*pieces, b"\0"])
@@ -141,10 +134,10 @@ def test_hugging_face(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("end_token", [None, "<end>"])
-def test_megatron(tmp_path: Path, tokenizer: str, end_token: str | None) -> None:
+def test_megatron(tmp_path: Path, indexed: Any, tokenizer: str, end_token: str | None) -> None:
     from tokenizers import Tokenizer
 
-    indexed, output_format = megatron(), Megatron(tokenizer, "t.json", end_token)
+    output_format = Megatron(tokenizer, "t.json", end_token)
     output_format.check()
     texts = pa.table({"text": TEXTS})
     files = files_of(batches_of(texts, rows=100), output_format)

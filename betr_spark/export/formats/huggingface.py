@@ -3,7 +3,7 @@
 import dataclasses
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 
@@ -37,7 +37,7 @@ class HuggingFace(Format):
         import datasets  # noqa: PLC0415 - optional
 
         info = dataclasses.asdict(datasets.DatasetInfo(features=_features(schema)))
-        state = {
+        state: dict[str, Any] = {
             "_data_files": [{"filename": name} for name in names], "_fingerprint": digest[:16], "_format_columns": None,
             "_format_kwargs": {}, "_format_type": None, "_output_all_columns": False, "_split": None,
         }  # fmt: skip
@@ -50,7 +50,7 @@ class HuggingFace(Format):
 class _ArrowStreamWriter(ShardWriter):
     def __init__(self) -> None:
         self._groups = RowGroups(rows=_GROUP_ROWS, n_bytes=_GROUP_BYTES)
-        self._sink, self._writer = Sink(), None
+        self._sink, self._writer = Sink(), cast(Any, None)  # the first batch tells the columns
 
     def add(self, batch: pa.RecordBatch) -> Iterator[Piece]:
         if self._writer is None:
@@ -63,12 +63,10 @@ class _ArrowStreamWriter(ShardWriter):
     def finish(self) -> Iterator[Piece]:
         for group in self._groups.rest():
             yield self._write(group)
-        assert self._writer is not None
         self._writer.finalize(close_stream=False)
         yield Piece(".arrow", self._sink.take())
 
     def _write(self, group: pa.Table) -> Piece:
-        assert self._writer is not None
         self._writer.write_table(group, writer_batch_size=_GROUP_ROWS)
         return Piece(".arrow", self._sink.take())
 

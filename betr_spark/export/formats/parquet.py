@@ -1,6 +1,7 @@
 """Parquet files, compressed with Zstandard."""
 
 from collections.abc import Iterator
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -26,7 +27,7 @@ class Parquet(Format):
 class _ParquetWriter(ShardWriter):
     def __init__(self) -> None:
         self._groups = RowGroups(rows=_GROUP_ROWS, n_bytes=_GROUP_BYTES)
-        self._sink, self._writer = Sink(), None
+        self._sink, self._writer = Sink(), cast(Any, None)  # the first batch tells the columns
 
     def add(self, batch: pa.RecordBatch) -> Iterator[Piece]:
         if self._writer is None:
@@ -37,11 +38,9 @@ class _ParquetWriter(ShardWriter):
     def finish(self) -> Iterator[Piece]:
         for group in self._groups.rest():
             yield self._write(group)
-        assert self._writer is not None
         self._writer.close()
         yield Piece(".parquet", self._sink.take())
 
     def _write(self, group: pa.Table) -> Piece:
-        assert self._writer is not None
         self._writer.write_table(group.replace_schema_metadata(None), row_group_size=_GROUP_ROWS)
         return Piece(".parquet", self._sink.take())
