@@ -11,7 +11,7 @@ SCHEDULERS := "apache-airflow>=3.3,<4" "awscli>=1.46,<2" "botocore>=1.43,<2" "da
 # Images of containers set this; without compiled files each import of sentence-transformers takes 17 s instead of 7.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-s3 lint e2e e2e-rank examples bench wheel archive archive-rank package clean
+.PHONY: help setup demo test test-s3 lint e2e e2e-rank examples bench wheel archive archive-rank archive-export package clean
 
 help: ## print this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -93,6 +93,9 @@ archive: wheel
 
 archive-rank: wheel
 	$(call archived,betr-spark-env-rank,$(RANK_EXTRAS))
+
+archive-export: wheel ## build in dist/ an environment for executors of `export`
+	$(call archived,betr-spark-env-export,[export])
 
 package: archive archive-rank ## build in dist/ the wheel and two environments for spark-submit --archives: a small one, and one for `rank`
 

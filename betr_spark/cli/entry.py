@@ -9,7 +9,14 @@ from typing import Annotated, NoReturn
 import typer
 
 from betr_spark import __version__, logs
-from betr_spark.cli import mixture_command, output, pipeline_commands, result_commands, upkeep_commands
+from betr_spark.cli import (
+    export_command,
+    mixture_command,
+    output,
+    pipeline_commands,
+    result_commands,
+    upkeep_commands,
+)
 from betr_spark.cli.application import app
 from betr_spark.errors import BetrSparkError, LockedError, StoreError
 
@@ -17,7 +24,7 @@ S3Option = Annotated[
     Path | None, typer.Option("--s3", metavar="FOLDER", help="Also fetch the jars of S3A (700 MB) into this folder.")
 ]
 
-__all__ = ["main", "mixture_command", "pipeline_commands", "result_commands", "upkeep_commands"]
+__all__ = ["export_command", "main", "mixture_command", "pipeline_commands", "result_commands", "upkeep_commands"]
 
 
 @app.command()

@@ -129,10 +129,10 @@ def last_bytes(spark: SparkSession, path: str, n_bytes: int) -> bytes:
         return bytes(java_class(spark, "org.apache.commons.io.IOUtils").toByteArray(stream))
 
 
-def check_writable(spark: SparkSession, path: str) -> None:
+def check_writable(spark: SparkSession, path: str, *, subject: str = "output") -> None:
     """Create a file inside an output and delete it, and with it every folder that this has created.
 
-    Nothing is written above the output, and a folder above it may be unreadable.
+    Nothing is written above the output, and a folder above it may be unreadable. Messages begin with `subject`.
 
     Raises:
         DataError: the output is a file, or cannot be written.
@@ -141,7 +141,7 @@ def check_writable(spark: SparkSession, path: str) -> None:
         folder, system = path_and_system(spark, path)
         created = list(_missing_folders(system, folder))
         if not created and system.getFileStatus(folder).isFile():
-            raise DataError(f"output: {path} is a file; a folder is required")
+            raise DataError(f"{subject}: {path} is a file; a folder is required")
         probe = java_class(spark, "org.apache.hadoop.fs.Path")(folder, f".betr-spark-{uuid.uuid4().hex}")
         system.create(probe, False).close()
         system.delete(probe, False)
@@ -152,7 +152,7 @@ def check_writable(spark: SparkSession, path: str) -> None:
     except (Py4JJavaError, PySparkException) as error:
         outermost = causes(error)[0]
         reason = spark_error_line(error) or f"{outermost.class_names[0]}: {outermost.message}".splitlines()[0][:200]
-        raise DataError(f"output: {path}: cannot be written ({reason})") from None
+        raise DataError(f"{subject}: {path}: cannot be written ({reason})") from None
 
 
 def _missing_folders(system: Any, folder: Any) -> Iterator[Any]:

@@ -103,3 +103,17 @@ def test_a_path_with_credentials_is_refused(lake: Any) -> None:
     assert done.returncode == 2
     assert errors_of(done)[0].startswith("error: config.input.path: a path with credentials in it; remove them")
     assert_no_credentials(lake)
+
+
+def test_an_export_to_s3_is_that_of_a_local_disk(finished_on_s3: Any, tmp_path: Path) -> None:
+    lake, environment = finished_on_s3, finished_on_s3.environment()
+    options = ("--selection", "best-50", "--format", "parquet", "--shard-bytes", "9000")
+    for to in ("s3a://lake/train", str(tmp_path / "local")):
+        done = lake.run("export", *options, "--to", to, environment=environment)
+        assert done.returncode == 0, done.stderr
+    local = {path.name: path.read_bytes() for path in (tmp_path / "local").iterdir()}
+    assert len(local) > 2
+    assert {f"train/{name}" for name in local} == {key for key in lake.store.names("train/") if not key.endswith("/")}
+    assert all(lake.store.request("GET", f"train/{name}").body == content for name, content in local.items())
+    assert "up to date" in lake.run("export", *options, "--to", "s3a://lake/train", environment=environment).stdout
+    assert_no_credentials(lake)

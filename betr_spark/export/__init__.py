@@ -1,0 +1,1 @@
+"""A finished selection as files that a training job reads."""
