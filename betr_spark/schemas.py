@@ -36,6 +36,7 @@ INPUT_FILE = "input_file"
 BATCH = "batch"
 EVIDENCE = "evidence"
 REPEAT_COUNT = "repeat_count"
+PHASE = "phase"
 EMBEDDING, ENCODER, TEXT_HASH = "embedding", "encoder", "text_hash"
 
 TRAIN, VALIDATION = "train", "validation"
@@ -71,7 +72,7 @@ ROW_BYTES = 10_000  # maximum of a row's JSON
 QUARANTINE = f"{REASON} string, {DETAIL} string, {ROW} string, {INPUT_FILE} string"
 QUARANTINED = f"{DOC_ID} string, {QUARANTINE}"  # the table; doc_id is null where the row has none
 QUARANTINE_COLUMNS = (REASON, DETAIL, ROW, INPUT_FILE)
-OPTIONAL_COLUMNS = (BEST_BENCHMARK, CHOSEN_FOR, REPEAT_COUNT)  # with per_benchmark, balance, and sample
+OPTIONAL_COLUMNS = (BEST_BENCHMARK, CHOSEN_FOR, REPEAT_COUNT, PHASE)  # per_benchmark, balance, sample or phases, phases
 SELECTED_COLUMNS = (
     RANK,
     DOC_ID,

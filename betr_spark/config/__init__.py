@@ -12,7 +12,7 @@ from betr_spark.config.root import (
     MinHashConfig,
     load_config,
 )
-from betr_spark.config.selections import CurveConfig, KeepConfig, SelectionConfig, TrainingConfig
+from betr_spark.config.selections import CurveConfig, KeepConfig, PhaseConfig, SelectionConfig, TrainingConfig
 from betr_spark.config.targets import TargetConfig
 
 __all__ = [
@@ -29,6 +29,7 @@ __all__ = [
     "LabelsConfig",
     "MinHashConfig",
     "Model",
+    "PhaseConfig",
     "SampleConfig",
     "SelectionConfig",
     "TargetConfig",

@@ -83,11 +83,11 @@ class Config(Model):
         for name, selection in self.selections.items():
             if selection.scorer not in known:
                 raise ValueError(f"selections.{name}.scorer: '{selection.scorer}' is not one of {', '.join(known)}")
-            min_score = selection.keep.min_score
-            if min_score is not None and selection.scorer not in self.expressions() and not 0 <= min_score <= 1:
-                raise ValueError(
-                    f"selections.{name}.keep.min_score: a score in [0, 1] is required, found {min_score:g}"
-                )
+            for min_score in (keep.min_score for keep in selection.keeps()):
+                if min_score is not None and selection.scorer not in self.expressions() and not 0 <= min_score <= 1:
+                    raise ValueError(
+                        f"selections.{name}.keep.min_score: a score in [0, 1] is required, found {min_score:g}"
+                    )
             if selection.balance and not self.benchmark_scorers(selection.scorer):
                 raise ValueError(
                     f"selections.{name}.balance: benchmark scorers are required; set scorers.{selection.scorer}.per_benchmark"

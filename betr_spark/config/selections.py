@@ -80,6 +80,22 @@ class RepeatConfig(Model):
     curve: CurveConfig
 
 
+class PhaseConfig(Model):
+    """A part of the training run.
+
+    Attributes:
+        name: in the column `phase`.
+        tokens: that training reads in this phase.
+        keep: the documents of the phase; without it, those of the selection's `keep`.
+        seed: of the hash that decides which documents are repeated once more than others.
+    """
+
+    name: str = Field(min_length=1, max_length=100)
+    tokens: int = Field(ge=1)
+    keep: KeepConfig | None = None
+    seed: Seed = 0
+
+
 class SelectionConfig(Model):
     """One ranked table of kept documents.
 
@@ -97,6 +113,9 @@ class SelectionConfig(Model):
             that is the same for all, at which the union meets the budget.
         stratified: every source gets as many tokens as in the selection that `keep.tokens_of` names.
         sample: documents are repeated by a curve; `keep.tokens` is then the total after repetition.
+        phases: parts of the training run in their order, each with its own tokens and `keep`.
+        max_repeats: largest number of repeats of a document over all phases.
+        disjoint: a document of a later phase is in no earlier one.
     """
 
     scorer: ScorerName
@@ -108,6 +127,9 @@ class SelectionConfig(Model):
     balance: Literal["benchmarks"] | None = None
     stratified: bool = False
     sample: RepeatConfig | None = None
+    phases: tuple[PhaseConfig, ...] = ()
+    max_repeats: int = Field(default=4, ge=1)
+    disjoint: bool = False
 
     @model_validator(mode="after")
     def _sample_has_a_total(self) -> Self:
@@ -115,6 +137,22 @@ class SelectionConfig(Model):
             raise ValueError("sample: keep.tokens is required; it is the number of tokens after repetition")
         if self.sample is not None and self.balanced_by() is not None:
             raise ValueError("sample: cannot be given with quota or max_fraction")
+        return self
+
+    @model_validator(mode="after")
+    def _phases_are_alone(self) -> Self:
+        names = [phase.name for phase in self.phases]
+        if len(set(names)) < len(names):
+            raise ValueError("phases: two phases have the same name")
+        if self.phases and (self.sample is not None or self.keep.tokens_of is not None):
+            raise ValueError("phases: cannot be given with sample or keep.tokens_of")
+        for phase in self.phases:
+            if phase.keep is not None and phase.keep.tokens_of is not None:
+                raise ValueError(f"phases.{phase.name}.keep: tokens_of is not possible in a phase")
+            if self.balanced_by() is not None and phase.keep is not None and phase.keep.min_score is not None:
+                raise ValueError(
+                    f"phases.{phase.name}.keep: quota and max_fraction require a budget, min_score is none"
+                )
         return self
 
     @model_validator(mode="after")
@@ -142,6 +180,10 @@ class SelectionConfig(Model):
             if not amounts and sum(shares.values()) > 1 + 1e-9:
                 raise ValueError(f"quota.{column}: the shares add up to {sum(shares.values()):g}, more than 1")
         return self
+
+    def keeps(self) -> list[KeepConfig]:
+        """The selection's own rule, and those of its phases."""
+        return [self.keep, *(phase.keep for phase in self.phases if phase.keep is not None)]
 
     def balanced_by(self) -> str | None:
         """The column of `quota` or `max_fraction`."""

@@ -8,7 +8,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from betr_spark import schemas
-from betr_spark.config import Config
+from betr_spark.config import Config, PhaseConfig
 from betr_spark.features.token_unit import check_unit, counted
 from betr_spark.ordering import GROUP, ORDER_HASH, ORDER_KEY, with_rank
 from betr_spark.pipeline.stage import RunContext
@@ -21,6 +21,7 @@ from betr_spark.schemas import (
     N_BYTES,
     N_TOKENS,
     OPTIONAL_COLUMNS,
+    RANK,
     REPEAT_COUNT,
     SOURCE,
 )
@@ -37,6 +38,7 @@ from betr_spark.selection.budget import (
 )
 from betr_spark.selection.conditions import IS_ELIGIBLE, Conditions
 from betr_spark.selection.keep_rate import VALID_FLOPS, keep_rate
+from betr_spark.selection.phases import split_into_phases
 from betr_spark.selection.reference import Reference, source_key
 from betr_spark.selection.repetition import with_repeats
 from betr_spark.storage import delta
@@ -69,10 +71,10 @@ class SelectionInput(NamedTuple):
 class Ranking(NamedTuple):
     """Kept documents: doc_id, rank, source, n_tokens, content_hash, input_file, logit, and optional columns.
 
-    The optional ones are best_benchmark (with benchmark scorers) and repeat_count (with `sample`).
+    The optional ones are those of `schemas.OPTIONAL_COLUMNS`.
     `n_documents` are in `features`, `n_duplicates` of them were removed, `n_survivors` of the others have a score, of which
     `n_eligible` meet the condition `where`; survivor_tokens are those of these, bytes those of the kept texts.
-    `repeated_tokens` are the kept tokens after repetition; None without `sample`.
+    `repeated_tokens` are the kept tokens after repetition; None without repeats.
     """
 
     rows: DataFrame
@@ -146,28 +148,69 @@ def rank_survivors(
             selection.keep, n_tokens=survivor_tokens, reference_tokens=of.n_tokens if of is not None else 0
         )
         if selection.stratified and of is not None and of.sources:
-            kept = within_amounts(ordered, budget, of.sources, n_rows=n_eligible, where=where)
+            parts = [within_amounts(ordered, budget, of.sources, n_rows=n_eligible, where=where)]
+        elif selection.phases:
+            parts = _phases(ordered, conditions, n_rows=n_eligible, n_tokens=survivor_tokens, materialise=materialise)
         else:
-            kept = _kept(
-                ordered, budget, conditions, n_rows=n_eligible, n_tokens=survivor_tokens, materialise=materialise
-            )
-        kept = kept.drop(IS_ELIGIBLE, GROUP).persist()
-        try:  # read for the totals and by the sort
-            size = [F.count("*"), F.coalesce(F.sum(N_TOKENS), F.lit(0)), F.coalesce(F.sum(N_BYTES), F.lit(0))]
-            repeats = F.col(REPEAT_COUNT) if selection.sample else F.lit(None).cast("int")
-            n_kept, kept_tokens, kept_bytes, repeated_tokens = kept.agg(
-                *size, F.sum(F.col(N_TOKENS).cast("bigint") * repeats)
-            ).head() or (0, 0, 0, None)
-            rows = with_rank(kept, n_rows=n_kept, materialise=materialise).drop(ORDER_KEY, ORDER_HASH)
-        finally:
-            kept.unpersist()
+            parts = [
+                _kept(ordered, budget, conditions, n_rows=n_eligible, n_tokens=survivor_tokens, materialise=materialise)
+            ]
+        kept = _Kept.none()
+        for part in parts:
+            kept = kept.followed_by(part.drop(IS_ELIGIBLE, GROUP), materialise=materialise)
     finally:
         with_all.unpersist()
+    assert kept.rows is not None
     return Ranking(
-        rows=rows, n_documents=ranked.n_documents, n_duplicates=ranked.n_duplicates, n_survivors=n_survivors,
-        n_eligible=n_eligible, n_kept=n_kept, survivor_tokens=survivor_tokens, kept_tokens=kept_tokens,
-        kept_bytes=kept_bytes, repeated_tokens=(repeated_tokens or 0) if selection.sample else None,
+        rows=kept.rows, n_documents=ranked.n_documents, n_duplicates=ranked.n_duplicates, n_survivors=n_survivors,
+        n_eligible=n_eligible, n_kept=kept.n_rows, survivor_tokens=survivor_tokens, kept_tokens=kept.n_tokens,
+        kept_bytes=kept.n_bytes,
+        repeated_tokens=kept.repeated_tokens if REPEAT_COUNT in kept.rows.columns else None,
     )  # fmt: skip
+
+
+class _Kept(NamedTuple):
+    """Documents with ranks, and sums over them."""
+
+    rows: DataFrame | None
+    n_rows: int
+    n_tokens: int
+    n_bytes: int
+    repeated_tokens: int
+
+    @classmethod
+    def none(cls) -> Self:
+        """Nothing yet."""
+        return cls(None, 0, 0, 0, 0)
+
+    def followed_by(self, part: DataFrame, *, materialise: Callable[[DataFrame], DataFrame]) -> "_Kept":
+        """Add documents, whose ranks follow those that are there."""
+        part = part.persist()  # read for the totals and by the sort
+        try:
+            n_tokens = F.col(N_TOKENS).cast("bigint")
+            repeats = F.col(REPEAT_COUNT) if REPEAT_COUNT in part.columns else F.lit(1)
+            size = [F.count("*"), F.sum(n_tokens), F.sum(N_BYTES), F.sum(n_tokens * repeats)]
+            n_rows, *sums = (int(value or 0) for value in part.agg(*size).head() or (0,) * 4)
+            rows = with_rank(part, n_rows=n_rows, materialise=materialise).drop(ORDER_KEY, ORDER_HASH)
+        finally:
+            part.unpersist()
+        rows = rows.withColumn(RANK, F.col(RANK) + self.n_rows) if self.n_rows else rows
+        rows = rows if self.rows is None else self.rows.unionByName(rows)
+        return _Kept(rows, self.n_rows + n_rows, *(a + b for a, b in zip(self[2:], sums, strict=True)))
+
+
+def _phases(
+    ordered: DataFrame, conditions: Conditions, *, n_rows: int, n_tokens: int,
+    materialise: Callable[[DataFrame], DataFrame],
+) -> list[DataFrame]:  # fmt: skip
+    selection = conditions.selection
+
+    def keep(eligible: DataFrame, phase: PhaseConfig) -> DataFrame:
+        budget = Budget.of(phase.keep or selection.keep, n_tokens=n_tokens)
+        return _kept(eligible, budget, conditions, n_rows=n_rows, n_tokens=n_tokens, materialise=materialise)
+
+    where = f"selections.{conditions.name}.phases"
+    return split_into_phases(ordered, selection, keep, where=where, materialise=materialise)
 
 
 def _kept(

@@ -7,7 +7,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from betr_spark.errors import DataError
-from betr_spark.schemas import N_TOKENS, SOURCE
+from betr_spark.schemas import N_TOKENS, REPEAT_COUNT, SOURCE
 
 NO_SOURCE = "\0"  # stands for a null, which is no key of a map
 _MAX_SOURCES = 1_000
@@ -24,14 +24,15 @@ class Reference(NamedTuple):
         """Add up the tokens.
 
         Args:
-            rows: source and n_tokens of the kept documents.
+            rows: source, n_tokens and, if there are repeats, repeat_count of the kept documents.
             by_source: whether `sources` is needed.
             where: key of the configuration, for the message.
 
         Raises:
             DataError: more than 1,000 sources.
         """
-        tokens = F.coalesce(F.sum(N_TOKENS), F.lit(0)).alias(N_TOKENS)
+        repeats = F.col(REPEAT_COUNT) if REPEAT_COUNT in rows.columns else F.lit(1)
+        tokens = F.coalesce(F.sum(F.col(N_TOKENS).cast("bigint") * repeats), F.lit(0)).alias(N_TOKENS)
         if not by_source:
             return cls(int((rows.agg(tokens).head() or (0,))[0]), {})
         groups = rows.groupBy(source_key().alias(SOURCE)).agg(tokens).limit(_MAX_SOURCES + 1).collect()

@@ -24,7 +24,7 @@ _STATISTICS = (RANK, DOC_ID, LOGIT, N_TOKENS)
 class SelectMetrics(Metrics):
     """Tokens of the eligible survivors and of the kept documents, and the share of the second in the first.
 
-    `repeated_tokens` are those of the kept documents after repetition (`sample`).
+    `repeated_tokens` are those of the kept documents after repetition (`sample`, `phases`).
     """
 
     survivor_tokens: int | None
@@ -52,7 +52,7 @@ class Select(Stage):
         config = context.config
         selection = config.selections[self.selection]
         settings = {
-            "selection": selection.model_dump(exclude=None if selection.sample else {"sample"}),  # as before it existed
+            "selection": selection.model_dump(exclude_defaults=True),  # a new setting makes no stage run again
             "scorer": config.scorers.get(selection.scorer),
             "input": config.input.model_dump(exclude={"max_batch_bytes", "tokens"}),
             "benchmark_scorers": config.benchmark_scorers(selection.scorer),

@@ -133,6 +133,12 @@ def scored(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, An
             "zz-control": {"scorer": "draw", "keep": {"tokens_of": "best"}},
             "stratified": {"scorer": "random", "keep": {"tokens_of": "best"}, "stratified": True},
             "best": {"scorer": "ends", "keep": {"documents": 10}},
+            "curriculum": {
+                "scorer": "a",
+                "keep": {"documents": 20},
+                "phases": [{"name": "broad", "tokens": 130}, {"name": "final", "tokens": 50, "keep": {"documents": 5}}],
+            },
+            "as-often": {"scorer": "draw", "keep": {"tokens_of": "curriculum"}},
         },
     }
     run_all(spark, Config.model_validate(values))
@@ -177,6 +183,19 @@ def test_controls_have_the_tokens_of_the_selection_and_its_sources(spark: Any, s
 
     assert by_source(stratified) == by_source(best)
     assert by_source(control) != by_source(best)
+
+
+def test_phases_are_written_as_one_table(spark: Any, scored: dict[str, Any]) -> None:
+    rows = kept(spark, scored, "curriculum")
+    assert [row["rank"] for row in rows] == list(range(1, 26))
+    assert [row["phase"] for row in rows] == ["broad"] * 20 + ["final"] * 5
+    assert [row["doc_id"] for row in rows if row["phase"] == "final"] == [f"d{i:02d}" for i in range(5)]
+    assert {row["repeat_count"] for row in rows if row["phase"] == "final"} == {2}
+    assert sum(row["n_tokens"] * row["repeat_count"] for row in rows if row["phase"] == "broad") == 130
+    assert all(
+        row["text"] == f"document {int(row['doc_id'][1:])} about item {int(row['doc_id'][1:]) * 7}" for row in rows
+    )
+    assert sum(row["n_tokens"] for row in kept(spark, scored, "as-often")) == 180
 
 
 def test_a_control_follows_its_selection(spark: Any, scored: dict[str, Any]) -> None:
