@@ -2,7 +2,7 @@
 
 Rows carry the order as (`order_key`, `order_hash` = xxhash64(doc_id), doc_id), ascending, both numbers signed 64-bit integers.
 Prefixes of given weight, one for each group of rows, are computed from histograms over some bits of the order at a time, most
-significant first. The histograms stay on Spark; the driver holds one bin of each group, and in the end a few rows.
+significant first. Those of groups stay on Spark: the driver holds one bin of each group, and in the end a few rows.
 """
 
 import math
@@ -23,6 +23,8 @@ _BIN, _COUNT, _OTHER_GROUP, _OTHER_BIN = "bin", "count", "other_group", "other_b
 _POSITION_TYPES = ("string", "bigint", "bigint", "string")
 _SIGN_BIT = -(2**63)
 _ROWS_FOR_DRIVER = 65_536
+_BITS = (20, 22, 22)  # of the key: the first ones tell 256 values of each power of two apart
+_BITS_OF_GROUPS = (16, 20, 28)  # groups times bins are a hash table of each task
 _ALL_64, _SIGN_64 = np.uint64(0xFFFFFFFFFFFFFFFF), np.uint64(1 << 63)
 _ROWS_IN_TASK = 2**21  # that one task sorts
 _POSITION_BITS = 33  # low bits of monotonically_increasing_id: position in the partition; high bits: partition
@@ -59,10 +61,14 @@ def unsigned(hash64: Column) -> Column:
     return hash64.bitwiseXOR(F.lit(_SIGN_BIT).cast("bigint"))
 
 
-def _digits() -> list[Column]:
-    """Bits of the order, most significant first; the first ones tell 256 values of each power of two apart."""
+def _digits(bits_of_key: Sequence[int]) -> list[Column]:
+    """Bits of the order, most significant first: as many of the key as given, which are 64 in all, then those of the hash."""
     key, hash64 = unsigned(F.col(ORDER_KEY)), unsigned(F.col(ORDER_HASH))
-    of_key = [F.shiftrightunsigned(key, shift).bitwiseAND(2**bits - 1) for shift, bits in ((44, 20), (22, 22), (0, 22))]
+    shifts = [64 - sum(bits_of_key[: i + 1]) for i in range(len(bits_of_key))]
+    of_key = [
+        F.shiftrightunsigned(key, shift).bitwiseAND(2**bits - 1)
+        for shift, bits in zip(shifts, bits_of_key, strict=True)
+    ]
     return of_key + [F.shiftrightunsigned(hash64, shift).bitwiseAND(0xFFFF) for shift in (48, 32, 16, 0)]
 
 
@@ -83,7 +89,7 @@ def ends_of_prefixes(rows: DataFrame, budget: Column, *, n_rows: int | None = No
     """
     left, remaining = rows.select(GROUP, ORDER_KEY, ORDER_HASH, DOC_ID, WEIGHT), budget
     in_order = Window.partitionBy(GROUP).orderBy(_BIN)
-    for digit in [] if n_rows is not None and n_rows <= _ROWS_FOR_DRIVER else _digits():
+    for digit in [] if n_rows is not None and n_rows <= _ROWS_FOR_DRIVER else _digits(_BITS_OF_GROUPS):
         sums = [F.sum(WEIGHT).alias(WEIGHT), F.count("*").alias(_COUNT)]
         bins = left.groupBy(GROUP, digit.alias(_BIN), *(name for name in left.columns if name == BUDGET)).agg(*sums)
         before_bin = F.sum(WEIGHT).over(in_order) - F.col(WEIGHT)
@@ -137,6 +143,8 @@ def _ends(rows: DataFrame) -> list[Position]:
 def longest_prefix(rows: DataFrame, *, budget: int, n_rows: int | None = None) -> Position | None:
     """As `ends_of_prefixes`, of all rows together: the first row after the prefix, or None if every row is in it.
 
+    The driver holds one histogram.
+
     Args:
         rows: order_key, order_hash, doc_id, weight.
         budget: in units of weight, >= 0.
@@ -147,8 +155,20 @@ def longest_prefix(rows: DataFrame, *, budget: int, n_rows: int | None = None) -
     """
     if budget < 0:
         raise ValueError(f"budget: {budget} is negative")
-    one_group = rows.withColumn(GROUP, F.lit(None).cast("string"))
-    return next(iter(ends_of_prefixes(one_group, F.lit(budget).cast("bigint"), n_rows=n_rows)), None)
+    left = rows.select(ORDER_KEY, ORDER_HASH, DOC_ID, WEIGHT)
+    for digit in [] if n_rows is not None and n_rows <= _ROWS_FOR_DRIVER else _digits(_BITS):
+        sums = [F.sum(WEIGHT).alias(WEIGHT), F.count("*").alias(_COUNT)]
+        bins = left.groupBy(digit.alias(_BIN)).agg(*sums).toArrow().sort_by(_BIN)  # at most 2**22 rows
+        up_to = np.cumsum(bins.column(WEIGHT).to_numpy())
+        last = int(np.searchsorted(up_to, budget, side="right"))
+        if last == len(up_to):
+            return None
+        budget -= int(up_to[last - 1]) if last else 0
+        left = left.where(digit == int(bins.column(_BIN)[last].as_py()))
+        if int(bins.column(_COUNT)[last].as_py()) <= _ROWS_FOR_DRIVER:
+            break
+    rest = left.withColumns({GROUP: F.lit(None).cast("string"), BUDGET: F.lit(budget).cast("bigint")})
+    return next(iter(_ends(rest)), None)
 
 
 def before(end: Position) -> Column:
