@@ -16,10 +16,10 @@ from betr_spark.errors import DataError, SchemaError
 from betr_spark.export.encoding import RECORD, SHARD, encode, shard_name
 from betr_spark.export.formats import Format, Payload
 from betr_spark.export.request import ExportRequest, check_selection, format_of
-from betr_spark.export.shard_plan import REPEAT_COUNT, ShardPlan, in_order, plan_shards, shard_rows
+from betr_spark.export.shard_plan import ShardPlan, in_order, plan_shards, shard_rows
 from betr_spark.export.target import Target
 from betr_spark.pipeline.stage import RunContext
-from betr_spark.schemas import TEXT
+from betr_spark.schemas import PHASE, REPEAT_COUNT, TEXT
 from betr_spark.spark.error_messages import translated
 from betr_spark.spark.jobs import describe, described
 from betr_spark.storage import delta, hadoop_files, lease
@@ -82,12 +82,15 @@ class _Job(NamedTuple):
         commit = delta.newest_commit(context.spark, path)
         assert commit is not None
         selected = delta.read(context.spark, path, version=commit.version)
-        names = [name for name in selected.columns if name != REPEAT_COUNT]
+        if request.phase is not None:
+            selected = selected.where(F.col(PHASE) == request.phase)
+        names = [name for name in selected.columns if name not in (REPEAT_COUNT, PHASE)]
         schema = selected.select(*map(F.col, map(quoted, names))).limit(0).toArrow().schema
         if lines := list(output_format.problems(schema)):
             raise SchemaError(*lines)
         settings = {
             "selection": request.selection, "selection_version": commit.version, "selection_run": run.run_id,
+            "phase": request.phase,
             "format": request.format, "order": "rank" if request.seed is None else "shuffle", "seed": request.seed,
             "shard_bytes": request.shard_bytes, "columns": names, "format_version": FORMAT_VERSION,
             **output_format.settings(),

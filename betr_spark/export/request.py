@@ -10,6 +10,7 @@ from betr_spark.export.formats import FORMATS, Format, Megatron
 from betr_spark.export.target import Target
 from betr_spark.pipeline.stage import RunContext
 from betr_spark.redaction import has_credentials
+from betr_spark.schemas import PHASE
 from betr_spark.spark.error_messages import problems_of
 from betr_spark.storage import delta, hadoop_files
 from betr_spark.storage.runs import StageRun
@@ -30,6 +31,7 @@ class ExportRequest:
         tokenizer: file of Hugging Face's tokenizers, for `megatron`.
         end_token: that ends each document, for `megatron`.
         overwrite: delete the export that is in the folder.
+        phase: of a selection with phases, the one that is exported.
     """
 
     selection: str
@@ -40,6 +42,7 @@ class ExportRequest:
     tokenizer: str | None = None
     end_token: str | None = None
     overwrite: bool = False
+    phase: str | None = None
 
     def table(self, config: Config) -> str:
         """Path of the selection's table."""
@@ -52,7 +55,8 @@ def problems(context: RunContext, request: ExportRequest) -> Iterator[str]:
     if request.selection not in config.selections:
         yield f"--selection: '{request.selection}' is not one of {', '.join(config.selections) or 'none'}"
     else:
-        yield from problems_of(lambda: check_selection(context, request))
+        wrong = list(problems_of(lambda: check_selection(context, request)))
+        yield from wrong or _phase_problems(context, request)
     if request.format not in FORMATS:
         yield f"--format: '{request.format}' is not one of {', '.join(FORMATS)}"
     else:
@@ -63,6 +67,18 @@ def problems(context: RunContext, request: ExportRequest) -> Iterator[str]:
     checks = (lambda: _check_apart(context, request.to), lambda: Target(spark, request.to).check_ours())
     wrong = [line for check in checks for line in problems_of(check)]
     yield from wrong or problems_of(lambda: hadoop_files.check_writable(spark, request.to, subject="--to"))
+
+
+def _phase_problems(context: RunContext, request: ExportRequest) -> Iterator[str]:
+    """A phase is required if the table has phases, because a shuffle would mix them."""
+    table = delta.read(context.spark, request.table(context.config))
+    phases = [phase.name for phase in context.config.selections[request.selection].phases]
+    if PHASE not in table.columns:
+        if request.phase is not None:
+            yield f"--phase: selection '{request.selection}' has no phases; remove the option"
+    elif request.phase not in phases:
+        found = "none" if request.phase is None else f"'{request.phase}'"
+        yield f"--phase: one of the selection's phases ({', '.join(phases)}) is required, found {found}"
 
 
 def check_selection(context: RunContext, request: ExportRequest) -> StageRun:

@@ -17,9 +17,8 @@ from pyspark.sql.types import IntegralType
 from betr_spark.errors import DataError, SchemaError
 from betr_spark.export.encoding import SHARD
 from betr_spark.ordering import unsigned
-from betr_spark.schemas import DOC_ID, N_TOKENS, RANK, TEXT
+from betr_spark.schemas import DOC_ID, N_TOKENS, RANK, REPEAT_COUNT, TEXT
 
-REPEAT_COUNT = "repeat_count"
 ORDER, COPY, TASK = "export order", "export copy", "export task"  # Delta has no columns with such names
 _CELL, _CELL_BITS = "export cell", 18
 _CELLS = 2**_CELL_BITS

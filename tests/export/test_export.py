@@ -357,3 +357,28 @@ def test_columns_that_a_format_cannot_hold(select: Any, tmp_path: Path) -> None:
         export(context, request(tmp_path / "hf", "hf"))
     manifest = run(context, request(tmp_path / "parquet")).manifest
     assert manifest["rows"] == 1
+
+
+def test_a_phase_is_exported_alone_and_has_to_be_named(select: Any, tmp_path: Path) -> None:
+    rows = [(*row, 1 + row[0] % 2, "broad" if row[0] <= 20 else "final") for row in documents(30)]
+    context = select(rows, schema=f"{SCHEMA}, repeat_count int, phase string")
+    phases = [{"name": "broad", "tokens": 9}, {"name": "final", "tokens": 9}]
+    selection = {"scorer": "random", "keep": {"documents": 9}, "phases": phases}
+    config = Config.model_validate({**context.config.model_dump(), "selections": {"best": selection}})
+    context = RunContext(context.spark, config)
+    (line,) = problems(context, request(tmp_path / "to"))
+    assert line == "--phase: one of the selection's phases (broad, final) is required, found none"
+    (line,) = problems(context, request(tmp_path / "to", phase="last"))
+    assert line.endswith("found 'last'")
+    manifest = run(context, request(tmp_path / "to", phase="final")).manifest
+    table = pq.ParquetDataset(sorted((tmp_path / "to").glob("*.parquet"))).read()
+    assert sorted(table.column("rank").to_pylist()) == sorted(
+        rank for rank in range(21, 31) for _ in range(1 + rank % 2)
+    )
+    assert "phase" not in table.column_names
+    assert (manifest["settings"]["phase"], manifest["rows"]) == ("final", 15)
+
+
+def test_a_phase_of_a_selection_without_phases_is_refused(select: Any, tmp_path: Path) -> None:
+    (line,) = problems(select(documents(9)), request(tmp_path / "to", phase="broad"))
+    assert line == "--phase: selection 'best' has no phases; remove the option"
