@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 KEY = "input.tokens.tokenizer"
-# Of texts that are encoded at once: an encoding takes more than a hundred times the memory of its text.
+# Of texts that are encoded at once: an encoding takes about two hundred times the memory of its text.
 _BYTES_AT_ONCE, _CHARACTERS_AT_ONCE = 1 << 18, 1 << 18
 _REASON_LENGTH = 200
 
@@ -121,7 +121,7 @@ class TokenCounter:
             raise DataError(f"{KEY}: {self._name}: cannot encode a text ({_reason(error)})") from None
 
 
-@lru_cache(maxsize=1)
+@lru_cache(maxsize=2)
 def counter_of(file: Path, name: str, one_in: int) -> TokenCounter:
     """Load the counter of a Python worker once; the worker encodes on its one core."""
     require_tokenizers(f"input.tokens: {sys.executable}")  # executors may have another environment

@@ -8,8 +8,10 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from small_tokenizers import CONTENT, expected
 
 from betr_spark.features.one_pass import features_of, output_columns
+from betr_spark.features.token_counter import TokenCounter
 from betr_spark.kernels.minhash import MinHasher
 from betr_spark.kernels.text_preparation import prepare
 from betr_spark.scoring.ngram_table import NgramTable, stack
@@ -68,6 +70,20 @@ def test_rows_are_the_same_for_any_cutting_and_right(texts: list[bytes | None], 
         known = [{"a": 2, "é": -4}[word] for word in words if word in ("a", "é")]
         assert row["logit_s"] == (pytest.approx((sum(known) + 1) / (len(known) + 1)) if words else None)
         assert (row["signature"] is None) == (row["bands"] == [])
+
+
+def test_tokens_are_counted_in_the_pass_or_come_with_the_batch() -> None:
+    texts = [b"the tide", None, b"", b"\xff", b" "]
+    counter, part = TokenCounter(CONTENT["byte_level"], name="t"), batch(texts, pa.string())
+    options: dict[str, Any] = {"hasher": HASHER, "scorers": ["s"], "shared_tables": stack([TABLE])}
+    counted = features_of(part, **options, token_counter=counter)
+    assert counted.schema.names == output_columns(["s"], lm_tokens=True)
+    tokens = [expected(CONTENT["byte_level"], text) for text in ("the tide", "", "", " ")]
+    assert counted.column("n_lm_tokens").to_pylist() == [*tokens[:3], None, tokens[3]]
+    assert counted.column("n_tokens").to_pylist()[:3] == [2, 0, 0]
+    given = features_of(part.append_column("n_lm_tokens", pa.array([7, None, 0, 1, 2], pa.int32())), **options)
+    assert given.column("n_lm_tokens").to_pylist() == [7, None, 0, 1, 2]
+    assert given.schema == counted.schema
 
 
 def test_a_batch_without_rows() -> None:
