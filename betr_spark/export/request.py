@@ -61,7 +61,7 @@ def problems(context: RunContext, request: ExportRequest) -> Iterator[str]:
         yield "--to: a path with credentials in it; remove them (docs/cluster.md, Object stores)"
         return
     checks = (lambda: _check_apart(context, request.to), lambda: Target(spark, request.to).check_ours())
-    wrong = [line for check in checks for line in problems_of(check)]
+    wrong = dict.fromkeys(line for check in checks for line in problems_of(check))  # a store that fails, fails both
     yield from wrong or problems_of(lambda: hadoop_files.check_writable(spark, request.to, subject="--to"))
 
 

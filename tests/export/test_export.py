@@ -321,6 +321,9 @@ def test_wrong_requests_are_one_line_each_before_any_work(select: Any, tmp_path:
         f"--to: {inside}: overlaps with input.path: {tmp_path}/docs; choose another folder"
     ]
     assert lines(request(tmp_path / "file")) == [f"--to: {tmp_path}/file is a file; a folder is required"]
+    assert lines(ExportRequest(selection="best", format="parquet", to="nofs://x/y")) == [
+        'No FileSystem for scheme "nofs"'
+    ]
     assert lines(ExportRequest(selection="best", format="parquet", to="s3a://KEY:SECRET@bucket/x")) == [
         "--to: a path with credentials in it; remove them (docs/cluster.md, Object stores)"
     ]
