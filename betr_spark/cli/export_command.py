@@ -24,6 +24,7 @@ RankOrderOption = Annotated[bool, typer.Option("--rank-order", help="Keep the or
 TokenizerOption = Annotated[str | None, typer.Option("--tokenizer", help="megatron: a tokenizer.json.")]
 EndTokenOption = Annotated[str | None, typer.Option("--end-token", help="megatron: token after each document.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace the export in the folder.")]
+VerifyOption = Annotated[bool, typer.Option("--verify", help="Compare the hashes of files that are kept; reads them.")]
 StaleOption = Annotated[bool, typer.Option("--allow-stale", help="Export what the last run of `select` wrote.")]
 
 
@@ -32,7 +33,7 @@ def export(
     config: ConfigOption, selection: SelectionOption, output_format: FormatOption, to: ToOption,
     overrides: SetOption = None, shard_bytes: ShardBytesOption = 256 * 2**20, shuffle: ShuffleOption = None,
     rank_order: RankOrderOption = False, tokenizer: TokenizerOption = None, end_token: EndTokenOption = None,
-    overwrite: OverwriteOption = False, allow_stale: StaleOption = False, wait: WaitOption = 0.0,
+    overwrite: OverwriteOption = False, verify: VerifyOption = False, allow_stale: StaleOption = False, wait: WaitOption = 0.0,
     as_json: JsonOption = False, log_format: LogOption = Format.TEXT,
 ) -> None:  # fmt: skip
     """Write a finished selection as shards for a training job, with a manifest; started again, it writes what is missing."""
@@ -45,7 +46,7 @@ def export(
     seed = None if rank_order else shuffle or 0
     request = ExportRequest(
         selection=selection, format=output_format, to=to, shard_bytes=shard_bytes, seed=seed, tokenizer=tokenizer,
-        end_token=end_token, overwrite=overwrite,
+        end_token=end_token, overwrite=overwrite, verify=verify,
     )  # fmt: skip
     context = reading(settings)
     context.wait_s = wait

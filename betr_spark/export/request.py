@@ -30,6 +30,7 @@ class ExportRequest:
         tokenizer: file of Hugging Face's tokenizers, for `megatron`.
         end_token: that ends each document, for `megatron`.
         overwrite: delete the export that is in the folder.
+        verify: read the files that are kept, and write those again whose hash is another one.
     """
 
     selection: str
@@ -40,6 +41,7 @@ class ExportRequest:
     tokenizer: str | None = None
     end_token: str | None = None
     overwrite: bool = False
+    verify: bool = False
 
     def table(self, config: Config) -> str:
         """Path of the selection's table."""

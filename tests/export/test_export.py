@@ -274,6 +274,13 @@ def test_a_finished_export_is_up_to_date_repaired_or_refused(select: Any, tmp_pa
     assert (repaired.written, repaired.kept) == (2, len(first["shards"]) - 2)
     assert contents(to) == before
 
+    damaged = bytearray(before["shard-00002.parquet"])
+    damaged[len(damaged) // 2] ^= 1
+    (to / "shard-00002.parquet").write_bytes(damaged)
+    assert export(context, request(to)).written == 0  # the size is the same
+    assert run(context, request(to, verify=True)).written == 1
+    assert contents(to) == before
+
     for more, what in (({"seed": 5}, "seed: 0, now 5"), ({"seed": None}, "order: shuffle, now rank")):
         with pytest.raises(DataError, match=f"another export in it \\({what}\\); choose another folder, or replace"):
             export(context, request(to, **more))
