@@ -25,6 +25,7 @@ TokenizerOption = Annotated[str | None, typer.Option("--tokenizer", help="megatr
 EndTokenOption = Annotated[str | None, typer.Option("--end-token", help="megatron: token after each document.")]
 PhaseOption = Annotated[str | None, typer.Option("--phase", help="Of a selection with phases, the one to export.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace the export in the folder.")]
+VerifyOption = Annotated[bool, typer.Option("--verify", help="Compare the hashes of files that are kept; reads them.")]
 StaleOption = Annotated[bool, typer.Option("--allow-stale", help="Export what the last run of `select` wrote.")]
 
 
@@ -33,7 +34,8 @@ def export(
     config: ConfigOption, selection: SelectionOption, output_format: FormatOption, to: ToOption,
     overrides: SetOption = None, shard_bytes: ShardBytesOption = 256 * 2**20, shuffle: ShuffleOption = None,
     rank_order: RankOrderOption = False, tokenizer: TokenizerOption = None, end_token: EndTokenOption = None,
-    phase: PhaseOption = None, overwrite: OverwriteOption = False, allow_stale: StaleOption = False, wait: WaitOption = 0.0,
+    phase: PhaseOption = None, overwrite: OverwriteOption = False, verify: VerifyOption = False,
+    allow_stale: StaleOption = False, wait: WaitOption = 0.0,
     as_json: JsonOption = False, log_format: LogOption = Format.TEXT,
 ) -> None:  # fmt: skip
     """Write a finished selection as shards for a training job, with a manifest; started again, it writes what is missing."""
@@ -46,7 +48,7 @@ def export(
     seed = None if rank_order else shuffle or 0
     request = ExportRequest(
         selection=selection, format=output_format, to=to, shard_bytes=shard_bytes, seed=seed, tokenizer=tokenizer,
-        end_token=end_token, overwrite=overwrite, phase=phase,
+        end_token=end_token, overwrite=overwrite, phase=phase, verify=verify,
     )  # fmt: skip
     context = reading(settings)
     context.wait_s = wait

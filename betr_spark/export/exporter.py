@@ -107,7 +107,7 @@ def _export(context: RunContext, request: ExportRequest, job: _Job, target: Targ
     else:
         target.check_same(job.settings)  # another run may have held the lease
     separator = job.format.separator
-    done = target.records(separator=separator) if manifest or target.settings() else {}
+    done = target.records(separator=separator, verify=request.verify) if manifest or target.settings() else {}
     if manifest and len(done) == len(manifest["shards"]) and _has_files(context, target, manifest):
         target.delete_unfinished()
         return Exported(manifest, 0, len(done))

@@ -32,6 +32,7 @@ class ExportRequest:
         end_token: that ends each document, for `megatron`.
         overwrite: delete the export that is in the folder.
         phase: of a selection with phases, the one that is exported.
+        verify: read the files that are kept, and write those again whose hash is another one.
     """
 
     selection: str
@@ -43,6 +44,7 @@ class ExportRequest:
     end_token: str | None = None
     overwrite: bool = False
     phase: str | None = None
+    verify: bool = False
 
     def table(self, config: Config) -> str:
         """Path of the selection's table."""
@@ -65,7 +67,7 @@ def problems(context: RunContext, request: ExportRequest) -> Iterator[str]:
         yield "--to: a path with credentials in it; remove them (docs/cluster.md, Object stores)"
         return
     checks = (lambda: _check_apart(context, request.to), lambda: Target(spark, request.to).check_ours())
-    wrong = [line for check in checks for line in problems_of(check)]
+    wrong = dict.fromkeys(line for check in checks for line in problems_of(check))  # a store that fails, fails both
     yield from wrong or problems_of(lambda: hadoop_files.check_writable(spark, request.to, subject="--to"))
 
 

@@ -75,10 +75,11 @@ class Target:
                 hadoop_files.delete(self._spark, f"{self.path}/{name}")
         self.delete_unfinished()
 
-    def records(self, *, separator: str) -> dict[int, dict[str, Any]]:
+    def records(self, *, separator: str, verify: bool = False) -> dict[int, dict[str, Any]]:
         """The records of shards whose files are all there with their size, by number; staged files are moved to their names.
 
-        Sizes are compared, not hashes: the file system checks the bytes, and a file is in its place as a whole or not at all.
+        A file is in its place as a whole or not at all, so its size tells whether it is there. With `verify` its hash is
+        compared, too, which reads it.
         """
         spark = self._spark
         lines = byte_files.read_staged(spark, self.staged, suffix=RECORD, separator=separator)
@@ -93,7 +94,13 @@ class Target:
                 whole[number] = record
                 moves |= {staged[name].path: f"{self.path}/{name}" for name in to_move}
         byte_files.move_files(spark, moves)
-        return whole
+        return self._intact(whole) if verify else whole
+
+    def _intact(self, records: Mapping[int, dict[str, Any]]) -> dict[int, dict[str, Any]]:
+        files = [(number, file) for number, record in records.items() for file in record["files"]]
+        hashes = byte_files.sha256_of(self._spark, [f"{self.path}/{file['name']}" for _, file in files])
+        damaged = {number for (number, file), sha256 in zip(files, hashes, strict=True) if sha256 != file["sha256"]}
+        return {number: record for number, record in records.items() if number not in damaged}
 
     def delete_unfinished(self) -> None:
         """Delete what an unfinished export has."""

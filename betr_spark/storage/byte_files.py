@@ -6,6 +6,7 @@ row is a part of the file up to a separator, without it. Rows do not end at ever
 """
 
 import re
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
@@ -13,12 +14,13 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from betr_spark.errors import DataError
+from betr_spark.spark.jvm import java_class
 from betr_spark.storage import hadoop_files
 
 FILE, PART, CONTENT = "file", "part", "content"
 BYTE_FILES = f"{FILE} string, {PART} int, {CONTENT} binary"
 _NAME = re.compile(rf"/{FILE}=([^/]+)/[^/]+$")
-_MOVES_AT_ONCE = 8
+_FILES_AT_ONCE = 8
 
 
 class StoredFile(NamedTuple):
@@ -83,9 +85,20 @@ def move_files(spark: SparkSession, moves: dict[str, str]) -> None:
     Raises:
         DataError: the file system refuses.
     """
-    with ThreadPoolExecutor(_MOVES_AT_ONCE) as threads:
+    with ThreadPoolExecutor(_FILES_AT_ONCE) as threads:
         for _ in threads.map(lambda move: _move(spark, *move), moves.items()):
             pass
+
+
+def sha256_of(spark: SparkSession, paths: Sequence[str]) -> list[str]:
+    """Hash files, in hexadecimal, some at once. The driver's JVM reads them; nothing of them is held."""
+
+    def digest(path: str) -> str:
+        with hadoop_files.opened(spark, path) as (stream, _):
+            return str(java_class(spark, "org.apache.commons.codec.digest.DigestUtils").sha256Hex(stream))
+
+    with ThreadPoolExecutor(_FILES_AT_ONCE) as threads:
+        return list(threads.map(digest, paths))
 
 
 def _move(spark: SparkSession, source: str, target: str) -> None:

@@ -274,6 +274,13 @@ def test_a_finished_export_is_up_to_date_repaired_or_refused(select: Any, tmp_pa
     assert (repaired.written, repaired.kept) == (2, len(first["shards"]) - 2)
     assert contents(to) == before
 
+    damaged = bytearray(before["shard-00002.parquet"])
+    damaged[len(damaged) // 2] ^= 1
+    (to / "shard-00002.parquet").write_bytes(damaged)
+    assert export(context, request(to)).written == 0  # the size is the same
+    assert run(context, request(to, verify=True)).written == 1
+    assert contents(to) == before
+
     for more, what in (({"seed": 5}, "seed: 0, now 5"), ({"seed": None}, "order: shuffle, now rank")):
         with pytest.raises(DataError, match=f"another export in it \\({what}\\); choose another folder, or replace"):
             export(context, request(to, **more))
@@ -321,6 +328,9 @@ def test_wrong_requests_are_one_line_each_before_any_work(select: Any, tmp_path:
         f"--to: {inside}: overlaps with input.path: {tmp_path}/docs; choose another folder"
     ]
     assert lines(request(tmp_path / "file")) == [f"--to: {tmp_path}/file is a file; a folder is required"]
+    assert lines(ExportRequest(selection="best", format="parquet", to="nofs://x/y")) == [
+        'No FileSystem for scheme "nofs"'
+    ]
     assert lines(ExportRequest(selection="best", format="parquet", to="s3a://KEY:SECRET@bucket/x")) == [
         "--to: a path with credentials in it; remove them (docs/cluster.md, Object stores)"
     ]

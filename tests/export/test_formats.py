@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from betr_spark.errors import DataError
+from betr_spark.errors import DataError, SetupError
 from betr_spark.export.encoding import RECORD, ROW_BYTES, SHARD, ByteRows, encode
 from betr_spark.export.formats import FORMATS, Format, Megatron
 
@@ -162,6 +162,12 @@ def test_a_wrong_tokenizer_is_one_line(tokenizer: str) -> None:
         Megatron(tokenizer, "t.json", "<none>").check()
     with pytest.raises(DataError, match="requires --tokenizer FILE"):
         Megatron().check()
+
+
+def test_a_worker_without_the_extra_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(SetupError, match="^export: .*: --format hf: datasets is not installed; install betr-spark"):
+        list(encode(iter(()), FORMATS["hf"]()))
 
 
 @pytest.mark.parametrize("name", ["jsonl.zst", "parquet"])
