@@ -109,8 +109,7 @@ class SelectionConfig(Model):
         quota: COLUMN: {VALUE: SHARE}: documents with this value get this share of the budget, or, above 1, this number of
             tokens or documents; all others share the rest.
         max_fraction: COLUMN: FRACTION: no value of the column gets more than this fraction of the budget.
-        balance: `benchmarks`: each benchmark scorer of `scorer` gets the first documents of its own ranking, down to a position
-            that is the same for all, at which the union meets the budget.
+        balance: `benchmarks`: the selection has the same part of the first documents by each benchmark scorer of `scorer`.
         stratified: every source gets as many tokens as in the selection that `keep.tokens_of` names.
         sample: documents are repeated by a curve; `keep.tokens` is then the total after repetition.
         phases: parts of the training run in their order, each with its own tokens and `keep`.
@@ -161,6 +160,8 @@ class SelectionConfig(Model):
             raise ValueError("quota and max_fraction cannot both be given")
         if self.stratified and (self.keep.tokens_of is None or self.balanced_by()):
             raise ValueError("stratified: keep.tokens_of is required, without quota and max_fraction")
+        if self.balance and (self.phases or self.keep.min_score is not None or self.keep.tokens_of is not None):
+            raise ValueError("balance: a budget is required, not min_score, tokens_of or phases")
         name = "quota" if self.quota else "max_fraction"
         if self.balanced_by() is not None and self.keep.min_score is not None:
             raise ValueError(f"{name}: a budget is required, but keep.min_score is none")

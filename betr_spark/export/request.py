@@ -57,8 +57,8 @@ def problems(context: RunContext, request: ExportRequest) -> Iterator[str]:
     if request.selection not in config.selections:
         yield f"--selection: '{request.selection}' is not one of {', '.join(config.selections) or 'none'}"
     else:
-        wrong = list(problems_of(lambda: check_selection(context, request)))
-        yield from wrong or _phase_problems(context, request)
+        unreadable = list(problems_of(lambda: check_selection(context, request)))
+        yield from unreadable or _phase_problems(context, request)
     if request.format not in FORMATS:
         yield f"--format: '{request.format}' is not one of {', '.join(FORMATS)}"
     else:

@@ -94,9 +94,9 @@ def features_of(
     data, offsets = string_buffers(text)
     n_words, logits = score(data, offsets, shared_tables)
     sketch = hasher(data, offsets)
-    has_shingles = sketch.n_shingles > 0
-    words = pa.array(n_words, pa.int32())
     valid = valid_utf8(data, offsets)
+    has_shingles = (sketch.n_shingles > 0) & valid  # a text that ends within a character has no defined shingles
+    words = pa.array(n_words, pa.int32())
     columns = {
         **{name: batch.column(name) for name in _PASSED_ON},
         **_quarantine(batch, data, offsets, valid),

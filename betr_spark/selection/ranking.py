@@ -131,7 +131,8 @@ def rank_survivors(
     marked = conditions.marked(ranked.features, conditions.context.scored_input)
     survivors = scored_survivors(marked, ranked.duplicates, config, selection.scorer)
     if selection.balance:
-        survivors = with_balanced_logit(survivors, survivors.where(IS_ELIGIBLE), config, selection.scorer)
+        eligible = survivors.where(IS_ELIGIBLE)
+        survivors = with_balanced_logit(survivors, eligible, config, selection.scorer, selection.keep)
     where = f"selections.{conditions.name}.stratified"
     of = Reference.of(reference, by_source=selection.stratified, where=where) if reference is not None else None
     if selection.stratified:

@@ -1,10 +1,10 @@
 """Combined scorers, the balance over benchmarks and controls, against plain Python."""
 
 import math
-import os
 import random
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -18,6 +18,7 @@ from betr_spark.schemas import CHOSEN_FOR, LOGIT
 from betr_spark.scoring.combination import with_combined_logits
 from betr_spark.selection.benchmark_balance import with_balanced_logit
 from betr_spark.selection.budget import Budget, with_order, within_budget
+from betr_spark.selection.equal_recall import equal_recall_weights, recalls, value
 from betr_spark.selection.planner import outlooks
 from betr_spark.selection.stage import Select
 from betr_spark.storage import delta
@@ -67,44 +68,63 @@ def test_a_combination_names_scorers_with_a_logit() -> None:
         settings(of={"a": 1, "best": 1})
 
 
-def test_a_balanced_prefix_is_the_union_of_prefixes_down_to_one_position(spark: Any) -> None:
-    """Against plain Python: sort by the best position over the benchmarks, keep the longest prefix within the budget."""
-    config = Config.model_validate(
-        {
-            "input": {"path": "docs"}, "output": "out", "selections": {},
-            "targets": {name: {"path": name, "template": "{q}"} for name in ("one", "two")},
-            "scorers": {"betr": {"per_benchmark": True}},
-        }
-    )  # fmt: skip
-    pick = random.Random(5)
-    for _ in range(int(os.environ.get("CASES", "2"))):
-        rows = [row for row in drawn(pick, pick.randint(0, 60)) if row[2] is not None and row[3] is not None]
-        schema = "doc_id string, n_tokens int, logit_betr_one double, logit_betr_two double"
-        frame = spark.createDataFrame(rows, schema).repartition(2)
-        balanced = with_order(with_balanced_logit(frame, frame, config, "betr")).persist()
-        budget = pick.choice([0, 1, sum(row[1] for row in rows) // 3, 10**6])
-        of_all = {
-            row["doc_id"]: (-row[LOGIT], row["order_hash"], row["doc_id"], row[CHOSEN_FOR])
-            for row in balanced.collect()
-        }
-        positions = {row[0]: (position(rows, 2, row[2]), position(rows, 3, row[3])) for row in rows}
-        for doc_id, (logit, _, _, chosen) in of_all.items():
-            one, two = positions[doc_id]
-            assert 1 / (1 + math.exp(logit)) == pytest.approx(1 - min(one, two), abs=1e-9)
-            assert chosen == ("one" if one <= two else "two")
-        expected, left = set(), budget
-        tokens = {row[0]: row[1] for row in rows}
-        for doc_id in sorted(of_all, key=lambda doc_id: of_all[doc_id][:3]):
-            left -= tokens[doc_id]
-            if left < 0:
-                break
-            expected.add(doc_id)
-        keep = config.model_validate(
-            {**config.model_dump(), "selections": {"s": {"scorer": "betr", "keep": {"tokens": budget}}}}
-        )
-        kept = within_budget(balanced, Budget.of(keep.selections["s"].keep, n_tokens=0), n_rows=len(rows))
-        assert {row["doc_id"] for row in kept.collect()} == expected
-        balanced.unpersist()
+def test_a_balanced_prefix_has_the_same_part_of_each_benchmark(spark: Any) -> None:
+    """Three benchmarks, one of them unlike the others: against the formula, and against one ranking for all."""
+    targets = {name: {"path": name, "template": "{q}"} for name in ("one", "two", "odd")}
+    selection = {"scorer": "betr", "keep": {"token_fraction": 0.1}, "balance": "benchmarks"}
+    values = {"input": {"path": "docs"}, "output": "out", "targets": targets, "selections": {"s": selection}}
+    config = Config.model_validate({**values, "scorers": {"betr": {"per_benchmark": True}}})
+    pick = np.random.default_rng(4)
+    n = 3_000
+    shared = pick.normal(size=n)
+    scores = np.stack([shared + pick.normal(size=n) / 2, shared + pick.normal(size=n) / 2, pick.normal(size=n)])
+    scores[:, :50] = scores[:, :1]  # ties
+    tokens = pick.integers(1, 40, n)
+    rows = [(f"d{i}", int(tokens[i]), *map(float, scores[:, i])) for i in range(n)]
+    schema = "doc_id string, n_tokens int, logit_betr_one double, logit_betr_two double, logit_betr_odd double"
+    frame = spark.createDataFrame(rows, schema).repartition(3)
+    keep = config.selections["s"].keep
+    balanced = with_order(with_balanced_logit(frame, frame, config, "betr", keep)).persist()
+    budget = Budget.of(keep, n_tokens=int(tokens.sum()))
+    kept_ids = {row["doc_id"] for row in within_budget(balanced, budget, n_rows=n).collect()}
+    kept = np.array([f"d{i}" in kept_ids for i in range(n)])
+    assert budget.amount - 40 < tokens[kept].sum() <= budget.amount
+    tuples = [(doc_id, count, *each) for doc_id, count, *each in rows]
+    depth = np.array([[position(tuples, 2 + b, float(scores[b, i])) for b in range(3)] for i in range(n)]) / 0.1
+    recall = recalls(kept, depth, tokens)
+    assert recall.max() - recall.min() < 0.02
+    weights = equal_recall_weights(depth * 0.1, tokens, fraction=0.1)
+    parts = value(depth) * weights / weights.sum()
+    for row in balanced.collect():
+        part = parts[int(row["doc_id"][1:])]
+        assert 1 / (1 + math.exp(-row[LOGIT])) == pytest.approx(part.sum(), rel=1e-2)  # bins are interpolated
+        of_row = depth[int(row["doc_id"][1:])]
+        assert of_row[list(targets).index(row[CHOSEN_FOR])] == pytest.approx(of_row.min(), rel=1e-2)
+    plain = np.zeros(n, bool)
+    order = np.argsort(-scores.mean(axis=0))
+    plain[order[np.cumsum(tokens[order]) <= budget.amount]] = True
+    assert recalls(plain, depth, tokens).min() < recall.min() - 0.05
+    again = with_balanced_logit(frame.repartition(7), frame.repartition(5), config, "betr", keep)
+    assert {row["doc_id"]: row[LOGIT] for row in again.collect()} == {
+        row["doc_id"]: row[LOGIT] for row in balanced.collect()
+    }
+    balanced.unpersist()
+
+
+@pytest.mark.parametrize("keep", [{"documents": 0}, {"tokens": 10**12}, {"documents": 3}, {"token_fraction": 1.0}])
+def test_a_balance_at_the_ends_of_the_budget(spark: Any, keep: dict[str, Any]) -> None:
+    config = Config.model_validate({
+        "input": {"path": "docs"}, "output": "out", "targets": {"one": {"path": "t", "template": "{q}"}},
+        "scorers": {"betr": {"per_benchmark": True}},
+        "selections": {"s": {"scorer": "betr", "keep": keep, "balance": "benchmarks"}},
+    })  # fmt: skip
+    frame = spark.createDataFrame(
+        [(f"d{i}", i, float(i % 3)) for i in range(5)], "doc_id string, n_tokens int, logit_betr_one double"
+    )
+    for rows in (frame, frame.limit(0)):
+        balanced = with_order(with_balanced_logit(rows, rows, config, "betr", config.selections["s"].keep))
+        budget = Budget.of(config.selections["s"].keep, n_tokens=10)
+        assert within_budget(balanced, budget).count() == min(rows.count(), keep.get("documents", 5))
 
 
 @pytest.fixture(scope="module")
