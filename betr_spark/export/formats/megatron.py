@@ -15,10 +15,12 @@ import pyarrow as pa
 
 from betr_spark.errors import DataError
 from betr_spark.export.formats.base import Format, Payload, Piece, ShardWriter
+from betr_spark.export.formats.row_groups import RowGroups
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
+_GROUP_ROWS, _GROUP_BYTES = 256, 2**20
 _READ_BYTES = 4 * 2**20
 _UINT16_IDS = 65_500  # Megatron stores ids of smaller vocabularies in 16 bits
 
@@ -95,17 +97,19 @@ class _IndexedWriter(ShardWriter):
         self._dtype, self._end = settings.dtype(), settings.end_id()
         self._tokenizer = _load(settings.tokenizer, settings.file)
         self._builder = IndexedDatasetBuilder(str(self._bin), dtype=self._dtype)
+        self._groups = RowGroups(
+            rows=_GROUP_ROWS, n_bytes=_GROUP_BYTES
+        )  # an encoding takes far more memory than its text
         self._n_ids = 0
 
     def add(self, batch: pa.RecordBatch) -> Iterator[Piece]:
-        texts = [text or "" for text in batch.column(0).to_pylist()]
-        for encoding in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False):
-            ids = encoding.ids if self._end is None else [*encoding.ids, self._end]
-            self._builder.add_document(np.array(ids, self._dtype), [len(ids)])
-            self._n_ids += len(ids)
+        for group in self._groups.add(batch):
+            self._encode(group)
         return iter(())
 
     def finish(self) -> Iterator[Piece]:
+        for group in self._groups.rest():
+            self._encode(group)
         self._builder.finalize(str(self._idx))
         for suffix, file in ((".bin", self._bin), (".idx", self._idx)):
             with file.open("rb") as stream:
@@ -115,6 +119,13 @@ class _IndexedWriter(ShardWriter):
             ".bin", bytes(np.dtype(self._dtype).itemsize)
         )  # an id that the index does not name: a file ends with zero
         self._folder.cleanup()
+
+    def _encode(self, group: pa.Table) -> None:
+        texts = [text or "" for text in group.column(0).to_pylist()]
+        for encoding in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False):
+            ids = encoding.ids if self._end is None else [*encoding.ids, self._end]
+            self._builder.add_document(np.array(ids, self._dtype), [len(ids)])
+            self._n_ids += len(ids)
 
     def figures(self) -> dict[str, int]:
         return {"token_ids": self._n_ids}
