@@ -97,7 +97,9 @@ def test_a_balanced_prefix_has_the_same_part_of_each_benchmark(spark: Any) -> No
     parts = value(depth) * weights / weights.sum()
     for row in balanced.collect():
         part = parts[int(row["doc_id"][1:])]
-        assert 1 / (1 + math.exp(-row[LOGIT])) == pytest.approx(part.sum(), rel=1e-2)  # bins are interpolated
+        assert 1 / (1 + math.exp(-row[LOGIT])) == pytest.approx(
+            part.sum(), abs=0.02
+        )  # bins are interpolated, weights too
         of_row = depth[int(row["doc_id"][1:])]
         assert of_row[list(targets).index(row[CHOSEN_FOR])] == pytest.approx(of_row.min(), rel=1e-2)
     plain = np.zeros(n, bool)
