@@ -23,6 +23,7 @@ _BIN, _COUNT, _OTHER_GROUP, _OTHER_BIN = "bin", "count", "other_group", "other_b
 _POSITION_TYPES = ("string", "bigint", "bigint", "string")
 _SIGN_BIT = -(2**63)
 _ROWS_FOR_DRIVER = 65_536
+_ROWS_TO_CACHE = 2**23
 _BITS = (20, 22, 22)  # of the key: the first ones tell 256 values of each power of two apart
 _BITS_OF_GROUPS = (16, 20, 28)  # groups times bins are a hash table of each task
 _ALL_64, _SIGN_64 = np.uint64(0xFFFFFFFFFFFFFFFF), np.uint64(1 << 63)
@@ -72,36 +73,52 @@ def _digits(bits_of_key: Sequence[int]) -> list[Column]:
     return of_key + [F.shiftrightunsigned(hash64, shift).bitwiseAND(0xFFFF) for shift in (48, 32, 16, 0)]
 
 
-def ends_of_prefixes(rows: DataFrame, budget: Column, *, n_rows: int | None = None) -> list[Position]:
+def ends_of_prefixes(
+    rows: DataFrame, budget_of: Callable[[DataFrame], Column], *, n_rows: int | None = None
+) -> list[Position]:
     """Compute for each group the longest prefix of its order whose weights sum to at most its budget.
 
-    One aggregation for some bits of the order at a time, until few rows share the bits of the ends; usually one. Each
-    aggregation reads `rows`, so persist it. Rows of weight 0 after an end are not in the prefix.
+    One aggregation for some bits of the order at a time, until few rows share the bits of the ends; usually one or two. `rows`
+    is read twice, so persist it. Rows of weight 0 after an end are not in the prefix.
 
     Args:
         rows: group (string or null), order_key, order_hash, doc_id, weight (bigint >= 0); no two rows have the same position.
-        budget: bigint >= 0, an expression of `group`.
+        budget_of: gives budgets, bigint >= 0, as an expression of `group`; its argument has group and the sum of its weight.
         n_rows: number of rows, if it is known: few rows need no aggregation.
 
     Returns:
         The first row after the prefix of each group that does not fit as a whole; its doc_id is empty if its other values are
         of one row only.
     """
-    left, remaining = rows.select(GROUP, ORDER_KEY, ORDER_HASH, DOC_ID, WEIGHT), budget
-    in_order = Window.partitionBy(GROUP).orderBy(_BIN)
-    for digit in [] if n_rows is not None and n_rows <= _ROWS_FOR_DRIVER else _digits(_BITS_OF_GROUPS):
-        sums = [F.sum(WEIGHT).alias(WEIGHT), F.count("*").alias(_COUNT)]
-        bins = left.groupBy(GROUP, digit.alias(_BIN), *(name for name in left.columns if name == BUDGET)).agg(*sums)
-        before_bin = F.sum(WEIGHT).over(in_order) - F.col(WEIGHT)
-        bins = bins.withColumn(BUDGET, (remaining - before_bin).cast("bigint"))
-        last = bins.where((F.col(BUDGET) >= 0) & (F.col(WEIGHT) > F.col(BUDGET)))
-        boundary = last.select(GROUP, _BIN, BUDGET, _COUNT).collect()  # at most one row for each group
-        if not boundary:
-            return []
-        left, remaining = _in_bins(left.drop(BUDGET).withColumn(_BIN, digit), boundary), F.col(BUDGET)
-        if sum(row[_COUNT] for row in boundary) <= _ROWS_FOR_DRIVER:
-            break
-    return _ends(left.withColumn(BUDGET, remaining))
+    left = rows.select(GROUP, ORDER_KEY, ORDER_HASH, DOC_ID, WEIGHT)
+    sums = [F.sum(WEIGHT).alias(WEIGHT), F.count("*").alias(_COUNT)]
+    if n_rows is not None and n_rows <= _ROWS_FOR_DRIVER:
+        return _ends(left.withColumn(BUDGET, budget_of(left.groupBy(GROUP).agg(sums[0]))))
+    in_order, cached, remaining = Window.partitionBy(GROUP).orderBy(_BIN), list[DataFrame](), F.col(BUDGET)
+    try:
+        for level, digit in enumerate(_digits(_BITS_OF_GROUPS)):
+            keys: list[Column | str] = [GROUP, digit.alias(_BIN), *([BUDGET] if level else [])]
+            bins = left.groupBy(*keys).agg(*sums)
+            if level == 0:
+                bins = bins.persist()  # read for the sums of the groups, and for the bins of the ends
+                cached.append(bins)
+                remaining = budget_of(bins.groupBy(GROUP).agg(sums[0]))
+            bins = bins.withColumn(BUDGET, (remaining - F.sum(WEIGHT).over(in_order) + F.col(WEIGHT)).cast("bigint"))
+            last = bins.where((F.col(BUDGET) >= 0) & (F.col(WEIGHT) > F.col(BUDGET)))
+            boundary = last.select(GROUP, _BIN, BUDGET, _COUNT).collect()  # at most one row for each group
+            if not boundary:
+                return []
+            left, remaining = _in_bins(left.drop(BUDGET).withColumn(_BIN, digit), boundary), F.col(BUDGET)
+            n_left = sum(row[_COUNT] for row in boundary)
+            if n_left <= _ROWS_FOR_DRIVER:
+                break
+            if level == 0 and n_left <= _ROWS_TO_CACHE:
+                left = left.persist()  # read by each further level
+                cached.append(left)
+        return _ends(left)
+    finally:
+        for frame in cached:
+            frame.unpersist()
 
 
 def _in_bins(rows: DataFrame, bins: list[Row]) -> DataFrame:

@@ -137,15 +137,17 @@ def within_amounts(
     """As `within_shares`, with the amount of each group in units of the budget; at most the budget in all."""
     group = F.when(F.col(GROUP).isin(*amounts), F.col(GROUP))
     rows = ordered.withColumns({_OWN_GROUP: F.col(GROUP), GROUP: group, WEIGHT: budget.weight.cast("bigint")})
-    totals = rows.groupBy(GROUP).agg(F.sum(WEIGHT).alias(WEIGHT))
-    available = {row[GROUP]: int(row[WEIGHT]) for row in totals.collect()}  # one row for each share, and one
-    for name, amount in amounts.items():
-        if (found := available.get(name, 0)) < amount:
-            _logger.warning("%s: '%s' has only %d of %d; other documents fill the rest", where, name, found, amount)
-    used = {name: min(amount, available.get(name, 0)) for name, amount in amounts.items()}
-    rest = budget.amount - sum(used.values())
-    of_group = F.from_json(F.lit(json.dumps(used)), "map<string,bigint>")  # a constant, however many groups there are
-    amount_of_group = F.coalesce(of_group[F.col(GROUP)], F.lit(rest)).cast("bigint")
+
+    def amount_of_group(totals: DataFrame) -> Column:
+        available = {row[GROUP]: int(row[WEIGHT]) for row in totals.collect()}  # one row for each amount, and one
+        for name, amount in amounts.items():
+            if (found := available.get(name, 0)) < amount:
+                _logger.warning("%s: '%s' has only %d of %d; other documents fill the rest", where, name, found, amount)
+        used = {name: min(amount, available.get(name, 0)) for name, amount in amounts.items()}
+        rest = budget.amount - sum(used.values())
+        of_group = F.from_json(F.lit(json.dumps(used)), "map<string,bigint>")  # one constant for all groups
+        return F.coalesce(of_group[F.col(GROUP)], F.lit(rest)).cast("bigint")
+
     kept = in_prefixes(rows, ends_of_prefixes(rows, amount_of_group, n_rows=n_rows))
     return kept.withColumn(GROUP, F.col(_OWN_GROUP)).select(*ordered.columns)
 
@@ -163,5 +165,5 @@ def within_maximum(ordered: DataFrame, budget: Budget, maximum: float, *, n_rows
     """
     most = F.lit(fraction_of(budget.amount, maximum)).cast("bigint")
     rows = ordered.withColumn(WEIGHT, budget.weight.cast("bigint"))
-    allowed = in_prefixes(rows, ends_of_prefixes(rows, most, n_rows=n_rows)).select(*ordered.columns)
+    allowed = in_prefixes(rows, ends_of_prefixes(rows, lambda _: most, n_rows=n_rows)).select(*ordered.columns)
     return within_budget(allowed, budget, n_rows=n_rows)
