@@ -16,6 +16,7 @@ from betr_spark.errors import one_line
 from betr_spark.redaction import redacted
 
 _logger = logging.getLogger(__name__)
+_TIMES = frozenset({"started_at", "renewed_at", "ended_at", "finished_at"})
 as_json = False  # set by the option --json
 
 
@@ -45,9 +46,8 @@ def stop_at(problems: Sequence[str]) -> None:
 
 def _time(value: Any) -> Any:
     """Seconds since the epoch as ISO 8601, UTC."""
-    return (
-        datetime.fromtimestamp(value, UTC).isoformat(timespec="seconds") if isinstance(value, (int, float)) else value
-    )
+    is_number = isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return datetime.fromtimestamp(value, UTC).isoformat(timespec="seconds") if is_number else _plain(value)
 
 
 def _plain(value: Any) -> Any:
@@ -59,7 +59,7 @@ def _plain(value: Any) -> Any:
     if isinstance(value, tuple) and hasattr(value, "_asdict"):
         return _plain(value._asdict())
     if isinstance(value, Mapping):
-        return {str(key): _time(item) if str(key).endswith("_at") else _plain(item) for key, item in value.items()}
+        return {str(key): _time(item) if key in _TIMES else _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return value

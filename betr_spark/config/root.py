@@ -176,6 +176,12 @@ class Config(Model):
         """Scorers that combine others, with the names of these."""
         return {name: parts for name, scorer in self.scorers.items() if (parts := scorer.combines())}
 
+    def combined_settings(self, scorer: str) -> dict[str, Any]:
+        """Settings of a combination and of its parts, for keys of stages; empty for other scorers."""
+        parts = self.combinations().get(scorer, ())
+        settings = {name: self.scorers[name].model_dump() for name in (scorer, *parts) if name in self.scorers}
+        return {"combination": settings} if parts else {}
+
     def scored(self) -> list[str]:
         """Scorers and benchmark scorers that have a logit column in `features`."""
         return [*self.folded(), *self.direct(), *self.expressions()]

@@ -143,6 +143,8 @@ class SelectionConfig(Model):
         names = [phase.name for phase in self.phases]
         if len(set(names)) < len(names):
             raise ValueError("phases: two phases have the same name")
+        if not self.phases and (self.max_repeats != type(self).model_fields["max_repeats"].default or self.disjoint):
+            raise ValueError("max_repeats and disjoint: only possible with phases")
         if self.phases and (self.sample is not None or self.keep.tokens_of is not None):
             raise ValueError("phases: cannot be given with sample or keep.tokens_of")
         for phase in self.phases:

@@ -40,8 +40,7 @@ def rule(config: Config) -> str:
 def rule_settings(config: Config) -> dict[str, Any]:
     """The settings of the rule that are not in `dedup`."""
     survivor = config.survivor()
-    combination = {"combination": config.scorers[survivor]} if survivor in config.combinations() else {}
-    return {"survivor": survivor, "minhash": config.minhash, **combination}
+    return {"survivor": survivor, "minhash": config.minhash, **config.combined_settings(survivor)}
 
 
 def newest_batch(spark: SparkSession, config: Config) -> tuple[str, int]:
@@ -76,6 +75,9 @@ def read_history(spark: SparkSession, config: Config, checkpoint: str) -> Histor
     """
     newest = delta.newest_commit(spark, config.table(schemas.DUPLICATES_TABLE))
     if newest is None or config.dedup.history == "replace":
+        return None
+    if config.survivor() in config.combinations():
+        _logger.info("dedup: scores of a combination change with the corpus, so every decision is recomputed")
         return None
     metadata = delta.as_object(newest.user_metadata)
     version = int(metadata.get("components_version", -1))

@@ -103,6 +103,7 @@ class Evaluate(Stage):
                 name: config.scorers[name].model_dump() if name in config.scorers else name
                 for name in scorers_of(config)
             },
+            "combinations": {name: config.combined_settings(name) for name in config.combinations()},
             "targets": {name: target.model_dump() for name, target in config.targets.items()},
             "input": config.input.model_dump(exclude={"max_batch_bytes", "tokens"}),
         }

@@ -3,7 +3,7 @@
 import math
 from typing import NamedTuple, Self
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from betr_spark import schemas
@@ -88,16 +88,28 @@ def _estimate(features: DataFrame, one_in: int) -> Column:
     return F.lit(0)
 
 
+def is_counted_as_configured(spark: SparkSession, config: Config) -> bool:
+    """Whether `features` was counted with the tokenizer or column of the configuration."""
+    run = runs.made_by(spark, config.table(schemas.FEATURES_TABLE))
+    if run is None:
+        return True
+    settings = delta.as_object(run.config).get("input", {}).get("tokens", {})
+    return bool(settings == token_settings(spark, config.input.tokens))
+
+
+def counted_if_configured(features: DataFrame, config: Config) -> Counted:
+    """As `counted`; the unit is words if `features` was counted with another tokenizer or column."""
+    if is_counted_as_configured(features.sparkSession, config):
+        return counted(features, config)
+    return Counted(features, TokensConfig().unit)
+
+
 def check_unit(context: RunContext) -> None:
     """Check that `features` was counted with the tokenizer or column of the configuration.
 
     Raises:
         DataError: it was counted otherwise.
     """
-    spark, path = context.spark, context.config.table(schemas.FEATURES_TABLE)
-    run = runs.made_by(spark, path)
-    if run is None:
-        return
-    settings = delta.as_object(run.config).get("input", {}).get("tokens", {})
-    if settings != token_settings(spark, context.config.input.tokens):
+    path = context.config.table(schemas.FEATURES_TABLE)
+    if not is_counted_as_configured(context.spark, context.config):
         raise DataError(f"{path}: its tokens were not counted as input.tokens says; run `betr-spark features`")

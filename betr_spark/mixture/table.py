@@ -106,12 +106,12 @@ def _json_lines(path: Path) -> Table:
             continue
         try:
             row = json.loads(line, object_pairs_hook=unique)
-        except (RecursionError, json.JSONDecodeError) as error:
-            raise DataError(f"{path}: line {number}: not JSON: {error}") from error
         except SchemaError as error:
             raise SchemaError(
                 *[text.replace(f"{path}:", f"{path}: line {number}:", 1) for text in error.args]
             ) from error
+        except (RecursionError, ValueError) as error:  # ValueError: also a number of too many digits
+            raise DataError(f"{path}: line {number}: not JSON: {error}") from error
         if not isinstance(row, dict):
             raise DataError(f"{path}: line {number}: {type(row).__name__}; a JSON object is required")
         rows.append(row)

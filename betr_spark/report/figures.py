@@ -8,7 +8,7 @@ from pyspark.sql import functions as F
 from betr_spark import schemas
 from betr_spark.config import Config
 from betr_spark.errors import DataError
-from betr_spark.features.token_unit import counted
+from betr_spark.features.token_unit import counted_if_configured
 from betr_spark.schemas import DOC_ID, LOGIT, N_TOKENS, N_WORDS, RANK, REPEAT_COUNT, SOURCE, TEXT
 from betr_spark.storage import delta
 
@@ -108,7 +108,7 @@ def selection_figures(spark: SparkSession, config: Config, name: str, *, as_of: 
     def table(name: str) -> DataFrame:
         return delta.read(spark, config.table(name), version=versions.get(name))
 
-    features, unit = counted(table(schemas.FEATURES_TABLE), config)
+    features, unit = counted_if_configured(table(schemas.FEATURES_TABLE), config)
     removed = table(schemas.DUPLICATES_TABLE).select(DOC_ID)
     survivors = features.where(F.col(N_WORDS) > 0).join(removed, on=DOC_ID, how="left_anti")
     if REPEAT_COUNT in selected.columns:

@@ -6,6 +6,7 @@ from operator import add, and_
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
 from pyspark import Broadcast
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -14,10 +15,10 @@ from betr_spark.config import Config
 from betr_spark.config.scorers import CombineScorer
 from betr_spark.schemas import N_TOKENS, logit_column
 from betr_spark.scoring.logit import logit_of
-from betr_spark.scoring.percentiles import Bins, Percentiles
+from betr_spark.scoring.percentiles import SHIFTS, Bins, Percentiles
 
 _SCORER = "scorer"
-_HISTOGRAM = f"{_SCORER} int, number bigint, tokens bigint, low bigint, high bigint"
+_HISTOGRAM = f"{_SCORER} int, number bigint, tokens bigint, first bigint, last bigint"
 _CLIP = 2.0**-40  # from 0 and 1, so that the logit is finite
 
 
@@ -69,7 +70,8 @@ def positions_of(population: DataFrame, logits: Mapping[str, Column]) -> dict[st
     """The position of a document by each of several scorers: the share of the population's tokens that have a higher score.
 
     Args:
-        population: n_tokens and what the logits are computed from; read once, here.
+        population: n_tokens and what the logits are computed from; read here, once, or up to three times where many tokens
+            have nearly the same score.
         logits: by scorer.
 
     Returns:
@@ -77,28 +79,49 @@ def positions_of(population: DataFrame, logits: Mapping[str, Column]) -> dict[st
     """
     names = list(logits)
     columns = [F.col(N_TOKENS), *[logit.cast("double").alias(f"logit_{i}") for i, logit in enumerate(logits.values())]]
-    parts = population.select(*columns).mapInArrow(_histograms, _HISTOGRAM)
-    sums = [F.sum("tokens").alias("tokens"), F.min("low").alias("low"), F.max("high").alias("high")]
-    table = parts.groupBy(_SCORER, "number").agg(*sums).toArrow()  # at most 2**22 rows for each scorer
-    scorer = table.column(_SCORER).to_numpy()
-    columns_of_bins = [table.column(name).to_numpy() for name in Bins._fields]
-    spark = population.sparkSession
+    rows, context = population.select(*columns), population.sparkSession.sparkContext
+    levels: list[list[Bins]] = [[] for _ in names]
+    within: dict[int, NDArray[np.int64] | None] = dict.fromkeys(range(len(names)))
+    n_tokens = [0] * len(names)
+    for level in range(len(SHIFTS)):
+        if not within:
+            break
+        histograms = _histograms(rows, level, within)
+        within = {}
+        for scorer, bins in histograms.items():
+            n_tokens[scorer] = n_tokens[scorer] or int(bins.tokens.sum())
+            heavy = bins.is_heavy(n_tokens[scorer]) & (level + 1 < len(SHIFTS))
+            levels[scorer].append(Bins(*(column[~heavy] for column in bins)))
+            if heavy.any():
+                within[scorer] = bins.number[heavy]
+    percentiles = [Percentiles(each or [Bins.of(np.empty(0), np.empty(0, np.int64))]) for each in levels]
     return {
-        name: _position(
-            logits[name], spark.sparkContext.broadcast(Percentiles(Bins(*(c[mask] for c in columns_of_bins))))
-        )
-        for name, mask in ((name, scorer == i) for i, name in enumerate(names))
+        name: _position(logits[name], context.broadcast(each)) for name, each in zip(names, percentiles, strict=True)
     }
 
 
-def _histograms(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Histograms of the scorers; columns n_tokens and a float64 for each scorer."""
-    for batch in batches:
-        n_tokens = batch.column(0).to_numpy().astype(np.int64)
-        for scorer, column in enumerate(batch.columns[1:]):
-            bins = Bins.of(column.to_numpy(zero_copy_only=False).astype(np.float64), n_tokens)
-            columns = [np.full(len(bins.number), scorer, np.int32), *bins]
-            yield pa.RecordBatch.from_arrays([pa.array(values) for values in columns], [_SCORER, *Bins._fields])
+def _histograms(rows: DataFrame, level: int, within: Mapping[int, NDArray[np.int64] | None]) -> dict[int, Bins]:
+    """Histograms of some scorers, by their number.
+
+    Args:
+        rows: n_tokens and a double for each scorer.
+        level: of the bins.
+        within: by the number of the scorer, the bins of the level before that are split.
+    """
+
+    def count(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        for batch in batches:
+            n_tokens = batch.column(0).to_numpy().astype(np.int64)
+            for scorer, split in within.items():
+                scores = batch.column(scorer + 1).to_numpy(zero_copy_only=False).astype(np.float64)
+                bins = Bins.of(scores, n_tokens, level=level, within=split)
+                columns = [np.full(len(bins.number), scorer, np.int32), *bins]
+                yield pa.RecordBatch.from_arrays([pa.array(values) for values in columns], [_SCORER, *Bins._fields])
+
+    sums = [F.sum("tokens").alias("tokens"), F.min("first").alias("first"), F.max("last").alias("last")]
+    table = rows.mapInArrow(count, _HISTOGRAM).groupBy(_SCORER, "number").agg(*sums).toArrow()
+    scorer, values = table.column(_SCORER).to_numpy(), [table.column(name).to_numpy() for name in Bins._fields]
+    return {number: Bins(*(column[scorer == number] for column in values)) for number in within}
 
 
 def _position(logit: Column, shared: Broadcast[Percentiles]) -> Column:

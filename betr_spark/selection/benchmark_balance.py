@@ -10,12 +10,13 @@ from pyspark.sql import functions as F
 from betr_spark import schemas
 from betr_spark.config import Config, KeepConfig
 from betr_spark.schemas import CHOSEN_FOR, DOC_ID, LOGIT, N_TOKENS
-from betr_spark.scoring.combination import logit_of_score, positions_of
+from betr_spark.scoring.combination import positions_of
 from betr_spark.selection.budget import Budget
 from betr_spark.selection.equal_recall import equal_recall_weights
 
 _MAX_SAMPLED = 200_000  # documents that the weights are found on
 _SMALLEST = 1e-9
+_TINY = 1e-300
 
 
 def with_balanced_logit(
@@ -54,12 +55,15 @@ def with_balanced_logit(
     names = [f"_position_{i}" for i in range(len(positions))]
     rows = rows.withColumns(dict(zip(names, positions.values(), strict=True)))
     depths = [F.col(name) / fraction for name in names]
-    values = [
-        F.lit(float(share)) / (1 + depth * depth * depth * depth) for share, depth in zip(shares, depths, strict=True)
-    ]
+    powers = [depth * depth * depth * depth for depth in depths]
+    values = [F.lit(float(share)) / (1 + power) for share, power in zip(shares, powers, strict=True)]
+    rest = [
+        value * power for value, power in zip(values, powers, strict=True)
+    ]  # what is missing to 1, exactly also near 1
+    logit = F.log(F.greatest(reduce(add, values), F.lit(_TINY))) - F.log(F.greatest(reduce(add, rest), F.lit(_TINY)))
     best = F.array_min(F.array(*names))
     chosen = [F.when(F.col(name) == best, F.lit(benchmark)) for name, benchmark in zip(names, positions, strict=True)]
-    return rows.withColumns({LOGIT: logit_of_score(reduce(add, values)), CHOSEN_FOR: F.coalesce(*chosen)}).drop(*names)
+    return rows.withColumns({LOGIT: logit, CHOSEN_FOR: F.coalesce(*chosen)}).drop(*names)
 
 
 def _fraction(keep: KeepConfig, *, n_rows: int, n_tokens: int) -> float:

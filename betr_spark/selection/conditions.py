@@ -81,6 +81,10 @@ class Conditions(NamedTuple):
             rows = rows.join(more, on=DOC_ID, how="left")
         return self._evaluated(rows, features.columns)
 
+    def _combined(self) -> list[str]:
+        """Columns of combinations, which a condition does not see because the stage's key does not have them."""
+        return [schemas.logit_column(name) for name in self.context.config.combinations()]
+
     def _uses_carried(self) -> bool:
         """Whether a carried column is the one of quotas, or its name occurs in the condition."""
         names = {name.lower() for name in self.context.config.input.columns}
@@ -97,7 +101,7 @@ class Conditions(NamedTuple):
             raise SchemaError(f"{self.annotations.where}: no column '{DOC_ID}'; found {', '.join(table.columns)}")
         if not isinstance(table.schema[DOC_ID].dataType, StringType):
             table = table.withColumn(DOC_ID, F.col(DOC_ID).cast("string"))
-        known = [*features.columns, *self.context.config.input.columns]
+        known = [*features.columns, *self.context.config.input.columns, *self._combined()]
         _refuse_same_names(known, table.columns, self.annotations.where)
         return features.join(table, on=DOC_ID, how="left")
 
@@ -119,9 +123,14 @@ class Conditions(NamedTuple):
 
     def _evaluated(self, rows: DataFrame, names: Sequence[str]) -> DataFrame:
         """Evaluate the condition and the group's column, and drop the joined columns."""
-        key, condition, visible = f"selections.{self.name}", self.selection.where or "true", rows.drop(*_INTERNAL)
+        key, condition, visible = (
+            f"selections.{self.name}",
+            self.selection.where or "true",
+            rows.drop(*_INTERNAL, *self._combined()),
+        )
+        empty = rows.sparkSession.createDataFrame([], visible.schema)  # Spark would find a column that was only dropped
         try:
-            plan = visible.where(F.expr(condition))._jdf.queryExecution().analyzed()  # noqa: SLF001
+            plan = empty.where(F.expr(condition))._jdf.queryExecution().analyzed()  # noqa: SLF001
         except (ParseException, AnalysisException) as error:
             reason = str(error).strip().splitlines()[0].partition(" SQLSTATE:")[0][:300]
             raise SchemaError(f"{key}.where: {condition}: {reason}") from error

@@ -41,7 +41,8 @@ def split_into_phases(
     phases: list[DataFrame] = []
     eligible = ordered
     for phase in reversed(selection.phases):
-        repeated = materialise(_repeated(materialise(keep(eligible, phase)), phase, where=f"{where}.{phase.name}"))
+        kept = materialise(keep(eligible, phase))
+        repeated = materialise(_repeated(kept, phase, selection.max_repeats, where=where))
         phases.insert(0, repeated.withColumn(PHASE, F.lit(phase.name)))
         if selection.disjoint:
             eligible = eligible.join(repeated.select(DOC_ID), on=DOC_ID, how="left_anti")
@@ -49,12 +50,14 @@ def split_into_phases(
     return phases
 
 
-def _repeated(kept: DataFrame, phase: PhaseConfig, *, where: str) -> DataFrame:
+def _repeated(kept: DataFrame, phase: PhaseConfig, max_repeats: int, *, where: str) -> DataFrame:
     weight = F.col(N_TOKENS).cast("bigint")
     available = int((kept.agg(F.sum(weight)).head() or (0,))[0] or 0)
     if not available:
-        raise DataError(f"{where}: no document is left for this phase, {phase.tokens} tokens are required")
+        raise DataError(f"{where}.{phase.name}: no document is left for this phase, {phase.tokens} tokens are required")
     whole, rest = divmod(phase.tokens, available)
+    if whole > max_repeats:
+        raise _too_often(whole, max_repeats, where)
     by_hash = {
         ORDER_KEY: F.xxhash64(F.lit(f"phase {phase.seed} {phase.name}"), DOC_ID),
         ORDER_HASH: F.xxhash64(DOC_ID),
@@ -74,7 +77,11 @@ def _check_repeats(phases: Sequence[DataFrame], max_repeats: int, *, where: str)
     counts = rows.groupBy(DOC_ID).agg(F.sum(REPEAT_COUNT).alias(REPEAT_COUNT))
     most = int((counts.agg(F.max(REPEAT_COUNT)).head() or (0,))[0] or 0)
     if most > max_repeats:
-        raise DataError(
-            f"{where}: a document would be repeated {most} times over all phases, max_repeats is {max_repeats}; keep more "
-            "documents, or train on fewer tokens"
-        )
+        raise _too_often(most, max_repeats, where)
+
+
+def _too_often(times: int, max_repeats: int, where: str) -> DataError:
+    return DataError(
+        f"{where}: a document would be repeated {times} times over all phases, max_repeats is {max_repeats}; keep more "
+        "documents, or train on fewer tokens"
+    )

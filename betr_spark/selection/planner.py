@@ -12,7 +12,7 @@ from pyspark.sql import functions as F
 from betr_spark import schemas
 from betr_spark.config import TrainingConfig
 from betr_spark.config.selections import Law
-from betr_spark.features.token_unit import counted
+from betr_spark.features.token_unit import counted_if_configured
 from betr_spark.ordering import ORDER_KEY, unsigned
 from betr_spark.pipeline.stage import RunContext
 from betr_spark.schemas import DOC_ID, LOGIT, N_TOKENS, SOURCE
@@ -86,7 +86,7 @@ def outlooks(
     duplicates = delta.read(spark, removed) if delta.exists(spark, removed) else none
     scorers = [name for name in config.scored() if schemas.logit_column(name) in features.columns]
     scorers += [name for name, parts in config.combinations().items() if set(parts) <= set(scorers)]
-    features, unit = counted(with_combined_logits(features, config, scorers), config)
+    features, unit = counted_if_configured(with_combined_logits(features, config, scorers), config)
     return [
         _outlook(
             name,

@@ -9,8 +9,9 @@ from pyspark.sql import functions as F
 
 from betr_spark import schemas
 from betr_spark.config import Config, PhaseConfig
+from betr_spark.errors import DataError
 from betr_spark.features.token_unit import check_unit, counted
-from betr_spark.ordering import GROUP, ORDER_HASH, ORDER_KEY, with_rank
+from betr_spark.ordering import GROUP
 from betr_spark.pipeline.stage import RunContext
 from betr_spark.schemas import (
     BEST_BENCHMARK,
@@ -21,7 +22,6 @@ from betr_spark.schemas import (
     N_BYTES,
     N_TOKENS,
     OPTIONAL_COLUMNS,
-    RANK,
     REPEAT_COUNT,
     SOURCE,
 )
@@ -38,6 +38,7 @@ from betr_spark.selection.budget import (
 )
 from betr_spark.selection.conditions import IS_ELIGIBLE, Conditions
 from betr_spark.selection.keep_rate import VALID_FLOPS, keep_rate
+from betr_spark.selection.kept import Kept
 from betr_spark.selection.phases import split_into_phases
 from betr_spark.selection.reference import Reference, source_key
 from betr_spark.selection.repetition import with_repeats
@@ -59,11 +60,18 @@ class SelectionInput(NamedTuple):
         """Read the tables of the output, and add the logits of scorers that are combinations.
 
         Raises:
-            DataError: the tokens of `features` are not those of the configuration.
+            DataError: `features` has no logit of a scorer, or its tokens are not those of the configuration.
         """
+        scorers = list(scorers)
         check_unit(context)
         config, names = context.config, (schemas.FEATURES_TABLE, schemas.DUPLICATES_TABLE)
         features, duplicates = (delta.read(context.spark, config.table(name)) for name in names)
+        parts = [part for name in scorers for part in config.combinations().get(name, (name,))]
+        parts += [part for name in scorers for part in config.benchmark_scorers(name).values()]
+        for column in (schemas.logit_column(part) for part in parts if part in config.scored()):
+            if column not in features.columns:
+                path = config.table(schemas.FEATURES_TABLE)
+                raise DataError(f"{path}: no column '{column}'; add it with `betr-spark features`")
         features = counted(with_combined_logits(features, config, scorers), config).features
         return cls(features, duplicates, features.count(), duplicates.count())
 
@@ -74,7 +82,8 @@ class Ranking(NamedTuple):
     The optional ones are those of `schemas.OPTIONAL_COLUMNS`.
     `n_documents` are in `features`, `n_duplicates` of them were removed, `n_survivors` of the others have a score, of which
     `n_eligible` meet the condition `where`; survivor_tokens are those of these, bytes those of the kept texts.
-    `repeated_tokens` are the kept tokens after repetition; None without repeats.
+    A document that is in several phases has as many rows, but counts once in `n_distinct` and `kept_tokens`. `repeated_tokens`
+    are the kept tokens after repetition; None without repeats.
     """
 
     rows: DataFrame
@@ -83,6 +92,7 @@ class Ranking(NamedTuple):
     n_survivors: int
     n_eligible: int
     n_kept: int
+    n_distinct: int
     survivor_tokens: int
     kept_tokens: int
     kept_bytes: int
@@ -156,48 +166,20 @@ def rank_survivors(
             parts = [
                 _kept(ordered, budget, conditions, n_rows=n_eligible, n_tokens=survivor_tokens, materialise=materialise)
             ]
-        kept = _Kept.none()
+        kept = Kept.none()
         for part in parts:
             kept = kept.followed_by(part.drop(IS_ELIGIBLE, GROUP), materialise=materialise)
     finally:
         with_all.unpersist()
     assert kept.rows is not None
+    n_distinct, kept_tokens = kept.distinct() if selection.phases else (kept.n_rows, kept.n_tokens)
     return Ranking(
         rows=kept.rows, n_documents=ranked.n_documents, n_duplicates=ranked.n_duplicates, n_survivors=n_survivors,
-        n_eligible=n_eligible, n_kept=kept.n_rows, survivor_tokens=survivor_tokens, kept_tokens=kept.n_tokens,
+        n_eligible=n_eligible, n_kept=kept.n_rows, n_distinct=n_distinct, survivor_tokens=survivor_tokens,
+        kept_tokens=kept_tokens,
         kept_bytes=kept.n_bytes,
         repeated_tokens=kept.repeated_tokens if REPEAT_COUNT in kept.rows.columns else None,
     )  # fmt: skip
-
-
-class _Kept(NamedTuple):
-    """Documents with ranks, and sums over them."""
-
-    rows: DataFrame | None
-    n_rows: int
-    n_tokens: int
-    n_bytes: int
-    repeated_tokens: int
-
-    @classmethod
-    def none(cls) -> Self:
-        """Nothing yet."""
-        return cls(None, 0, 0, 0, 0)
-
-    def followed_by(self, part: DataFrame, *, materialise: Callable[[DataFrame], DataFrame]) -> "_Kept":
-        """Add documents, whose ranks follow those that are there."""
-        part = part.persist()  # read for the totals and by the sort
-        try:
-            n_tokens = F.col(N_TOKENS).cast("bigint")
-            repeats = F.col(REPEAT_COUNT) if REPEAT_COUNT in part.columns else F.lit(1)
-            size = [F.count("*"), F.sum(n_tokens), F.sum(N_BYTES), F.sum(n_tokens * repeats)]
-            n_rows, *sums = (int(value or 0) for value in part.agg(*size).head() or (0,) * 4)
-            rows = with_rank(part, n_rows=n_rows, materialise=materialise).drop(ORDER_KEY, ORDER_HASH)
-        finally:
-            part.unpersist()
-        rows = rows.withColumn(RANK, F.col(RANK) + self.n_rows) if self.n_rows else rows
-        rows = rows if self.rows is None else self.rows.unionByName(rows)
-        return _Kept(rows, self.n_rows + n_rows, *(a + b for a, b in zip(self[2:], sums, strict=True)))
 
 
 def _phases(

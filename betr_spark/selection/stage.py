@@ -56,6 +56,7 @@ class Select(Stage):
             "scorer": config.scorers.get(selection.scorer),
             "input": config.input.model_dump(exclude={"max_batch_bytes", "tokens"}),
             "benchmark_scorers": config.benchmark_scorers(selection.scorer),
+            **config.combined_settings(selection.scorer),
         }
         tables = (schemas.FEATURES_TABLE, schemas.DUPLICATES_TABLE)
         versions = {name: runs.input_version(context.spark, config.table(name)) for name in tables}
@@ -117,7 +118,7 @@ class Select(Stage):
                 "duplicate": ranking.n_duplicates,
                 "no_score": ranking.n_documents - ranking.n_duplicates - ranking.n_survivors,
                 "where": ranking.n_survivors - ranking.n_eligible,
-                "below_cut": ranking.n_eligible - ranking.n_kept,
+                "below_cut": ranking.n_eligible - ranking.n_distinct,
             },
             metrics=SelectMetrics(
                 survivor_tokens=ranking.survivor_tokens,

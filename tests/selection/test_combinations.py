@@ -2,6 +2,7 @@
 
 import math
 import random
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,7 +12,9 @@ import pytest
 
 from betr_spark.config import Config
 from betr_spark.dedup.stage import Dedup
+from betr_spark.errors import BetrSparkError, DataError
 from betr_spark.features.stage import Features
+from betr_spark.pipeline.check import problems_of_run
 from betr_spark.pipeline.run import run_all
 from betr_spark.pipeline.stage import RunContext
 from betr_spark.schemas import CHOSEN_FOR, LOGIT
@@ -194,6 +197,58 @@ def test_other_weights_are_another_key_and_read_no_text(spark: Any, scored: dict
         assert (stage.key(before).key == stage.key(after).key) == same, stage.name
 
 
+def test_a_part_s_settings_are_in_the_keys(spark: Any, scored: dict[str, Any], tmp_path: Path) -> None:
+    targets = {"t": {"path": "none", "template": "{q}"}}
+    keys = []
+    for dsir in ({"kind": "dsir"}, {"kind": "dsir", "noise": True, "seed": 1}):
+        scorers = {**scored["scorers"], "dsir": dsir, "ends": {"kind": "combine", "of": {"a": 1, "dsir": 1}}}
+        values = {**scored, "scorers": scorers, "targets": targets, "dedup": {"survivor": "ends"}}
+        context = RunContext(spark, Config.model_validate(values))
+        keys.append([stage.key(context).key for stage in (Dedup(), Select("best"), Select("curriculum"))])
+    assert [one == other for one, other in zip(*keys, strict=True)] == [False, False, True]
+
+
+def test_conditions_do_not_see_a_combination(spark: Any, scored: dict[str, Any]) -> None:
+    selections = {**scored["selections"], "other": {"scorer": "a", "keep": {"documents": 1}, "where": "logit_ends > 0"}}
+    config = Config.model_validate({**scored, "selections": selections})
+    with pytest.raises(BetrSparkError, match="logit_ends"):
+        run_all(spark, config, "select")
+    assert any("logit_ends" in line for line in problems_of_run(RunContext(spark, config)))
+
+
+def test_a_missing_logit_is_named(spark: Any, scored: dict[str, Any]) -> None:
+    scorers = {**scored["scorers"], "c": {"kind": "expression", "column": "a"}}
+    scorers["ends"] = {"kind": "combine", "of": {"a": 1, "c": 1}}
+    with pytest.raises(DataError, match="no column 'logit_c'; add it with `betr-spark features`"):
+        run_all(spark, Config.model_validate({**scored, "scorers": scorers}), "select")
+
+
+def test_duplicates_stay_removed_when_files_are_added(spark: Any, tmp_path: Path) -> None:
+    def write(name: str, first: int, copies: int) -> None:
+        words = [" ".join(f"w{(i * 31 + k * k) % 211}" for k in range(80)) for i in range(first, first + 8)]
+        texts = [text if c == 0 else f"{text} end{c}" for c in range(copies) for text in words]
+        ids = [f"{name}{i:02d}" for i in range(len(texts))]
+        values = {
+            "id": ids,
+            "text": texts,
+            "a": [float(i) for i in range(len(ids))],
+            "b": [-float(i) for i in range(len(ids))],
+        }
+        pq.write_table(pa.table(values), tmp_path / f"docs/{name}.parquet")
+
+    (tmp_path / "docs").mkdir()
+    write("one", 0, 2)
+    scorers = {name: {"kind": "expression", "column": name} for name in ("a", "b")}
+    scorers["ends"] = {"kind": "combine", "of": {"a": 2, "b": 1}}
+    values = {"input": {"path": str(tmp_path / "docs"), "id": "id"}, "output": str(tmp_path / "out"), "selections": {}}
+    config = Config.model_validate({**values, "scorers": scorers, "dedup": {"survivor": "ends"}})
+    run_all(spark, config)
+    assert delta.read(spark, config.table("duplicates")).count() == 8
+    write("two", 50, 1)
+    run_all(spark, config)
+    assert delta.read(spark, config.table("duplicates")).count() == 8
+
+
 def test_controls_have_the_tokens_of_the_selection_and_its_sources(spark: Any, scored: dict[str, Any]) -> None:
     best, control, stratified = (kept(spark, scored, name) for name in ("best", "zz-control", "stratified"))
     tokens = sum(row["n_tokens"] for row in best)
@@ -208,6 +263,9 @@ def test_controls_have_the_tokens_of_the_selection_and_its_sources(spark: Any, s
 
 
 def test_phases_are_written_as_one_table(spark: Any, scored: dict[str, Any]) -> None:
+    runs = delta.read(spark, f"{scored['output']}/runs").where("stage = 'select/curriculum'").collect()
+    run = next(row for row in runs if row["metrics"]["repeated_tokens"] == 180)
+    assert (run["rows_out"], run["dropped"]["below_cut"], run["metrics"]["kept_tokens"]) == (25, 20, 100)
     rows = kept(spark, scored, "curriculum")
     assert [row["rank"] for row in rows] == list(range(1, 26))
     assert [row["phase"] for row in rows] == ["broad"] * 20 + ["final"] * 5

@@ -8,8 +8,8 @@ import pytest
 from betr_spark.config import SelectionConfig
 from betr_spark.errors import DataError
 from betr_spark.selection.budget import Budget, with_order, within_budget
+from betr_spark.selection.kept import Kept
 from betr_spark.selection.phases import split_into_phases
-from betr_spark.selection.ranking import _Kept
 
 SCHEMA = "doc_id string, logit double, n_tokens int, n_bytes int"
 BROAD = {"name": "broad", "tokens": 700}
@@ -70,7 +70,7 @@ def test_the_same_documents_are_repeated_for_any_partitions(ordered: Any) -> Non
 
 
 def test_ranks_continue_from_phase_to_phase(ordered: Any) -> None:
-    kept = _Kept.none()
+    kept = Kept.none()
     for part in split(ordered, configured(), 900):
         kept = kept.followed_by(part, materialise=materialise)
     assert kept.rows is not None
@@ -87,6 +87,9 @@ def test_too_many_repeats_and_an_empty_phase_are_named(ordered: Any) -> None:
         DataError, match=r"selections.s.phases: a document would be repeated \d+ times over all phases, max_re"
     ):
         split(ordered, configured(max_repeats=1), 900)
+    huge = {"name": "broad", "tokens": 10**15}
+    with pytest.raises(DataError, match="would be repeated [0-9]{10,} times"):
+        split(ordered, configured(phases=[huge]), 900)
     empty = {"name": "broad", "tokens": 5, "keep": {"documents": 0}}
     with pytest.raises(DataError, match=r"selections.s.phases.broad: no document is left for this phase, 5 tokens are"):
         split(ordered, configured(phases=[empty, FINAL]), 900)
@@ -96,6 +99,7 @@ def test_too_many_repeats_and_an_empty_phase_are_named(ordered: Any) -> None:
     ("more", "message"),
     [
         ({"phases": [BROAD, BROAD]}, "two phases have the same name"),
+        ({"phases": [], "disjoint": True}, "max_repeats and disjoint: only possible with phases"),
         ({"keep": {"tokens_of": "other"}}, "phases: cannot be given with sample or keep.tokens_of"),
         ({"phases": [{**FINAL, "keep": {"tokens_of": "x"}}]}, "phases.final.keep: tokens_of is not possible"),
         (

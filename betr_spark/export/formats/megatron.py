@@ -80,7 +80,11 @@ class Megatron(Format):
 
     def dtype(self) -> type[np.uint16] | type[np.int32]:
         """Type of the stored ids, as Megatron chooses it for the vocabulary."""
-        return np.uint16 if _load(self.tokenizer, self.file).get_vocab_size() < _UINT16_IDS else np.int32
+        return (
+            np.uint16
+            if max(_load(self.tokenizer, self.file).get_vocab().values(), default=0) < _UINT16_IDS - 1
+            else np.int32
+        )
 
 
 class _IndexedWriter(ShardWriter):
@@ -122,7 +126,12 @@ class _IndexedWriter(ShardWriter):
 
     def _encode(self, group: pa.Table) -> None:
         texts = [text or "" for text in group.column(0).to_pylist()]
-        for encoding in self._tokenizer.encode_batch_fast(texts, add_special_tokens=False):
+        try:
+            encodings = self._tokenizer.encode_batch_fast(texts, add_special_tokens=False)
+        except Exception as error:  # the library raises this class
+            reason = str(error).partition("\n")[0][:200]
+            raise DataError(f"--tokenizer: cannot encode a text: {reason}") from error
+        for encoding in encodings:
             ids = encoding.ids if self._end is None else [*encoding.ids, self._end]
             self._builder.add_document(np.array(ids, self._dtype), [len(ids)])
             self._n_ids += len(ids)
