@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from pyspark.sql import Column, DataFrame, Row, Window
 from pyspark.sql import functions as F
 
+from betr_spark.errors import DataError
 from betr_spark.schemas import DOC_ID, RANK
 
 ORDER_KEY, ORDER_HASH, WEIGHT = "order_key", "order_hash", "weight"
@@ -24,6 +25,7 @@ _POSITION_TYPES = ("string", "bigint", "bigint", "string")
 _SIGN_BIT = -(2**63)
 _ROWS_FOR_DRIVER = 65_536
 _ROWS_TO_CACHE = 2**23
+_MAX_ENDS = 100_000  # that the driver holds
 _BITS = (20, 22, 22)  # of the key: the first ones tell 256 values of each power of two apart
 _BITS_OF_GROUPS = (16, 20, 28)  # groups times bins are a hash table of each task
 _ALL_64, _SIGN_64 = np.uint64(0xFFFFFFFFFFFFFFFF), np.uint64(1 << 63)
@@ -65,11 +67,10 @@ def unsigned(hash64: Column) -> Column:
 def _digits(bits_of_key: Sequence[int]) -> list[Column]:
     """Bits of the order, most significant first: as many of the key as given, which are 64 in all, then those of the hash."""
     key, hash64 = unsigned(F.col(ORDER_KEY)), unsigned(F.col(ORDER_HASH))
-    shifts = [64 - sum(bits_of_key[: i + 1]) for i in range(len(bits_of_key))]
-    of_key = [
-        F.shiftrightunsigned(key, shift).bitwiseAND(2**bits - 1)
-        for shift, bits in zip(shifts, bits_of_key, strict=True)
-    ]
+    of_key, shift = list[Column](), 64
+    for bits in bits_of_key:
+        shift -= bits
+        of_key.append(F.shiftrightunsigned(key, shift).bitwiseAND(2**bits - 1))
     return of_key + [F.shiftrightunsigned(hash64, shift).bitwiseAND(0xFFFF) for shift in (48, 32, 16, 0)]
 
 
@@ -87,8 +88,10 @@ def ends_of_prefixes(
         n_rows: number of rows, if it is known: few rows need no aggregation.
 
     Returns:
-        The first row after the prefix of each group that does not fit as a whole; its doc_id is empty if its other values are
-        of one row only.
+        The first row after the prefix of each group that does not fit as a whole; doc_id is empty if no other row is equal.
+
+    Raises:
+        DataError: more than 100,000 groups do not fit.
     """
     left = rows.select(GROUP, ORDER_KEY, ORDER_HASH, DOC_ID, WEIGHT)
     sums = [F.sum(WEIGHT).alias(WEIGHT), F.count("*").alias(_COUNT)]
@@ -105,9 +108,13 @@ def ends_of_prefixes(
                 remaining = budget_of(bins.groupBy(GROUP).agg(sums[0]))
             bins = bins.withColumn(BUDGET, (remaining - F.sum(WEIGHT).over(in_order) + F.col(WEIGHT)).cast("bigint"))
             last = bins.where((F.col(BUDGET) >= 0) & (F.col(WEIGHT) > F.col(BUDGET)))
-            boundary = last.select(GROUP, _BIN, BUDGET, _COUNT).collect()  # at most one row for each group
+            boundary = last.select(GROUP, _BIN, BUDGET, _COUNT).limit(_MAX_ENDS + 1).collect()  # one row for each group
             if not boundary:
                 return []
+            if len(boundary) > _MAX_ENDS:
+                raise DataError(
+                    f"more than {_MAX_ENDS} groups are above their maximum; group by a column of fewer values"
+                )
             left, remaining = _in_bins(left.drop(BUDGET).withColumn(_BIN, digit), boundary), F.col(BUDGET)
             n_left = sum(row[_COUNT] for row in boundary)
             if n_left <= _ROWS_FOR_DRIVER:
@@ -129,10 +136,6 @@ def _in_bins(rows: DataFrame, bins: list[Row]) -> DataFrame:
         bins: group, bin, budget; one for each group.
     """
     rows = rows.where(F.col(_BIN).isin(*{row[_BIN] for row in bins}))  # few rows are left for the join
-    if len(bins) == 1:
-        (only,) = bins
-        same = F.col(GROUP).eqNullSafe(F.lit(only[GROUP]).cast("string"))
-        return rows.where(same).withColumn(BUDGET, F.lit(only[BUDGET]).cast("bigint")).drop(_BIN)
     schema = f"{_OTHER_GROUP} string, {_OTHER_BIN} bigint, {BUDGET} bigint"
     table = rows.sparkSession.createDataFrame([(row[GROUP], row[_BIN], row[BUDGET]) for row in bins], schema)
     same = F.col(GROUP).eqNullSafe(F.col(_OTHER_GROUP)) & (F.col(_BIN) == F.col(_OTHER_BIN))
@@ -158,9 +161,7 @@ def _ends(rows: DataFrame) -> list[Position]:
 
 
 def longest_prefix(rows: DataFrame, *, budget: int, n_rows: int | None = None) -> Position | None:
-    """As `ends_of_prefixes`, of all rows together: the first row after the prefix, or None if every row is in it.
-
-    The driver holds one histogram.
+    """As `ends_of_prefixes`, of all rows together, with one histogram on the driver: the first row after the prefix, or None.
 
     Args:
         rows: order_key, order_hash, doc_id, weight.
@@ -236,9 +237,7 @@ def with_rank(rows: DataFrame, *, n_rows: int, materialise: Callable[[DataFrame]
     if parts == 1:
         return positions.withColumn(RANK, F.col(_POSITION) + 1).drop(_POSITION)
     part = F.shiftright(_POSITION, _POSITION_BITS).alias(_PART)
-    counts = sorted(
-        (int(row[0]), int(row[1])) for row in positions.groupBy(part).count().collect()
-    )  # one row for each part
+    counts = sorted(map(tuple, positions.groupBy(part).count().collect()))  # one row for each part
     offsets = [(part, sum(count for earlier, count in counts if earlier < part)) for part, _ in counts]
     starts = rows.sparkSession.createDataFrame(offsets, f"{_PART} bigint, {_START} bigint")
     in_part = F.col(_POSITION).bitwiseAND(F.lit(2**_POSITION_BITS - 1).cast("bigint"))

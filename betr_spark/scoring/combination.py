@@ -70,7 +70,7 @@ def positions_of(population: DataFrame, logits: Mapping[str, Column]) -> dict[st
     """The position of a document by each of several scorers: the share of the population's tokens that have a higher score.
 
     Args:
-        population: n_tokens and what the logits are computed from; read here, once, or up to three times where many tokens
+        population: n_tokens and what the logits are computed from; read here, once, or up to five times where many tokens
             have nearly the same score.
         logits: by scorer.
 
@@ -119,7 +119,9 @@ def _histograms(rows: DataFrame, level: int, within: Mapping[int, NDArray[np.int
                 yield pa.RecordBatch.from_arrays([pa.array(values) for values in columns], [_SCORER, *Bins._fields])
 
     sums = [F.sum("tokens").alias("tokens"), F.min("first").alias("first"), F.max("last").alias("last")]
-    table = rows.mapInArrow(count, _HISTOGRAM).groupBy(_SCORER, "number").agg(*sums).toArrow()
+    table = (
+        rows.mapInArrow(count, _HISTOGRAM).groupBy(_SCORER, "number").agg(*sums).toArrow()
+    )  # at most 2**22 rows of a scorer
     scorer, values = table.column(_SCORER).to_numpy(), [table.column(name).to_numpy() for name in Bins._fields]
     return {number: Bins(*(column[scorer == number] for column in values)) for number in within}
 

@@ -8,11 +8,8 @@ from numpy.typing import NDArray
 
 from betr_spark.ordering import descending_key
 
-SHIFTS = (
-    42,
-    22,
-    0,
-)  # low bits of a key that bins leave out, coarse to fine; the first bins are 1,024ths of a power of two
+# Low bits of a key that bins leave out; the first bins are 1,024ths of a power of two. At most 1,024 bins of a level are split.
+SHIFTS = (42, 32, 22, 12, 0)
 _FINEST_SHARE = 1024  # a bin of more than one in so many tokens is split
 _SIGN = np.uint64(1 << 63)
 

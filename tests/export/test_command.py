@@ -8,18 +8,22 @@ import pyarrow.parquet as pq
 from deltalake import DeltaTable
 
 
-def test_a_finished_selection_is_exported_once(run_command: Any, copied: Path, tmp_path: Path) -> None:
-    arguments = (
+def export_of(config: Path, folder: Path) -> list[str]:
+    return [
         "export",
         "--config",
-        str(copied),
+        str(config),
         "--selection",
         "best-50",
         "--format",
         "parquet",
         "--to",
-        str(tmp_path / "to"),
-    )
+        str(folder / "to"),
+    ]
+
+
+def test_a_finished_selection_is_exported_once(run_command: Any, copied: Path, tmp_path: Path) -> None:
+    arguments = export_of(copied, tmp_path)
     code, out, errors = run_command(*arguments, "--rank-order", "--shard-bytes", "9000", "--json")
     assert (code, errors) == (0, [])
     document = json.loads(out)
@@ -40,17 +44,7 @@ def test_a_finished_selection_is_exported_once(run_command: Any, copied: Path, t
 
 
 def test_a_selection_that_a_run_would_change_is_refused(run_command: Any, copied: Path, tmp_path: Path) -> None:
-    arguments = (
-        "export",
-        "--config",
-        str(copied),
-        "--selection",
-        "best-50",
-        "--format",
-        "parquet",
-        "--to",
-        str(tmp_path / "to"),
-    )
+    arguments = export_of(copied, tmp_path)
     other = ("--set", "selections.betr-30.keep.token_fraction=0.2")  # of another selection
     changed = ("--set", "selections.best-50.keep.documents=40")
     code, _, errors = run_command(*arguments, *changed)

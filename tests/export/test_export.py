@@ -9,6 +9,7 @@ from typing import Any, cast
 
 import pyarrow.parquet as pq
 import pytest
+from export_texts import AWKWARD
 from pyspark.sql.types import StructType
 
 from betr_spark.config import Config
@@ -22,16 +23,6 @@ from betr_spark.storage import delta, lease
 from betr_spark.storage.lease_record import Holder
 from betr_spark.storage.runs import Origin, StageKey, StageRun
 
-AWKWARD = [
-    "a\0b\0",
-    "x\u2028y\u2029z\x85",
-    "",
-    "line\nline\r\n",
-    '\t"quoted"\\ \x1b[2J',
-    "漢字 😀 é\u0301",
-    "\ufeffmark",
-    "1PAR1",
-]
 SCHEMA = "rank bigint, doc_id string, text string, source string, url string, tags array<string>, score double, logit float, n_tokens int"
 
 

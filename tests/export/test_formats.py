@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from export_texts import AWKWARD
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -19,18 +20,7 @@ from betr_spark.errors import DataError, SetupError
 from betr_spark.export.encoding import RECORD, ROW_BYTES, SHARD, ByteRows, encode
 from betr_spark.export.formats import FORMATS, Format, Megatron
 
-AWKWARD = [
-    "a\0b\0",
-    "x\u2028y\u2029z\x85",
-    "",
-    "line\nline\r\n",
-    '\t"quoted"\\ \x1b[2J',
-    "漢字 😀 é\u0301",
-    "\ufeffmark",
-    "1PAR1",
-    "plain",
-]
-TEXTS = [*AWKWARD, *[f"{n} " * (n % 70) for n in range(3_000)]]
+TEXTS = [*AWKWARD, "plain", *[f"{n} " * (n % 70) for n in range(3_000)]]
 
 
 def batches_of(table: pa.Table, *, rows: int, shard: int = 7) -> Iterator[pa.RecordBatch]:

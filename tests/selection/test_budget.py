@@ -178,6 +178,16 @@ def test_shares_and_maxima_equal_a_greedy_pass_over_the_ranking(
         ordered.unpersist()
 
 
+def test_too_many_groups_above_their_maximum_are_refused(spark: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ordering, "_MAX_ENDS", 2)
+    rows = [(f"d{i}", float(i), 5, f"g{i % 3}") for i in range(9)]
+    ordered = with_order(spark.createDataFrame(rows, GROUPED))
+    budget = Budget.of(KeepConfig(tokens=60), n_tokens=0)
+    assert within_maximum(ordered, budget, 1.0, n_rows=10**9).count() == 9
+    with pytest.raises(DataError, match="more than 2 groups are above their maximum"):
+        within_maximum(ordered, budget, 0.1, n_rows=10**9)
+
+
 def test_a_group_that_is_too_small_leaves_its_rest_to_others_and_says_so(spark: Any, caplog: Any) -> None:
     rows = [("a", 9.0, 3, "code"), ("b", 8.0, 5, "web"), ("c", 7.0, 5, "web"), ("d", 6.0, 5, None)]
     ordered = with_order(spark.createDataFrame(rows, GROUPED))
