@@ -1,5 +1,8 @@
 """Options that several commands have."""
 
+import logging
+import time
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -11,6 +14,8 @@ from betr_spark.config import Config, load_config
 
 if TYPE_CHECKING:
     from betr_spark.pipeline.stage import RunContext
+
+_logger = logging.getLogger(__name__)
 
 
 def _json(value: bool) -> bool:
@@ -46,8 +51,11 @@ def load(path: Path, overrides: list[str] | None) -> Config:
 
 def reading(settings: Config) -> "RunContext":
     """A context of a command that writes nothing to the output."""
-    from betr_spark.pipeline.stage import RunContext  # noqa: PLC0415 - pyspark, only when needed
-    from betr_spark.spark.session import build_session  # noqa: PLC0415
+    from betr_spark.spark.session import build_session, jvm_starting  # noqa: PLC0415 - pyspark, only when needed
+
+    with jvm_starting():
+        import_module("betr_spark.pipeline.check")  # all stages
+        from betr_spark.pipeline.stage import RunContext  # noqa: PLC0415
 
     return RunContext(build_session(), settings)
 
@@ -56,12 +64,21 @@ def writing(
     settings: Config, command: str, *, again: bool = False, wait_s: float = 0.0, check: bool = True
 ) -> "RunContext":
     """A context of a command that writes: no other run holds the output, and (`check`) it can be written to."""
-    from betr_spark.pipeline.stage import RunContext  # noqa: PLC0415
-    from betr_spark.spark.session import build_session  # noqa: PLC0415
-    from betr_spark.storage.hadoop_files import check_writable  # noqa: PLC0415
-    from betr_spark.storage.lease import wait_until_free  # noqa: PLC0415
+    from betr_spark.spark.session import build_session, jvm_starting  # noqa: PLC0415
 
+    began = time.monotonic()
+    with jvm_starting():
+        import_module("betr_spark.pipeline.check")  # all stages
+        from pyspark.sql import SparkSession  # noqa: PLC0415
+
+        from betr_spark.pipeline.stage import RunContext  # noqa: PLC0415
+        from betr_spark.storage.hadoop_files import check_writable  # noqa: PLC0415
+        from betr_spark.storage.lease import wait_until_free  # noqa: PLC0415
+
+    running = SparkSession.getActiveSession()
     spark = build_session()
+    if running is None:
+        _logger.info("Spark: started in %.1f s", time.monotonic() - began)
     wait_until_free(spark, settings.output, wait_s=wait_s)  # before the input is listed
     if check:
         check_writable(spark, settings.output)

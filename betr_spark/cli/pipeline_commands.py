@@ -35,10 +35,10 @@ def run(
 ) -> None:  # fmt: skip
     """Run all stages; those that are up to date are skipped."""
     settings = load(config, overrides)
-    from betr_spark.pipeline.check import problems_of_run  # noqa: PLC0415 - pyspark, only when needed
+    context = reading(settings) if dry_run else writing(settings, "run", wait_s=wait, check=False)
+    from betr_spark.pipeline.check import problems_of_run  # noqa: PLC0415
     from betr_spark.pipeline.run import stages_of  # noqa: PLC0415
 
-    context = reading(settings) if dry_run else writing(settings, "run", wait_s=wait, check=False)
     output.stop_at(problems_of_run(context))
     if dry_run:
         output.emit(*planned_stages(context))
@@ -52,9 +52,10 @@ def status(
 ) -> None:
     """Print the state of each stage, when it ran, for how long, its rows, and which run holds the output."""
     settings = load(config, overrides)
+    context = reading(settings)
     from betr_spark.pipeline.status import status_of  # noqa: PLC0415
 
-    state = status_of(reading(settings))
+    state = status_of(context)
     output.emit(state._asdict(), state.lines())
 
 

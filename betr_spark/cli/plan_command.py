@@ -28,10 +28,10 @@ def plan(
 ) -> None:  # fmt: skip
     """Print what a run would do, and what keep rates would keep by each scorer in `features`; write nothing, read no text."""
     settings = load(config, overrides)
+    context = reading(settings)
     from betr_spark.pipeline.check import problems_of_run  # noqa: PLC0415 - pyspark, only when needed
     from betr_spark.selection.planner import CAUTION, laws, outlooks  # noqa: PLC0415
 
-    context = reading(settings)
     output.stop_at(problems_of_run(context))
     document, lines = planned_stages(context)
     training = next((each.keep.training for each in settings.selections.values() if each.keep.training), None)

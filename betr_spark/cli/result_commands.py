@@ -23,10 +23,10 @@ def report(
 ) -> None:  # fmt: skip
     """Print what was selected: share of each source before and after, and the best documents."""
     settings = load(config, overrides)
+    context = reading(settings)
     from betr_spark.pipeline.run import plan  # noqa: PLC0415 - pyspark, only when needed
     from betr_spark.report.figures import selection_figures  # noqa: PLC0415
 
-    context = reading(settings)
     lines, selections = [], []
     for name, selection in settings.selections.items():
         path = settings.table(f"selected/{name}")
@@ -49,10 +49,10 @@ def compare(
 ) -> None:  # fmt: skip
     """Compare the scorers of a finished run: rank correlation, and overlap of their top documents."""
     settings = load(config, overrides)
+    context = reading(settings)
     from betr_spark.pipeline.run import behind  # noqa: PLC0415
     from betr_spark.report.compare import compare as compare_scorers  # noqa: PLC0415
 
-    context = reading(settings)
     output.stop_at(list(behind(context, ("rank", "train", "features")))[:1])
     pairs, count = compare_scorers(context.spark, settings, percent=percent)
     lines = [f"{count} documents of the corpus; top {percent:g} %", f"{'':42} {'Spearman':>9} {'overlap':>8}"]
@@ -94,10 +94,10 @@ def dedup_eval(
 ) -> None:  # fmt: skip
     """Measure a finished deduplication by true similarity: precision and recall, from samples; reads the text once."""
     settings = load(config, overrides)
+    context = writing(settings, "dedup-eval", wait_s=wait)
     from betr_spark.dedup.evaluation import evaluate  # noqa: PLC0415
     from betr_spark.pipeline.runner import leased  # noqa: PLC0415
 
-    context = writing(settings, "dedup-eval", wait_s=wait)
     with leased(context):
         figures = evaluate(context, documents=documents, seed=seed)
     output.emit(figures._asdict(), figures.lines(settings.dedup.similarity))

@@ -29,10 +29,10 @@ def unlock(
 ) -> None:
     """Take the output away from the run that holds it; that run stops before it writes its next table."""
     settings = load(config, overrides)
+    context = reading(settings)
     from betr_spark.storage.lease import break_lease  # noqa: PLC0415
     from betr_spark.storage.lease_record import Holder  # noqa: PLC0415
 
-    context = reading(settings)
     breaker = Holder.this(context.spark, context.run_id, "unlock")
     holder = break_lease(context.spark, settings.output, breaker)
     what = f"the lease was held by {holder.line()}" if holder else "no run held the output"
@@ -49,10 +49,10 @@ def forget(
     Their text is in old versions of the tables until `betr-spark maintain --retain-hours 0`.
     """
     settings = load(config, overrides)
+    context = writing(settings, "forget", wait_s=wait)
     from betr_spark.pipeline.run import stages_of  # noqa: PLC0415 - pyspark, only when needed
     from betr_spark.upkeep.forget import Forget  # noqa: PLC0415
 
-    context = writing(settings, "forget", wait_s=wait)
     stage = Forget(ids, copies=copies, why=why)
     output.stop_at(list(stage.problems(context)))
     run_and_print(context, [stage, *stages_of(settings, "dedup"), *stages_of(settings, "select")])

@@ -6,8 +6,9 @@ import re
 import subprocess
 import sys
 import tempfile
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from pyspark import SparkConf, SparkContext
@@ -67,8 +68,7 @@ def build_session(app_name: str = "betr-spark") -> SparkSession:
         builder = builder.config("spark.ui.showConsoleProgress", "false")  # the command line has its own display
     running = SparkSession.getActiveSession()
     try:
-        with _utf8_locale(), usual_lines_dropped():
-            encoding = SparkContext.getSystemProperty("sun.jnu.encoding")  # starts the JVM
+        encoding = _start_jvm()
         _keep_off_stdout()
         query_errors_raised_only()
         for key, value in _delta_settings(running).items():
@@ -82,6 +82,30 @@ def build_session(app_name: str = "betr-spark") -> SparkSession:
             spark.stop()
         raise SetupError(problem)
     return spark
+
+
+@contextmanager
+def jvm_starting() -> Iterator[None]:
+    """Start the JVM while the block runs, which imports modules; what goes wrong is raised by `build_session`."""
+
+    def start() -> None:
+        with suppress(Exception):
+            if "PYSPARK_GATEWAY_PORT" not in os.environ:
+                prepare_local()
+            _start_jvm()
+
+    thread = threading.Thread(target=start, name="start of the JVM", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        thread.join()  # what the block prints goes through a pipe until then
+
+
+def _start_jvm() -> str:
+    """Start the JVM, unless it runs, and return its encoding of file names."""
+    with _utf8_locale(), usual_lines_dropped():
+        return str(SparkContext.getSystemProperty("sun.jnu.encoding"))
 
 
 def _keep_off_stdout() -> None:

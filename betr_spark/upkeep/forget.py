@@ -1,7 +1,8 @@
 """Stage `forget`: removes documents from every table, and from later runs by table `tombstones`.
 
 The ids are in `tombstones` before anything is deleted, so a run that is killed deletes the rest when it is repeated. `dedup`
-and `select` run afterwards: a duplicate of a forgotten document may be kept now, and the next best documents are selected.
+and `select` run afterwards: a duplicate of a forgotten document may be kept now, and the next best documents are selected. If
+one of them fails, the forgotten documents are in no table all the same.
 """
 
 import logging
@@ -97,7 +98,9 @@ class Forget(Stage):
             n_quarantine = _forget_quarantined(ids, config)
             n_features = _forget_features(ids, config, n_quarantine)
             for name in _WITH_TEXTS:
-                _forget_rows(ids, config.table(name))
+                _forget_rows(ids, config.table(name), same_for_readers=True)
+            for name in hadoop_files.children(spark, config.table("selected")):  # also selections that were renamed
+                _forget_rows(ids, config.table(f"selected/{name}"))
             total = delta.read(spark, path).count()
             yield Result(
                 rows_in=n_ids,
@@ -147,14 +150,14 @@ def _forget_features(ids: DataFrame, config: Config, n_quarantine: int) -> int:
     return n_rows
 
 
-def _forget_rows(ids: DataFrame, path: str) -> None:
-    """Delete from a table of the sample; what was computed from it (scorers) stays as it is."""
+def _forget_rows(ids: DataFrame, path: str, *, same_for_readers: bool = False) -> None:
+    """Delete from a table; with `same_for_readers`, what was computed from it (scorers) counts as up to date."""
     spark = ids.sparkSession
     if not delta.exists(spark, path) or not delta.read(spark, path).join(ids, on=DOC_ID, how="left_semi").take(1):
         return
     newest = delta.newest_commit(spark, path)
     about = delta.as_object(newest.user_metadata) if newest else {}
-    same_as = {runs.SAME_AS: runs.input_version(spark, path)}
+    same_as = {runs.SAME_AS: runs.input_version(spark, path)} if same_for_readers else {}
     delete_rows(path, ids, on=DOC_ID, user_metadata=delta.to_json({**about, **same_as}))
 
 
