@@ -28,7 +28,6 @@ LAYOUTS, FORMAT, DIGEST, FIRST_FILES = "layouts", "format", "digest", "first_fil
 _NEVER_TOO_OLD = "36500d"
 _FURTHER_BYTES, _FURTHER_FILES = 2**30, 1_000
 _LINES = T.StructType([T.StructField(json_lines.VALUE, T.StringType())])
-_NAMED = 3
 Rows = tuple[DataFrame, Mapping[Path, Located]]
 
 
@@ -106,14 +105,12 @@ class InputFiles:
                 first_files=stored.first_files, digest=stored.digest,
             )  # fmt: skip
         changed = stored.inventory.join(listing.files, on=IDENTITY, how="left_anti").select(FILE)
-        names = [unquote(row[FILE]) for row in changed.orderBy(FILE).limit(_NAMED).collect()]
-        if names:
-            count = changed.count()
-            listed = ", ".join(names) + (", ..." if count > len(names) else "")
-            what = "file was" if count == 1 else "files were"
+        names, count = Listing.names_and_count(changed)
+        if count:
+            what, them = ("file was", "it") if count == 1 else ("files were", "them")
             raise DataError(
-                f"input.path: {source.path}: {count} {what} changed or deleted since `features` scored "
-                f"{'it' if count == 1 else 'them'}: {listed}; run `betr-spark features`"
+                f"input.path: {source.path}: {count} {what} changed or deleted since `features` scored {them}: {names}; "
+                "run `betr-spark features`"
             )
         return cls(
             source=source, listing=listing, inventory=stored.inventory, layouts=layouts,

@@ -3,6 +3,7 @@
 import dataclasses
 from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
+from urllib.parse import unquote
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException, PySparkException
@@ -27,6 +28,7 @@ _SYNTAX_ERRORS = (
     "org.apache.hadoop.shaded.com.google.re2j.PatternSyntaxException", "com.google.re2j.PatternSyntaxException",
     "java.net.URISyntaxException",
 )  # fmt: skip
+_NAMED = 3  # files in a message
 _MAX_NAMED = 10_000  # files in one condition; with more of them, rows are joined with the list
 
 
@@ -88,6 +90,13 @@ class Listing:
             self.relation.bucketSpec(), java_class(spark, _FORMATS[file_format])(), self.relation.options(), session,
         )  # fmt: skip
         return with_input_file(DataFrame(session.baseRelationToDataFrame(relation), spark))
+
+    @staticmethod
+    def names_and_count(files: DataFrame) -> tuple[str, int]:
+        """Name the first of some files (column `file`), for a message, and count them all."""
+        names = [unquote(row[FILE]) for row in files.orderBy(FILE).limit(_NAMED).collect()]
+        count = files.count() if names else 0
+        return ", ".join(names) + (", ..." if count > len(names) else ""), count
 
 
 def with_input_file(rows: DataFrame) -> DataFrame:

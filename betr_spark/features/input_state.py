@@ -12,6 +12,7 @@ from betr_spark.corpus.scored_state import INPUTS_TABLE, ScoredState
 from betr_spark.corpus.snapshot import InputSnapshot
 from betr_spark.errors import DataError
 from betr_spark.features.checkpoint import CHECKPOINTS, Checkpoint
+from betr_spark.features.file_log import check_all_read, check_batch_read
 from betr_spark.schemas import INPUT_FILE
 from betr_spark.storage import delta, hadoop_files
 
@@ -35,19 +36,32 @@ class InputState:
         Args:
             computed: input_file, and others; the rows of the batch.
             batch: its number.
+
+        Raises:
+            DataError: a file of the batch was deleted before it was read.
         """
         if self._config.input.format == "delta":
             return self._table_state(batch)
         path, spark = self._config.table(INPUTS_TABLE), self._snapshot.spark
         listed = delta.read(spark, path, version=self._inputs_version)
-        late = computed.select(F.col(INPUT_FILE).alias(FILE)).distinct().join(listed, on=FILE, how="left_anti")
+        read = computed.select(F.col(INPUT_FILE).alias(FILE)).distinct()
+        check_batch_read(self._config, self._checkpoint.name, batch, read)
+        late = read.join(listed, on=FILE, how="left_anti")
         if late.take(1):
             self._add(late)
         return ScoredState(self._inputs_version)
 
     def at_end(self, last: ScoredState) -> ScoredState:
-        """The state after the last batch: files without rows have been read too."""
-        return last if self._config.input.format == "delta" else ScoredState(self._inputs_version)
+        """The state after the last batch: files without rows have been read too.
+
+        Raises:
+            DataError: a file was deleted before a batch could read it.
+        """
+        if self._config.input.format == "delta":
+            return last
+        listed = delta.read(self._snapshot.spark, self._config.table(INPUTS_TABLE), version=self._inputs_version)
+        check_all_read(self._config, self._checkpoint.name, listed)
+        return ScoredState(self._inputs_version)
 
     def _add(self, late: DataFrame) -> None:
         """Add files to `_inputs`; one that is gone already gets a size that no file has."""

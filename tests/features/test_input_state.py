@@ -1,6 +1,7 @@
 """What `features` says about the input that it scored: the files of each batch, the version of a Delta source."""
 
 import json
+import os
 import random
 import shutil
 import string
@@ -17,6 +18,7 @@ from betr_spark.config import Config
 from betr_spark.corpus.scored_state import scored_state
 from betr_spark.corpus.snapshot import InputSnapshot
 from betr_spark.errors import DataError
+from betr_spark.features.batch_writer import BatchWriter
 from betr_spark.features.stage import Features
 from betr_spark.pipeline.runner import run_stages
 from betr_spark.pipeline.stage import RunContext
@@ -66,6 +68,36 @@ def test_a_file_that_comes_between_the_listing_and_the_query_is_listed_too(spark
     assert listed(spark, config) == {"one.parquet", "late.parquet", "no%20rows.parquet", "new.parquet"}
     assert scored_ids(spark, config) == "abcdef"
     assert run(spark, config).skipped
+
+
+@pytest.mark.parametrize(
+    ("changed", "method"),
+    [(InputSnapshot, "stream"), (BatchWriter, "__call__")],
+    ids=["before listing", "before reading"],
+)
+def test_a_file_that_is_deleted_meanwhile_and_put_back_is_not_lost(
+    spark: Any, tmp_path: Path, changed: Any, method: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = configured(tmp_path, input={"max_batch_bytes": 1})  # a batch for each file
+    write(tmp_path / "docs", "one", "a")
+    moved, away = write(tmp_path / "docs", "two", "b"), tmp_path / "two.parquet"
+    os.utime(moved, (2e9, 2e9))  # in the last batch
+    original = getattr(changed, method)
+
+    def first_delete(*args: Any, **named: Any) -> Any:
+        if moved.exists():
+            moved.rename(away)
+        return original(*args, **named)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(changed, method, first_delete)
+        with pytest.raises(
+            DataError, match=r"1 file was deleted while `features` read the input: file:\S+/two.parquet"
+        ):
+            run(spark, config)
+    away.rename(moved)
+    assert run(spark, config).rows_out == 2
+    assert scored_ids(spark, config) == "ab"
 
 
 def test_each_batch_says_which_files_it_was_started_for(spark: Any, tmp_path: Path) -> None:
