@@ -94,6 +94,22 @@ def held_out(line: str) -> bool:
 
 def prepared(output: Path, documents: Path, targets: Path, pool: int) -> dict[str, tuple[Path, Path, str]]:
     """Split the benchmarks' files and embed; return the train file, items file, and template of each benchmark."""
+    files = split(output, targets)
+    settings = {
+        "input": {"path": str(documents), "id": "id", "source": "domain"},
+        "output": str(output / "out"),
+        "targets": {name: {"path": str(path), "template": template} for name, (path, _, template) in files.items()},
+        "sample": {"documents": pool},
+        "selections": {},
+    }
+    config = output / "conf.yaml"
+    config.write_text(yaml.safe_dump(settings), encoding="utf-8")
+    command(config, "rank")
+    return files
+
+
+def split(output: Path, targets: Path) -> dict[str, tuple[Path, Path, str]]:
+    """Split the benchmarks' files; return the train file, items file, and template of each benchmark."""
     files = {}
     (output / "targets").mkdir(parents=True, exist_ok=True)
     for name, (file, template) in TARGETS.items():
@@ -105,16 +121,6 @@ def prepared(output: Path, documents: Path, targets: Path, pool: int) -> dict[st
         for part, rows in zip(parts, (examples, items), strict=True):
             part.write_text("\n".join(rows) + "\n", encoding="utf-8")
         files[name] = (*parts, template)
-    settings = {
-        "input": {"path": str(documents), "id": "id", "source": "domain"},
-        "output": str(output / "out"),
-        "targets": {name: {"path": str(path), "template": template} for name, (path, _, template) in files.items()},
-        "sample": {"documents": pool},
-        "selections": {},
-    }
-    config = output / "conf.yaml"
-    config.write_text(yaml.safe_dump(settings), encoding="utf-8")
-    command(config, "rank")
     return files
 
 
@@ -372,8 +378,12 @@ def show(
     output: Path,
     title: str,
     more: Sequence[NDArray[np.uint16]] = (),
+    at_budget: Callable[[float], dict[str, NDArray[np.int64]]] = lambda _: {},
 ) -> list[Change]:
-    """Print changes by budget, and write them as JSON; `more` are documents that selections name after those of the pool."""
+    """Print changes by budget, and write them as JSON.
+
+    `more` are documents that selections name after those of the pool; `at_budget` gives orders that differ between budgets.
+    """
     tokens = [*here.tokens, *more]
     controls = {f"random-{seed}": np.random.default_rng(seed).permutation(len(here.texts)) for seed in range(8)}
     rows_of_all: list[Change] = []
@@ -381,7 +391,7 @@ def show(
         share = budget * sum(map(len, here.tokens)) / sum(map(len, tokens))
         rows_of_all += [
             row._replace(budget=budget)
-            for row in changes(tokens, selections, controls, here.sets, budget=share, train=TRAIN)
+            for row in changes(tokens, selections | at_budget(budget), controls, here.sets, budget=share, train=TRAIN)
         ]
     (output / f"{title}.json").write_text(json.dumps([row._asdict() for row in rows_of_all]), encoding="utf-8")
     names = [items.name for items in here.sets]
@@ -391,7 +401,7 @@ def show(
         spread = next(row.spread for row in rows.values() if row.items == ALL_TARGETS)
         print(f"| {budget:.0%} of the tokens (random within {spread:.2%}) | all targets | {' | '.join(names)} |")
         print("|---" * (2 + len(names)) + "|")
-        for name in selections:
+        for name in [*selections, *at_budget(budget)]:
             whole = rows[name, ALL_TARGETS]
             each = " | ".join(f"{100 * rows[name, items].change:+.2f}" for items in names)
             print(f"| {name} | {100 * whole.change:+.2f} [{100 * whole.low:+.2f}, {100 * whole.high:+.2f}] | {each} |")

@@ -62,7 +62,7 @@ def export(context: RunContext, request: ExportRequest) -> Exported:
             target.check_same(job.settings)
         with lease.hold(spark, target.path, holder, wait_s=context.wait_s) as held:
             exported = _export(context, request, job, target, held)
-        hadoop_files.delete(spark, f"{target.path}/{lease.FOLDER}")
+        lease.remove_ended(spark, target.path)
     return exported
 
 

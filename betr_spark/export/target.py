@@ -68,7 +68,8 @@ class Target:
         self._write(f"{UNFINISHED}/settings.json", settings)
 
     def clear(self) -> None:
-        """Delete an export, the manifest first; other files stay."""
+        """Delete an export, the manifest first; other files stay. An export that is half deleted counts as unfinished."""
+        self.begin(self.settings())
         hadoop_files.delete(self._spark, f"{self.path}/{MANIFEST}")
         for name in hadoop_files.children(self._spark, self.path):
             if _OURS.fullmatch(name):

@@ -3,7 +3,7 @@
 import re
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -173,6 +173,13 @@ def delete(spark: SparkSession, path: str) -> None:
     """Delete a file, or a folder with all that it contains; do nothing where there is none."""
     hadoop_path, system = path_and_system(spark, path)
     system.delete(hadoop_path, True)
+
+
+def delete_empty(spark: SparkSession, path: str) -> None:
+    """Delete a folder that has nothing in it; do nothing to any other."""
+    hadoop_path, system = path_and_system(spark, path)
+    with suppress(Py4JJavaError):  # it has
+        system.delete(hadoop_path, False)
 
 
 def children(spark: SparkSession, path: str) -> list[str]:

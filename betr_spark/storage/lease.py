@@ -179,6 +179,14 @@ def break_lease(spark: SparkSession, output: str, breaker: Holder) -> Holder | N
     return record.holder or ended
 
 
+def remove_ended(spark: SparkSession, output: str) -> None:
+    """Delete the record that counts if its run has ended, and the folder unless another run has taken the lease."""
+    record = current(spark, output)
+    if record is not None and record.ended:
+        hadoop_files.delete(spark, _path(output, record.number))
+        hadoop_files.delete_empty(spark, _folder(output))
+
+
 def is_live(record: Record, *, now: float) -> bool:
     """Whether a run holds the lease, as far as can be told without writing: by the clock `now` of this machine."""
     if record.ended or record.dead:

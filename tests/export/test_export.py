@@ -17,6 +17,7 @@ from betr_spark.errors import BetrSparkError, DataError, LockedError, SchemaErro
 from betr_spark.export import exporter, shard_plan
 from betr_spark.export.exporter import Exported, export
 from betr_spark.export.request import ExportRequest, problems
+from betr_spark.export.target import Target
 from betr_spark.pipeline.stage import RunContext
 from betr_spark.spark.work import Work
 from betr_spark.storage import delta, lease
@@ -250,7 +251,9 @@ def test_an_export_that_was_killed_while_files_are_named_is_continued(
     assert contents(tmp_path / "to") == contents(tmp_path / "whole")
 
 
-def test_a_finished_export_is_up_to_date_repaired_or_refused(select: Any, tmp_path: Path) -> None:
+def test_a_finished_export_is_up_to_date_repaired_or_refused(
+    select: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     context, to = select(documents(100)), tmp_path / "to"
     first = run(context, request(to)).manifest
     before = contents(to)
@@ -279,6 +282,13 @@ def test_a_finished_export_is_up_to_date_repaired_or_refused(select: Any, tmp_pa
     with pytest.raises(DataError, match=r"selection_version: 0, now 1"):
         export(newer, request(to))
     assert contents(to) == before
+    with monkeypatch.context() as patch:  # killed while it deletes the former export
+        patch.setattr(Target, "delete_unfinished", lambda _: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            export(newer, request(to, overwrite=True))
+    assert list(problems(newer, request(to, overwrite=True))) == []
+    with pytest.raises(DataError, match=r"selection_version: 0, now 1"):
+        export(newer, request(to))
     assert run(newer, request(to, overwrite=True)).manifest["rows"] == 90
 
 
