@@ -208,7 +208,7 @@ def test_a_second_run_ends_with_exit_code_3_and_unlock_stops_the_first(
 def test_json_is_one_document_and_log_lines_are_objects(run_command: Any, copied: Path, capsys: Any) -> None:
     for command, names in (
         ("check", {"problems"}),
-        ("plan", {"output", "stages", "keep_rates", "laws"}),
+        ("plan", {"output", "stages", "keep_rates", "laws", "bytes_read"}),
         ("report", {"output", "selections", "out_of_date"}),
         ("dedup-eval", {"n_documents", "n_sampled", "precision", "recall", "n_components", "inside", "both_kept"}),
     ):

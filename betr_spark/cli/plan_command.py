@@ -31,7 +31,9 @@ def plan(
     context = reading(settings)
     from betr_spark.pipeline.check import problems_of_run  # noqa: PLC0415 - pyspark, only when needed
     from betr_spark.selection.planner import CAUTION, laws, outlooks  # noqa: PLC0415
+    from betr_spark.spark.work import WorkMeter  # noqa: PLC0415
 
+    meter = WorkMeter(context.spark)
     output.stop_at(problems_of_run(context))
     document, lines = planned_stages(context)
     training = next((each.keep.training for each in settings.selections.values() if each.keep.training), None)
@@ -45,7 +47,9 @@ def plan(
         note = "" if rate.in_range else " (outside the range that the law was fitted to)"
         lines.append(f"{law}: keep {100 * rate.fraction:.1f} % of the tokens{note}")
     lines += [CAUTION] if found else []
-    output.emit({**document, "keep_rates": found, "laws": rates}, lines)
+    bytes_read = meter.total().bytes_read
+    lines.append(f"Spark's tasks read {bytes_read / 1e6:.1f} MB")
+    output.emit({**document, "keep_rates": found, "laws": rates, "bytes_read": bytes_read}, lines)
 
 
 def planned_stages(context: "RunContext") -> tuple[dict[str, Any], list[str]]:
