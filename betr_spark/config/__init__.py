@@ -12,7 +12,14 @@ from betr_spark.config.root import (
     MinHashConfig,
     load_config,
 )
-from betr_spark.config.selections import CurveConfig, KeepConfig, PhaseConfig, SelectionConfig, TrainingConfig
+from betr_spark.config.selections import (
+    CurveConfig,
+    KeepConfig,
+    PhaseConfig,
+    SelectionConfig,
+    SigmoidConfig,
+    TrainingConfig,
+)
 from betr_spark.config.targets import TargetConfig
 
 __all__ = [
@@ -32,6 +39,7 @@ __all__ = [
     "PhaseConfig",
     "SampleConfig",
     "SelectionConfig",
+    "SigmoidConfig",
     "TargetConfig",
     "TokensConfig",
     "TrainingConfig",

@@ -74,10 +74,43 @@ class CurveConfig(Model):
     seed: Seed = 0
 
 
-class RepeatConfig(Model):
-    """How documents are repeated."""
+class SigmoidConfig(Model):
+    """Repeats by a sigmoid of the position in the ranking, from `floor` for the worst to `cap` for the best tokens.
 
-    curve: CurveConfig
+    Attributes:
+        temperature: width of the rise, as a fraction of the tokens; a lower one is closer to a cut.
+        floor: repeats that the worst documents tend to.
+        cap: repeats that the best documents tend to.
+        seed: as that of a curve.
+    """
+
+    temperature: float = Field(default=0.05, gt=0.0, le=1.0)
+    floor: float = Field(default=0.0, ge=0.0)
+    cap: float = Field(default=7.0, gt=0.0, le=1000.0)
+    seed: Seed = 0
+
+    @model_validator(mode="after")
+    def _rises(self) -> Self:
+        if self.floor >= self.cap:
+            raise ValueError(f"floor: {self.floor:g} is not below cap, which is {self.cap:g}")
+        return self
+
+
+class RepeatConfig(Model):
+    """How documents are repeated: exactly one of these keys."""
+
+    curve: CurveConfig | None = None
+    sigmoid: SigmoidConfig | None = None
+
+    @model_validator(mode="after")
+    def _exactly_one(self) -> Self:
+        if (self.curve is None) == (self.sigmoid is None):
+            raise ValueError("exactly one of curve and sigmoid is required")
+        return self
+
+    def shape(self) -> CurveConfig | SigmoidConfig:
+        """The one that is given."""
+        return self.curve or self.sigmoid or CurveConfig()
 
 
 class PhaseConfig(Model):
@@ -111,7 +144,7 @@ class SelectionConfig(Model):
         max_fraction: COLUMN: FRACTION: no value of the column gets more than this fraction of the budget.
         balance: `benchmarks`: the selection has the same part of the first documents by each benchmark scorer of `scorer`.
         stratified: every source gets as many tokens as in the selection that `keep.tokens_of` names.
-        sample: documents are repeated by a curve; `keep.tokens` is then the total after repetition.
+        sample: documents are repeated by their rank; `keep.tokens` is then the total after repetition.
         phases: parts of the training run in their order, each with its own tokens and `keep`.
         max_repeats: largest number of repeats of a document over all phases.
         disjoint: a document of a later phase is in no earlier one.

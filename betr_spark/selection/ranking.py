@@ -202,9 +202,9 @@ def _kept(
 ) -> DataFrame:  # fmt: skip
     selection = conditions.selection
     if selection.sample is not None:
-        where = f"selections.{conditions.name}.sample.curve"
+        where = f"selections.{conditions.name}.sample"
         return with_repeats(
-            ordered, selection.sample.curve, available=n_tokens, target=budget.amount, where=where,
+            ordered, selection.sample.shape(), available=n_tokens, target=budget.amount, where=where,
             materialise=materialise,
         )  # fmt: skip
     for column, shares in selection.quota.items():

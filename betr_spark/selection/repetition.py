@@ -14,11 +14,17 @@ from numpy.typing import NDArray
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from betr_spark.config import CurveConfig
+from betr_spark.config import CurveConfig, SigmoidConfig
 from betr_spark.ordering import ORDER_KEY, WEIGHT, before, longest_prefix, unsigned
 from betr_spark.schemas import N_TOKENS, REPEAT_COUNT
 from betr_spark.scoring.logit import uniform_draw
-from betr_spark.selection.repetition_curve import Curve, expected_repeats, repeat_counts, solve_power_curve
+from betr_spark.selection.repetition_curve import (
+    Curve,
+    expected_repeats,
+    repeat_counts,
+    solve_power_curve,
+    solve_sigmoid_curve,
+)
 
 _SHIFTS = (44, 34, 24, 14, 4, 0)  # low bits of a key that the bins leave out, coarse to fine
 _FINEST_SHARE = 1024  # a bin of more than one in so many tokens is split
@@ -38,7 +44,7 @@ class KeyBins(NamedTuple):
 
 
 def with_repeats(
-    ordered: DataFrame, curve: CurveConfig, *, available: int, target: int, where: str,
+    ordered: DataFrame, curve: CurveConfig | SigmoidConfig, *, available: int, target: int, where: str,
     materialise: Callable[[DataFrame], DataFrame],
 ) -> DataFrame:  # fmt: skip
     """Keep the documents that are repeated at least once, with `repeat_count` (int), for a total of `target` tokens.
@@ -49,18 +55,16 @@ def with_repeats(
 
     Args:
         ordered: as `with_order` gives it, with n_tokens; one row a document. It is read several times, so persist it.
-        curve: settings.
+        curve: how repeats depend on the rank.
         available: tokens of `ordered`.
         target: tokens after repetition.
         where: key of the configuration, for messages.
         materialise: computes a frame and cuts its lineage.
 
     Raises:
-        DataError: the target is more than the curve's cap allows.
+        DataError: the target is not within what the curve's drop, floor and cap allow.
     """
-    solved = solve_power_curve(
-        available, target, drop=curve.drop, cap=curve.cap, max_exponent=curve.max_exponent, where=where
-    )
+    solved = _solved(curve, available, target, where)
     counted = materialise(_counted(ordered, key_bins(ordered, available), solved, seed=curve.seed))
     weight = F.col(N_TOKENS).cast("bigint")
     is_used = F.col(REPEAT_COUNT) > 0
@@ -75,6 +79,14 @@ def with_repeats(
         change = (short if end is None else short & before(end)).cast("int")
     adjusted = counted.withColumn(REPEAT_COUNT, (F.col(REPEAT_COUNT) + change).cast("int")).drop(_ROUNDED_DOWN)
     return adjusted.where(F.col(REPEAT_COUNT) > 0)
+
+
+def _solved(curve: CurveConfig | SigmoidConfig, available: int, target: int, where: str) -> Curve:
+    if isinstance(curve, SigmoidConfig):
+        settings = {"temperature": curve.temperature, "floor": curve.floor, "cap": curve.cap}
+        return solve_sigmoid_curve(available, target, where=where, **settings)
+    powers = {"drop": curve.drop, "cap": curve.cap, "max_exponent": curve.max_exponent}
+    return solve_power_curve(available, target, where=where, **powers)
 
 
 def _counted(ordered: DataFrame, bins: KeyBins, curve: Curve, *, seed: int) -> DataFrame:

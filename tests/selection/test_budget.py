@@ -1,5 +1,6 @@
 """Exact budgets and ranks against a brute-force sort, with masses of ties."""
 
+import math
 import os
 import random
 from typing import Any
@@ -151,7 +152,7 @@ def greedy_maximum(rows: list[Any], budget: int, maximum: float, weight: Any) ->
 
 
 @pytest.mark.parametrize("small_driver", [False, True])
-def test_shares_and_maxima_equal_a_greedy_pass_over_the_ranking(
+def test_budgets_shares_and_maxima_equal_a_greedy_pass_over_the_ranking(
     spark: Any, small_driver: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if small_driver:
@@ -166,6 +167,20 @@ def test_shares_and_maxima_equal_a_greedy_pass_over_the_ranking(
         options = {"n_rows": 10**9 if small_driver else len(rows)}
         weight = (lambda _: 1) if by_documents else (lambda row: row["n_tokens"])
         given = Budget.of(keep, n_tokens=0)
+        score, total = (
+            pick.choice([0.0, 0.2, 0.5, 1.0]),
+            sum(row["n_tokens"] for row in rows if row["logit"] is not None),
+        )
+        scored = [row for row in rows if row["logit"] is not None]
+        above = [row for row in scored if 1 / (1 + math.exp(-row["logit"])) >= score]
+        of_all = KeepConfig(token_fraction=maximum)
+        for plain, left, among, of in (
+            (keep, budget, scored, weight),
+            (of_all, fraction_of(total, maximum), scored, lambda row: row["n_tokens"]),
+            (KeepConfig(min_score=score), len(above), above, lambda _: 1),
+        ):
+            kept = within_budget(ordered, Budget.of(plain, n_tokens=total)).collect()
+            assert {row["doc_id"] for row in kept} == greedy(among, {None: left}, lambda _: None, of), (cases, plain)
         kept = within_shares(ordered, given, shares, where="quota.group", **options).collect()
         assert {row["doc_id"] for row in kept} == greedy_shares(rows, budget, shares, weight), (cases, budget, shares)
         assert sum(weight(row) for row in kept) <= budget

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
-from betr_spark.config import Config, CurveConfig
+from betr_spark.config import Config, CurveConfig, SigmoidConfig
 from betr_spark.errors import DataError
 from betr_spark.pipeline.run import run_all
 from betr_spark.report.figures import selection_figures
@@ -34,11 +34,11 @@ def corpus(logits: np.ndarray, tokens: np.ndarray) -> list[tuple[str, float, int
 
 
 def repeated(
-    spark: Any, rows: list[Any], target: int, materialise: Any, parts: int = 2, **curve: Any
+    spark: Any, rows: list[Any], target: int, materialise: Any, parts: int = 2, kind: Any = CurveConfig, **curve: Any
 ) -> dict[str, int]:
     ordered = with_order(spark.createDataFrame(rows, SCHEMA).repartition(parts)).persist()
     available = sum(row[2] for row in rows)
-    settings = CurveConfig.model_validate(curve)
+    settings = kind.model_validate(curve)
     kept = with_repeats(ordered, settings, available=available, target=target, where="s", materialise=materialise)
     counts = {row["doc_id"]: row["repeat_count"] for row in kept.select("doc_id", "repeat_count").collect()}
     ordered.unpersist()
@@ -51,6 +51,22 @@ CORPORA = {
     "grades": lambda rng, n: rng.integers(0, 3, n).astype(float),
     "equal": lambda rng, n: np.zeros(n),
 }
+
+
+def test_a_sigmoid_repeats_between_floor_and_cap_for_an_exact_total(spark: Any, materialise: Any) -> None:
+    rng = np.random.default_rng(3)
+    logits, tokens = rng.normal(0, 1, 1000), rng.integers(1, 50, 1000)
+    rows, target = corpus(logits, tokens), 2 * int(tokens.sum())
+    counts = repeated(spark, rows, target, materialise, kind=SigmoidConfig, temperature=0.05, floor=1, cap=4)
+    total = sum(counts.get(doc_id, 0) * size for doc_id, _, size in rows)
+    assert target - tokens.max() < total <= target
+    given = np.array([counts.get(doc_id, 0) for doc_id, *_ in rows])[np.argsort(logits)]
+    assert given.min() >= 0
+    assert given.max() <= 5
+    assert np.mean(given[:300]) == pytest.approx(1.0, abs=0.1)
+    assert np.mean(given[-100:]) == pytest.approx(4.0, abs=0.2)
+    with pytest.raises(DataError, match=r"s: \d+,?\d* tokens; [\d,]+ to [\d,]+ are possible: 1 to 4 repeats"):
+        repeated(spark, rows, target // 3, materialise, kind=SigmoidConfig, floor=1, cap=4)
 
 
 @pytest.mark.parametrize("kind", CORPORA)
@@ -169,7 +185,9 @@ def test_a_selection_has_the_column_and_its_figures_count_repeats(spark: Any, tm
         ({"keep": {"documents": 5}}, "sample: keep.tokens is required"),
         ({"quota": {"source": {"a": 0.5}}}, "sample: cannot be given with quota or max_fraction"),
         ({"max_fraction": {"source": 0.5}}, "sample: cannot be given with quota or max_fraction"),
-        ({"sample": {}}, "curve"),
+        ({"sample": {}}, "exactly one of curve and sigmoid"),
+        ({"sample": {"curve": {}, "sigmoid": {}}}, "exactly one of curve and sigmoid"),
+        ({"sample": {"sigmoid": {"floor": 2, "cap": 2}}}, "floor: 2 is not below cap"),
         ({"sample": {"curve": {"drop": 1.0}}}, "drop"),
         ({"sample": {"curve": {"cap": 0}}}, "cap"),
     ],
