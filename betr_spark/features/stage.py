@@ -93,6 +93,19 @@ class Features(Stage):
         if context.config.input.tokens.tokenizer is not None:
             yield from problems_of(lambda: require_tokenizers("input.tokens"))
 
+    def estimate(self, context: RunContext) -> str | None:
+        """From the last run's rate: for new files, or for all of them where settings or scorers changed. None for Delta."""
+        last_run = self.made_by(context)
+        read = last_run.metrics_as(FeaturesMetrics).rows_new if last_run else None
+        before = hadoop_files.bytes_of(last_run.input_versions.get("input", "")) if last_run else 0
+        if last_run is None or not read or not before:
+            return None
+        n_bytes, what = hadoop_files.bytes_of(context.input.version), "MB to read"
+        if _settings_key(context).config == last_run.config and n_bytes > before:
+            n_bytes, what = n_bytes - before, "MB of new files"
+        seconds = last_run.seconds / read * last_run.rows_in * n_bytes / before
+        return f"about {seconds:.0f} s for {n_bytes / 1e6:,.1f} {what}, at the last run's rate"
+
     @contextmanager
     def build(self, context: RunContext, key: StageKey) -> Iterator[Result]:
         """Follow the input from the checkpoint on; each batch is a commit, the last commit has the record of the run."""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shutil
 from collections import Counter
 from pathlib import Path
@@ -15,7 +16,9 @@ from conftest import write_parquet
 
 from betr_spark.config import Config
 from betr_spark.errors import DataError
+from betr_spark.features.stage import Features
 from betr_spark.pipeline.run import run_all
+from betr_spark.pipeline.stage import RunContext
 from betr_spark.scoring import artifact
 from betr_spark.scoring.ngram_table import NgramTable
 from betr_spark.storage.runs import StageRun
@@ -163,6 +166,10 @@ def test_a_new_file_with_an_old_time_is_read_and_a_changed_one_starts_anew(spark
     write_parquet(tmp_path / "more", [document("three")])
     os.utime(tmp_path / "more/part-0.parquet", (0, 0))  # as cp -p, rsync and tar leave it
     (tmp_path / "more/part-0.parquet").rename(path / "part-8.parquet")
+    new, whole = r"about \d+ s for 0.0 MB of new files, at the last run's rate", r"about \d+ s for 0.0 MB to read, at"
+    other = config.model_copy(update={"minhash": config.minhash.model_copy(update={"seed": 5})})
+    for settings, estimate in ((config, new), (other, whole)):
+        assert re.match(estimate, Features().estimate(RunContext(spark, settings)) or "")
     done = run(spark, config)
     assert (done.rows_in, done.metrics["rows_new"]) == (3, 1)
     write_parquet(path, [document("four")])  # the first file again, shorter
