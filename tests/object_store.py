@@ -91,7 +91,10 @@ class Store:
         more: str | None = ""
         while more is not None:
             query = {"list-type": "2", "prefix": prefix, **({"continuation-token": more} if more else {})}
-            page = ET.fromstring(self.request("GET", "", query=f"?{urllib.parse.urlencode(query)}").body)
+            answer = self.request("GET", "", query=f"?{urllib.parse.urlencode(query)}")
+            if answer.status == 500:  # moto cannot list while another thread adds a key
+                continue
+            page = ET.fromstring(answer.body)
             keys += [str(key.text) for key in page.iter(f"{NAMESPACE}Key")]
             more = page.findtext(f"{NAMESPACE}NextContinuationToken")
         return keys
