@@ -1,5 +1,7 @@
 """Whether a stream has read every file: Spark leaves out, without a word, files that are deleted before a batch opens them."""
 
+import json
+
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
@@ -7,6 +9,7 @@ from betr_spark.config import Config
 from betr_spark.corpus.listing import FILE, Listing
 from betr_spark.errors import DataError
 from betr_spark.features.checkpoint import CHECKPOINTS
+from betr_spark.storage import hadoop_files
 
 _ENTRY = "path string, batchId bigint"
 _NO_AUTHORITY = "^([^:/]+):///"  # the log has file:///name where rows have file:/name
@@ -24,8 +27,11 @@ def check_batch_read(config: Config, checkpoint: str, batch: int, read: DataFram
     Raises:
         DataError: a file of the batch was deleted before it was read.
     """
-    spark = read.sparkSession
-    without_rows = _entries(spark, config, checkpoint).where(F.col("batchId") == batch).select(FILE)
+    spark, log = read.sparkSession, _log(config, checkpoint)
+    first, last = (_log_offset(spark, config, checkpoint, number) for number in (batch - 1, batch))
+    names = [f"{log}/{number}" for number in range(first + 1, last + 1)]  # usually one
+    paths = [name if hadoop_files.exists(spark, name) else f"{name}.compact" for name in names]
+    without_rows = _entries(spark, *paths).where(F.col("batchId").between(first + 1, last)).select(FILE)
     without_rows = without_rows.join(_names(read), on=FILE, how="left_anti")
     if without_rows.take(1):
         existing = _names(Listing.of(spark, config.input.path).files)
@@ -43,15 +49,28 @@ def check_all_read(config: Config, checkpoint: str, listed: DataFrame) -> None:
     Raises:
         DataError: a file was deleted before the query listed the input.
     """
-    entries = _entries(listed.sparkSession, config, checkpoint).select(FILE)
+    entries = _entries(listed.sparkSession, _log(config, checkpoint)).select(FILE)
     _require_none(_names(listed).join(entries, on=FILE, how="left_anti"), config)
 
 
-def _entries(spark: SparkSession, config: Config, checkpoint: str) -> DataFrame:
-    """The log of Spark's file source: file, batchId. From time to time a file of the log repeats all earlier entries."""
-    lines = spark.read.text(config.table(f"{CHECKPOINTS}/{checkpoint}/sources/0")).where(F.col("value").startswith("{"))
+def _log(config: Config, checkpoint: str) -> str:
+    return config.table(f"{CHECKPOINTS}/{checkpoint}/sources/0")
+
+
+def _log_offset(spark: SparkSession, config: Config, checkpoint: str, batch: int) -> int:
+    """Number of the last file of the log that is in a batch; -1 before the first batch."""
+    if batch < 0:
+        return -1
+    content = hadoop_files.read_bytes(spark, config.table(f"{CHECKPOINTS}/{checkpoint}/offsets/{batch}")).decode()
+    offsets = (json.loads(line) for line in content.splitlines() if line.startswith("{"))
+    return next(int(offset["logOffset"]) for offset in offsets if "logOffset" in offset)
+
+
+def _entries(spark: SparkSession, *paths: str) -> DataFrame:
+    """Entries in files of the log: file, batchId. Every tenth file, `N.compact`, repeats all earlier entries."""
+    lines = spark.read.text([*paths]).where(F.col("value").startswith("{"))
     entries = lines.select(F.from_json("value", _ENTRY).alias("entry"))
-    return entries.select(_name("entry.path"), "entry.batchId").distinct()
+    return entries.select(_name("entry.path"), "entry.batchId")
 
 
 def _names(files: DataFrame) -> DataFrame:
@@ -63,8 +82,8 @@ def _name(uri: str) -> Column:
 
 
 def _require_none(deleted: DataFrame, config: Config) -> None:
-    names, count = Listing.names_and_count(deleted)
-    if count:
+    if deleted.take(1):
+        names, count = Listing.names_and_count(deleted.distinct())
         what = "file was" if count == 1 else "files were"
         raise DataError(
             f"input.path: {config.input.path}: {count} {what} deleted while `features` read the input: {names}; "
