@@ -11,7 +11,7 @@ SCHEDULERS := "apache-airflow>=3.3,<4" "awscli>=1.46,<2" "botocore>=1.43,<2" "da
 # Images of containers set this; without compiled files each import of sentence-transformers takes 17 s instead of 7.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-s3 lint e2e e2e-rank examples bench wheel archive archive-rank archive-export package clean
+.PHONY: help setup demo test test-all test-s3 lint e2e e2e-rank examples bench wheel archive archive-rank archive-export package clean
 
 help: ## print this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -35,6 +35,9 @@ demo: setup ## build a corpus from this machine's Python packages, run all stage
 
 test: setup ## run the test suite and print the ten slowest tests
 	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder
+
+test-all: setup ## the same, with more cases of some tests
+	$(BIN)/python -m pytest -n 2 --dist loadfile --no-loadscope-reorder -m "slow or not slow"
 
 MOTO := moto[server]==5.2.5
 test-s3: setup .venv/moto/.done ## run the tests on an S3 store of this machine; the first time, fetch S3A's jars (700 MB)

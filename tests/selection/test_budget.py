@@ -57,7 +57,7 @@ def brute_force(rows: list[tuple[str, float, int, int]], budget: int, *, tokens:
     return kept
 
 
-@pytest.mark.parametrize("distinct_logits", [1, 3, 100_000])
+@pytest.mark.parametrize("distinct_logits", [1, pytest.param(3, marks=pytest.mark.slow), 100_000])
 @pytest.mark.parametrize("small_driver", [False, True])
 def test_prefix_and_ranks_equal_a_sort(
     spark: Any, distinct_logits: int, small_driver: bool, monkeypatch: pytest.MonkeyPatch

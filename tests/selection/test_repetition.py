@@ -70,7 +70,7 @@ def test_a_sigmoid_repeats_between_floor_and_cap_for_an_exact_total(spark: Any, 
 
 
 @pytest.mark.parametrize("kind", CORPORA)
-@pytest.mark.parametrize("seed", [0, 1, 2])
+@pytest.mark.parametrize("seed", [pytest.param(0, marks=pytest.mark.slow), pytest.param(1, marks=pytest.mark.slow), 2])
 def test_the_total_is_exact_to_one_document(spark: Any, materialise: Any, kind: str, seed: int) -> None:
     rng = np.random.default_rng(seed)
     n = 2000
