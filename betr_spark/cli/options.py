@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from betr_spark.pipeline.stage import RunContext
 
 _logger = logging.getLogger(__name__)
+_start_s: list[float] = []  # seconds of Spark's start that are not logged yet
 
 
 def _json(value: bool) -> bool:
@@ -78,8 +79,14 @@ def writing(
     running = SparkSession.getActiveSession()
     spark = build_session()
     if running is None:
-        _logger.info("Spark: started in %.1f s", time.monotonic() - began)
+        _start_s.append(time.monotonic() - began)
     wait_until_free(spark, settings.output, wait_s=wait_s)  # before the input is listed
     if check:
         check_writable(spark, settings.output)
     return RunContext(spark, settings, again=again, command=command, wait_s=wait_s)
+
+
+def log_start() -> None:
+    """Log how long Spark's start took, if it is not logged; after the checks, because an error is a single line."""
+    while _start_s:
+        _logger.info("Spark: started in %.1f s", _start_s.pop())

@@ -15,6 +15,7 @@ from betr_spark.cli.options import (
     SetOption,
     WaitOption,
     load,
+    log_start,
     reading,
     writing,
 )
@@ -120,6 +121,7 @@ def run_and_print(context: "RunContext", stages: "list[Stage]") -> None:
     """Run stages and print a summary of each."""
     from betr_spark.pipeline.runner import run_stages  # noqa: PLC0415
 
+    log_start()
     done = run_stages(context, stages)
     lines = [line for stage, stage_run in zip(stages, done, strict=True) for line in stage.summary(stage_run)]
     idle = all(stage_run.skipped for stage_run in done)
