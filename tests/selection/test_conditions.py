@@ -92,7 +92,7 @@ def test_no_source_gets_more_than_its_fraction(spark: Any, scored: dict[str, Any
     assert ids == ["d00", "d01", "d02", "d03", "d04", "d05", "d30", "d31", "d32", "d33"]
 
 
-@pytest.mark.parametrize("has_ids", [False, True])
+@pytest.mark.parametrize("has_ids", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_a_document_counts_once_though_rows_of_the_input_share_its_id(
     spark: Any, tmp_path: Path, has_ids: bool
 ) -> None:
