@@ -223,7 +223,6 @@ def test_a_missing_logit_is_named(spark: Any, scored: dict[str, Any]) -> None:
         run_all(spark, Config.model_validate({**scored, "scorers": scorers}), "select")
 
 
-@pytest.mark.slow
 def test_duplicates_stay_removed_when_files_are_added(spark: Any, tmp_path: Path) -> None:
     def write(name: str, first: int, copies: int) -> None:
         words = [" ".join(f"w{(i * 31 + k * k) % 211}" for k in range(80)) for i in range(first, first + 8)]
