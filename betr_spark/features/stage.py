@@ -94,8 +94,11 @@ class Features(Stage):
             yield from problems_of(lambda: require_tokenizers("input.tokens"))
 
     def estimate(self, context: RunContext) -> str | None:
-        """From the last run's rate: for new files, or for all of them where settings or scorers changed. None for Delta."""
-        last_run = self.made_by(context)
+        """From the last run's rate: for new files, or for all of them where settings or scorers changed.
+
+        None for a Delta source, and with a direct scorer, whose key exists after `rank` alone.
+        """
+        last_run = None if context.config.direct() else self.made_by(context)
         read = last_run.metrics_as(FeaturesMetrics).rows_new if last_run else None
         before = hadoop_files.bytes_of(last_run.input_versions.get("input", "")) if last_run else 0
         if last_run is None or not read or not before:
