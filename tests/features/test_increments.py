@@ -177,6 +177,15 @@ def test_a_new_file_with_an_old_time_is_read_and_a_changed_one_starts_anew(spark
     assert (done.rows_in, done.rows_out, done.metrics["rows_new"]) == (2, 2, 2)
 
 
+def test_there_is_no_estimate_with_a_direct_scorer_whose_key_exists_after_rank_alone() -> None:
+    config = Config.model_validate({
+        "input": {"path": "docs"}, "output": "out", "encoder": {"mode": "direct"},
+        "targets": {"t": {"path": "t.jsonl", "template": "{q}"}},
+    })  # fmt: skip
+    assert config.direct()
+    assert Features().estimate(RunContext(None, config)) is None  # type: ignore[arg-type]
+
+
 def test_a_delta_source_may_be_made_anew_vacuumed_or_get_another_schema(spark: Any, tmp_path: Path) -> None:
     config = configured(spark, tmp_path, format="delta")
 
