@@ -4,7 +4,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import cached_property
-from typing import NamedTuple, Self
+from typing import Self
 from urllib.parse import unquote
 
 from pyspark.sql import DataFrame, SparkSession
@@ -20,11 +20,11 @@ from betr_spark.corpus.folders import folder_keys
 from betr_spark.corpus.layouts import Layout, layouts_of
 from betr_spark.corpus.listing import FILE, IDENTITY, LAYOUT, FileFilter, Listing, in_files, with_input_file
 from betr_spark.corpus.parquet_footers import ParquetFooters
+from betr_spark.corpus.scored_files import DIGEST, FIRST_FILES, FORMAT, LAYOUTS, ScoredFiles
 from betr_spark.corpus.scored_state import INPUTS_TABLE, scored_state
 from betr_spark.errors import DataError
-from betr_spark.storage import delta, hadoop_files
+from betr_spark.storage import hadoop_files
 
-LAYOUTS, FORMAT, DIGEST, FIRST_FILES = "layouts", "format", "digest", "first_files"
 _NEVER_TOO_OLD = "36500d"
 _FURTHER_BYTES, _FURTHER_FILES = 2**30, 1_000
 _LINES = T.StructType([T.StructField(json_lines.VALUE, T.StringType())])
@@ -38,7 +38,7 @@ class InputFiles:
     Attributes:
         source: the input.
         listing: all files that exist.
-        inventory: file, n_bytes, modified, layout (a number); the files of this input.
+        read_inventory: gives file, n_bytes, modified, layout (a number); the files of this input.
         layouts: by number.
         chosen: the files of this input among those of the listing; None if they are all.
         first_files: a file of each layout, if that is known.
@@ -47,7 +47,7 @@ class InputFiles:
 
     source: InputConfig
     listing: Listing
-    inventory: DataFrame
+    read_inventory: Callable[[], DataFrame]
     layouts: Sequence[Layout]
     chosen: FileFilter | None = None
     first_files: Mapping[int, str] | None = None
@@ -66,11 +66,11 @@ class InputFiles:
             DataError: there is no file or no row, or files cannot be read.
         """
         listing = Listing.of(spark, source.path)
-        files, known = listing.files, _stored(spark, scored, source.format) if scored else None
+        files, known = listing.files, ScoredFiles.of(spark, scored, source.format) if scored else None
         digest = hadoop_files.fingerprint(files)
         if known is not None and known.digest == digest:
             return cls(
-                source=source, listing=listing, inventory=known.inventory, digest=digest,
+                source=source, listing=listing, read_inventory=lambda: known.inventory, digest=digest,
                 layouts=[*map(Layout.from_json, known.layouts)], first_files=known.first_files,
             )  # fmt: skip
         new = files if known is None else files.join(known.inventory, on=IDENTITY, how="left_anti")
@@ -78,8 +78,9 @@ class InputFiles:
         looked = layouts_of(names, _look(spark, source.format))
         texts = list(dict.fromkeys([*(known.layouts if known else ()), *looked.values()]))
         numbers = {file: texts.index(text) for file, text in looked.items()}
+        inventory = _with_layouts(files, known, numbers)
         result = cls(
-            source=source, listing=listing, inventory=_with_layouts(files, known, numbers),
+            source=source, listing=listing, read_inventory=lambda: inventory,
             layouts=[*map(Layout.from_json, texts)], digest=digest,
             first_files=None if known else {number: file for file, number in reversed(numbers.items())},
         )  # fmt: skip
@@ -95,13 +96,13 @@ class InputFiles:
             DataError: `features` has not run, or a scored file was changed or deleted.
         """
         path, source = config.table(INPUTS_TABLE), config.input
-        stored = _stored(spark, path, source.format, scored_state(spark, config).version)
+        stored = ScoredFiles.of(spark, path, source.format, scored_state(spark, config).version)
         if stored is None:
             raise DataError(f"{path}: the list of scored files is missing; run `betr-spark features`")
         listing, layouts = Listing.of(spark, source.path), [*map(Layout.from_json, stored.layouts)]
         if stored.digest == hadoop_files.fingerprint(listing.files):
             return cls(
-                source=source, listing=listing, inventory=stored.inventory, layouts=layouts,
+                source=source, listing=listing, read_inventory=lambda: stored.inventory, layouts=layouts,
                 first_files=stored.first_files, digest=stored.digest,
             )  # fmt: skip
         changed = stored.inventory.join(listing.files, on=IDENTITY, how="left_anti").select(FILE)
@@ -113,9 +114,14 @@ class InputFiles:
                 "run `betr-spark features`"
             )
         return cls(
-            source=source, listing=listing, inventory=stored.inventory, layouts=layouts,
+            source=source, listing=listing, read_inventory=lambda: stored.inventory, layouts=layouts,
             chosen=FileFilter.of(listing.files, stored.inventory),
         )  # fmt: skip
+
+    @cached_property
+    def inventory(self) -> DataFrame:
+        """The files of this input: file, n_bytes, modified, layout (a number)."""
+        return self.read_inventory()
 
     def version(self) -> str:
         """Digest of names, sizes and times."""
@@ -207,7 +213,7 @@ def _look(spark: SparkSession, file_format: str) -> Callable[[str], Layout]:
     return ParquetFooters(spark).layout if file_format == "parquet" else json_layout
 
 
-def _with_layouts(files: DataFrame, known: "_Stored | None", numbers: Mapping[str, int]) -> DataFrame:
+def _with_layouts(files: DataFrame, known: ScoredFiles | None, numbers: Mapping[str, int]) -> DataFrame:
     """Add the number of each file's layout: of known files as it is stored, of new ones as given.
 
     The most frequent number is the default, so that only the other files are listed in the query.
@@ -221,25 +227,3 @@ def _with_layouts(files: DataFrame, known: "_Stored | None", numbers: Mapping[st
         stored = known.inventory.withColumnRenamed(LAYOUT, "known")
         files, layout = files.join(stored, on=IDENTITY, how="left"), F.coalesce("known", layout)
     return files.select(*IDENTITY, layout.alias(LAYOUT))
-
-
-class _Stored(NamedTuple):
-    """A version of `_inputs`: file, n_bytes, modified, layout; the layouts as JSON; what else its commit says of the rows."""
-
-    inventory: DataFrame
-    layouts: list[str]
-    digest: str | None
-    first_files: dict[int, str] | None
-
-
-def _stored(spark: SparkSession, path: str, file_format: str, version: int | None = None) -> _Stored | None:
-    """Read a version of `_inputs`, by default the newest; None if it does not exist or lists files of another format."""
-    for commit in delta.commits(spark, path):
-        if version in (None, commit.version):
-            about = delta.as_object(commit.user_metadata)
-            if about.get(FORMAT) != file_format:
-                return None
-            inventory = delta.read(spark, path, version=commit.version).select(*IDENTITY, LAYOUT)
-            first_files = {int(number): file for number, file in about.get(FIRST_FILES, {}).items()} or None
-            return _Stored(inventory, list(about[LAYOUTS]), about.get(DIGEST), first_files)
-    return None

@@ -6,8 +6,9 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from betr_spark.config import Config
-from betr_spark.corpus.files import DIGEST, FIRST_FILES, InputFiles
+from betr_spark.corpus.files import InputFiles
 from betr_spark.corpus.listing import FILE, IDENTITY, LAYOUT
+from betr_spark.corpus.scored_files import DIGEST, FIRST_FILES
 from betr_spark.corpus.scored_state import INPUTS_TABLE, ScoredState
 from betr_spark.corpus.snapshot import InputSnapshot
 from betr_spark.errors import DataError
