@@ -58,6 +58,13 @@ class Bins(NamedTuple):
         np.maximum.at(last, row, keys[counts])
         return cls(number, tokens, first, last)
 
+    @classmethod
+    def joined(cls, levels: Sequence["Bins"]) -> "Bins":
+        """Put histograms of the same documents together whose heavy bins were split, and sort the bins, the best first."""
+        columns = [np.concatenate(parts) for parts in zip(*levels, strict=True)]
+        order = np.argsort(columns[2])
+        return cls(*(column[order] for column in columns))
+
     def is_heavy(self, n_tokens: int) -> NDArray[np.bool_]:
         """Which bins have to be split: of several scores, and more than 1/1024 of all tokens."""
         heavy: NDArray[np.bool_] = (self.tokens > n_tokens // _FINEST_SHARE) & (self.first < self.last)
@@ -67,11 +74,13 @@ class Bins(NamedTuple):
 class Percentiles:
     """Positions of documents by a score: the share of the tokens that have a higher score."""
 
-    def __init__(self, levels: Sequence[Bins]) -> None:
-        """Sum up histograms of the same documents whose heavy bins were split; each in any order."""
-        columns = [np.concatenate(parts) for parts in zip(*levels, strict=True)]
-        order = np.argsort(columns[2])
-        _, self._tokens, self._first, self._last = (column[order] for column in columns)
+    def __init__(self, bins: Bins) -> None:
+        """Sum up a histogram.
+
+        Args:
+            bins: the best first; none has much of the tokens and several scores.
+        """
+        _, self._tokens, self._first, self._last = bins
         self._before = np.concatenate([[0], np.cumsum(self._tokens)]).astype(np.int64)
 
     def positions(self, scores: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -41,7 +41,7 @@ def percentiles(rows: list[tuple[float, int]], cuts: int = 1) -> Percentiles:
         if not heavy.any():
             break
         within = bins.number[heavy]
-    return Percentiles(levels)
+    return Percentiles(Bins.joined(levels))
 
 
 @given(close, st.integers(1, 4))

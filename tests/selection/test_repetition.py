@@ -15,9 +15,8 @@ from betr_spark.config import Config, CurveConfig, SigmoidConfig
 from betr_spark.errors import DataError
 from betr_spark.pipeline.run import run_all
 from betr_spark.report.figures import selection_figures
-from betr_spark.selection import repetition
 from betr_spark.selection.budget import with_order
-from betr_spark.selection.repetition import key_bins, with_repeats
+from betr_spark.selection.repetition import with_repeats
 from betr_spark.selection.repetition_curve import expected_repeats, solve_power_curve
 from betr_spark.storage import delta
 
@@ -101,19 +100,6 @@ def test_counts_do_not_depend_on_partitions_and_do_on_the_seed(spark: Any, mater
     first = repeated(spark, rows, target, materialise, parts=1)
     assert first == repeated(spark, rows[::-1], target, materialise, parts=7)
     assert first != repeated(spark, rows, target, materialise, seed=1)
-
-
-def test_bins_split_until_they_are_small_or_of_one_value(spark: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    values = 1_700_000_000 + np.arange(300.0)
-    rows = corpus(np.concatenate([values, np.full(50, 5.0)]), np.full(350, 10))
-    ordered = with_order(spark.createDataFrame(rows, SCHEMA)).persist()
-    bins = key_bins(ordered, 3500)
-    assert len(bins.tokens) == 301  # one for each value
-    assert (np.diff(bins.first_key) > 0).all()
-    assert bins.tokens.tolist() == [10] * 300 + [500]  # the best first
-    monkeypatch.setattr(repetition, "_FINEST_SHARE", 1)
-    assert len(key_bins(ordered, 3500).tokens) == 2
-    ordered.unpersist()
 
 
 def test_drop_leaves_the_worst_out_and_equal_repeats_are_exact(spark: Any, materialise: Any) -> None:
