@@ -6,6 +6,7 @@ significant first. Those of groups stay on Spark: the driver holds one bin of ea
 """
 
 import math
+from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -93,10 +94,10 @@ def ends_of_prefixes(
     Raises:
         DataError: more than 100,000 groups do not fit.
     """
-    left = rows.select(GROUP, ORDER_KEY, ORDER_HASH, DOC_ID, WEIGHT)
+    left = rows.select(GROUP, ORDER_KEY, ORDER_HASH, WEIGHT)
     sums = [F.sum(WEIGHT).alias(WEIGHT), F.count("*").alias(_COUNT)]
     if n_rows is not None and n_rows <= _ROWS_FOR_DRIVER:
-        return _ends(left.withColumn(BUDGET, budget_of(left.groupBy(GROUP).agg(sums[0]))))
+        return _ends(left.withColumn(BUDGET, budget_of(left.groupBy(GROUP).agg(sums[0]))), rows)
     in_order, cached, remaining = Window.partitionBy(GROUP).orderBy(_BIN), list[DataFrame](), F.col(BUDGET)
     try:
         for level, digit in enumerate(_digits(_BITS_OF_GROUPS)):
@@ -122,7 +123,7 @@ def ends_of_prefixes(
             if level == 0 and n_left <= _ROWS_TO_CACHE:
                 left = left.persist()  # read by each further level
                 cached.append(left)
-        return _ends(left)
+        return _ends(left, rows)
     finally:
         for frame in cached:
             frame.unpersist()
@@ -142,21 +143,20 @@ def _in_bins(rows: DataFrame, bins: list[Row]) -> DataFrame:
     return rows.join(F.broadcast(table), on=same, how="inner").drop(_BIN, _OTHER_GROUP, _OTHER_BIN)
 
 
-def _ends(rows: DataFrame) -> list[Position]:
-    """Ends of the prefixes of rows that are few enough for the driver: group, order_key, order_hash, doc_id, weight, budget."""
-    names = [GROUP, ORDER_KEY, ORDER_HASH]
-    tail = [
-        (Position(row[0], row[1], row[2], ""), row[3], row[4]) for row in rows.select(*names, WEIGHT, BUDGET).collect()
-    ]
-    if len({position for position, *_ in tail}) < len(tail):
-        collected = rows.select(*names, DOC_ID, WEIGHT, BUDGET).collect()
-        tail = [(Position(row[0], row[1], row[2], row[3]), row[4], row[5]) for row in collected]
+def _ends(left: DataFrame, rows: DataFrame) -> list[Position]:
+    """Ends of the prefixes of `left` (without doc_id, with budget), which is small; `rows` have the ids of equal ones."""
+    collected = left.select(*Position._fields[:3], WEIGHT, BUDGET).collect()
+    remaining, tail = {row[0]: row[4] for row in collected}, [(*row[:3], "", row[3]) for row in collected]
+    count = Counter(row[:3] for row in tail)
+    if len(count) < len(tail):
+        hashes = {key[2] for key in count if count[key] > 1}
+        equal = rows.where(F.col(ORDER_HASH).isin(hashes)).select(*Position._fields, WEIGHT).collect()
+        tail = [row for row in tail if count[row[:3]] == 1] + [tuple(row) for row in equal if count[row[:3]] > 1]
     ends: dict[str | None, Position] = {}
-    remaining: dict[str | None, int] = {}
-    for position, weight, budget in sorted(tail, key=lambda row: row[0][1:]):
-        remaining[position.group] = remaining.get(position.group, budget) - weight
-        if remaining[position.group] < 0:
-            ends.setdefault(position.group, position)
+    for *position, weight in sorted(tail, key=lambda row: row[1:4]):
+        remaining[position[0]] -= weight
+        if remaining[position[0]] < 0:
+            ends.setdefault(position[0], Position(*position))
     return list(ends.values())
 
 
@@ -173,7 +173,7 @@ def longest_prefix(rows: DataFrame, *, budget: int, n_rows: int | None = None) -
     """
     if budget < 0:
         raise ValueError(f"budget: {budget} is negative")
-    left = rows.select(ORDER_KEY, ORDER_HASH, DOC_ID, WEIGHT)
+    left = rows.select(ORDER_KEY, ORDER_HASH, WEIGHT)
     for digit in [] if n_rows is not None and n_rows <= _ROWS_FOR_DRIVER else _digits(_BITS):
         sums = [F.sum(WEIGHT).alias(WEIGHT), F.count("*").alias(_COUNT)]
         bins = left.groupBy(digit.alias(_BIN)).agg(*sums).toArrow().sort_by(_BIN)  # at most 2**22 rows
@@ -185,8 +185,8 @@ def longest_prefix(rows: DataFrame, *, budget: int, n_rows: int | None = None) -
         left = left.where(digit == int(bins.column(_BIN)[last].as_py()))
         if int(bins.column(_COUNT)[last].as_py()) <= _ROWS_FOR_DRIVER:
             break
-    rest = left.withColumns({GROUP: F.lit(None).cast("string"), BUDGET: F.lit(budget).cast("bigint")})
-    return next(iter(_ends(rest)), None)
+    left, rows = (frame.withColumn(GROUP, F.lit(None).cast("string")) for frame in (left, rows))
+    return next(iter(_ends(left.withColumn(BUDGET, F.lit(budget).cast("bigint")), rows)), None)
 
 
 def before(end: Position) -> Column:
