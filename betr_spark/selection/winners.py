@@ -46,12 +46,13 @@ def texts_of_winners(rankings: Sequence[DataFrame], context: RunContext) -> Data
     carried = [F.struct(*columns).alias(_CARRIED)] if columns else []
     winners = reduce(DataFrame.unionByName, [rows.select(DOC_ID, SOURCE) for rows in rankings]).distinct()
     files = None if source.id is None else _files_of(rankings)  # a copy of a text may be in any file
-    documents = context.scored_input().documents(carried=True, only_files=files)
+    documents = context.scored_input().documents(carried=True, only_files=files, leave_utf8=True)
     documents = documents.where(F.col(REASON).isNull()).select(DOC_ID, TEXT, SOURCE, *carried)
     names = [TEXT, *([_CARRIED] if carried else [])]
     if source.id is None:
         return with_content_hash(one_copy(documents, winners, names))
-    return with_content_hash(documents.join(winners, on=DOC_ID, how="left_semi").select(DOC_ID, *names))
+    found = with_content_hash(documents.join(winners, on=DOC_ID, how="left_semi").select(DOC_ID, *names))
+    return found.where(F.is_valid_utf8(TEXT))  # the row of another document in quarantine may have the same id
 
 
 def _files_of(rankings: Sequence[DataFrame]) -> list[str] | None:

@@ -70,6 +70,16 @@ def test_names_with_dots_spaces_and_quotes_go_through_and_copies_are_one(spark: 
     assert found[0]["score"] == pytest.approx(1 / (1 + np.exp(-1.5)), abs=1e-12)  # a word's 3 and a bigram's 0
 
 
+def test_a_document_may_have_the_id_of_one_in_quarantine(spark: Any, tmp_path: Path) -> None:
+    (tmp_path / "my docs").mkdir()
+    texts = pa.array([b"good", b"\xff good", b"fair"], pa.binary())
+    pq.write_table(
+        pa.table({"the.text": texts, "id": ["a", "a", "b"], "a.b`c": ["1", "2", "3"]}), tmp_path / "my docs/a.parquet"
+    )
+    found = select(spark, configured(spark, tmp_path, {"documents": 2}, id="id"))
+    assert [(row["doc_id"], row["text"], row["a.b`c"]) for row in found] == [("a", "good", "1"), ("b", "fair", "3")]
+
+
 def test_a_document_of_many_copies_is_one_of_them(spark: Any, tmp_path: Path) -> None:
     folder = tmp_path / "my docs"
     folder.mkdir()
