@@ -1,6 +1,7 @@
 """Combined scorers, the balance over benchmarks and controls, against plain Python."""
 
 import math
+import os
 import random
 from pathlib import Path
 from typing import Any
@@ -9,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyspark.sql import functions as F
 
-from betr_spark.config import Config
+from betr_spark.config import Config, KeepConfig
 from betr_spark.dedup.stage import Dedup
 from betr_spark.errors import BetrSparkError, DataError
 from betr_spark.features.stage import Features
@@ -114,6 +116,45 @@ def test_a_balanced_prefix_has_the_same_part_of_each_benchmark(spark: Any) -> No
         row["doc_id"]: row[LOGIT] for row in balanced.collect()
     }
     balanced.unpersist()
+
+
+def test_a_balance_equals_its_formula_on_random_cases(spark: Any) -> None:
+    """Ties, infinities, both zeros, documents without tokens, one larger than the budget; no document, and one benchmark."""
+    pick = random.Random(5)
+    names = ["one", "two", "odd"]
+    config = Config.model_validate({
+        "input": {"path": "docs"}, "output": "out", "selections": {},
+        "targets": {name: {"path": name, "template": "{q}"} for name in names},
+        "scorers": {"betr": {"per_benchmark": True}},
+    })  # fmt: skip
+    schema = ", ".join(["doc_id string", "n_tokens int", *[f"logit_betr_{name} double" for name in names]])
+    for _ in range(int(os.environ.get("CASES", "2"))):
+        n, scores = pick.choice([0, 1, pick.randint(2, 60)]), [score for score in VALUES if score is not None]
+        if pick.random() < 0.5:
+            scores = [pick.gauss(0, 1) for _ in range(200)]
+        rows = [(f"d{i}", pick.choice([0, 1, 7, 100, 5_000]), *[pick.choice(scores) for _ in names]) for i in range(n)]
+        eligible = [row for row in rows if pick.random() < 0.8] if pick.random() < 0.5 else rows
+        total = sum(row[1] for row in eligible)
+        rule, amount = pick.choice(
+            [("tokens", total // 3), ("tokens", 0), ("tokens", 2 * total), ("documents", n // 2)]
+        )
+        keep = KeepConfig.model_validate({rule: amount})
+        frame, population = (spark.createDataFrame(part, schema).repartition(2) for part in (rows, eligible))
+        balanced = with_balanced_logit(frame, population, config, "betr", keep).collect()
+        order = [F.xxhash64(F.lit("balance"), "doc_id"), F.col("doc_id")]
+        sampled = [tuple(row) for row in population.orderBy(*order).collect()]
+        fraction = max(1e-9, min(1.0, amount / max(1, total if rule == "tokens" else len(eligible))))
+        at = {row[0]: np.array([position(eligible, 2 + b, row[2 + b]) for b in range(3)]) for row in eligible}
+        depths = np.array([at[row[0]] for row in sampled]).reshape(-1, 3)
+        n_tokens = np.array([row[1] for row in sampled], np.int64)
+        weights = equal_recall_weights(depths, n_tokens, fraction=fraction)
+        assert len(balanced) == n
+        for row in balanced:
+            if row["doc_id"] in at:
+                values = value(at[row["doc_id"]] / fraction) * weights / weights.sum()
+                logit = math.log(max(values.sum(), 1e-300)) - math.log(max(1 - values.sum(), 1e-300))
+                assert row[LOGIT] == pytest.approx(logit, abs=1e-6, rel=1e-6) or values.sum() > 1 - 1e-9, (rows, keep)
+                assert row[CHOSEN_FOR] == names[int(np.argmin(at[row["doc_id"]].round(12)))], (rows, keep)
 
 
 @pytest.mark.parametrize("keep", [{"documents": 0}, {"tokens": 10**12}, {"documents": 3}, {"token_fraction": 1.0}])
