@@ -13,18 +13,18 @@ from betr_spark import schemas
 from betr_spark.config import TrainingConfig
 from betr_spark.config.selections import Law
 from betr_spark.features.token_unit import counted_if_configured
-from betr_spark.ordering import ORDER_KEY, unsigned
 from betr_spark.pipeline.stage import RunContext
 from betr_spark.schemas import DOC_ID, LOGIT, N_TOKENS, SOURCE
 from betr_spark.scoring.combination import with_combined_logits
-from betr_spark.selection.budget import fraction_of, with_order
+from betr_spark.selection.budget import fraction_of
 from betr_spark.selection.keep_rate import KeepRate, keep_rate
 from betr_spark.selection.ranking import scored_survivors
 from betr_spark.storage import delta
 
 KEEP_RATES = (0.01, 0.03, 0.10, 0.30, 0.50)
 _SOURCES = 10
-_COARSE, _FINE = 44, 29  # low bits of a key that a bin leaves out; floats of 32 bits differ above the second one
+_COARSE, _FINE = 8, 23  # bits of the mantissa that tell bins apart; those of floats of 32 bits are 23
+_MIN_EXPONENT, _MAX_DOUBLE = -1100, 1.7976931348623157e308
 _BIN, _TOKENS = "bin", "tokens"
 _LARGE = 700.0  # exp of more overflows
 OF_COMPUTE: tuple[Law, ...] = ("nemotron-cc", "dclm-refinedweb")
@@ -111,16 +111,15 @@ def _outlook(
     scorer: str, survivors: DataFrame, *, unit: str, rates: Sequence[float], train_tokens: float | None, by_value: bool
 ) -> Outlook:
     """Two histograms of the scores, the second one within the bins of the cuts, and one sum over the sources."""
-    rows = with_order(survivors.select(DOC_ID, SOURCE, N_TOKENS, LOGIT)).persist()
+    rows = survivors.select(SOURCE, N_TOKENS, LOGIT).persist()
     try:
-        key = unsigned(F.col(ORDER_KEY))
-        coarse = F.shiftrightunsigned(key, _COARSE)
+        coarse = _bin(F.col(LOGIT), _COARSE)
         bins = _histogram(rows, coarse)
         n_tokens = int(bins.tokens.sum())
         budgets = [fraction_of(n_tokens, rate) for rate in rates]
         if len(bins.number):
             at_cut = np.unique(bins.number[[bins.position(budget) for budget in budgets]])
-            fine = _histogram(rows.where(coarse.isin(*at_cut.tolist())), F.shiftrightunsigned(key, _FINE))
+            fine = _histogram(rows.where(coarse.isin(*at_cut.tolist())), _bin(F.col(LOGIT), _FINE))
             bins = bins.refined(at_cut, fine)
         cuts = [
             bins.cut(rate, budget, train_tokens, by_value=by_value) for rate, budget in zip(rates, budgets, strict=True)
@@ -158,7 +157,7 @@ class _Histogram(NamedTuple):
     def refined(self, numbers: NDArray[np.int64], fine: "_Histogram") -> "_Histogram":
         """Replace some bins by finer ones."""
         others = ~np.isin(self.number, numbers)
-        first = np.concatenate([self.number[others] << (_COARSE - _FINE), fine.number])
+        first = np.concatenate([self.number[others] << (_FINE - _COARSE), fine.number])
         order = np.argsort(first)
         joined = [
             np.concatenate([mine[others], theirs])[order] for mine, theirs in zip(self[1:], fine[1:], strict=True)
@@ -177,6 +176,19 @@ class _Histogram(NamedTuple):
         score = logit if by_value else 1 / (1 + math.exp(-logit)) if logit > -_LARGE else 0.0
         epochs = train_tokens / budget if train_tokens and budget else None
         return Cut(rate, score, logit, documents, budget, epochs, {})
+
+
+def _bin(logit: Column, bits: int) -> Column:
+    """Number of a logit's bin, lower for higher logits; bins of `bits` are parts of those of fewer bits.
+
+    Within a power of two bins have the same width. In SQL, because starting Python workers takes longer than `plan` needs.
+    """
+    value = F.greatest(F.least(logit.cast("double"), F.lit(_MAX_DOUBLE)), F.lit(-_MAX_DOUBLE))
+    size = F.abs(value)
+    exponent = F.floor(F.log2(size))  # null for 0
+    fraction = F.floor(size / F.pow(F.lit(2.0), exponent) * F.lit(2.0**bits))  # 2**bits or more
+    number = (exponent - _MIN_EXPONENT - 1) * F.lit(2**bits) + fraction
+    return F.coalesce(F.when(value > 0, -number).otherwise(number), F.lit(0)).cast("bigint")
 
 
 def _histogram(rows: DataFrame, number: Column) -> _Histogram:

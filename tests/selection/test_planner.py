@@ -4,15 +4,17 @@ import random
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyspark.sql import functions as F
 
 from betr_spark.cli.plan_command import _table
 from betr_spark.config import Config
 from betr_spark.pipeline.run import run_all
 from betr_spark.pipeline.stage import RunContext
-from betr_spark.selection.planner import laws, outlooks
+from betr_spark.selection.planner import _bin, laws, outlooks
 from betr_spark.storage import delta
 
 
@@ -74,3 +76,18 @@ def test_laws_that_apply() -> None:
     assert list(laws(1e21, None)) == ["nemotron-cc", "dclm-refinedweb"]
     assert list(laws(None, 1e12)) == ["fixed-6.6b"]
     assert laws(None, None) == {}
+
+
+def test_bins_follow_the_logits_and_fine_ones_are_parts_of_coarse_ones(spark: Any) -> None:
+    edges = [sign * 2.0**power for power in (-1074, -1022, -30, -1, 0, 1, 9, 1023) for sign in (-1, 1)]
+    values = np.array([*edges, 0.0, -0.0, np.inf, -np.inf, *np.random.default_rng(1).normal(0, 5, 500)])
+    values = np.unique(np.concatenate([values, np.nextafter(values, 0), np.nextafter(values, np.inf)]))
+    frame = spark.createDataFrame([(float(value),) for value in values], "logit double")
+    rows = frame.select("logit", _bin(F.col("logit"), 8), _bin(F.col("logit"), 23)).orderBy("logit").collect()
+    coarse, fine = (np.array([row[column] for row in rows]) for column in (1, 2))
+    assert (np.diff(coarse) <= 0).all()
+    assert (np.diff(fine) <= 0).all()
+    assert len(np.unique(fine)) > 500
+    inside = [set(coarse[fine == number]) for number in np.unique(fine)]
+    assert all(len(numbers) == 1 for numbers in inside)
+    assert (np.sign(coarse) * (np.abs(fine) >> 15) == coarse).all()
