@@ -112,6 +112,13 @@ _BLOCKS, _NUMBERS = np.unique(
 )
 _BLOCK_NUMBERS = _NUMBERS.astype(np.uint8)
 
+
+def token_kind(code_point: int) -> int:
+    """Return 0 for a character that separates tokens, 1 for a part of a token, 2 for a token of its own."""
+    row, bit = code_point >> 6, code_point & 63
+    return (int(_TOKEN_BITS[row]) >> bit & 1) + (int(_SINGLE_BITS[row]) >> bit & 1)
+
+
 _ascii_tokens_and_non_ascii = byte_mask((0x30, 0x39), (0x41, 0x5A), (0x61, 0x7A), (0x80, 0xFF))
 _non_ascii, _long_leads = byte_mask((0x80, 0xFF)), byte_mask((0xE0, 0xFF))
 # Lead bytes of two-byte characters of which some separate tokens; Cyrillic text has few. U+00C0 to U+00FF, which Latin text has

@@ -85,7 +85,7 @@ def document_shingles(
     """
     marks, breaks = token_marks(data, offsets)
     first, starts, lengths = token_runs(marks, breaks, offsets, 0)
-    return first, _shingles(data, offsets[0], starts, lengths, ngram, seed)
+    return first, ngram_hashes(token_hashes(data, offsets[0], starts, lengths), ngram, seed)
 
 
 @jit
@@ -97,12 +97,12 @@ def _lower(eight: np.uint64) -> np.uint64:
 
 
 @jit
-def _shingles(
-    data: NDArray[np.uint8], base: int, starts: NDArray[np.int32], lengths: NDArray[np.int32], ngram: int, seed: int
+def token_hashes(
+    data: NDArray[np.uint8], base: int, starts: NDArray[np.int32], lengths: NDArray[np.int32]
 ) -> NDArray[np.uint64]:
-    """Hash the `ngram` tokens from each token on, across documents, uint64 [n_tokens]."""
-    n_tokens, hashes = len(starts), prefixes_of(data, base, starts, lengths)
-    for t in range(n_tokens):
+    """Hash each token, ASCII letters in lower case, uint64 [n_tokens]."""
+    hashes = prefixes_of(data, base, starts, lengths)
+    for t in range(len(hashes)):
         hashes[t] = mix(_lower(hashes[t]))
     long, tail_starts, tail_lengths = long_runs(starts, lengths)
     tails = prefixes_of(data, base, tail_starts, tail_lengths)
@@ -112,6 +112,13 @@ def _shingles(
             left = min(tail_lengths[i] - at, 8)
             value = mix((value + STEP) ^ _lower(first_eight(data, base + tail_starts[i] + at, left)))
         hashes[long[i]] = value
+    return hashes
+
+
+@jit
+def ngram_hashes(hashes: NDArray[np.uint64], ngram: int, seed: int) -> NDArray[np.uint64]:
+    """Hash the `ngram` tokens from each token on, given the hashes of the tokens, uint64 [n_tokens]."""
+    n_tokens = len(hashes)
     # The sum of hashes[s + k] * STEP^k follows from that of the token before: STEP is odd, so it has an inverse modulo 2^64.
     shingles, inverse, highest, value = np.empty(n_tokens, np.uint64), STEP, np.uint64(1), np.uint64(0)
     for _ in range(5):
