@@ -37,6 +37,11 @@ BATCH = "batch"
 EVIDENCE = "evidence"
 REPEAT_COUNT = "repeat_count"
 PHASE = "phase"
+BENCHMARK, ITEM = "benchmark", "item"
+MATCHED_WORDS = "matched_words"
+LONGEST_MATCH = "longest_match"
+COVERAGE = "coverage"
+POSITION = "position"
 EMBEDDING, ENCODER, TEXT_HASH = "embedding", "encoder", "text_hash"
 
 TRAIN, VALIDATION = "train", "validation"
@@ -65,6 +70,10 @@ FEATURES = (
 DUPLICATES = (
     f"{DOC_ID} string, {KEPT_DOC_ID} string, {KIND} string, {SIMILARITY} float, {EVIDENCE} string, "
     f"{COMPONENT_ID} string, {COMPONENT_SIZE} bigint"
+)
+CONTAMINATION = (
+    f"{DOC_ID} string, {BENCHMARK} string, {ITEM} bigint, {MATCHED_WORDS} int, {LONGEST_MATCH} int, {COVERAGE} float, "
+    f"{POSITION} int"
 )
 INVALID_TOKENS = "invalid_tokens"
 INVALID_UTF8, NOT_UTF8 = "invalid_utf8", "the text is not UTF-8"  # a reason that two modules use, and its detail

@@ -9,7 +9,7 @@ PACKAGE = Path(__file__).parents[1] / "betr_spark"
 ROOMS = [  # imports run from a later room to an earlier one
     "redaction", "errors", "extras", "schemas", "logs", "revision", "config", "kernels", "spark", "storage", "ordering", "corpus",
     "targets", "pipeline.stage",
-    "scoring", "ranking", "training", "features", "dedup", "selection", "report", "evaluate", "mixture", "export",
+    "scoring", "contamination", "ranking", "training", "features", "dedup", "selection", "report", "evaluate", "mixture", "export",
     "upkeep", "pipeline", "cli",
 ]  # fmt: skip
 MODULES = sorted(PACKAGE.rglob("*.py"))

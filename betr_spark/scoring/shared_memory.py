@@ -1,52 +1,37 @@
 """The file of shared tables, which all processes of a machine map into memory and so share."""
 
-import hashlib
-import mmap
 from pathlib import Path
 from typing import Any, NamedTuple
 
-import numpy as np
 from numpy.typing import NDArray
 
 from betr_spark.scoring.dsir import LogRatios
 from betr_spark.scoring.ngram_table import SharedTable, SharedTables, Vocabulary
-
-_ALIGNMENT = 64  # bytes, so that a row of eight or sixteen weights is in one cache line
+from betr_spark.storage.mapped_arrays import ArrayFile, map_arrays, write_arrays
 
 
 class SharedTableFile(NamedTuple):
     """The layout of a file of shared tables.
 
     Attributes:
-        name: name of the file, which contains the hash of its content.
-        arrays: for each shared table, the type, the shape and the offset in bytes of each array, in the order of `_arrays`.
+        file: the arrays of all shared tables, in the order of `_arrays`.
         word_ngrams: words of the longest n-gram of each shared table; 0 for log-ratios.
     """
 
-    name: str
-    arrays: list[list[tuple[str, tuple[int, ...], int]]]
+    file: ArrayFile
     word_ngrams: list[int]
+
+    @property
+    def name(self) -> str:
+        """Name of the file, which contains the hash of its content."""
+        return self.file.name
 
 
 def write_shared_tables(shared_tables: SharedTables, folder: Path) -> SharedTableFile:
     """Write shared tables to a file in a folder, unless the file exists."""
-    content = bytearray()
-    arrays: list[list[tuple[str, tuple[int, ...], int]]] = []
-    for shared_table in shared_tables:
-        arrays.append([])
-        for array in _arrays(shared_table):
-            content += bytes(-len(content) % _ALIGNMENT)
-            arrays[-1].append((array.dtype.str, array.shape, len(content)))
-            content += np.ascontiguousarray(array).data.cast("B") if array.size else b""
-    content += bytes(-len(content) % _ALIGNMENT or _ALIGNMENT)
-    file = folder / f"betr-spark-shared-tables-{hashlib.sha256(content).hexdigest()[:32]}"
-    if not file.exists():
-        part = file.with_suffix(".part")
-        part.write_bytes(content)
-        part.rename(file)
+    arrays = [array for shared_table in shared_tables for array in _arrays(shared_table)]
     return SharedTableFile(
-        file.name,
-        arrays,
+        write_arrays(arrays, folder, prefix="betr-spark-shared-tables"),
         [shared_table.word_ngrams if isinstance(shared_table, SharedTable) else 0 for shared_table in shared_tables],
     )
 
@@ -65,15 +50,12 @@ def _arrays(shared_table: SharedTable | LogRatios) -> tuple[NDArray[Any], ...]:
 
 def map_shared_tables(layout: SharedTableFile, file: Path) -> list[SharedTable | LogRatios]:
     """Map the shared tables of a file from `write_shared_tables` into memory."""
-    with file.open("rb") as opened:
-        memory = mmap.mmap(opened.fileno(), 0, access=mmap.ACCESS_READ)
+    mapped = iter(map_arrays(layout.file, file))
     shared_tables: list[SharedTable | LogRatios] = []
-    for arrays, word_ngrams in zip(layout.arrays, layout.word_ngrams, strict=True):
-        mapped = [np.ndarray(shape, dtype, memory, offset) for dtype, shape, offset in arrays]
+    for word_ngrams in layout.word_ngrams:
         if word_ngrams == 0:
-            shared_tables.append(LogRatios(*mapped))
+            shared_tables.append(LogRatios(*(next(mapped) for _ in LogRatios._fields)))
             continue
-        shared_tables.append(
-            SharedTable(mapped[0], Vocabulary(*mapped[1:7]), mapped[7], mapped[8], mapped[9], word_ngrams)
-        )
+        columns, vocabulary = next(mapped), Vocabulary(*(next(mapped) for _ in Vocabulary._fields))
+        shared_tables.append(SharedTable(columns, vocabulary, next(mapped), next(mapped), next(mapped), word_ngrams))
     return shared_tables

@@ -1,0 +1,1 @@
+"""Contamination: test items of benchmarks in the documents."""
