@@ -116,10 +116,13 @@ def _find(data: NDArray[np.uint8], offsets: NDArray[np.int64], index: NgramIndex
 def _in_filter(anchors: NDArray[np.uint64], blocks: NDArray[np.uint64]) -> NDArray[np.int32]:
     """Return the positions of the anchors that the Bloom filter does not exclude."""
     positions, n, n_blocks = np.empty(len(anchors) + 1, np.int32), np.uint64(0), len(blocks)
-    for word in range(len(anchors)):  # without a branch, so that the cache misses of many anchors overlap
+    block_bits = np.empty(len(anchors), np.uint64)
+    for word in range(len(anchors)):  # in a loop of its own, so that the cache misses of many anchors overlap
+        block_bits[word] = blocks[block_of(anchors[word], n_blocks)]
+    for word in range(len(anchors)):  # without a branch; surplus entries are overwritten
         bits = filter_bits(anchors[word])
         positions[n] = word
-        n += np.uint64(blocks[block_of(anchors[word], n_blocks)] & bits == bits)
+        n += np.uint64(block_bits[word] & bits == bits)
     return positions[: np.int64(n)]
 
 
