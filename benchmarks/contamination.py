@@ -19,7 +19,8 @@ import numpy as np
 import pyarrow as pa
 from kernels import DOCUMENTS, HASHER, machine, median_ratio, memory_of, seconds, texts_of
 
-from betr_spark.contamination.index import MAX_COPIES, Index, build_index
+from betr_spark.contamination.anchors import MAX_COPIES
+from betr_spark.contamination.index import Index, build_index
 from betr_spark.contamination.items import Item
 from betr_spark.contamination.matches import find_matches
 from betr_spark.contamination.shared_memory import map_index, write_index

@@ -8,7 +8,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from betr_spark.contamination.index import FOLLOWS, NgramIndex, block_of, filter_bits, tag_of
+from betr_spark.contamination.anchors import FOLLOWS, block_of, filter_bits, tag_of
+from betr_spark.contamination.index import NgramIndex
 from betr_spark.contamination.items import NEW_LINE, SPACE
 from betr_spark.kernels.case_folding import fold_case
 from betr_spark.kernels.jit import jit
@@ -83,16 +84,19 @@ def _find(data: NDArray[np.uint8], offsets: NDArray[np.int64], index: NgramIndex
                     if index.tags[entry] & ~FOLLOWS != tag:
                         continue
                     place = np.int64(index.words[entry])
-                    end, _ = _equal_after(folded, starts, lengths, word, first[document + 1], index.texts, place)
+                    limit: Any = first[document + 1]
+                    end, after = _equal_after(
+                        folded, starts, lengths, word, min(word + length, limit), index.texts, place
+                    )
                     if end - word < length:
                         continue
-                    limit: Any = first[document]
                     follows = index.tags[entry] & FOLLOWS != 0
-                    if follows:
-                        limit = max(limit, word - 1)
-                    begin, place = _equal_before(folded, starts, lengths, word, limit, index.texts, place)
+                    lowest = max(first[document], word - 1) if follows else first[document]
+                    begin, place = _equal_before(folded, starts, lengths, word, lowest, index.texts, place)
                     if follows and begin < word:
                         continue  # the match was found from the anchor one word earlier
+                    if index.texts[after - 1] == SPACE:
+                        end, _ = _equal_after(folded, starts, lengths, end, limit, index.texts, after)
                     text = np.searchsorted(index.bounds, place, side="right") - 1
                     if end - begin < min(np.int64(index.n_words[text]), index.n_max[0]):
                         continue

@@ -16,6 +16,18 @@ from betr_spark.schemas import BENCHMARK, COVERAGE, DOC_ID, ITEM, LONGEST_MATCH,
 WINDOW = 50  # words of a document among which a short item's question and answer both occur
 
 
+class Contamination(NamedTuple):
+    """What documents have of test items.
+
+    Attributes:
+        rows: rows of the table `contamination`.
+        matches: the matches of the rows' documents and items.
+    """
+
+    rows: pa.RecordBatch
+    matches: Matches
+
+
 class _Pairs(NamedTuple):
     """Pairs of a document and a text, or a document and an item: their positions, and columns of the rows, int64 [n] each."""
 
@@ -26,7 +38,7 @@ class _Pairs(NamedTuple):
     position: NDArray[np.int64]
 
 
-def contamination_of(doc_ids: pa.Array, texts: pa.Array, index: Index, *, min_coverage: float) -> pa.RecordBatch:
+def contamination_of(doc_ids: pa.Array, texts: pa.Array, index: Index, *, min_coverage: float) -> Contamination:
     """Find the test items in documents.
 
     A document contains a short item if the whole question and the whole answer occur, without a common word, among WINDOW
@@ -39,7 +51,7 @@ def contamination_of(doc_ids: pa.Array, texts: pa.Array, index: Index, *, min_co
         min_coverage: the least coverage of a row.
 
     Returns:
-        doc_id; benchmark; item, the row in the benchmark's file; matched_words, the words of the item in any match;
+        Rows: doc_id; benchmark; item, the row in the benchmark's file; matched_words, the words of the item in any match;
         longest_match, in words; coverage, matched_words divided by the words of the item; position, the word of the document
         at which the longest match begins, the first of several. In order of document, text of the index, and item.
     """
@@ -58,7 +70,7 @@ def contamination_of(doc_ids: pa.Array, texts: pa.Array, index: Index, *, min_co
     order = np.lexsort((both[1], both[0]))
     rows = _Pairs(*(a[order] for a in both))
     coverage = np.concatenate([coverage[pair[by_text]], np.ones(len(short))])[order]
-    return pa.RecordBatch.from_pydict({
+    table = pa.RecordBatch.from_pydict({
         DOC_ID: doc_ids.take(pa.array(rows.document)),
         BENCHMARK: pa.array(index.benchmarks, pa.string()).take(pa.array(members.benchmark[rows.text])),
         ITEM: pa.array(members.row[rows.text]),
@@ -67,6 +79,9 @@ def contamination_of(doc_ids: pa.Array, texts: pa.Array, index: Index, *, min_co
         COVERAGE: pa.array(coverage, pa.float32()),
         POSITION: pa.array(rows.position, pa.int32()),
     })  # fmt: skip
+    n_texts, text = len(index.ngrams.n_words), np.searchsorted(members.bounds, rows.text, side="right") - 1
+    has_row = np.isin(matches.document * n_texts + matches.text, rows.document * n_texts + text)
+    return Contamination(table, Matches(*(a[has_row] for a in matches)))
 
 
 def _pairs(matches: Matches) -> _Pairs:

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from plain_detector import Run, runs_of, words_of
 
-from betr_spark.contamination import index as index_module
+from betr_spark.contamination import anchors
 from betr_spark.contamination.index import Index, build_index
 from betr_spark.contamination.items import Item
 from betr_spark.contamination.matches import Matches, find_matches
@@ -66,13 +66,13 @@ def test_runs_are_those_of_the_plain_detector(documents: list[str], items: list[
 def test_an_item_is_found_if_an_ngram_has_a_rare_anchor(documents: list[str], items: list[str], n_min: int) -> None:
     n_max = n_min + 2
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(index_module, "MAX_COPIES", 1)
+        patch.setattr(anchors, "MAX_COPIES", 1)
         index = index_of(items, n_min=n_min, n_max=n_max)
     runs = runs_in(matches_of(documents, index), index)
     expected = runs_of(documents, items, n_min=n_min, n_max=n_max)
     assert runs <= expected
     of_items = [words_of(item) for item in items]
-    anchors = [
+    places = [
         tuple(item[i : i + n_min]) for item in {tuple(each) for each in of_items} for i in range(len(item) - n_min + 1)
     ]
     for run in expected:
@@ -80,7 +80,7 @@ def test_an_item_is_found_if_an_ngram_has_a_rare_anchor(documents: list[str], it
         n = min(len(item), n_max)
         for ngram in range(run.item_word, run.item_word + run.n_words - n + 1):
             for anchor in range(ngram, ngram + n - n_min + 1):
-                if anchors.count(tuple(item[anchor : anchor + n_min])) == 1:
+                if places.count(tuple(item[anchor : anchor + n_min])) == 1:
                     assert any((each.document, each.item) == (run.document, run.item) for each in runs)
 
 
@@ -135,7 +135,7 @@ def test_items_that_share_a_beginning_are_told_apart_by_what_follows() -> None:
     runs = runs_in(matches_of(items, index), index)
     assert {(row, 0, row, 0, len(items[row].split())) for row in range(400)} <= runs
     common = matches_of([" ".join(beginning)], index)
-    assert 0 < len(common.document) <= 18 * index_module.MAX_COPIES  # of 400 items with that match
+    assert 0 < len(common.document) <= 18 * anchors.MAX_COPIES  # of 400 items with that match
 
 
 def test_equal_items_are_all_found() -> None:

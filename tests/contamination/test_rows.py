@@ -24,7 +24,7 @@ HAMLET = Item("trivia", 7, "Q: Who wrote Hamlet? A: Shakespeare", "Who wrote Ham
 
 def rows_of(documents: list[str], index: Index, *, min_coverage: float = 0.0) -> list[dict[str, Any]]:
     ids = pa.array([f"d{row}" for row in range(len(documents))], pa.string())
-    return contamination_of(ids, pa.array(documents, pa.string()), index, min_coverage=min_coverage).to_pylist()
+    return contamination_of(ids, pa.array(documents, pa.string()), index, min_coverage=min_coverage).rows.to_pylist()
 
 
 def hits(documents: list[str], *items: Item) -> list[tuple[str, int]]:
@@ -59,7 +59,7 @@ def test_rows_are_sums_over_the_plain_detector(documents: list[str], items: list
 
 
 def test_a_row_has_the_columns_of_the_table() -> None:
-    batch = contamination_of(pa.array(["x"]), pa.array(["y"]), build_index([]), min_coverage=0.0)
+    batch = contamination_of(pa.array(["x"]), pa.array(["y"]), build_index([]), min_coverage=0.0).rows
     types = {"string": "string", "int64": "bigint", "int32": "int", "float": "float"}
     assert ", ".join(f"{field.name} {types[str(field.type)]}" for field in batch.schema) == CONTAMINATION
 
@@ -79,6 +79,19 @@ def test_parts_of_an_item_add_up() -> None:
             "position": 11,
         }
     ]
+
+
+def test_matches_are_those_of_the_rows() -> None:
+    words = words_of(TEXT)
+    documents = pa.array(
+        [" ".join(words[:9]), "who wrote hamlet", TEXT, f"who wrote hamlet? William Shakespeare {TEXT}"]
+    )
+    index = build_index([HAMLET, Item("b", 3, TEXT)], n_max=8)
+    ids = pa.array(["a", "b", "c", "d"])
+    contamination = contamination_of(ids, documents, index, min_coverage=0.7)
+    assert contamination.rows.column("doc_id").to_pylist() == ["c", "d", "d"]
+    assert contamination.matches.document.tolist() == [2, 3, 3]
+    assert contamination.matches.n_words.tolist() == [15, 3, 15]
 
 
 @pytest.mark.parametrize(
