@@ -17,7 +17,9 @@ from betr_spark.kernels.shingles import SLICE_BYTES, ngram_hashes, token_hashes
 from betr_spark.kernels.token_runs import end_of_slice, token_runs
 
 MAX_COPIES = 16
-FOLLOWS = np.uint8(0x80)  # of a tag: the anchor one word earlier in the item is indexed too
+FOLLOWS = np.uint8(
+    0x80
+)  # of a tag: the anchor one word earlier is indexed too; without meaning at the first word of a text
 _ANCHORS_PER_BLOCK = 4
 _1, _6, _24, _32, _LOW_6, _LOW_7 = (np.uint64(n) for n in (1, 6, 24, 32, 0x3F, 0x7F))
 
@@ -46,7 +48,6 @@ def choose_anchors(
     chosen, n_left_out = _choose(n_words, length, n_max, common, first_copies)
     follows = np.zeros(len(order), np.uint8)
     follows[1:][chosen[:-1]] = FOLLOWS
-    follows[np.cumsum(n_words - length + 1)[:-1]] = 0  # the first word of the next text
     order = order[chosen[order]]
     return Anchors(hashes[order], words[order], follows[order], int(n_left_out))
 
@@ -109,7 +110,7 @@ def filter_of(hashes: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 @jit
 def block_of(anchor: Any, n_blocks: int) -> Any:
-    """Return the block, or the bucket, of an anchor or of an array of them: the upper half of the hash, scaled to `n_blocks`."""
+    """Return the block or bucket of an anchor or of an array of them: the upper half of the hash, scaled to `n_blocks`."""
     return ((anchor >> _32) * np.uint64(n_blocks)) >> _32
 
 

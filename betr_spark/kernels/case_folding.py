@@ -1,10 +1,9 @@
 """Case folding of UTF-8 bytes: texts that differ in case only become equal bytes, and every character keeps its bytes.
 
 A character folds to the single character of Unicode's case folding (`str.casefold`), so a final sigma equals a sigma. The
-folded text has the same tokens (`shingle_tokens`) at the same bytes, because three kinds of characters are left as they are:
-those whose folding has another number of bytes or characters (listed in tests/kernels/test_case_folding.py, such as U+0130 and
-U+00DF), those that Unicode 14.0 does not have, and those whose folding is another kind of token. Composed and decomposed
-characters stay different.
+folded text has the same tokens (`shingle_tokens`) at the same bytes, because some characters are left as they are: those whose
+folding has another number of bytes or characters (listed in tests/kernels/test_case_folding.py, such as U+0130 and U+00DF), and
+those that are not parts of tokens in Unicode 14.0. Composed and decomposed characters stay different.
 """
 
 import numpy as np
@@ -33,8 +32,7 @@ def foldings() -> dict[int, int]:
                 folding != character
                 and len(folding) == 1
                 and len(folding.encode()) == len(character.encode())
-                and (kind := token_kind(code_point)) == token_kind(ord(folding))
-                and kind != 0
+                and token_kind(code_point) == token_kind(ord(folding)) == 1
             ):
                 folded[code_point] = ord(folding)
     return folded

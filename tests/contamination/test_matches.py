@@ -134,6 +134,8 @@ def test_items_that_share_a_beginning_are_told_apart_by_what_follows() -> None:
     assert index.n_left_out > 0
     runs = runs_in(matches_of(items, index), index)
     assert {(row, 0, row, 0, len(items[row].split())) for row in range(400)} <= runs
+    halves = [" ".join(items[0].split()[:11]), " ".join(items[0].split()[11:])]
+    assert Run(1, 0, 0, 11, 20) in runs_in(matches_of(halves, index), index)
     common = matches_of([" ".join(beginning)], index)
     assert 0 < len(common.document) <= 18 * anchors.MAX_COPIES  # of 400 items with that match
 
@@ -152,6 +154,24 @@ def test_a_match_does_not_cross_documents() -> None:
     assert (
         len(matches_of([" ".join(words[:12]), "", " ".join(words[12:24]), " ".join(words[24:])], index).document) == 0
     )
+
+
+def test_a_match_does_not_cross_items() -> None:
+    items = [" ".join(PLAIN[:15]), " ".join(PLAIN[15:30])]
+    index = index_of(items)
+    expected = {Run(0, 0, 0, 0, 15), Run(0, 15, 1, 0, 15)}
+    assert runs_in(matches_of([" ".join(items)], index), index) == expected
+
+
+def test_a_part_of_a_word_is_another_word() -> None:
+    text = " ".join(PLAIN[:20])
+    index = index_of([text])
+    assert runs_in(matches_of([text[1:], text[:-1]], index), index) == {Run(0, 1, 0, 1, 19), Run(1, 0, 0, 0, 19)}
+
+
+def test_a_longer_match_from_the_same_word_is_kept() -> None:
+    index = index_of(["a b a b c d"], n_min=4, n_max=4)
+    assert runs_in(matches_of(["a b a b a b c d"], index), index) == {Run(0, 0, 0, 0, 4), Run(0, 2, 0, 0, 6)}
 
 
 def test_bytes_of_a_match_are_those_of_the_document() -> None:
