@@ -134,8 +134,8 @@ def test_items_that_share_a_beginning_are_told_apart_by_what_follows() -> None:
     assert index.n_left_out > 0
     runs = runs_in(matches_of(items, index), index)
     assert {(row, 0, row, 0, len(items[row].split())) for row in range(400)} <= runs
-    halves = [" ".join(items[0].split()[:11]), " ".join(items[0].split()[11:])]
-    assert Run(1, 0, 0, 11, 20) in runs_in(matches_of(halves, index), index)
+    halves = [" ".join(items[300].split()[:11]), " ".join(items[300].split()[11:])]
+    assert Run(1, 0, 300, 11, 20) in runs_in(matches_of(halves, index), index)
     common = matches_of([" ".join(beginning)], index)
     assert 0 < len(common.document) <= 18 * anchors.MAX_COPIES  # of 400 items with that match
 
