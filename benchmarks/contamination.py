@@ -2,10 +2,11 @@
 
     python benchmarks/contamination.py [--documents FILE.parquet] [--ngrams 1 5 25] [--megabytes 40]
 
-For each number of millions of n-grams, builds an index of made-up items (37 words of a made-up vocabulary, so 25 n-grams each),
-maps its file as a worker does, and measures `find_matches` and `features_of` (MinHash, a scorer of 2 million buckets) in
-turn on the same documents: three rounds after one that compiles. A time is the median of the rounds, a ratio the median of the
-ratios within a round. The first look-ups read pages of the file; they are in the round that is not counted.
+For each number of millions of n-grams, builds an index of made-up items (37 words of a made-up vocabulary, so 25 n-grams each)
+and maps its file as a worker does. Measures in turn, on the same documents: `find_matches`; what `sketch_and_find_matches`, which
+finds words once for both, costs more than MinHash alone; and `features_of` (MinHash, a scorer of 2 million buckets). There are
+three rounds after one that compiles and reads the file. A time is the median of the rounds, a ratio the median of the ratios
+within a round.
 """
 
 import argparse
@@ -22,7 +23,7 @@ from kernels import DOCUMENTS, HASHER, machine, median_ratio, memory_of, seconds
 from betr_spark.contamination.anchors import MAX_COPIES
 from betr_spark.contamination.index import Index, build_index
 from betr_spark.contamination.items import Item
-from betr_spark.contamination.matches import find_matches
+from betr_spark.contamination.matches import find_matches, sketch_and_find_matches
 from betr_spark.contamination.shared_memory import map_index, write_index
 from betr_spark.features.one_pass import features_of
 from betr_spark.kernels.arrow_buffers import string_buffers
@@ -73,17 +74,27 @@ def measure(index: Index, batches: list[pa.RecordBatch], tables: SharedTables) -
     texts = [string_buffers(batch.column(TEXT)) for batch in batches]
     n_bytes = sum(int(offsets[-1] - offsets[0]) for _, offsets in texts)
 
-    def detect() -> int:
+    def alone() -> int:
         return sum(len(find_matches(data, offsets, index.ngrams).document) for data, offsets in texts)
 
     def features() -> None:
         for batch in batches:
             features_of(batch, hasher=HASHER, scorers=["s"], shared_tables=tables)
 
-    times = seconds({"detect": detect, "features": features})
+    def sketch() -> None:
+        for data, offsets in texts:
+            HASHER(data, offsets)
+
+    def both() -> None:
+        for data, offsets in texts:
+            sketch_and_find_matches(data, offsets, HASHER, index.ngrams)
+
+    times = seconds({"alone": alone, "sketch": sketch, "both": both, "features": features})
+    times["added"] = [max(b - s, 0.0) for b, s in zip(times["both"], times["sketch"], strict=True)]
     per_mb = {name: statistics.median(each) / n_bytes * PER_MB for name, each in times.items()}
-    ratio = median_ratio(times["detect"], times["features"])
-    return f"{per_mb['detect']:.2f} | {per_mb['features']:.2f} | {ratio:.2f} | {detect()}"
+    ratios = [median_ratio(times[name], times["features"]) for name in ("alone", "added")]
+    cells = [f"{per_mb[name]:.2f}" for name in ("alone", "added", "features")] + [f"{ratio:.2f}" for ratio in ratios]
+    return " | ".join([*cells, str(alone())])
 
 
 def main() -> None:
@@ -97,9 +108,9 @@ def main() -> None:
     texts = texts.slice(0, max(1, int(len(texts) * min(1, arguments.megabytes * 1e6 / texts.nbytes))))
     batches, tables = batches_of(texts), tables_of(texts)
     print(machine())
-    print("| n-grams, millions | build, s | arrays, MB | texts, MB | read in look-ups, MB | detection, ms/MB "
-          "| features_of, ms/MB | ratio | matches |")  # fmt: skip
-    print("|---|---|---|---|---|---|---|---|---|")
+    print("| n-grams, millions | build, s | arrays, MB | texts, MB | read in look-ups, MB | detection alone, ms/MB "
+          "| added to MinHash, ms/MB | features_of, ms/MB | alone / features_of | added / features_of | matches |")  # fmt: skip
+    print(f"|{'---|' * 11}")
     for millions in arguments.ngrams:
         items = list(made_up_items(max(1, round(millions * 1e6 / N_NGRAMS))))
         start = time.perf_counter()

@@ -125,6 +125,8 @@ def build_index(items: Sequence[Item], *, n_min: int = N_MIN, n_max: int = N_MAX
         np.concatenate([np.empty(0, np.uint32), *words])[order],
         tags[order],
     )
+    for array in ngrams:  # as those of a mapped file are: Numba compiles for arrays that can be written to apart
+        array.flags.writeable = False
     n_ngrams = int((distinct.n_words - np.minimum(distinct.n_words, n_max) + 1).sum())
     return Index(
         ngrams, distinct.members, benchmarks, n_ngrams, n_left_out, distinct.n_without_words, distinct.n_without_answer

@@ -133,6 +133,36 @@ def normalised(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> Normalise
     return Normalised(pa.Array.from_buffers(pa.large_binary(), len(n_words), buffers), n_words)
 
 
+class Words(NamedTuple):
+    """The words of a slice of documents.
+
+    Attributes:
+        folded: the bytes of the documents, case folded, uint8.
+        changed: whether a character that is not ASCII has changed.
+        bounds: first byte of each document, and the end, int64 [n + 1].
+        first: position of each document's first word, and the number of words, int64 [n + 1].
+        starts: first byte of each word, int32 [words].
+        lengths: bytes of each word, int32 [words].
+    """
+
+    folded: NDArray[np.uint8]
+    changed: bool
+    bounds: NDArray[np.int64]
+    first: NDArray[np.int64]
+    starts: NDArray[np.int32]
+    lengths: NDArray[np.int32]
+
+
+@jit
+def words_of_slice(data: NDArray[np.uint8], offsets: NDArray[np.int64]) -> Words:
+    """Fold the case of a few documents, and find their words."""
+    folded, changed = fold_case(data[offsets[0] : offsets[-1]])
+    bounds = offsets - offsets[0]
+    marks, breaks = token_marks(folded, bounds)
+    first, starts, lengths = token_runs(marks, breaks, bounds, 0)
+    return Words(folded, changed, bounds, first, starts, lengths)
+
+
 @jit
 def _normalise(
     data: NDArray[np.uint8], offsets: NDArray[np.int64]
@@ -142,9 +172,7 @@ def _normalise(
     bounds, n_words, at, a = np.zeros(n + 1, np.int64), np.zeros(n, np.int64), 0, 0
     while a < n:
         b = end_of_slice(offsets, a, SLICE_BYTES)
-        folded, part = fold_case(data[offsets[a] : offsets[b]]), offsets[a : b + 1] - offsets[a]
-        marks, breaks = token_marks(folded, part)
-        first, starts, lengths = token_runs(marks, breaks, part, 0)
+        folded, _, _, first, starts, lengths = words_of_slice(data, offsets[a : b + 1])
         for document in range(b - a):
             content[at] = NEW_LINE
             at += 1

@@ -10,14 +10,13 @@ from numpy.typing import NDArray
 
 from betr_spark.contamination.anchors import FOLLOWS, block_of, filter_bits, tag_of
 from betr_spark.contamination.index import NgramIndex
-from betr_spark.contamination.items import NEW_LINE, SPACE
-from betr_spark.kernels.case_folding import fold_case
+from betr_spark.contamination.items import NEW_LINE, SPACE, Words, words_of_slice
 from betr_spark.kernels.jit import jit
-from betr_spark.kernels.shingle_tokens import token_marks
+from betr_spark.kernels.minhash import MinHasher, MinHashes, fill_signatures
 from betr_spark.kernels.shingles import SLICE_BYTES, ngram_hashes, token_hashes
-from betr_spark.kernels.token_runs import end_of_slice, token_runs
+from betr_spark.kernels.token_runs import end_of_slice
 
-_N_RECENT = 4096
+_N_COLUMNS, _N_RECENT = 7, 4096
 
 
 class Matches(NamedTuple):
@@ -53,101 +52,130 @@ def find_matches(data: NDArray[np.uint8], offsets: NDArray[np.int64], index: Ngr
         offsets: int64 [n + 1].
         index: the n-grams of the test items.
     """
-    if len(index.n_words) == 0:
-        return Matches(*np.empty((len(Matches._fields), 0), np.int64))
-    return Matches(*np.unique(_find(data, offsets, index), axis=0).T)
+    no_signatures, no_shingles = np.empty((0, 0), np.uint32), np.empty(0, np.int32)
+    return _as_matches(_find(data, offsets, index, 0, 0, no_signatures, no_shingles))
+
+
+def sketch_and_find_matches(
+    data: NDArray[np.uint8], offsets: NDArray[np.int64], hasher: MinHasher, index: NgramIndex
+) -> tuple[MinHashes, Matches]:
+    """Return what `hasher` and `find_matches` return, at less cost: documents are divided into words once."""
+    signatures, n_shingles = hasher.no_signatures(len(offsets) - 1), np.zeros(len(offsets) - 1, np.int32)
+    rows = _find(data, offsets, index, hasher.ngram, hasher.seed, signatures, n_shingles)
+    return hasher.with_band_keys(signatures, n_shingles), _as_matches(rows)
+
+
+def _as_matches(rows: NDArray[np.int64]) -> Matches:
+    return Matches(*np.unique(rows, axis=0).T)
 
 
 @jit
-def _find(data: NDArray[np.uint8], offsets: NDArray[np.int64], index: NgramIndex) -> NDArray[np.int64]:
-    """Return the matches as rows, in no order; some may be repeated."""
-    n, n_matches, a = len(offsets) - 1, 0, 0
-    matches = np.empty((64, 7), np.int64)
-    # The last match that begins at some word of a text: document, first byte in `texts`, word after it in the document, words.
+def _find(
+    data: NDArray[np.uint8],
+    offsets: NDArray[np.int64],
+    index: NgramIndex,
+    shingle: int,
+    seed: int,
+    signatures: NDArray[np.uint32],
+    n_shingles: NDArray[np.int32],
+) -> NDArray[np.int64]:
+    """Return the matches as rows, in no order; some may be repeated. Also sketch shingles of `shingle` words unless it is 0."""
+    n, a, n_matches, matches = len(offsets) - 1, 0, 0, np.empty((64, _N_COLUMNS), np.int64)
+    # The last match that begins at some word of a text: document, first byte in `texts`, word after it in the slice, words.
     recent = np.full((_N_RECENT, 4), -1, np.int64)
     while a < n:
         b = end_of_slice(offsets, a, SLICE_BYTES)
-        folded, part = fold_case(data[offsets[a] : offsets[b]]), offsets[a : b + 1] - offsets[a]
-        marks, breaks = token_marks(folded, part)
-        first, starts, lengths = token_runs(marks, breaks, part, 0)
-        hashes = token_hashes(folded, 0, starts, lengths)
+        words = words_of_slice(data, offsets[a : b + 1])
+        hashes = token_hashes(words.folded, 0, words.starts, words.lengths)
+        if shingle > 0:  # in shingles, characters that are not ASCII have their case
+            of_text = token_hashes(data, offsets[a], words.starts, words.lengths) if words.changed else hashes
+            shingles = ngram_hashes(of_text, shingle, seed)
+            fill_signatures(words.first, shingles, shingle, signatures[a:b], n_shingles[a:b])
         for group in range(len(index.lengths)):
-            length = index.lengths[group]
-            anchors = ngram_hashes(hashes, length, length)
-            blocks = index.filter[index.filter_bounds[group] : index.filter_bounds[group + 1]]
-            document = 0
-            for word in _in_filter(anchors, blocks):
-                while first[document + 1] <= word:
-                    document += 1
-                bucket, tag = block_of(anchors[word], len(index.buckets) - 1), tag_of(anchors[word])
-                for entry in range(index.buckets[bucket], index.buckets[bucket + 1]):
-                    if index.tags[entry] & ~FOLLOWS != tag:
-                        continue
-                    place = np.int64(index.words[entry])
-                    limit: Any = first[document + 1]
-                    end, after = _equal_after(
-                        folded, starts, lengths, word, min(word + length, limit), index.texts, place
-                    )
-                    if end - word < length:
-                        continue
-                    follows = index.tags[entry] & FOLLOWS != 0
-                    lowest = max(first[document], word - 1) if follows else first[document]
-                    begin, place = _equal_before(folded, starts, lengths, word, lowest, index.texts, place)
-                    if follows and begin < word:
-                        continue  # the match was found from the anchor one word earlier
-                    if index.texts[after - 1] == SPACE:
-                        end, _ = _equal_after(folded, starts, lengths, end, limit, index.texts, after)
-                    text = np.searchsorted(index.bounds, place, side="right") - 1
-                    if end - begin < min(np.int64(index.n_words[text]), index.n_max[0]):
-                        continue
-                    last = recent[place % _N_RECENT]
-                    if last[0] == a + document and last[1] == place and begin < last[2] and end - begin <= last[3]:
-                        continue
-                    last[0], last[1], last[2], last[3] = a + document, place, end, end - begin
-                    if n_matches == len(matches):
-                        matches = np.concatenate((matches, np.empty_like(matches)))
-                    match = matches[n_matches]
-                    match[0], match[1], match[2] = a + document, begin - first[document], text
-                    match[3], match[4] = np.sum(index.texts[index.bounds[text] : place] == SPACE), end - begin
-                    match[5] = starts[begin] - part[document]
-                    match[6] = starts[end - 1] + lengths[end - 1] - part[document]
-                    n_matches += 1
+            for match in _of_slice(words, hashes, a, index, group, recent):
+                if n_matches == len(matches):
+                    matches = np.concatenate((matches, np.empty_like(matches)))
+                matches[n_matches] = match
+                n_matches += 1
         a = b
+    return matches[:n_matches]
+
+
+@jit
+def _of_slice(
+    words: Words, hashes: NDArray[np.uint64], a: int, index: NgramIndex, group: int, recent: NDArray[np.int64]
+) -> NDArray[np.int64]:
+    """Return the matches of a slice, whose first document is document a, with the texts of a group of anchors."""
+    length = index.lengths[group]
+    anchors = ngram_hashes(hashes, length, length)
+    blocks = index.filter[index.filter_bounds[group] : index.filter_bounds[group + 1]]
+    document, n_matches, matches = 0, 0, np.empty((16, _N_COLUMNS), np.int64)
+    for word in _in_filter(anchors, blocks):
+        while words.first[document + 1] <= word:
+            document += 1
+        first, limit = words.first[document], words.first[document + 1]
+        bucket, tag = block_of(anchors[word], len(index.buckets) - 1), tag_of(anchors[word])
+        for entry in range(index.buckets[bucket], index.buckets[bucket + 1]):
+            if index.tags[entry] & ~FOLLOWS != tag:
+                continue
+            place = np.int64(index.words[entry])
+            end, after = _equal_after(words, word, min(word + length, limit), index.texts, place)
+            if end - word < length:
+                continue
+            follows = index.tags[entry] & FOLLOWS != 0
+            begin, place = _equal_before(words, word, max(first, word - 1) if follows else first, index.texts, place)
+            if follows and begin < word:
+                continue  # the match was found from the anchor one word earlier
+            if index.texts[after - 1] == SPACE:
+                end, _ = _equal_after(words, end, limit, index.texts, after)
+            text = np.searchsorted(index.bounds, place, side="right") - 1
+            if end - begin < min(np.int64(index.n_words[text]), index.n_max[0]):
+                continue
+            last = recent[place % _N_RECENT]
+            if last[0] == a + document and last[1] == place and begin < last[2] and end - begin <= last[3]:
+                continue
+            last[0], last[1], last[2], last[3] = a + document, place, end, end - begin
+            if n_matches == len(matches):
+                matches = np.concatenate((matches, np.empty_like(matches)))
+            match = matches[n_matches]
+            match[0], match[1], match[2] = a + document, begin - first, text
+            match[3], match[4] = np.sum(index.texts[index.bounds[text] : place] == SPACE), end - begin
+            match[5] = words.starts[begin] - words.bounds[document]
+            match[6] = words.starts[end - 1] + words.lengths[end - 1] - words.bounds[document]
+            n_matches += 1
     return matches[:n_matches]
 
 
 @jit
 def _in_filter(anchors: NDArray[np.uint64], blocks: NDArray[np.uint64]) -> NDArray[np.int32]:
     """Return the positions of the anchors that the Bloom filter does not exclude."""
-    positions, n, n_blocks = np.empty(len(anchors) + 1, np.int32), np.uint64(0), len(blocks)
-    block_bits = np.empty(len(anchors), np.uint64)
+    positions, n, n_blocks = np.empty(len(anchors), np.int32), 0, len(blocks)
+    bits = np.empty(len(anchors), np.uint64)
     for word in range(len(anchors)):  # in a loop of its own, so that the cache misses of many anchors overlap
-        block_bits[word] = blocks[block_of(anchors[word], n_blocks)]
-    for word in range(len(anchors)):  # without a branch; surplus entries are overwritten
-        bits = filter_bits(anchors[word])
-        positions[n] = word
-        n += np.uint64(block_bits[word] & bits == bits)
-    return positions[: np.int64(n)]
+        bits[word] = blocks[block_of(anchors[word], n_blocks)]
+    for word in range(len(anchors)):  # the compiler vectorises this loop
+        bits[word] = filter_bits(anchors[word]) & ~bits[word]
+    for word in range(len(anchors)):
+        if bits[word] == 0:
+            positions[n] = word
+            n += 1
+    return positions[:n]
 
 
 @jit
-def _equal_after(
-    folded: NDArray[np.uint8],
-    starts: NDArray[np.int32],
-    lengths: NDArray[np.int32],
-    word: int,
-    end: int,
-    texts: NDArray[np.uint8],
-    place: Any,
-) -> tuple[int, Any]:
-    """Return the word after the words from `word` on that equal those of a text from byte `place` on; and that word's place."""
-    while word < end:
-        length, start = np.int64(lengths[word]), np.int64(starts[word])
+def _equal_after(words: Words, word: int, limit: int, texts: NDArray[np.uint8], place: Any) -> tuple[int, Any]:
+    """Compare the words from `word` to `limit` with those of a text from byte `place` on.
+
+    Returns:
+        The first word that differs, or whose word in the text does not exist; and the byte after the equal words and a space.
+    """
+    while word < limit:
+        length, start = np.int64(words.lengths[word]), np.int64(words.starts[word])
         after = place + length
         if after >= len(texts) or texts[after] > SPACE:
             break
         k = 0
-        while k < length and texts[place + k] == folded[start + k]:
+        while k < length and texts[place + k] == words.folded[start + k]:
             k += 1
         if k < length:
             break
@@ -158,23 +186,19 @@ def _equal_after(
 
 
 @jit
-def _equal_before(
-    folded: NDArray[np.uint8],
-    starts: NDArray[np.int32],
-    lengths: NDArray[np.int32],
-    word: int,
-    limit: int,
-    texts: NDArray[np.uint8],
-    place: Any,
-) -> tuple[int, Any]:
-    """Return the first of the words before `word`, from `limit` on, that equal those of a text before `place`; its place."""
-    while word > limit and texts[place - 1] == SPACE:
-        length, start = np.int64(lengths[word - 1]), np.int64(starts[word - 1])
+def _equal_before(words: Words, word: int, first: int, texts: NDArray[np.uint8], place: Any) -> tuple[int, Any]:
+    """Compare the words before `word`, down to `first`, with those of a text before byte `place`.
+
+    Returns:
+        The first of the equal words, and its first byte in the text.
+    """
+    while word > first and texts[place - 1] == SPACE:
+        length, start = np.int64(words.lengths[word - 1]), np.int64(words.starts[word - 1])
         before = place - 1 - length
         if before < 1 or texts[before - 1] > SPACE:
             break
         k = 0
-        while k < length and texts[before + k] == folded[start + k]:
+        while k < length and texts[before + k] == words.folded[start + k]:
             k += 1
         if k < length:
             break

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from betr_spark.contamination.index import Index
 from betr_spark.contamination.items import Members, normalised
-from betr_spark.contamination.matches import Matches, find_matches
+from betr_spark.contamination.matches import Matches
 from betr_spark.kernels.arrow_buffers import string_buffers
 from betr_spark.schemas import BENCHMARK, COVERAGE, DOC_ID, ITEM, LONGEST_MATCH, MATCHED_WORDS, POSITION
 
@@ -38,15 +38,18 @@ class _Pairs(NamedTuple):
     position: NDArray[np.int64]
 
 
-def contamination_of(doc_ids: pa.Array, texts: pa.Array, index: Index, *, min_coverage: float) -> Contamination:
-    """Find the test items in documents.
+def contamination_of(
+    doc_ids: pa.Array, texts: pa.Array, matches: Matches, index: Index, *, min_coverage: float
+) -> Contamination:
+    """Decide which test items documents contain.
 
     A document contains a short item if the whole question and the whole answer occur, without a common word, among WINDOW
     consecutive words. The row has the first such place, the question as its match, and coverage 1.
 
     Args:
         doc_ids: ids of the documents, string.
-        texts: string, large_string, binary or large_binary without nulls.
+        texts: the documents, string, large_string, binary or large_binary without nulls.
+        matches: what `find_matches` returns for these documents.
         index: the test items.
         min_coverage: the least coverage of a row.
 
@@ -56,8 +59,7 @@ def contamination_of(doc_ids: pa.Array, texts: pa.Array, index: Index, *, min_co
         at which the longest match begins, the first of several. In order of document, text of the index, and item.
     """
     data, offsets = string_buffers(texts)
-    matches, members = find_matches(data, offsets, index.ngrams), index.members
-    pairs = _pairs(matches)
+    members, pairs = index.members, _pairs(matches)
     coverage = pairs.matched_words / index.ngrams.n_words[pairs.text]
     pairs, coverage = _Pairs(*(a[coverage >= min_coverage] for a in pairs)), coverage[coverage >= min_coverage]
     n_members = members.bounds[pairs.text + 1] - members.bounds[pairs.text]

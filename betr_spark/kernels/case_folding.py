@@ -56,9 +56,13 @@ _1, _LOW_6 = np.uint64(1), 0x3F
 
 
 @jit
-def fold_case(text: NDArray[np.uint8]) -> NDArray[np.uint8]:
-    """Return a copy of a text with its case folded, uint8 [len(text)]; bytes that are not UTF-8 stay as they are."""
-    size = len(text)
+def fold_case(text: NDArray[np.uint8]) -> tuple[NDArray[np.uint8], bool]:
+    """Fold the case of a text; bytes that are not UTF-8 stay as they are.
+
+    Returns:
+        The folded copy, uint8 [len(text)]; and whether a character that is not ASCII has changed.
+    """
+    size, changed = len(text), False
     folded = np.empty(size, np.uint8)
     for i in range(size):
         byte = text[i]
@@ -69,28 +73,29 @@ def fold_case(text: NDArray[np.uint8]) -> NDArray[np.uint8]:
         while leads != 0:
             i = 64 * block + lowest_bit(leads)
             leads &= leads - _1
-            _fold_character(text, i, folded)
-    return folded
+            changed |= _fold_character(text, i, folded)
+    return folded, changed
 
 
 @jit
-def _fold_character(text: NDArray[np.uint8], i: int, folded: NDArray[np.uint8]) -> None:
-    """Write the folding of the character of two to four bytes at byte i."""
+def _fold_character(text: NDArray[np.uint8], i: int, folded: NDArray[np.uint8]) -> bool:
+    """Write the folding of the character of two to four bytes at byte i; return whether it is another character."""
     lead = np.int64(text[i])
     n_bytes = 2 + (lead >= 0xE0) + (lead >= 0xF0)
     if i + n_bytes > len(text):
-        return
+        return False
     code_point = lead & (0x7F >> n_bytes)
     for k in range(1, n_bytes):
         low_6 = np.int64(text[i + k]) ^ 0x80  # 64 or more: not a continuation byte
         if low_6 > _LOW_6:
-            return
+            return False
         code_point = code_point << 6 | low_6
     difference = np.int64(_BLOCKS[_BLOCK_NUMBERS[code_point >> 8], code_point & 0xFF])
     if difference == 0:
-        return
+        return False
     code_point += difference
     for k in range(n_bytes - 1, 0, -1):
         folded[i + k] = 0x80 | (code_point & _LOW_6)
         code_point >>= 6
     folded[i] = ((0xF00 >> n_bytes) & 0xFF) | code_point
+    return True

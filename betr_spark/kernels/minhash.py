@@ -56,8 +56,15 @@ class MinHasher:
             data: bytes of all documents, uint8.
             offsets: int64 [n + 1].
         """
-        signatures = np.full((len(offsets) - 1, self.n_permutations), _ALL_32, np.uint32)
-        n_shingles = _fill(data, offsets, self.ngram, self.seed, signatures)
+        signatures = self.no_signatures(len(offsets) - 1)
+        return self.with_band_keys(signatures, _fill(data, offsets, self.ngram, self.seed, signatures))
+
+    def no_signatures(self, n: int) -> NDArray[np.uint32]:
+        """Return the signatures of n documents before any shingle is added."""
+        return np.full((n, self.n_permutations), _ALL_32, np.uint32)
+
+    def with_band_keys(self, signatures: NDArray[np.uint32], n_shingles: NDArray[np.int32]) -> MinHashes:
+        """Complete the sketches of documents whose signatures are filled."""
         return MinHashes(signatures, _band_keys(signatures, self.bands, self.rows), n_shingles)
 
 
@@ -78,13 +85,13 @@ def _fill(
         b = end_of_slice(offsets, a, SLICE_BYTES)
         part = offsets[a : b + 1]
         first, shingles = document_shingles(data, part, ngram, seed)
-        _sketch(first, shingles, ngram, signatures[a:b], n_shingles[a:b])
+        fill_signatures(first, shingles, ngram, signatures[a:b], n_shingles[a:b])
         a = b
     return n_shingles
 
 
 @jit
-def _sketch(
+def fill_signatures(
     first: NDArray[np.int64],
     shingles: NDArray[np.uint64],
     ngram: int,

@@ -14,8 +14,9 @@ from plain_detector import Run, runs_of, words_of
 from betr_spark.contamination import anchors
 from betr_spark.contamination.index import Index, build_index
 from betr_spark.contamination.items import Item
-from betr_spark.contamination.matches import Matches, find_matches
+from betr_spark.contamination.matches import Matches, find_matches, sketch_and_find_matches
 from betr_spark.kernels.arrow_buffers import string_buffers
+from betr_spark.kernels.minhash import MinHasher
 
 SEPARATORS = [" ", "\n", ", ", "\r\n\t", " — ", "\u00a0", ".\u2028(", "' "]
 words = st.sampled_from(
@@ -60,6 +61,17 @@ def test_runs_are_those_of_the_plain_detector(documents: list[str], items: list[
             and each.n_words >= run.n_words
             for each in runs
         )
+
+
+@given(st.lists(texts, max_size=4), st.lists(texts, max_size=4), st.integers(1, 3))
+def test_sketches_and_matches_together_are_those_of_each_alone(
+    documents: list[str], items: list[str], ngram: int
+) -> None:
+    index, hasher = index_of(items, n_min=2, n_max=3), MinHasher(ngram=ngram, bands=2, rows=3, seed=1)
+    data, offsets = string_buffers(pa.array(["before", *documents], pa.string()).slice(1))
+    sketches, matches = sketch_and_find_matches(data, offsets, hasher, index.ngrams)
+    for together, alone in ((sketches, hasher(data, offsets)), (matches, find_matches(data, offsets, index.ngrams))):
+        assert all(map(np.array_equal, together, alone))
 
 
 @given(st.lists(texts, min_size=1, max_size=3), st.lists(texts, min_size=2, max_size=6), st.integers(1, 2))

@@ -13,8 +13,10 @@ from plain_detector import runs_of, words_of
 
 from betr_spark.contamination.index import Index, build_index
 from betr_spark.contamination.items import Item
-from betr_spark.contamination.rows import WINDOW, contamination_of
+from betr_spark.contamination.matches import find_matches
+from betr_spark.contamination.rows import WINDOW, Contamination, contamination_of
 from betr_spark.contamination.shared_memory import map_index, write_index
+from betr_spark.kernels.arrow_buffers import string_buffers
 from betr_spark.schemas import CONTAMINATION
 
 TEXT = "When the quick brown fox jumps over the lazy dog, how many animals are awake?"
@@ -22,9 +24,17 @@ texts = st.lists(st.sampled_from(["a", "b", "c", "d", "e", "é", "É"]), max_siz
 HAMLET = Item("trivia", 7, "Q: Who wrote Hamlet? A: Shakespeare", "Who wrote Hamlet?", "William Shakespeare")
 
 
+def found(documents: list[str], index: Index, min_coverage: float) -> Contamination:
+    ids, documents = (
+        pa.array([f"d{row}" for row in range(len(documents))], pa.string()),
+        pa.array(documents, pa.string()),
+    )
+    matches = find_matches(*string_buffers(documents), index.ngrams)
+    return contamination_of(ids, documents, matches, index, min_coverage=min_coverage)
+
+
 def rows_of(documents: list[str], index: Index, *, min_coverage: float = 0.0) -> list[dict[str, Any]]:
-    ids = pa.array([f"d{row}" for row in range(len(documents))], pa.string())
-    return contamination_of(ids, pa.array(documents, pa.string()), index, min_coverage=min_coverage).rows.to_pylist()
+    return found(documents, index, min_coverage).rows.to_pylist()
 
 
 def hits(documents: list[str], *items: Item) -> list[tuple[str, int]]:
@@ -59,7 +69,7 @@ def test_rows_are_sums_over_the_plain_detector(documents: list[str], items: list
 
 
 def test_a_row_has_the_columns_of_the_table() -> None:
-    batch = contamination_of(pa.array(["x"]), pa.array(["y"]), build_index([]), min_coverage=0.0).rows
+    batch = found(["x"], build_index([]), 0.0).rows
     types = {"string": "string", "int64": "bigint", "int32": "int", "float": "float"}
     assert ", ".join(f"{field.name} {types[str(field.type)]}" for field in batch.schema) == CONTAMINATION
 
@@ -87,9 +97,8 @@ def test_matches_are_those_of_the_rows() -> None:
         [" ".join(words[:9]), "who wrote hamlet", TEXT, f"who wrote hamlet? William Shakespeare {TEXT}"]
     )
     index = build_index([HAMLET, Item("b", 3, TEXT)], n_max=8)
-    ids = pa.array(["a", "b", "c", "d"])
-    contamination = contamination_of(ids, documents, index, min_coverage=0.7)
-    assert contamination.rows.column("doc_id").to_pylist() == ["c", "d", "d"]
+    contamination = found(documents, index, 0.7)
+    assert contamination.rows.column("doc_id").to_pylist() == ["d2", "d3", "d3"]
     assert contamination.matches.document.tolist() == [2, 3, 3]
     assert contamination.matches.n_words.tolist() == [15, 3, 15]
 

@@ -20,7 +20,9 @@ LEFT = """
 
 
 def folded(text: bytes) -> bytes:
-    return fold_case(np.frombuffer(text, np.uint8)).tobytes()
+    result, changed = fold_case(np.frombuffer(text, np.uint8))
+    assert changed == (result.tobytes() != text.lower())  # of bytes only ASCII has cases
+    return result.tobytes()
 
 
 def reference(text: str) -> str:
