@@ -3,10 +3,10 @@
     python benchmarks/contamination.py [--documents FILE.parquet] [--ngrams 1 5 25] [--megabytes 40]
 
 For each number of millions of n-grams, builds an index of made-up items (37 words of a made-up vocabulary, so 25 n-grams each)
-and maps its file as a worker does. Measures in turn, on the same documents: `find_matches`; what `sketch_and_find_matches`, which
-finds words once for both, costs more than MinHash alone; and `features_of` (MinHash, a scorer of 2 million buckets). There are
-three rounds after one that compiles and reads the file. A time is the median of the rounds, a ratio the median of the ratios
-within a round.
+and maps its file as a worker does. Measures in turn, on the same documents: `find_matches`; what `sketch_and_find_matches`
+costs more than MinHash alone, because it finds words once for both; and `features_of` (MinHash, a scorer of 2 million buckets).
+There are three rounds after one that compiles and reads the file. A time is the median of the rounds, a ratio the median of the
+ratios within a round.
 """
 
 import argparse
