@@ -81,8 +81,9 @@ def _find(
 ) -> NDArray[np.int64]:
     """Return the matches as rows, in no order; some may be repeated. Also sketch shingles of `shingle` words unless it is 0."""
     n, a, n_matches, matches = len(offsets) - 1, 0, 0, np.empty((64, _N_COLUMNS), np.int64)
-    # The last match that begins at some word of a text: document, first byte in `texts`, word after it in the slice, words.
-    recent = np.full((_N_RECENT, 4), -1, np.int64)
+    # The last match that begins at some word of a text: document, first byte in `texts`, word after it in the slice, words, and
+    # first byte of the text's next word.
+    recent = np.full((_N_RECENT, 5), -1, np.int64)
     while a < n:
         b = end_of_slice(offsets, a, SLICE_BYTES)
         words = words_of_slice(data, offsets[a : b + 1])
@@ -126,15 +127,23 @@ def _of_slice(
             begin, place = _equal_before(words, word, max(first, word - 1) if follows else first, index.texts, place)
             if follows and begin < word:
                 continue  # the match was found from the anchor one word earlier
+            last = recent[place % _N_RECENT]
+            if last[0] == a + document and last[1] == place and begin < last[2]:
+                # Only with the word after those of the last match is this one longer. Without this test, a long repetition in a
+                # text and in a document would cost the product of their lengths.
+                ahead = begin + last[3]
+                if index.texts[last[4] - 1] == NEW_LINE or ahead >= limit:
+                    continue
+                if _equal_after(words, ahead, ahead + 1, index.texts, last[4])[0] == ahead:
+                    continue
             if index.texts[after - 1] == SPACE:
-                end, _ = _equal_after(words, end, limit, index.texts, after)
+                end, after = _equal_after(words, end, limit, index.texts, after)
             text = np.searchsorted(index.bounds, place, side="right") - 1
             if end - begin < min(np.int64(index.n_words[text]), index.n_max[0]):
                 continue
-            last = recent[place % _N_RECENT]
             if last[0] == a + document and last[1] == place and begin < last[2] and end - begin <= last[3]:
                 continue
-            last[0], last[1], last[2], last[3] = a + document, place, end, end - begin
+            last[0], last[1], last[2], last[3], last[4] = a + document, place, end, end - begin, after
             if n_matches == len(matches):
                 matches = np.concatenate((matches, np.empty_like(matches)))
             match = matches[n_matches]
