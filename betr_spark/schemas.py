@@ -42,6 +42,7 @@ MATCHED_WORDS = "matched_words"
 LONGEST_MATCH = "longest_match"
 COVERAGE = "coverage"
 POSITION = "position"
+ACTION = "action"
 EMBEDDING, ENCODER, TEXT_HASH = "embedding", "encoder", "text_hash"
 
 TRAIN, VALIDATION = "train", "validation"
@@ -56,6 +57,7 @@ QUARANTINE_TABLE = "quarantine"
 RUNS_TABLE = "runs"
 TOMBSTONES_TABLE = "tombstones"
 EVALUATIONS_TABLE = "evaluations"
+CONTAMINATION_TABLE = "contamination"
 
 EMBEDDINGS = f"{DOC_ID} string, {TEXT_HASH} bigint, {ENCODER} string, {EMBEDDING} binary"
 RANKED_SAMPLE = (

@@ -76,6 +76,9 @@ def keys_of(model: type[BaseModel], prefix: str = "") -> Iterator[tuple[str, Any
                 yield from keys_of(submodel, f"{key}.NAME.")
         elif key == "evaluate.off_target":
             yield f"{key}.NAME", None
+        elif key == "decontaminate":
+            yield key, field.default
+            yield from keys_of(submodels[0], f"{key}.")
         else:
             yield key, {} if field.default_factory is dict else field.get_default(call_default_factory=False)
 

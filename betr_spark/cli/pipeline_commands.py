@@ -100,6 +100,15 @@ def features(
 
 
 @app.command()
+def decontaminate(
+    config: ConfigOption, overrides: SetOption = None, wait: WaitOption = 0.0,
+    as_json: JsonOption = False, log_format: LogOption = Format.TEXT,
+) -> None:  # fmt: skip
+    """Look for test items of benchmarks in the documents."""
+    _stage("decontaminate", config, overrides, wait_s=wait)
+
+
+@app.command()
 def dedup(
     config: ConfigOption, overrides: SetOption = None, wait: WaitOption = 0.0,
     as_json: JsonOption = False, log_format: LogOption = Format.TEXT,

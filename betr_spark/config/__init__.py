@@ -1,6 +1,7 @@
 """The configuration: frozen typed models of a YAML file. Names for other packages are imported from here."""
 
 from betr_spark.config.base import Model
+from betr_spark.config.decontaminate import DecontaminateConfig, TestFileConfig
 from betr_spark.config.evaluate import EvaluateConfig, TransformerConfig
 from betr_spark.config.input import NOT_IN_DELTA, InputConfig, TokensConfig
 from betr_spark.config.ranking import EncoderConfig, LabelsConfig, SampleConfig
@@ -28,6 +29,7 @@ __all__ = [
     "RANDOM_SCORER",
     "Config",
     "CurveConfig",
+    "DecontaminateConfig",
     "DedupConfig",
     "EncoderConfig",
     "EvaluateConfig",
@@ -41,6 +43,7 @@ __all__ = [
     "SelectionConfig",
     "SigmoidConfig",
     "TargetConfig",
+    "TestFileConfig",
     "TokensConfig",
     "TrainingConfig",
     "TransformerConfig",

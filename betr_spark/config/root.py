@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal, Self
 from pydantic import Field, StringConstraints, ValidationError, model_validator
 
 from betr_spark.config.base import Model, ScorerName, Seed
+from betr_spark.config.decontaminate import DecontaminateConfig
 from betr_spark.config.evaluate import EvaluateConfig
 from betr_spark.config.input import InputConfig
 from betr_spark.config.problems import validation_problems
@@ -66,6 +67,7 @@ class Config(Model):
     scorers: dict[ScorerName, ScorerConfig] = Field(default_factory=_default_scorers)
     minhash: MinHashConfig = MinHashConfig()
     dedup: DedupConfig = DedupConfig()
+    decontaminate: DecontaminateConfig | None = None
     selections: dict[SelectionName, SelectionConfig] = Field(default_factory=_default_selections)
     evaluate: EvaluateConfig = EvaluateConfig()
 
@@ -78,6 +80,8 @@ class Config(Model):
             raise ValueError(
                 f"targets: missing; scorers.{users[0]} requires benchmarks (use 'scorers: {{}}' only to deduplicate)"
             )
+        if self.decontaminate is not None and not self.decontaminate.files(self.targets):
+            raise ValueError("decontaminate: no test file; set `test` of a target, or `decontaminate.tests`")
         self._benchmark_scorers_have_names()
         known = [*dict.fromkeys([*self.scorers, *self.scored()]), RANDOM_SCORER]
         for name, selection in self.selections.items():
@@ -190,6 +194,10 @@ class Config(Model):
         """Name of the scorer that decides which duplicate is kept (by default the first scorer of the text), or `longest`."""
         first = [name for name in self.scorers if name in self.scored() and name not in self.expressions()]
         return self.dedup.survivor or next(iter([*first, *self.expressions()]), LONGEST)
+
+    def drops_contaminated(self) -> bool:
+        """Whether documents with a test item are kept out of the sample and of every selection."""
+        return self.decontaminate is not None and self.decontaminate.action == "drop"
 
     def table(self, name: str) -> str:
         """Path of a table, `selected/NAME` included, below the output."""

@@ -6,6 +6,7 @@ from typing import NamedTuple
 from pyspark.sql import SparkSession
 
 from betr_spark.config import Config
+from betr_spark.contamination import stage as contamination
 from betr_spark.dedup.stage import Dedup
 from betr_spark.features.stage import Features
 from betr_spark.pipeline.runner import run_stages
@@ -27,7 +28,10 @@ class Planned(NamedTuple):
 
 def stages_of(config: Config, command: str | None = None) -> list[Stage]:
     """All stages of a configuration in the order of the data, or those of one command."""
-    every = [*ranking.stages(config), *training.stages(config), Features(), Dedup(), *selection.stages(config)]
+    every = [
+        *ranking.stages(config), *training.stages(config), Features(), *contamination.stages(config), Dedup(),
+        *selection.stages(config),
+    ]  # fmt: skip
     return [stage for stage in every if command in (None, stage.command)]
 
 

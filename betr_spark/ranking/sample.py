@@ -8,6 +8,8 @@ from pyspark.sql import functions as F
 
 from betr_spark import schemas
 from betr_spark.config import Config
+from betr_spark.contamination.detection import without_test_items
+from betr_spark.contamination.test_files import items_key
 from betr_spark.corpus.documents import check_unique
 from betr_spark.corpus.sampling import sample
 from betr_spark.corpus.tombstones import without_forgotten
@@ -71,11 +73,14 @@ class Sample(Stage):
                     raise DataError(
                         f"input.path: {config.input.path}: no document with text in a sample of {n_documents}"
                     )
+                clean, dropped = without_test_items(usable, config), {"without_text": n_documents - n_usable}
+                if config.drops_contaminated():
+                    dropped["contaminated"] = n_usable - clean.count()
                 yield Result(
                     rows_in=n_corpus,
-                    rows_out=n_usable,
-                    dropped={"without_text": n_documents - n_usable},
-                    commit=lambda run: delta.overwrite(usable, path, user_metadata=run.to_json(), statistics=[DOC_ID]),
+                    rows_out=n_usable - dropped.get("contaminated", 0),
+                    dropped=dropped,
+                    commit=lambda run: delta.overwrite(clean, path, user_metadata=run.to_json(), statistics=[DOC_ID]),
                 )
             finally:
                 usable.unpersist()
@@ -90,4 +95,5 @@ def sample_settings(context: RunContext) -> dict[str, Any]:
     drawn: object = config.sample
     if config.direct():
         drawn = {"all of": context.input.version}
-    return {"input": mapping, "sample": drawn}
+    without = {"decontaminate": items_key(context.spark, config)} if config.drops_contaminated() else {}
+    return {"input": mapping, "sample": drawn, **without}

@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 from betr_spark import schemas
 from betr_spark.config import TrainingConfig
 from betr_spark.config.selections import Law
+from betr_spark.contamination.detection import without_contaminated
 from betr_spark.features.token_unit import counted_if_configured
 from betr_spark.pipeline.stage import RunContext
 from betr_spark.schemas import DOC_ID, LOGIT, N_TOKENS, SOURCE
@@ -82,6 +83,8 @@ def outlooks(
     if not delta.exists(spark, path):
         return []
     features, removed = delta.read(spark, path), config.table(schemas.DUPLICATES_TABLE)
+    if delta.exists(spark, config.table(schemas.CONTAMINATION_TABLE)):
+        features = without_contaminated(features, config)
     none = spark.createDataFrame([], f"{DOC_ID} string")
     duplicates = delta.read(spark, removed) if delta.exists(spark, removed) else none
     scorers = [name for name in config.scored() if schemas.logit_column(name) in features.columns]

@@ -9,6 +9,8 @@ from pyspark.sql import functions as F
 
 from betr_spark import schemas
 from betr_spark.config import Config, PhaseConfig
+from betr_spark.contamination.detection import without_contaminated
+from betr_spark.contamination.stage import require_current
 from betr_spark.errors import DataError
 from betr_spark.features.token_unit import check_unit, counted
 from betr_spark.ordering import GROUP
@@ -48,12 +50,21 @@ _logger = logging.getLogger(__name__)
 
 
 class SelectionInput(NamedTuple):
-    """What all selections rank: `features`, with n_tokens in the unit of budgets, and `duplicates`; their numbers of rows."""
+    """What all selections rank.
+
+    Attributes:
+        features: the rows of `features` that may be kept, with n_tokens in the unit of budgets.
+        duplicates: the rows of `duplicates`.
+        n_documents: rows of `features`.
+        n_duplicates: rows of `duplicates`.
+        n_contaminated: documents that are no duplicates and that `decontaminate` drops; `features` does not have them.
+    """
 
     features: DataFrame
     duplicates: DataFrame
     n_documents: int
     n_duplicates: int
+    n_contaminated: int = 0
 
     @classmethod
     def of(cls, context: RunContext, scorers: Iterable[str]) -> Self:
@@ -73,15 +84,21 @@ class SelectionInput(NamedTuple):
                 path = config.table(schemas.FEATURES_TABLE)
                 raise DataError(f"{path}: no column '{column}'; add it with `betr-spark features`")
         features = counted(with_combined_logits(features, config, scorers), config).features
-        return cls(features, duplicates, features.count(), duplicates.count())
+        require_current(context)
+        clean, n_documents, n_duplicates = without_contaminated(features, config), features.count(), duplicates.count()
+        if clean is features:
+            return cls(features, duplicates, n_documents, n_duplicates)
+        n_clean = clean.join(duplicates.select(DOC_ID), on=DOC_ID, how="left_anti").count()
+        return cls(clean, duplicates, n_documents, n_duplicates, n_documents - n_duplicates - n_clean)
 
 
 class Ranking(NamedTuple):
     """Kept documents: doc_id, rank, source, n_tokens, content_hash, input_file, logit, and optional columns.
 
     The optional ones are those of `schemas.OPTIONAL_COLUMNS`.
-    `n_documents` are in `features`, `n_duplicates` of them were removed, `n_survivors` of the others have a score, of which
-    `n_eligible` meet the condition `where`; survivor_tokens are those of these, bytes those of the kept texts.
+    `n_documents` are in `features`, `n_duplicates` of them were removed, `n_contaminated` of the others are dropped for
+    a test item, `n_survivors` of the rest have a score, of which `n_eligible` meet the condition `where`; survivor_tokens are
+    those of these, bytes those of the kept texts.
     A document that is in several phases has as many rows, but counts once in `n_distinct` and `kept_tokens`. `repeated_tokens`
     are the kept tokens after repetition; None without repeats.
     """
@@ -97,6 +114,7 @@ class Ranking(NamedTuple):
     kept_tokens: int
     kept_bytes: int
     repeated_tokens: int | None = None
+    n_contaminated: int = 0
 
 
 def scored_survivors(features: DataFrame, duplicates: DataFrame, config: Config, scorer: str) -> DataFrame:
@@ -179,6 +197,7 @@ def rank_survivors(
         kept_tokens=kept_tokens,
         kept_bytes=kept.n_bytes,
         repeated_tokens=kept.repeated_tokens if REPEAT_COUNT in kept.rows.columns else None,
+        n_contaminated=ranked.n_contaminated,
     )  # fmt: skip
 
 

@@ -58,7 +58,8 @@ class Select(Stage):
             "benchmark_scorers": config.benchmark_scorers(selection.scorer),
             **config.combined_settings(selection.scorer),
         }
-        tables = (schemas.FEATURES_TABLE, schemas.DUPLICATES_TABLE)
+        tables = [schemas.FEATURES_TABLE, schemas.DUPLICATES_TABLE]
+        tables += [schemas.CONTAMINATION_TABLE] if config.drops_contaminated() else []
         versions = {name: runs.input_version(context.spark, config.table(name)) for name in tables}
         if selection.keep.tokens_of is not None:
             versions["tokens_of"] = Select(selection.keep.tokens_of).key(context).key
@@ -116,7 +117,8 @@ class Select(Stage):
             rows_out=ranking.n_kept,
             dropped={
                 "duplicate": ranking.n_duplicates,
-                "no_score": ranking.n_documents - ranking.n_duplicates - ranking.n_survivors,
+                "contaminated": ranking.n_contaminated,
+                "no_score": ranking.n_documents - ranking.n_duplicates - ranking.n_contaminated - ranking.n_survivors,
                 "where": ranking.n_survivors - ranking.n_eligible,
                 "below_cut": ranking.n_eligible - ranking.n_distinct,
             },

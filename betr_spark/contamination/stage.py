@@ -1,0 +1,189 @@
+"""Stage `decontaminate`: test items of benchmarks in the documents of `features`; table `contamination`.
+
+New documents are looked at once. Other test files or settings look at all documents again, which computes no features.
+"""
+
+import logging
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from betr_spark import schemas
+from betr_spark.config import Config, DecontaminateConfig
+from betr_spark.contamination.detection import contaminated, contaminated_texts, ship_index
+from betr_spark.contamination.index import Index, build_index
+from betr_spark.contamination.test_files import item_problems, items_key, read_items
+from betr_spark.errors import DataError
+from betr_spark.pipeline.stage import Result, RunContext, Stage
+from betr_spark.schemas import ACTION, BATCH, BENCHMARK, DOC_ID, INPUT_FILE, ITEM, LONGEST_MATCH, REASON, TEXT
+from betr_spark.spark.jobs import describe
+from betr_spark.storage import delta, runs
+from betr_spark.storage.runs import Metrics, StageKey, StageRun
+from betr_spark.targets.examples import examples_of
+from betr_spark.targets.reading import read_content
+
+_logger = logging.getLogger(__name__)
+_MAX_FILES = 10_000  # that a query names
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecontaminateMetrics(Metrics):
+    """Test items, those that are not looked for, documents that this run looked at, and documents and items of the table."""
+
+    items: int
+    items_without_words: int
+    items_without_answer: int
+    documents_new: int
+    documents_contaminated: int
+    items_found: int
+
+
+class _LookedAt(NamedTuple):
+    """Up to where a run has looked: the checkpoint of `features`, its last batch, and a digest of what was looked for."""
+
+    checkpoint: str
+    batch: int
+    items: str
+
+
+class Decontaminate(Stage):
+    """Looks for test items in documents."""
+
+    def __init__(self) -> None:
+        """Name the stage."""
+        super().__init__("decontaminate")
+
+    def outputs(self, config: Config) -> Sequence[str]:
+        """`contamination`."""
+        return [config.table(schemas.CONTAMINATION_TABLE)]
+
+    def key(self, context: RunContext) -> StageKey:
+        """The settings, the test files, and the features."""
+        spark, config = context.spark, context.config
+        settings = {**items_key(spark, config), "action": _settings(config).action}
+        features = runs.input_version(spark, config.table(schemas.FEATURES_TABLE))
+        return StageKey.of(self.name, settings, features=features)
+
+    def problems(self, context: RunContext) -> Iterator[str]:
+        """Whatever is wrong with the test files and their templates."""
+        yield from item_problems(context.spark, context.config)
+
+    @contextmanager
+    def build(self, context: RunContext, key: StageKey) -> Iterator[Result]:  # noqa: ARG002 - part of the protocol
+        """Look at the documents that no run has looked at for these items.
+
+        Raises:
+            DataError: `features` does not exist, or a file that it scored was changed or deleted.
+        """
+        spark, config, settings = context.spark, context.config, _settings(context.config)
+        (path,) = self.outputs(config)
+        features = delta.read(spark, config.table(schemas.FEATURES_TABLE))
+        items = read_items(spark, config)
+        looked_at = _LookedAt(*_newest_batch(spark, config), StageKey.of(self.name, items_key(spark, config)).key)
+        before = _before(spark, path, looked_at)
+        index = build_index(items, n_min=settings.ngram[0], n_max=settings.ngram[1])
+        _warn_of_targets(spark, config, index)
+        with context.scratch("decontaminate") as materialise:
+            describe(spark, "decontaminate: find new documents")
+            new = features if before is None else features.where(F.col(BATCH) > before)
+            n_new = new.count()
+            describe(spark, "decontaminate: read texts")
+            found = contaminated(
+                _texts(new, context), ship_index(spark, index), min_coverage=settings.min_coverage
+            ).dropDuplicates([DOC_ID, BENCHMARK, ITEM])  # without a column of ids, copies have the same id
+            rows = materialise(found)
+            if before is not None:
+                earlier = delta.read(spark, path).drop(ACTION).join(features, on=DOC_ID, how="left_semi")
+                rows = rows.unionByName(earlier)
+            totals = rows.agg(F.countDistinct(DOC_ID), F.countDistinct(BENCHMARK, ITEM)).head() or (0, 0)
+            table = (
+                rows.withColumn(ACTION, F.lit(settings.action))
+                .coalesce(1)
+                .sortWithinPartitions(DOC_ID, BENCHMARK, ITEM)
+            )
+            yield Result(
+                rows_in=features.count(),
+                rows_out=rows.count(),
+                metrics=DecontaminateMetrics(
+                    items=len(items), items_without_words=index.n_without_words,
+                    items_without_answer=index.n_without_answer, documents_new=n_new,
+                    documents_contaminated=totals[0], items_found=totals[1],
+                ),
+                commit=lambda run: delta.overwrite(
+                    table, path, user_metadata=run.to_json(**looked_at._asdict())
+                ),
+            )  # fmt: skip
+
+    def summary(self, run: StageRun) -> list[str]:
+        """How many documents have a test item."""
+        metrics = run.metrics_as(DecontaminateMetrics)
+        counts = (
+            f"{run.rows_in} documents, {metrics.documents_contaminated:.0f} of them with {metrics.items_found:.0f} of "
+        )
+        counts += f"{metrics.items:.0f} test items"
+        lines = [f"decontaminate: {counts}; {'skipped, up to date' if run.skipped else f'{run.seconds:.1f} s'}"]
+        if short := metrics.items_without_answer:
+            lines.append(f"  {short:.0f} items of few words are not looked for: they have no `question` and `answer`")
+        return lines
+
+
+def _settings(config: Config) -> DecontaminateConfig:
+    assert config.decontaminate is not None
+    return config.decontaminate
+
+
+def _warn_of_targets(spark: SparkSession, config: Config, index: Index) -> None:
+    """Warn of training examples that contain test items: a selection by them finds the items."""
+    for name, target in config.targets.items():
+        examples = examples_of(name, target, read_content(spark, target.path))
+        texts = [example.text for example in examples]
+        found = contaminated_texts(texts, index, min_coverage=_settings(config).min_coverage)
+        if found:
+            row, n_examples = found[0], len({row[DOC_ID] for row in found})
+            _logger.warning(
+                "targets.%s: %d of %d examples contain test items, for example example %d, item %d of %s (%d words in a row)",
+                name, n_examples, len(examples), examples[int(row[DOC_ID])].row + 1, row[ITEM] + 1, row[BENCHMARK],
+                row[LONGEST_MATCH],
+            )  # fmt: skip
+
+
+def _newest_batch(spark: SparkSession, config: Config) -> tuple[str, int]:
+    """The checkpoint of `features` and the number of its newest batch."""
+    newest = delta.newest_commit(spark, config.table(schemas.FEATURES_TABLE))
+    about = delta.as_object(newest.user_metadata if newest else None)
+    return str(about.get("checkpoint", "")), int(about.get("batch", -1))
+
+
+def _before(spark: SparkSession, path: str, now: _LookedAt) -> int | None:
+    """The last batch that was looked at for the same items; None if all documents have to be looked at."""
+    newest = delta.newest_commit(spark, path) if delta.exists(spark, path) else None
+    about = delta.as_object(newest.user_metadata if newest else None)
+    same = (about.get("checkpoint"), about.get("items")) == (now.checkpoint, now.items)
+    batch = about.get("batch")
+    return batch if same and isinstance(batch, int) and batch <= now.batch else None
+
+
+def _texts(documents: DataFrame, context: RunContext) -> DataFrame:
+    """Read the texts of documents of `features`, from their files alone: doc_id, text."""
+    rows = documents.select(INPUT_FILE).distinct().limit(_MAX_FILES + 1).collect()  # bounded
+    has_files = context.config.input.format != "delta" and len(rows) <= _MAX_FILES
+    files = [row[INPUT_FILE] for row in rows] if has_files and context.config.input.id is not None else None
+    texts = context.scored_input().documents(only_files=files).where(F.col(REASON).isNull()).select(DOC_ID, TEXT)
+    return texts.join(documents.select(DOC_ID), on=DOC_ID, how="left_semi")
+
+
+def require_current(context: RunContext) -> None:
+    """Raise DataError if documents with test items are dropped and some documents were not looked at for them."""
+    config = context.config
+    if config.drops_contaminated() and not Decontaminate().is_current(context):
+        path = config.table(schemas.CONTAMINATION_TABLE)
+        raise DataError(f"{path}: is missing or not up to date; run `betr-spark decontaminate`")
+
+
+def stages(config: Config) -> list[Stage]:
+    """The stage, if the configuration has `decontaminate`."""
+    return [Decontaminate()] if config.decontaminate is not None else []

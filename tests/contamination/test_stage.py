@@ -1,0 +1,146 @@
+"""Stage `decontaminate` in whole runs: rows, what is looked at again, and that no selection has a document with a test item."""
+
+import json
+import random
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from betr_spark.config import Config
+from betr_spark.errors import DataError
+from betr_spark.pipeline.run import run_all, stages_of
+from betr_spark.pipeline.runner import run_stages
+from betr_spark.pipeline.stage import RunContext
+from betr_spark.storage import delta
+from betr_spark.upkeep.forget import Forget
+
+PICK = random.Random(3)
+WORDS = [f"{a}{b}" for a in ("ma", "ne", "ti", "so", "ru", "le") for b in ("ra", "ko", "la", "mi", "tu", "ne", "vo")]
+
+
+def sentence(n: int) -> str:
+    return " ".join(PICK.choice(WORDS) + str(PICK.randrange(50)) for _ in range(n))
+
+
+ITEMS = [{"question": sentence(15), "answer": sentence(3)} for _ in range(4)] + [
+    {"question": "who ran", "answer": "he"}
+]
+TRAIN = [{"question": sentence(12), "answer": sentence(3)} for _ in range(6)]
+
+
+def write_json(path: Path, rows: list[dict[str, str]]) -> str:
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def documents(folder: Path, name: str, texts: dict[str, str]) -> None:
+    (folder / "docs").mkdir(exist_ok=True)
+    columns = {"id": list(texts), "text": list(texts.values()), "quality": [float(n) for n in range(len(texts))]}
+    pq.write_table(pa.table(columns), folder / f"docs/{name}.parquet")
+
+
+def leak(item: int) -> str:
+    """An item in a page, with other lines, case and punctuation."""
+    words = f"{ITEMS[item]['question']} {ITEMS[item]['answer']}".upper().split()
+    return f"{sentence(30)}.\n{', '.join(words[:7])}\n\n{'  '.join(words[7:])}! {sentence(20)}"
+
+
+def configured(folder: Path, **settings: Any) -> Config:
+    template = "{question}\n{answer}"
+    target = {
+        "path": write_json(folder / "train.jsonl", TRAIN), "template": template,
+        "test": write_json(folder / "test.jsonl", ITEMS),
+    }  # fmt: skip
+    return Config.model_validate({
+        "input": {"path": str(folder / "docs"), "id": "id"}, "output": str(folder / "out"), "targets": {"quiz": target},
+        "decontaminate": settings, "sample": {"documents": 40},
+        "scorers": {"quality": {"kind": "expression", "column": "quality"}, "dsir": {"kind": "dsir"}},
+        "selections": {"best": {"scorer": "quality", "keep": {"documents": 10}}},
+    })  # fmt: skip
+
+
+def rows_of(spark: Any, config: Config) -> list[tuple[Any, ...]]:
+    found = delta.read(spark, config.table("contamination")).orderBy("doc_id", "item").collect()
+    return [
+        tuple(row[name] for name in ("doc_id", "benchmark", "item", "longest_match", "coverage", "action"))
+        for row in found
+    ]
+
+
+def selected(spark: Any, config: Config) -> list[str]:
+    return [row["doc_id"] for row in delta.read(spark, config.table("selected/best")).orderBy("rank").collect()]
+
+
+def test_documents_with_test_items_are_found_once_and_dropped_by_action(spark: Any, tmp_path: Path) -> None:
+    texts = {f"d{n:02d}": sentence(40) for n in range(30)}
+    texts |= {"d28": leak(0), "d27": leak(1), "d26": f"who ran? it was he. {sentence(9)}", "d03": leak(1)}
+    documents(tmp_path, "a", texts)
+    config = configured(tmp_path)
+    done = {run.stage: run for run in run_all(spark, config)}
+    expected = [("d03", 1), ("d27", 1), ("d28", 0)]
+    assert rows_of(spark, config) == [(doc_id, "quiz", item, 18, 1.0, "report") for doc_id, item in expected]
+    metrics = done["decontaminate"].metrics
+    assert (metrics["items"], metrics["items_without_answer"], metrics["documents_contaminated"]) == (5, 1, 3)
+    assert selected(spark, config) == [f"d{n}" for n in range(29, 19, -1)]
+    assert "d28" in {row["doc_id"] for row in delta.read(spark, config.table("_sample")).collect()}
+
+    dropping = configured(tmp_path, action="drop")
+    with pytest.raises(DataError, match="contamination: is missing or not up to date; run `betr-spark decontaminate`"):
+        run_all(spark, dropping, "select")
+    done = {run.stage: run for run in run_all(spark, dropping)}
+    assert selected(spark, dropping) == ["d29", *[f"d{n}" for n in range(26, 17, -1)]]
+    assert done["select/best"].dropped["contaminated"] == 3
+    assert sum(done["select/best"].dropped.values()) == 20
+    assert done["rank/sample"].dropped["contaminated"] == 3
+    sample = {row["doc_id"] for row in delta.read(spark, dropping.table("_sample")).collect()}
+    assert sample == set(texts) - {"d03", "d27", "d28"}
+    assert all(run.skipped for run in run_all(spark, dropping))
+
+    documents(tmp_path, "b", {"e1": leak(2), "e2": sentence(40)})  # only the new ones are looked at
+    done = {run.stage: run for run in run_all(spark, dropping)}
+    assert done["decontaminate"].metrics["documents_new"] == 2
+    expected.append(("e1", 2))
+    assert rows_of(spark, dropping) == [(doc_id, "quiz", item, 18, 1.0, "drop") for doc_id, item in expected]
+
+    (tmp_path / "ids").write_text("d27\n")
+    run_stages(RunContext(spark, dropping), [Forget(str(tmp_path / "ids"), copies=False, why=""), *stages_of(dropping)])
+    assert [row[:3:2] for row in rows_of(spark, dropping)] == [("d03", 1), ("d28", 0), ("e1", 2)]
+
+
+def test_other_items_are_looked_for_in_all_documents_without_new_features(
+    spark: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(TRAIN[2], "question", ITEMS[1]["question"])
+    documents(tmp_path, "a", {"a": leak(0), "b": f"who ran home was it he {sentence(20)}", "c": sentence(50)})
+    more = {"path": write_json(tmp_path / "more.jsonl", ITEMS), "template": "{question} {answer}"}
+    parts = {"question": "{question}", "answer": "{answer}"}
+    config = configured(tmp_path, tests={"more": {**more, **parts}})
+    config = config.model_copy(update={"scorers": {"quality": config.scorers["quality"]}})
+    run_all(spark, config)
+    assert (
+        "targets.quiz: 1 of 6 examples contain test items, for example example 3, item 2 of quiz (15 words in a row)"
+        in (caplog.text)
+    )
+    assert sorted(row[:3] for row in rows_of(spark, config)) == [("a", "more", 0), ("a", "quiz", 0), ("b", "more", 4)]
+    version = delta.newest_version(spark, config.table("features"))
+    other = configured(tmp_path).model_copy(update={"scorers": config.scorers})
+    done = {run.stage: run for run in run_all(spark, other)}
+    assert done["features"].skipped
+    assert done["decontaminate"].metrics["documents_new"] == 3
+    assert delta.newest_version(spark, config.table("features")) == version
+    assert [row[:3] for row in rows_of(spark, other)] == [("a", "quiz", 0)]
+
+
+def test_settings_of_decontaminate_are_checked(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"ngram: \[13, 8\]: the first number is above the second"):
+        configured(tmp_path, ngram=[13, 8])
+    with pytest.raises(ValueError, match="question and answer are required together"):
+        configured(tmp_path, tests={"t": {"path": "t", "template": "{q}", "question": "{q}"}})
+    values = {"input": {"path": "d"}, "output": "o", "scorers": {}, "selections": {}, "decontaminate": {}}
+    with pytest.raises(
+        ValueError, match="decontaminate: no test file; set `test` of a target, or `decontaminate.tests`"
+    ):
+        Config.model_validate(values)
