@@ -43,12 +43,15 @@ WEIGHTS = (
     {"betr": 2, "classifier": 1},
     {"betr": 1, "classifier": 1},
     {"betr": 2, "dsir": 1, "classifier": 1},
+    {"betr": 8, "dsir": 1},
+    {"betr": 8, "classifier": 1},
 )
 COMBINED = {
     f"{by}_{'_'.join(f'{scorer}{weight}' for scorer, weight in weights.items())}": {
         "kind": "combine", "of": weights, "by": by,
     }
-    for by, some in (("rank", WEIGHTS), ("product", WEIGHTS[:2]), ("best_rank", WEIGHTS[:1])) for weights in some
+    for by, some in (("rank", WEIGHTS), ("product", WEIGHTS[:2]), ("best_rank", (*WEIGHTS[:2], *WEIGHTS[4:])))
+    for weights in some
 }  # fmt: skip
 BALANCED = "betr, balance: benchmarks"
 
