@@ -43,6 +43,7 @@ LONGEST_MATCH = "longest_match"
 COVERAGE = "coverage"
 POSITION = "position"
 ACTION = "action"
+TEST_ITEMS, LOOKED_FOR = "test_items", "looked_for"
 EMBEDDING, ENCODER, TEXT_HASH = "embedding", "encoder", "text_hash"
 
 TRAIN, VALIDATION = "train", "validation"
@@ -57,7 +58,7 @@ QUARANTINE_TABLE = "quarantine"
 RUNS_TABLE = "runs"
 TOMBSTONES_TABLE = "tombstones"
 EVALUATIONS_TABLE = "evaluations"
-CONTAMINATION_TABLE = "contamination"
+CONTAMINATION_TABLE, FOUND_TABLE = "contamination", "_test_items"
 
 EMBEDDINGS = f"{DOC_ID} string, {TEXT_HASH} bigint, {ENCODER} string, {EMBEDDING} binary"
 RANKED_SAMPLE = (
@@ -76,6 +77,10 @@ DUPLICATES = (
 CONTAMINATION = (
     f"{DOC_ID} string, {BENCHMARK} string, {ITEM} bigint, {MATCHED_WORDS} int, {LONGEST_MATCH} int, {COVERAGE} float, "
     f"{POSITION} int"
+)
+TEST_ITEM = (
+    f"struct<{BENCHMARK}: string, {ITEM}: bigint, {MATCHED_WORDS}: int, {LONGEST_MATCH}: int, {COVERAGE}: float, "
+    f"{POSITION}: int>"
 )
 INVALID_TOKENS = "invalid_tokens"
 INVALID_UTF8, NOT_UTF8 = "invalid_utf8", "the text is not UTF-8"  # a reason that two modules use, and its detail

@@ -9,6 +9,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from betr_spark import schemas
 from betr_spark.config import Config
+from betr_spark.contamination.in_pass import ItemFinder
 from betr_spark.contamination.index import Index, build_index
 from betr_spark.contamination.matches import find_matches
 from betr_spark.contamination.rows import contamination_of
@@ -24,6 +25,22 @@ def ship_index(spark: SparkSession, index: Index) -> Callable[[], Index]:
     description = write_index(index, shipping.shipping_folder(spark))
     fetched = shipping.ship(spark, description.name)
     return lambda: map_index(description, fetched())
+
+
+def ship_finder(spark: SparkSession, config: Config) -> Callable[[], ItemFinder] | None:
+    """Send the configured items to every executor once; the function returned gives a worker's finder. None without items."""
+    settings = config.decontaminate
+    if settings is None:
+        return None
+    index = ship_index(spark, configured_index(spark, config))
+    return lambda: ItemFinder(index(), settings.min_coverage)
+
+
+def configured_index(spark: SparkSession, config: Config) -> Index:
+    """Index the test items of the configuration, which has `decontaminate`."""
+    assert config.decontaminate is not None
+    n_min, n_max = config.decontaminate.ngram
+    return build_index(read_items(spark, config), n_min=n_min, n_max=n_max)
 
 
 def contaminated(documents: DataFrame, index: Callable[[], Index], *, min_coverage: float) -> DataFrame:
@@ -76,8 +93,8 @@ def without_test_items(documents: DataFrame, config: Config) -> DataFrame:
     settings, spark = config.decontaminate, documents.sparkSession
     if settings is None or not config.drops_contaminated():
         return documents
-    index = build_index(read_items(spark, config), n_min=settings.ngram[0], n_max=settings.ngram[1])
-    found = contaminated(documents, ship_index(spark, index), min_coverage=settings.min_coverage)
+    index = ship_index(spark, configured_index(spark, config))
+    found = contaminated(documents, index, min_coverage=settings.min_coverage)
     return documents.join(found.select(DOC_ID).distinct(), on=DOC_ID, how="left_anti")
 
 

@@ -1,6 +1,7 @@
 """Stage `decontaminate`: test items of benchmarks in the documents of `features`; table `contamination`.
 
-New documents are looked at once. Other test files or settings look at all documents again, which computes no features.
+The pass of `features` finds them in new documents (`_test_items`). Other test files or settings have all documents looked at
+here, which computes no features.
 """
 
 import logging
@@ -16,10 +17,21 @@ from betr_spark import schemas
 from betr_spark.config import Config, DecontaminateConfig
 from betr_spark.contamination.detection import contaminated, contaminated_texts, ship_index
 from betr_spark.contamination.index import Index, build_index
-from betr_spark.contamination.test_files import item_problems, items_key, read_items
+from betr_spark.contamination.test_files import item_problems, items_key, looked_for_by, read_items
 from betr_spark.errors import DataError
 from betr_spark.pipeline.stage import Result, RunContext, Stage
-from betr_spark.schemas import ACTION, BATCH, BENCHMARK, DOC_ID, INPUT_FILE, ITEM, LONGEST_MATCH, REASON, TEXT
+from betr_spark.schemas import (
+    ACTION,
+    BATCH,
+    BENCHMARK,
+    DOC_ID,
+    INPUT_FILE,
+    ITEM,
+    LONGEST_MATCH,
+    LOOKED_FOR,
+    REASON,
+    TEXT,
+)
 from betr_spark.spark.jobs import describe
 from betr_spark.storage import delta, runs
 from betr_spark.storage.runs import Metrics, StageKey, StageRun
@@ -32,12 +44,17 @@ _MAX_FILES = 10_000  # that a query names
 
 @dataclass(frozen=True, kw_only=True)
 class DecontaminateMetrics(Metrics):
-    """Test items, those that are not looked for, documents that this run looked at, and documents and items of the table."""
+    """Test items, and those that are not looked for; new documents; documents and items of the table.
+
+    `documents_new` are those that no run has looked at for these items. The texts of `documents_read` of them were read for it,
+    because the pass of `features` had looked for other items.
+    """
 
     items: int
     items_without_words: int
     items_without_answer: int
     documents_new: int
+    documents_read: int
     documents_contaminated: int
     items_found: int
 
@@ -90,12 +107,16 @@ class Decontaminate(Stage):
         with context.scratch("decontaminate") as materialise:
             describe(spark, "decontaminate: find new documents")
             new = features if before is None else features.where(F.col(BATCH) > before)
-            n_new = new.count()
-            describe(spark, "decontaminate: read texts")
-            found = contaminated(
-                _texts(new, context), ship_index(spark, index), min_coverage=settings.min_coverage
-            ).dropDuplicates([DOC_ID, BENCHMARK, ITEM])  # without a column of ids, copies have the same id
-            rows = materialise(found)
+            found, batches = _found_by_pass(spark, config, looked_at.checkpoint)
+            to_read = new.join(batches, on=BATCH, how="left_anti")
+            n_new, n_read = new.count(), to_read.count()
+            rows = found.join(new.select(DOC_ID), on=DOC_ID, how="left_semi")
+            if n_read:
+                describe(spark, "decontaminate: read texts")
+                texts = _texts(to_read, context)
+                read = contaminated(texts, ship_index(spark, index), min_coverage=settings.min_coverage)
+                rows = rows.unionByName(read)
+            rows = materialise(rows.dropDuplicates([DOC_ID, BENCHMARK, ITEM]))  # copies of a text have the same id
             if before is not None:
                 earlier = delta.read(spark, path).drop(ACTION).join(features, on=DOC_ID, how="left_semi")
                 rows = rows.unionByName(earlier)
@@ -110,7 +131,7 @@ class Decontaminate(Stage):
                 rows_out=rows.count(),
                 metrics=DecontaminateMetrics(
                     items=len(items), items_without_words=index.n_without_words,
-                    items_without_answer=index.n_without_answer, documents_new=n_new,
+                    items_without_answer=index.n_without_answer, documents_new=n_new, documents_read=n_read,
                     documents_contaminated=totals[0], items_found=totals[1],
                 ),
                 commit=lambda run: delta.overwrite(
@@ -165,6 +186,16 @@ def _before(spark: SparkSession, path: str, now: _LookedAt) -> int | None:
     same = (about.get("checkpoint"), about.get("items")) == (now.checkpoint, now.items)
     batch = about.get("batch")
     return batch if same and isinstance(batch, int) and batch <= now.batch else None
+
+
+def _found_by_pass(spark: SparkSession, config: Config, checkpoint: str) -> tuple[DataFrame, DataFrame]:
+    """Rows of the documents in which the pass of `features` found these items, and the batches that it looked at for them."""
+    path = config.table(schemas.FOUND_TABLE)
+    if not delta.exists(spark, path):
+        return spark.createDataFrame([], schemas.CONTAMINATION), spark.createDataFrame([], f"{BATCH} bigint")
+    found = delta.read(spark, path).where(F.col(LOOKED_FOR) == looked_for_by(spark, config, checkpoint))
+    rows = found.where(F.col(DOC_ID).isNotNull()).drop(BATCH, LOOKED_FOR)
+    return rows, found.where(F.col(DOC_ID).isNull()).select(BATCH)
 
 
 def _texts(documents: DataFrame, context: RunContext) -> DataFrame:

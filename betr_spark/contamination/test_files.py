@@ -8,6 +8,7 @@ from pyspark.sql import SparkSession
 from betr_spark.config import Config, TestFileConfig
 from betr_spark.contamination.items import Item
 from betr_spark.spark.error_messages import problems_of
+from betr_spark.storage.runs import StageKey
 from betr_spark.targets.examples import Content, examples_of
 from betr_spark.targets.reading import read_content
 
@@ -42,6 +43,12 @@ def items_key(spark: SparkSession, config: Config) -> dict[str, object]:
         for name, file in _files(config).items()
     }
     return {"files": files, "ngram": list(settings.ngram), "min_coverage": settings.min_coverage}
+
+
+def looked_for_by(spark: SparkSession, config: Config, checkpoint: str) -> str:
+    """What the batches of a checkpoint of `features` look for: a digest, empty without `decontaminate`."""
+    key = items_key(spark, config)
+    return f"{checkpoint}:{StageKey.of('decontaminate', key).key}" if key else ""
 
 
 def _files(config: Config) -> dict[str, TestFileConfig]:

@@ -12,7 +12,18 @@ from betr_spark.corpus.documents import check_unique
 from betr_spark.corpus.tombstones import without_forgotten
 from betr_spark.features.checkpoint import progress_of
 from betr_spark.features.input_state import InputState
-from betr_spark.schemas import BATCH, DETAIL, DOC_ID, INPUT_FILE, N_LM_TOKENS, REASON, ROW, SOURCE
+from betr_spark.schemas import (
+    BATCH,
+    DETAIL,
+    DOC_ID,
+    INPUT_FILE,
+    LOOKED_FOR,
+    N_LM_TOKENS,
+    REASON,
+    ROW,
+    SOURCE,
+    TEST_ITEMS,
+)
 from betr_spark.storage import delta
 
 _NOTHING = {"rows_in": 0, "copies": 0, "forgotten": 0, "batch": -1}
@@ -28,11 +39,11 @@ class BatchWriter:
 
     def __init__(
         self, config: Config, checkpoint: str, input_state: InputState, transform: Callable[[DataFrame], DataFrame],
-        begin: Callable[[int], None], before_commit: Callable[[], None],
+        begin: Callable[[int], None], before_commit: Callable[[], None], looked_for: str = "",
     ) -> None:  # fmt: skip
         self._config, self._checkpoint, self._transform = config, checkpoint, transform
         self._begin, self._before_commit = begin, before_commit
-        self._input_state = input_state
+        self._input_state, self._looked_for = input_state, looked_for
         self.called = False
         self.error: Exception | None = None
         self.rows_new = 0
@@ -56,10 +67,14 @@ class BatchWriter:
         kept = without_forgotten(computed, config)
         good = kept.where(F.col(REASON).isNull()).drop(REASON, DETAIL, ROW)
         good = good.withColumn(BATCH, F.lit(batch).cast("bigint"))
+        found = self._found(good, batch)
+        good = good.drop(TEST_ITEMS)
         bad = kept.where(F.col(REASON).isNotNull()).select(_doc_id(), REASON, DETAIL, ROW, INPUT_FILE)
         before = progress_of(spark, path, self._checkpoint) if batch else dict(_NOTHING)
         if before["batch"] >= batch:  # committed before the process died: only what follows it is left to do
             self._commit(bad, config.table(schemas.QUARANTINE_TABLE), batch, before)
+            if found is not None:
+                self._commit(found, config.table(schemas.FOUND_TABLE), batch, before)
             return
         n_rows = computed.count()
         self.rows_new += n_rows
@@ -86,6 +101,21 @@ class BatchWriter:
         progress = {**counts, **self._input_state.after(computed, batch).to_metadata()}
         self._commit(good, path, batch, progress)
         self._commit(bad, config.table(schemas.QUARANTINE_TABLE), batch, progress)
+        if found is not None:
+            self._commit(found, config.table(schemas.FOUND_TABLE), batch, progress)
+
+    def _found(self, good: DataFrame, batch: int) -> DataFrame | None:
+        """Rows of `_test_items`: the test items of the documents, and a row without a document for the batch itself."""
+        if TEST_ITEMS not in good.columns:
+            return None
+        items = good.select(DOC_ID, BATCH, F.explode(TEST_ITEMS).alias(TEST_ITEMS)).select(
+            DOC_ID, f"{TEST_ITEMS}.*", BATCH
+        )
+        of_batch = good.sparkSession.range(1).select(
+            *[F.lit(None).cast(field.dataType).alias(field.name) for field in items.schema.fields[:-1]],
+            F.lit(batch).cast("bigint").alias(BATCH),
+        )
+        return items.unionByName(of_batch).withColumn(LOOKED_FOR, F.lit(self._looked_for))
 
     def _commit(self, rows: DataFrame, path: str, batch: int, progress: Mapping[str, str | int]) -> None:
         metadata = delta.to_json({**progress, "checkpoint": self._checkpoint})

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from betr_spark.contamination.in_pass import ItemFinder
 from betr_spark.features.token_counter import TokenCounter
 from betr_spark.kernels.arrow_buffers import binary_column, string_buffers
 from betr_spark.kernels.minhash import MinHasher
@@ -30,6 +31,7 @@ from betr_spark.schemas import (
     ROW_BYTES,
     SIGNATURE,
     SOURCE,
+    TEST_ITEMS,
     TEXT,
     logit_column,
 )
@@ -47,11 +49,12 @@ def one_pass(
     *,
     numbers: Sequence[str] = (),
     token_counter: Callable[[], TokenCounter] | None = None,
+    item_finder: Callable[[], ItemFinder] | None = None,
 ) -> Callable[[Batches], Batches]:
     """Build the function for mapInArrow.
 
-    It takes doc_id, source, text, reason, detail, row, input_file, and gives the columns of `features` but `batch`, and the
-    last four.
+    It takes doc_id, source, text, reason, detail, row, input_file, and gives the columns of `features` but `batch`, the
+    last four, and with `item_finder` `test_items`.
     A row with a reason has null text; a text that is not UTF-8 is given its reason here. The features of such rows mean
     nothing, and the caller keeps them out of `features`.
 
@@ -61,15 +64,18 @@ def one_pass(
         shared_tables: gives, in a worker, what `ngram_table.stack` makes of the scorers' tables in the order of `scorers`.
         numbers: names of scorers whose logit column is in the batch already.
         token_counter: gives, in a worker, what counts `n_lm_tokens`; without it, the column is passed on if the batch has it.
+        item_finder: gives, in a worker, what finds test items.
     """
 
     def run(batches: Batches) -> Batches:
         mapped = shared_tables()
         counter = None if token_counter is None else token_counter()
+        finder = None if item_finder is None else item_finder()
         for batch in batches:
             yield features_of(
-                batch, hasher=hasher, scorers=scorers, shared_tables=mapped, numbers=numbers, token_counter=counter
-            )
+                batch, hasher=hasher, scorers=scorers, shared_tables=mapped, numbers=numbers, token_counter=counter,
+                item_finder=finder,
+            )  # fmt: skip
 
     return run
 
@@ -82,6 +88,7 @@ def features_of(
     shared_tables: SharedTables,
     numbers: Sequence[str] = (),
     token_counter: TokenCounter | None = None,
+    item_finder: ItemFinder | None = None,
 ) -> pa.RecordBatch:
     """Compute the features of one batch; see `one_pass` for the columns. A document without a word has null logits.
 
@@ -93,7 +100,7 @@ def features_of(
         text = pc.fill_null(text, "")
     data, offsets = string_buffers(text)
     n_words, logits = score(data, offsets, shared_tables)
-    sketch = hasher(data, offsets)
+    sketch, items = (hasher(data, offsets), None) if item_finder is None else item_finder.sketch_and_find(text, hasher)
     valid = valid_utf8(data, offsets)
     has_shingles = (sketch.n_shingles > 0) & valid  # a text that ends within a character has no defined shingles
     words = pa.array(n_words, pa.int32())
@@ -118,6 +125,9 @@ def features_of(
         finite = pc.fill_null(pc.is_finite(batch.column(name)), False)
         columns[name] = pc.if_else(pc.and_(finite, pa.array(~no_text)), batch.column(name), None)
     names = output_columns([*scorers, *numbers], lm_tokens=N_LM_TOKENS in columns)
+    if items is not None:
+        columns[TEST_ITEMS] = items
+        names.append(TEST_ITEMS)
     return pa.RecordBatch.from_arrays([columns[name] for name in names], names)
 
 

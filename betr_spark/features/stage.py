@@ -18,6 +18,9 @@ from pyspark.sql import types as T
 
 from betr_spark import schemas
 from betr_spark.config import Config
+from betr_spark.contamination.detection import ship_finder
+from betr_spark.contamination.in_pass import ItemFinder
+from betr_spark.contamination.test_files import looked_for_by
 from betr_spark.corpus.scored_state import INPUTS_TABLE, scored_state
 from betr_spark.errors import BetrSparkError
 from betr_spark.features.batch_writer import BatchWriter
@@ -31,7 +34,7 @@ from betr_spark.kernels.minhash import MinHasher
 from betr_spark.kernels.text_preparation import PREPARATION
 from betr_spark.pipeline.stage import Result, RunContext, Stage
 from betr_spark.ranking.direct import direct_versions, with_direct_logits
-from betr_spark.schemas import DETAIL, DOC_ID, INPUT_FILE, N_LM_TOKENS, REASON, ROW, SOURCE, TEXT
+from betr_spark.schemas import DETAIL, DOC_ID, INPUT_FILE, N_LM_TOKENS, REASON, ROW, SOURCE, TEST_ITEMS, TEXT
 from betr_spark.scoring import artifact
 from betr_spark.scoring.ngram_table import SharedTables, stack
 from betr_spark.spark.error_messages import problems_of
@@ -116,7 +119,7 @@ class Features(Stage):
         path = config.table(schemas.FEATURES_TABLE)
         folded = [artifact.load(spark, config.table(f"scorers/{name}"), name).table for name in config.folded()]
         counter = ship_counter(spark, config.input.tokens)
-        transform = _transform(config, artifact.ship(spark, stack(folded)), counter)
+        transform = _transform(config, artifact.ship(spark, stack(folded)), counter, ship_finder(spark, config))
         settings_key = _settings_key(context).key
         checkpoint = choose_checkpoint(context.input, config, settings_key)
         try:
@@ -162,7 +165,8 @@ def _follow(context: RunContext, checkpoint: Checkpoint, transform: Callable[[Da
     config = context.config
     input_state = InputState(context.input, config, checkpoint)
     begin = _batch_announcer(context, checkpoint)
-    writer = BatchWriter(config, checkpoint.name, input_state, transform, begin, context.check_lease)
+    looked_for = looked_for_by(context.spark, config, checkpoint.name)
+    writer = BatchWriter(config, checkpoint.name, input_state, transform, begin, context.check_lease, looked_for)
     numbers = [schemas.logit_column(name) for name in config.expressions()]
     numbers += [] if config.input.tokens.column is None else [N_LM_TOKENS]
     query = (
@@ -215,12 +219,18 @@ def _batch_announcer(context: RunContext, checkpoint: Checkpoint) -> Callable[[i
 
 
 def _transform(
-    config: Config, shared_tables: Callable[[], SharedTables], token_counter: Callable[[], TokenCounter] | None
+    config: Config,
+    shared_tables: Callable[[], SharedTables],
+    token_counter: Callable[[], TokenCounter] | None,
+    item_finder: Callable[[], ItemFinder] | None,
 ) -> Callable[[DataFrame], DataFrame]:
     sketch, numbers = MinHasher(**config.minhash.model_dump()), [*config.direct(), *config.expressions()]
     lm_tokens = not config.input.tokens.are_words
     schema = schemas.features_schema(config.scored(), config.expressions(), lm_tokens=lm_tokens)
-    run_pass = one_pass(sketch, config.folded(), shared_tables, numbers=numbers, token_counter=token_counter)
+    found = "" if item_finder is None else f", {TEST_ITEMS} array<{schemas.TEST_ITEM}>"
+    run_pass = one_pass(
+        sketch, config.folded(), shared_tables, numbers=numbers, token_counter=token_counter, item_finder=item_finder
+    )
     return lambda documents: with_direct_logits(documents, config).mapInArrow(
-        run_pass, f"{schema}, {schemas.QUARANTINE}"
+        run_pass, f"{schema}, {schemas.QUARANTINE}{found}"
     )

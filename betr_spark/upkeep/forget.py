@@ -99,7 +99,8 @@ class Forget(Stage):
             n_features = _forget_features(ids, config, n_quarantine)
             for name in _WITH_TEXTS:
                 _forget_rows(ids, config.table(name), same_for_readers=True)
-            _forget_rows(ids, config.table(schemas.CONTAMINATION_TABLE))
+            for name in (schemas.CONTAMINATION_TABLE, schemas.FOUND_TABLE):
+                _forget_rows(ids, config.table(name))
             for name in hadoop_files.children(spark, config.table("selected")):  # also selections that were renamed
                 _forget_rows(ids, config.table(f"selected/{name}"))
             total = delta.read(spark, path).count()
