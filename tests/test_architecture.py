@@ -7,8 +7,8 @@ from pathlib import Path
 
 PACKAGE = Path(__file__).parents[1] / "betr_spark"
 ROOMS = [  # imports run from a later room to an earlier one
-    "redaction", "errors", "extras", "schemas", "logs", "revision", "config", "kernels", "spark", "storage", "ordering", "corpus",
-    "targets", "pipeline.stage",
+    "redaction", "errors", "extras", "schemas", "logs", "revision", "intervals", "config", "kernels", "spark", "storage", "ordering",
+    "corpus", "targets", "pipeline.stage",
     "scoring", "contamination", "ranking", "training", "features", "dedup", "selection", "report", "evaluate", "mixture", "export",
     "upkeep", "pipeline", "cli",
 ]  # fmt: skip

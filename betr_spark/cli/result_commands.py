@@ -101,3 +101,17 @@ def dedup_eval(
     with leased(context):
         figures = evaluate(context, documents=documents, seed=seed)
     output.emit(figures._asdict(), figures.lines(settings.dedup.similarity))
+
+
+@app.command("decontam-eval")
+def decontam_eval(
+    config: ConfigOption, overrides: SetOption = None, documents: DocumentsOption = 2000, seed: SeedOption = 0,
+    as_json: JsonOption = False, log_format: LogOption = Format.TEXT,
+) -> None:  # fmt: skip
+    """Plant test items in documents of the input, and count those that `decontaminate` finds; reads the text once."""
+    settings = load(config, overrides)
+    from betr_spark.contamination import planted_leaks  # noqa: PLC0415
+
+    planted_leaks.check(settings)
+    figures = planted_leaks.measure(reading(settings), documents=documents, seed=seed)
+    output.emit(figures._asdict(), figures.lines())

@@ -1,7 +1,8 @@
 """Figures of `dedup-eval` and their text."""
 
-import math
 from typing import NamedTuple
+
+from betr_spark.intervals import Rate
 
 
 class Share(NamedTuple):
@@ -14,19 +15,13 @@ class Share(NamedTuple):
 
     def __str__(self) -> str:
         """Give the band, the counts and the interval."""
-        low, high = self.interval()
         band = f"[{self.low:.2f}, {'1.00]' if self.high > 1 else f'{self.high:.2f})'}"
-        figure = f"= {self.n / self.of:.4f}, 95 % in [{low:.4f}, {high:.4f}]" if self.of else "(none drawn)"
-        return f"{band:13} {self.n} of {self.of} {figure}"
+        return f"{band:13} {Rate.of_counts(self.n, self.of)}"
 
     def interval(self) -> tuple[float, float]:
         """95 % interval of the share (Wilson); (0, 1) without pairs."""
-        if not self.of:
-            return 0.0, 1.0
-        z, share = 1.96, self.n / self.of
-        middle = share + z * z / (2 * self.of)
-        spread = z * math.sqrt(share * (1 - share) / self.of + z * z / (4 * self.of * self.of))
-        return (middle - spread) / (1 + z * z / self.of), (middle + spread) / (1 + z * z / self.of)
+        rate = Rate.of_counts(self.n, self.of)
+        return rate.low, rate.high
 
 
 class Evaluation(NamedTuple):
