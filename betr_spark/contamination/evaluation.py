@@ -111,7 +111,9 @@ class Evaluation(NamedTuple):
         """Return the figures as lines of text."""
         lines = [f"recall: planted test items ({self.n_items} in all) that are found, by words of the item"]
         if self.n_without_answer:
-            lines.append(f"{self.n_without_answer} items of few words are not looked for: without `question` and `answer`")
+            lines.append(
+                f"{self.n_without_answer} items of few words are not looked for: without `question` and `answer`"
+            )
         for number, (words, form, recall) in enumerate(self.recall):
             lines += [words] if number == 0 or words != self.recall[number - 1].words else []
             lines.append(f"  {form:27} {recall}")
@@ -144,7 +146,7 @@ def evaluate(
     groups, n_without_answer = by_length(items, ngram=ngram)
     recall = []
     for words, group in groups.items():
-        sampled = random.Random(f"{seed}: {words}").sample(group, min(len(group), MAX_ITEMS))
+        sampled = random.Random(f"{seed}: {words}").sample(group, min(len(group), MAX_ITEMS))  # noqa: S311
         for name, form in FORMS.items():
             planted = [_planted(form, item, hosts, f"{seed}: {name}: {item.benchmark}: {item.row}") for item in sampled]
             rows = {(int(row[DOC_ID]), row[BENCHMARK], row[ITEM]) for row in detect(planted)}
@@ -187,7 +189,7 @@ def _names(short: int, long: int) -> list[str]:
 
 
 def _planted(form: Form, item: Item, hosts: Sequence[str], seed: str) -> str:
-    pick = random.Random(seed)
+    pick = random.Random(seed)  # noqa: S311
     return form(item.text, [pick.choice(hosts) for _ in range(_PAGE_DOCUMENTS)], pick)
 
 

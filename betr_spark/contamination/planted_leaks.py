@@ -27,7 +27,7 @@ def check(config: Config) -> DecontaminateConfig:
 
 
 def measure(context: RunContext, *, documents: int, seed: int) -> Evaluation:
-    """Plant test items in a sample of the input, and look for them. Reads the text of the corpus once; no stage has to have run.
+    """Plant test items in a sample of the input, and look for them. Reads the text of the corpus once; needs no finished run.
 
     The detector runs on the driver: the same code and settings as in the stage `decontaminate`.
 

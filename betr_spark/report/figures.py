@@ -9,6 +9,7 @@ from betr_spark import schemas
 from betr_spark.config import Config
 from betr_spark.errors import DataError
 from betr_spark.features.token_unit import counted_if_configured
+from betr_spark.report.amplification import Amplification, amplification
 from betr_spark.schemas import DOC_ID, LOGIT, N_TOKENS, N_WORDS, RANK, REPEAT_COUNT, SOURCE, TEXT
 from betr_spark.storage import delta
 
@@ -29,7 +30,8 @@ class SelectionFigures(NamedTuple):
     """Figures of one selection.
 
     `unit` is what tokens are; `shares` has the largest of `n_sources` sources; `best` has (rank, logit, source, doc_id,
-    start of the text). Tokens of the selection count as often as their document is repeated.
+    start of the text). Tokens of the selection count as often as their document is repeated. `contamination` is None where the
+    table `contamination` does not exist; `contamination_action` is the configuration's `decontaminate.action`, if there is one.
     """
 
     name: str
@@ -39,6 +41,8 @@ class SelectionFigures(NamedTuple):
     shares: list[SourceShare]
     n_sources: int
     best: list[tuple[int, float, str, str, str]]
+    contamination: list[Amplification] | None
+    contamination_action: str | None
 
     def to_mapping(self) -> dict[str, Any]:
         """The figures with names, for JSON."""
@@ -56,6 +60,12 @@ class SelectionFigures(NamedTuple):
         lines.append("  best documents:")
         for rank, logit, source, doc_id, text in self.best:
             lines.append(f"  {rank:3}. logit {logit:.2f} {source} {doc_id}: {text}")
+        if self.contamination is not None:
+            lines.append("  documents with test items, corpus -> selected, and how many times as often:")
+            lines += [f"  {figures}" for figures in self.contamination]
+            lines += (
+                ["  `action: drop` leaves them out of the selection"] if self.contamination_action == "drop" else []
+            )
         return lines
 
 
@@ -120,4 +130,11 @@ def selection_figures(spark: SparkSession, config: Config, name: str, *, as_of: 
         (row[RANK], row[LOGIT], row[SOURCE] or "(none)", row[DOC_ID], " ".join(row[TEXT].split())[:_TEXT_SHOWN])
         for row in top.select(RANK, LOGIT, SOURCE, DOC_ID, F.substring(TEXT, 1, 4 * _TEXT_SHOWN).alias(TEXT)).collect()
     ]
-    return SelectionFigures(name, n_documents, n_tokens, unit, *source_shares(survivors, selected), best)
+    settings, contamination = config.decontaminate, None
+    if delta.exists(spark, config.table(schemas.CONTAMINATION_TABLE)):
+        rows = delta.read(spark, config.table(schemas.CONTAMINATION_TABLE))
+        benchmarks = list(settings.files(config.targets)) if settings else []
+        contamination = amplification(rows, features, selected, n_selected=n_documents, benchmarks=benchmarks)
+    shares, n_sources = source_shares(survivors, selected)
+    action = settings.action if settings else None
+    return SelectionFigures(name, n_documents, n_tokens, unit, shares, n_sources, best, contamination, action)

@@ -14,6 +14,7 @@ from betr_spark.errors import DataError
 from betr_spark.pipeline.run import run_all, stages_of
 from betr_spark.pipeline.runner import run_stages
 from betr_spark.pipeline.stage import RunContext
+from betr_spark.report.figures import selection_figures
 from betr_spark.storage import delta
 from betr_spark.upkeep.forget import Forget
 
@@ -87,12 +88,20 @@ def test_documents_with_test_items_are_found_once_and_dropped_by_action(spark: A
     assert (metrics["documents_new"], metrics["documents_read"]) == (30, 0)
     assert selected(spark, config) == [f"d{n}" for n in range(29, 19, -1)]
     assert "d28" in {row["doc_id"] for row in delta.read(spark, config.table("_sample")).collect()}
+    for amplified in selection_figures(spark, config, "best").contamination or []:
+        assert (amplified.pool[:2], amplified.selected[:2]) == ((3, 30), (2, 10))
+        assert amplified.ratio == pytest.approx(2.0)
+        assert 0 < amplified.low < 2 < amplified.high <= 3
 
     dropping = configured(tmp_path, action="drop")
     with pytest.raises(DataError, match="contamination: is missing or not up to date; run `betr-spark decontaminate`"):
         run_all(spark, dropping, "select")
     done = {run.stage: run for run in run_all(spark, dropping)}
     assert selected(spark, dropping) == ["d29", *[f"d{n}" for n in range(26, 17, -1)]]
+    figures = selection_figures(spark, dropping, "best")
+    assert [row.benchmark for row in figures.contamination or []] == ["(any)", "quiz"]
+    assert [row.selected[:2] for row in figures.contamination or []] == [(0, 10), (0, 10)]
+    assert "  `action: drop` leaves them out of the selection" in figures.lines()
     assert done["select/best"].dropped["contaminated"] == 3
     assert sum(done["select/best"].dropped.values()) == 20
     assert done["rank/sample"].dropped["contaminated"] == 3
