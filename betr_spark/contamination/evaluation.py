@@ -1,5 +1,6 @@
 """Recall of the detector by the length of the item, on leaks that are planted in documents: forms of leaks, and figures."""
 
+import itertools
 import random
 import re
 import textwrap
@@ -114,9 +115,9 @@ class Evaluation(NamedTuple):
             lines.append(
                 f"{self.n_without_answer} items of few words are not looked for: without `question` and `answer`"
             )
-        for number, (words, form, recall) in enumerate(self.recall):
-            lines += [words] if number == 0 or words != self.recall[number - 1].words else []
-            lines.append(f"  {form:27} {recall}")
+        for words, group in itertools.groupby(self.recall, lambda figures: figures.words):
+            rows = [f"  {form:27} {recall}" for _, form, recall in group if recall.of]
+            lines += [words, *(rows or ["  no items"])]
         lines.append(f"documents with rows before an item is planted, to be read: {self.documents_with_rows}")
         for row in self.rows:
             match = f"{row[LONGEST_MATCH]} words in a row, coverage {row[COVERAGE]:.2f}"
