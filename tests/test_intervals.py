@@ -22,6 +22,8 @@ def test_without_counts_nothing_is_known() -> None:
     assert Rate.of_counts(0, 0)[3:] == (0.0, 1.0)
     unknown = Amplification.of_counts("b", pool=(0, 50), selected=(0, 5))
     assert (math.isnan(unknown.ratio), unknown.low, unknown.high) == (True, 0.0, math.inf)
+    shares = "0 of 50 = 0.000% [0.000%, 7.135%] -> 0 of 5 = 0.000% [0.000%, 43.449%]"
+    assert str(unknown) == f"{'b':32} {shares}"
 
 
 @pytest.mark.parametrize("planted", [1.0, 4.0])

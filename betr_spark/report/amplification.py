@@ -48,11 +48,13 @@ class Amplification(NamedTuple):
         return cls(benchmark, *rates, kept.share * scale, kept.low * scale, kept.high * scale)
 
     def __str__(self) -> str:
-        """Give the rates, the ratio and its interval."""
-        rates = [f"{rate.n} of {rate.of} ({rate.share:.4%})" for rate in (self.pool, self.selected) if rate.of]
-        interval = f", 95 % in [{self.low:.2f}, {self.high:.2f}]" if self.pool.n else ""
-        ratio = "" if math.isnan(self.ratio) else f" {self.ratio:.2f} x{interval}"
-        return f"{self.benchmark[:32]:32} {' -> '.join(rates)}{ratio}"
+        """Give the shares and the ratio, with their intervals."""
+        shares = [
+            f"{rate.n} of {rate.of} = {rate.share:.3%} [{rate.low:.3%}, {rate.high:.3%}]" if rate.of else "no documents"
+            for rate in (self.pool, self.selected)
+        ]
+        ratio = "" if math.isnan(self.ratio) else f"; {self.ratio:.2f} x [{self.low:.2f}, {self.high:.2f}]"
+        return f"{self.benchmark[:32]:32} {' -> '.join(shares)}{ratio}"
 
 
 def amplification(

@@ -61,7 +61,7 @@ class SelectionFigures(NamedTuple):
         for rank, logit, source, doc_id, text in self.best:
             lines.append(f"  {rank:3}. logit {logit:.2f} {source} {doc_id}: {text}")
         if self.contamination is not None:
-            lines.append("  documents with test items, corpus -> selected, and how many times as often:")
+            lines.append("  documents with test items, corpus -> selected, and the ratio; in brackets 95 % intervals:")
             lines += [f"  {figures}" for figures in self.contamination]
             lines += (
                 ["  `action: drop` leaves them out of the selection"] if self.contamination_action == "drop" else []

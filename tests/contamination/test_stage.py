@@ -102,6 +102,7 @@ def test_documents_with_test_items_are_found_once_and_dropped_by_action(spark: A
     assert [row.benchmark for row in figures.contamination or []] == ["(any)", "quiz"]
     assert [row.selected[:2] for row in figures.contamination or []] == [(0, 10), (0, 10)]
     assert "  `action: drop` leaves them out of the selection" in figures.lines()
+    assert figures.to_mapping()["contamination_action"] == "drop"
     assert done["select/best"].dropped["contaminated"] == 3
     assert sum(done["select/best"].dropped.values()) == 20
     assert done["rank/sample"].dropped["contaminated"] == 3
