@@ -50,12 +50,12 @@ def forget(
     """
     settings = load(config, overrides)
     context = writing(settings, "forget", wait_s=wait)
-    from betr_spark.pipeline.run import stages_of  # noqa: PLC0415 - pyspark, only when needed
+    from betr_spark.pipeline.run import stages_after_forget  # noqa: PLC0415 - pyspark, only when needed
     from betr_spark.upkeep.forget import Forget  # noqa: PLC0415
 
     stage = Forget(ids, copies=copies, why=why)
     output.stop_at(list(stage.problems(context)))
-    run_and_print(context, [stage, *stages_of(settings, "dedup"), *stages_of(settings, "select")])
+    run_and_print(context, [stage, *stages_after_forget(settings)])
 
 
 @app.command()

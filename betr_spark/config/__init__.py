@@ -19,6 +19,7 @@ from betr_spark.config.selections import (
     PhaseConfig,
     SelectionConfig,
     SigmoidConfig,
+    SoftCapConfig,
     TrainingConfig,
 )
 from betr_spark.config.targets import TargetConfig
@@ -42,6 +43,7 @@ __all__ = [
     "SampleConfig",
     "SelectionConfig",
     "SigmoidConfig",
+    "SoftCapConfig",
     "TargetConfig",
     "TestFileConfig",
     "TokensConfig",

@@ -96,21 +96,36 @@ class SigmoidConfig(Model):
         return self
 
 
+class SoftCapConfig(Model):
+    """Repeats by a value that falls with each draw: the document with the highest value is drawn next.
+
+    Attributes:
+        penalty: a draw multiplies a document's value by it; the value begins as its position in the ranking, 1 for the best.
+        cap: most repeats of a document.
+        seed: as that of a curve.
+    """
+
+    penalty: float = Field(default=0.5, gt=0.0, lt=1.0)
+    cap: int = Field(default=7, ge=1, le=1000)
+    seed: Seed = 0
+
+
 class RepeatConfig(Model):
     """How documents are repeated: exactly one of these keys."""
 
     curve: CurveConfig | None = None
     sigmoid: SigmoidConfig | None = None
+    soft_cap: SoftCapConfig | None = None
 
     @model_validator(mode="after")
     def _exactly_one(self) -> Self:
-        if (self.curve is None) == (self.sigmoid is None):
-            raise ValueError("exactly one of curve and sigmoid is required")
+        if sum(shape is not None for shape in (self.curve, self.sigmoid, self.soft_cap)) != 1:
+            raise ValueError("exactly one of curve, sigmoid and soft_cap is required")
         return self
 
-    def shape(self) -> CurveConfig | SigmoidConfig:
+    def shape(self) -> CurveConfig | SigmoidConfig | SoftCapConfig:
         """The one that is given."""
-        return self.curve or self.sigmoid or CurveConfig()
+        return self.curve or self.sigmoid or self.soft_cap or CurveConfig()
 
 
 class PhaseConfig(Model):

@@ -60,11 +60,15 @@ def _content(spark: SparkSession, config: Config, benchmark: str) -> Content:
 
 
 def _items(config: Config, benchmark: str, content: Content) -> list[Item]:
-    file = _files(config)[benchmark]
-    examples = examples_of(benchmark, file.texts(), content)
+    file, own = _files(config)[benchmark], config.decontaminate.tests if config.decontaminate else {}
+    where = "decontaminate.tests" if benchmark in own else "targets"
+    examples = examples_of(benchmark, file.texts(), content, where_from=where)
     if file.question is None or file.answer is None:
         return [Item(benchmark, example.row, example.text) for example in examples]
-    parts = [examples_of(benchmark, file.part(template), content) for template in (file.question, file.answer)]
+    parts = [
+        examples_of(benchmark, file.part(template), content, where_from=where, may_be_empty=True)
+        for template in (file.question, file.answer)
+    ]
     return [
         Item(benchmark, example.row, example.text, question.text, answer.text)
         for example, question, answer in zip(examples, *parts, strict=True)

@@ -35,6 +35,11 @@ def stages_of(config: Config, command: str | None = None) -> list[Stage]:
     return [stage for stage in every if command in (None, stage.command)]
 
 
+def stages_after_forget(config: Config) -> list[Stage]:
+    """The stages that look at the documents again after some were forgotten."""
+    return [stage for stage in stages_of(config) if stage.command in ("decontaminate", "dedup", "select")]
+
+
 def run_all(spark: SparkSession, config: Config, command: str | None = None, *, again: bool = False) -> list[StageRun]:
     """Run every stage, or those of one command; those that are up to date are skipped."""
     return run_stages(RunContext(spark, config, again=again), stages_of(config, command))

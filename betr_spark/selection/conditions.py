@@ -139,7 +139,8 @@ class Conditions(NamedTuple):
         column = self.selection.balanced_by()
         if column is not None and column not in visible.columns:
             setting = "quota" if self.selection.quota else "max_fraction"
-            raise SchemaError(f"{key}.{setting}: no column '{column}'; found {', '.join(visible.columns)}")
+            found = ", ".join(dict.fromkeys([*visible.columns, *self.context.config.input.columns]))
+            raise SchemaError(f"{key}.{setting}: no column '{column}'; found {found}")
         group = F.lit(None) if column is None else F.col(quoted(column))
         is_eligible = F.coalesce(F.expr(condition), F.lit(False)).alias(IS_ELIGIBLE)
         return rows.select(*names, is_eligible, group.cast("string").alias(GROUP))

@@ -127,7 +127,7 @@ def _outlook(
         cuts = [
             bins.cut(rate, budget, train_tokens, by_value=by_value) for rate, budget in zip(rates, budgets, strict=True)
         ]
-        kept = [F.sum(F.when(F.col(LOGIT) >= cut.logit, F.col(N_TOKENS)).otherwise(0)) for cut in cuts]
+        kept = [bins.kept_tokens(budget) for budget in budgets]
         named = [tokens.alias(str(number)) for number, tokens in enumerate(kept)]
         sources = rows.groupBy(F.coalesce(SOURCE, F.lit("(none)")).alias(SOURCE)).agg(
             F.sum(N_TOKENS).alias(_TOKENS), *named
@@ -166,6 +166,17 @@ class _Histogram(NamedTuple):
             np.concatenate([mine[others], theirs])[order] for mine, theirs in zip(self[1:], fine[1:], strict=True)
         ]
         return _Histogram(first[order], *joined)
+
+    def kept_tokens(self, budget: int) -> Column:
+        """Sum of the tokens that a budget keeps; of the bin at the cut, a part of every document's."""
+        if not len(self.number):
+            return F.lit(0.0)
+        last = self.position(budget)
+        above = float(self.logit[last - 1]) if last else math.inf
+        part = min(1.0, (budget - int(self.tokens[:last].sum())) / max(1, int(self.tokens[last])))
+        is_part = (F.col(LOGIT) < F.lit(above)) & (F.col(LOGIT) >= F.lit(float(self.logit[last])))
+        share = F.when(F.col(LOGIT) >= F.lit(above), F.lit(1.0)).when(is_part, F.lit(part)).otherwise(F.lit(0.0))
+        return F.sum(share * F.col(N_TOKENS))
 
     def cut(self, rate: float, budget: int, train_tokens: float | None, *, by_value: bool) -> Cut:
         """The cut at a budget; of the bin there, a part of the documents as large as that of the tokens."""

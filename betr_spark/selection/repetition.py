@@ -12,7 +12,7 @@ import pyarrow as pa
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from betr_spark.config import CurveConfig, SigmoidConfig
+from betr_spark.config import CurveConfig, SigmoidConfig, SoftCapConfig
 from betr_spark.ordering import ORDER_KEY, WEIGHT, before, longest_prefix
 from betr_spark.schemas import LOGIT, N_TOKENS, REPEAT_COUNT
 from betr_spark.scoring.logit import uniform_draw
@@ -25,12 +25,14 @@ from betr_spark.selection.repetition_curve import (
     solve_power_curve,
     solve_sigmoid_curve,
 )
+from betr_spark.selection.soft_cap import solve_soft_cap
 
 _UNIFORM, _ROUNDED_DOWN = "uniform", "rounded_down"
+Shape = CurveConfig | SigmoidConfig | SoftCapConfig
 
 
 def with_repeats(
-    ordered: DataFrame, curve: CurveConfig | SigmoidConfig, *, available: int, target: int, where: str,
+    ordered: DataFrame, curve: Shape, *, available: int, target: int, where: str,
     materialise: Callable[[DataFrame], DataFrame],
 ) -> DataFrame:  # fmt: skip
     """Keep the documents that are repeated at least once, with `repeat_count` (int), for a total of `target` tokens.
@@ -68,10 +70,12 @@ def with_repeats(
     return adjusted.where(F.col(REPEAT_COUNT) > 0)
 
 
-def _solved(curve: CurveConfig | SigmoidConfig, available: int, target: int, where: str) -> Curve:
+def _solved(curve: Shape, available: int, target: int, where: str) -> Curve:
     if isinstance(curve, SigmoidConfig):
         settings = {"temperature": curve.temperature, "floor": curve.floor, "cap": curve.cap}
         return solve_sigmoid_curve(available, target, where=where, **settings)
+    if isinstance(curve, SoftCapConfig):
+        return solve_soft_cap(available, target, penalty=curve.penalty, cap=curve.cap, where=where)
     powers = {"drop": curve.drop, "cap": curve.cap, "max_exponent": curve.max_exponent}
     return solve_power_curve(available, target, where=where, **powers)
 

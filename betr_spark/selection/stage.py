@@ -1,5 +1,6 @@
 """Stage `select`: rank the survivors by one scorer, keep the budget, join the text of the winners; `selected/NAME`."""
 
+import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from betr_spark.spark.jobs import describe
 from betr_spark.storage import delta, runs
 from betr_spark.storage.runs import Metrics, StageKey, StageRun
 
+_logger = logging.getLogger(__name__)
 _STATISTICS = (RANK, DOC_ID, LOGIT, N_TOKENS)
 
 
@@ -110,6 +112,8 @@ class Select(Stage):
         assert ranking is not None
         assert documents is not None
         fraction = ranking.kept_tokens / ranking.survivor_tokens if ranking.survivor_tokens else 0.0
+        if not ranking.n_kept:
+            _logger.warning("selections.%s: no document is kept, of %d", self.selection, ranking.n_eligible)
         rows = selected_rows(ranking, documents, context.config)
         (path,) = self.outputs(context.config)
         yield Result(

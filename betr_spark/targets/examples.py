@@ -49,13 +49,17 @@ def template_fields(template: str) -> list[str]:
     return fields
 
 
-def examples_of(benchmark: str, target: TargetConfig, content: Content) -> list[Example]:
+def examples_of(
+    benchmark: str, target: TargetConfig, content: Content, *, where_from: str = "targets", may_be_empty: bool = False
+) -> list[Example]:
     """Read all examples of one benchmark.
 
     Args:
         benchmark: its name, for messages.
         target: path, format and template.
         content: the whole file, or the Arrow files of a saved dataset.
+        where_from: section of the configuration that has the benchmark, for messages.
+        may_be_empty: an example without text is no error.
 
     Raises:
         ConfigError: the template is malformed.
@@ -72,11 +76,11 @@ def examples_of(benchmark: str, target: TargetConfig, content: Content) -> list[
             raise DataError(
                 f"{where}: lone surrogate \\u{ord(surrogate[0]):x}, which is not valid Unicode; remove it from the file"
             )
-        if not text.strip():
-            raise DataError(f"{where}: targets.{benchmark}.{_key(target)} gives an empty example; remove the row")
+        if not text.strip() and not may_be_empty:
+            raise DataError(f"{where}: {where_from}.{benchmark}.{_key(target)} gives an empty example; remove the row")
         examples.append(Example(benchmark, index, text))
     if not examples:
-        raise DataError(f"{target.path}: the file is empty; targets.{benchmark} requires at least one example")
+        raise DataError(f"{target.path}: the file is empty; {where_from}.{benchmark} requires at least one example")
     return examples
 
 

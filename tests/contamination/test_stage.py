@@ -2,6 +2,7 @@
 
 import json
 import random
+import re
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from betr_spark.config import Config
+from betr_spark.contamination.test_files import item_problems, read_items
 from betr_spark.errors import DataError
-from betr_spark.pipeline.run import run_all, stages_of
+from betr_spark.pipeline.run import run_all, stages_after_forget
 from betr_spark.pipeline.runner import run_stages
 from betr_spark.pipeline.stage import RunContext
 from betr_spark.report.figures import selection_figures
@@ -118,7 +120,10 @@ def test_documents_with_test_items_are_found_once_and_dropped_by_action(spark: A
     assert rows_of(spark, dropping) == [(doc_id, "quiz", item, 18, 1.0, "drop") for doc_id, item in expected]
 
     (tmp_path / "ids").write_text("d27\n")
-    run_stages(RunContext(spark, dropping), [Forget(str(tmp_path / "ids"), copies=False, why=""), *stages_of(dropping)])
+    run_stages(
+        RunContext(spark, dropping),
+        [Forget(str(tmp_path / "ids"), copies=False, why=""), *stages_after_forget(dropping)],
+    )
     assert [row[:3:2] for row in rows_of(spark, dropping)] == [("d03", 1), ("d28", 0), ("e1", 2)]
 
 
@@ -146,9 +151,16 @@ def test_other_items_are_looked_for_in_all_documents_without_new_features(
     assert [row[:3] for row in rows_of(spark, other)] == [("a", "quiz", 0)]
 
 
-def test_settings_of_decontaminate_are_checked(tmp_path: Path) -> None:
+def test_settings_of_decontaminate_are_checked(spark: Any, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=r"ngram: \[13, 8\]: the first number is above the second"):
         configured(tmp_path, ngram=[13, 8])
+    rows = [*ITEMS, {"question": "", "answer": "he"}]
+    more = {"path": write_json(tmp_path / "more.jsonl", rows), "question": "{question}", "answer": "{answer}"}
+    config = configured(tmp_path, tests={"more": {**more, "template": "{question} {answer}"}})
+    assert [item.question for item in read_items(spark, config)][-1] == ""  # such an item is not looked for
+    config = configured(tmp_path, tests={"more": {**more, "template": "{question}"}})
+    wrong = r"more.jsonl: line 6: decontaminate.tests.more.template gives an empty example; remove the row"
+    assert [bool(re.search(wrong, line)) for line in item_problems(spark, config)] == [True]
     with pytest.raises(ValueError, match="question and answer are required together"):
         configured(tmp_path, tests={"t": {"path": "t", "template": "{q}", "question": "{q}"}})
     values = {"input": {"path": "d"}, "output": "o", "scorers": {}, "selections": {}, "decontaminate": {}}

@@ -70,6 +70,7 @@ def test_documents_with_one_score_are_cut_in_proportion(spark: Any, tmp_path: Pa
     run_all(spark, config, "features")
     (outlook,) = outlooks(RunContext(spark, config), rates=(0.1,))
     assert [(cut.documents, cut.tokens, cut.logit) for cut in outlook.cuts] == [(5, 25, 1.0)]
+    assert outlook.cuts[0].source_tokens == {"(none)": 25}  # of all documents at the cut, a part
 
 
 def test_laws_that_apply() -> None:

@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from pydantic import ValidationError
 
-from betr_spark.config import Config, CurveConfig, SigmoidConfig
+from betr_spark.config import Config, CurveConfig, SigmoidConfig, SoftCapConfig
 from betr_spark.errors import DataError
 from betr_spark.pipeline.run import run_all
 from betr_spark.report.figures import selection_figures
@@ -64,6 +64,12 @@ def test_a_sigmoid_repeats_between_floor_and_cap_for_an_exact_total(spark: Any, 
     assert given.max() <= 5
     assert np.mean(given[:300]) == pytest.approx(1.0, abs=0.1)
     assert np.mean(given[-100:]) == pytest.approx(4.0, abs=0.2)
+    soft = repeated(spark, rows, target, materialise, kind=SoftCapConfig, penalty=0.4, cap=3)
+    total = sum(soft.get(doc_id, 0) * size for doc_id, _, size in rows)
+    assert target - tokens.max() < total <= target
+    given = np.array([soft.get(doc_id, 0) for doc_id, *_ in rows])[np.argsort(logits)]
+    assert (given.max(), np.mean(given[-300:])) == (3, 3.0)
+    assert np.mean(given[:50]) < 1
     with pytest.raises(DataError, match=r"s: \d+,?\d* tokens; [\d,]+ to [\d,]+ are possible: 1 to 4 repeats"):
         repeated(spark, rows, target // 3, materialise, kind=SigmoidConfig, floor=1, cap=4)
 
@@ -171,8 +177,8 @@ def test_a_selection_has_the_column_and_its_figures_count_repeats(spark: Any, tm
         ({"keep": {"documents": 5}}, "sample: keep.tokens is required"),
         ({"quota": {"source": {"a": 0.5}}}, "sample: cannot be given with quota or max_fraction"),
         ({"max_fraction": {"source": 0.5}}, "sample: cannot be given with quota or max_fraction"),
-        ({"sample": {}}, "exactly one of curve and sigmoid"),
-        ({"sample": {"curve": {}, "sigmoid": {}}}, "exactly one of curve and sigmoid"),
+        ({"sample": {}}, "exactly one of curve, sigmoid and soft_cap"),
+        ({"sample": {"curve": {}, "sigmoid": {}}}, "exactly one of curve, sigmoid and soft_cap"),
         ({"sample": {"sigmoid": {"floor": 2, "cap": 2}}}, "floor: 2 is not below cap"),
         ({"sample": {"curve": {"drop": 1.0}}}, "drop"),
         ({"sample": {"curve": {"cap": 0}}}, "cap"),
