@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from betr_spark.config import Config
+from betr_spark.config import Config, DecontaminateConfig
 from betr_spark.contamination.test_files import item_problems, read_items
 from betr_spark.errors import DataError
 from betr_spark.pipeline.run import run_all, stages_after_forget
@@ -60,7 +60,7 @@ def configured(folder: Path, **settings: Any) -> Config:
     return Config.model_validate({
         "input": {"path": str(folder / "docs"), "id": "id"}, "output": str(folder / "out"), "targets": {"quiz": target},
         "decontaminate": settings, "sample": {"documents": 40},
-        "scorers": {"quality": {"kind": "expression", "column": "quality"}, "dsir": {"kind": "dsir"}},
+        "scorers": {"quality": {"kind": "expression", "column": "quality"}},
         "selections": {"best": {"scorer": "quality", "keep": {"documents": 10}}},
     })  # fmt: skip
 
@@ -89,7 +89,6 @@ def test_documents_with_test_items_are_found_once_and_dropped_by_action(spark: A
     assert (metrics["items"], metrics["items_without_answer"], metrics["documents_contaminated"]) == (5, 1, 3)
     assert (metrics["documents_new"], metrics["documents_read"]) == (30, 0)
     assert selected(spark, config) == [f"d{n}" for n in range(29, 19, -1)]
-    assert "d28" in {row["doc_id"] for row in delta.read(spark, config.table("_sample")).collect()}
     for amplified in selection_figures(spark, config, "best").contamination or []:
         assert (amplified.pool[:2], amplified.selected[:2]) == ((3, 30), (2, 10))
         assert amplified.ratio == pytest.approx(2.0)
@@ -107,10 +106,7 @@ def test_documents_with_test_items_are_found_once_and_dropped_by_action(spark: A
     assert figures.to_mapping()["contamination_action"] == "drop"
     assert done["select/best"].dropped["contaminated"] == 3
     assert sum(done["select/best"].dropped.values()) == 20
-    assert done["rank/sample"].dropped["contaminated"] == 3
-    sample = {row["doc_id"] for row in delta.read(spark, dropping.table("_sample")).collect()}
-    assert sample == set(texts) - {"d03", "d27", "d28"}
-    assert all(run.skipped for run in run_all(spark, dropping))
+    assert done["features"].skipped
 
     documents(tmp_path, "b", {"e1": leak(2), "e2": sentence(40)})  # only the new ones are looked at
     done = {run.stage: run for run in run_all(spark, dropping)}
@@ -127,6 +123,19 @@ def test_documents_with_test_items_are_found_once_and_dropped_by_action(spark: A
     assert [row[:3:2] for row in rows_of(spark, dropping)] == [("d03", 1), ("d28", 0), ("e1", 2)]
 
 
+def test_the_sample_has_no_document_with_a_test_item(spark: Any, tmp_path: Path) -> None:
+    texts = {"d0": leak(0), "d1": sentence(40), "d2": sentence(40)}
+    documents(tmp_path, "a", texts)
+    config = configured(tmp_path, action="drop")
+    config = Config.model_validate({**config.model_dump(), "scorers": {"dsir": {"kind": "dsir"}}, "selections": {}})
+    (run,) = run_all(spark, config, "rank")
+    assert run.dropped["contaminated"] == 1
+    assert {row["doc_id"] for row in delta.read(spark, config.table("_sample")).collect()} == {"d1", "d2"}
+    kept = config.model_copy(update={"decontaminate": DecontaminateConfig()})
+    (run,) = run_all(spark, kept, "rank")
+    assert {row["doc_id"] for row in delta.read(spark, kept.table("_sample")).collect()} == set(texts)
+
+
 def test_other_items_are_looked_for_in_all_documents_without_new_features(
     spark: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,7 +144,6 @@ def test_other_items_are_looked_for_in_all_documents_without_new_features(
     more = {"path": write_json(tmp_path / "more.jsonl", ITEMS), "template": "{question} {answer}"}
     parts = {"question": "{question}", "answer": "{answer}"}
     config = configured(tmp_path, tests={"more": {**more, **parts}})
-    config = config.model_copy(update={"scorers": {"quality": config.scorers["quality"]}})
     run_all(spark, config)
     assert (
         "targets.quiz: 1 of 6 examples contain test items, for example example 3, item 2 of quiz (15 words in a row)"
@@ -143,7 +151,7 @@ def test_other_items_are_looked_for_in_all_documents_without_new_features(
     )
     assert sorted(row[:3] for row in rows_of(spark, config)) == [("a", "more", 0), ("a", "quiz", 0), ("b", "more", 4)]
     version = delta.newest_version(spark, config.table("features"))
-    other = configured(tmp_path).model_copy(update={"scorers": config.scorers})
+    other = configured(tmp_path)
     done = {run.stage: run for run in run_all(spark, other)}
     assert done["features"].skipped
     assert done["decontaminate"].metrics["documents_read"] == 3
