@@ -18,6 +18,7 @@ from betr_spark.config import Config, DecontaminateConfig
 from betr_spark.contamination.detection import contaminated, contaminated_texts, ship_index
 from betr_spark.contamination.index import Index, build_index
 from betr_spark.contamination.test_files import item_problems, items_key, looked_for_by, read_items
+from betr_spark.corpus.listing import files_of
 from betr_spark.errors import DataError
 from betr_spark.pipeline.stage import Result, RunContext, Stage
 from betr_spark.schemas import (
@@ -25,7 +26,6 @@ from betr_spark.schemas import (
     BATCH,
     BENCHMARK,
     DOC_ID,
-    INPUT_FILE,
     ITEM,
     LONGEST_MATCH,
     LOOKED_FOR,
@@ -39,7 +39,6 @@ from betr_spark.targets.examples import examples_of
 from betr_spark.targets.reading import read_content
 
 _logger = logging.getLogger(__name__)
-_MAX_FILES = 10_000  # that a query names
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -200,9 +199,8 @@ def _found_by_pass(spark: SparkSession, config: Config, checkpoint: str) -> tupl
 
 def _texts(documents: DataFrame, context: RunContext) -> DataFrame:
     """Read the texts of documents of `features`, from their files alone: doc_id, text."""
-    rows = documents.select(INPUT_FILE).distinct().limit(_MAX_FILES + 1).collect()  # bounded
-    has_files = context.config.input.format != "delta" and len(rows) <= _MAX_FILES
-    files = [row[INPUT_FILE] for row in rows] if has_files and context.config.input.id is not None else None
+    source = context.config.input
+    files = None if source.id is None else files_of(documents, source)  # a copy of a text may be in any file
     texts = context.scored_input().documents(only_files=files).where(F.col(REASON).isNull()).select(DOC_ID, TEXT)
     return texts.join(documents.select(DOC_ID), on=DOC_ID, how="left_semi")
 

@@ -11,7 +11,9 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from betr_spark.config import InputConfig
 from betr_spark.errors import DataError
+from betr_spark.schemas import INPUT_FILE
 from betr_spark.spark.causes import causes
 from betr_spark.spark.jvm import java_class
 from betr_spark.storage import hadoop_files
@@ -144,6 +146,19 @@ class FileFilter(NamedTuple):
 def _names(files: DataFrame) -> list[str]:
     """The names, or the first ones if there are too many for a condition."""
     return [row[FILE] for row in files.limit(_MAX_NAMED + 1).collect()]
+
+
+def files_of(documents: DataFrame, source: InputConfig) -> list[str] | None:
+    """The files that have documents; None, for all of them, if they are more than 10,000, or of a Delta table.
+
+    Args:
+        documents: input_file, and others.
+        source: the input.
+    """
+    if source.format == "delta":
+        return None
+    rows = documents.select(INPUT_FILE).distinct().limit(_MAX_NAMED + 1).collect()  # bounded
+    return [row[INPUT_FILE] for row in rows] if len(rows) <= _MAX_NAMED else None
 
 
 def in_files(rows: DataFrame, names: Sequence[str], *, listed: bool = True) -> DataFrame:

@@ -10,6 +10,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from betr_spark.config import MinHashConfig
+from betr_spark.corpus.listing import files_of
 from betr_spark.dedup.candidates import CANDIDATE, EQUAL, KEEPER, KEEPER_PREVIOUSLY_KEPT, Thresholds
 from betr_spark.dedup.exact import RANK_KEY
 from betr_spark.errors import DataError
@@ -17,9 +18,8 @@ from betr_spark.kernels.arrow_buffers import binary_column, binary_pieces, strin
 from betr_spark.kernels.murmur3 import content_hashes
 from betr_spark.kernels.shingles import jaccard, shingle_sets
 from betr_spark.pipeline.stage import RunContext
-from betr_spark.schemas import CONTENT_HASH, DOC_ID, EVIDENCE, INPUT_FILE, REASON, SHINGLES, SIMILARITY, SKETCH, TEXT
+from betr_spark.schemas import CONTENT_HASH, DOC_ID, EVIDENCE, REASON, SHINGLES, SIMILARITY, SKETCH, TEXT
 
-_MAX_FILES = 10_000  # with more files the whole input is read
 _MAX_BROADCAST = 200_000  # documents
 _HASH_NOW = "content_hash_now"
 _LEFT, _RIGHT = "left_shingles", "right_shingles"
@@ -57,10 +57,7 @@ def texts_of(documents: DataFrame, context: RunContext) -> DataFrame:
         documents: doc_id, rank_key, input_file; few, compared with the corpus.
         context: for the input.
     """
-    rows = documents.select(INPUT_FILE).distinct().limit(_MAX_FILES + 1).collect()  # bounded
-    has_files = context.config.input.format != "delta" and len(rows) <= _MAX_FILES
-    files = [row[INPUT_FILE] for row in rows] if has_files else None
-    scored = context.scored_input().documents(only_files=files)
+    scored = context.scored_input().documents(only_files=files_of(documents, context.config.input))
     texts = scored.where(F.col(REASON).isNull()).select(DOC_ID, TEXT)
     keys = documents.select(DOC_ID, RANK_KEY)
     few = keys.limit(_MAX_BROADCAST + 1).count() <= _MAX_BROADCAST

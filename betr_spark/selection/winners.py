@@ -10,6 +10,7 @@ from pyspark.sql import functions as F
 from betr_spark.config import Config
 from betr_spark.corpus.content_hash import with_content_hash
 from betr_spark.corpus.documents import quoted
+from betr_spark.corpus.listing import files_of
 from betr_spark.pipeline.stage import RunContext
 from betr_spark.schemas import (
     CONTENT_HASH,
@@ -31,7 +32,6 @@ from betr_spark.selection.ranking import Ranking
 _FILE_BYTES = 256 * 2**20
 _SCORED, _CARRIED = "scored_content_hash", "carried"
 _ID_SHOWN = 80
-_MAX_FILES = 10_000
 
 
 def texts_of_winners(rankings: Sequence[DataFrame], context: RunContext) -> DataFrame:
@@ -44,8 +44,9 @@ def texts_of_winners(rankings: Sequence[DataFrame], context: RunContext) -> Data
     source = context.config.input
     columns = [F.col(quoted(name)) for name in source.columns]
     carried = [F.struct(*columns).alias(_CARRIED)] if columns else []
-    winners = reduce(DataFrame.unionByName, [rows.select(DOC_ID, SOURCE) for rows in rankings]).distinct()
-    files = None if source.id is None else _files_of(rankings)  # a copy of a text may be in any file
+    kept = reduce(DataFrame.unionByName, [rows.select(DOC_ID, SOURCE, INPUT_FILE) for rows in rankings])
+    winners = kept.select(DOC_ID, SOURCE).distinct()
+    files = None if source.id is None else files_of(kept, source)  # a copy of a text may be in any file
     documents = context.scored_input().documents(carried=True, only_files=files, leave_utf8=True)
     documents = documents.where(F.col(REASON).isNull()).select(DOC_ID, TEXT, SOURCE, *carried)
     names = [TEXT, *([_CARRIED] if carried else [])]
@@ -53,13 +54,6 @@ def texts_of_winners(rankings: Sequence[DataFrame], context: RunContext) -> Data
         return with_content_hash(one_copy(documents, winners, names))
     found = with_content_hash(documents.join(winners, on=DOC_ID, how="left_semi").select(DOC_ID, *names))
     return found.where(F.is_valid_utf8(TEXT))  # the row of another document in quarantine may have the same id
-
-
-def _files_of(rankings: Sequence[DataFrame]) -> list[str] | None:
-    """Files that have a winner, or None for all files if they are too many to name."""
-    files = reduce(DataFrame.unionByName, [rows.select(INPUT_FILE) for rows in rankings]).distinct()
-    names = [row[INPUT_FILE] for row in files.limit(_MAX_FILES + 1).collect()]
-    return names if len(names) <= _MAX_FILES else None
 
 
 def selected_rows(ranking: Ranking, documents: DataFrame, config: Config) -> DataFrame:
