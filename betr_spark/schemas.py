@@ -43,6 +43,8 @@ LONGEST_MATCH = "longest_match"
 COVERAGE = "coverage"
 POSITION = "position"
 ACTION = "action"
+NGRAMS, FIRST, COUNT = "ngrams", "first", "count"
+IGNORED = "ignored"  # an action
 TEST_ITEMS, LOOKED_FOR = "test_items", "looked_for"
 EMBEDDING, ENCODER, TEXT_HASH = "embedding", "encoder", "text_hash"
 
@@ -76,11 +78,11 @@ DUPLICATES = (
 )
 CONTAMINATION = (
     f"{DOC_ID} string, {BENCHMARK} string, {ITEM} bigint, {MATCHED_WORDS} int, {LONGEST_MATCH} int, {COVERAGE} float, "
-    f"{POSITION} int"
+    f"{POSITION} int, {NGRAMS} array<struct<{FIRST}: int, {COUNT}: int>>"
 )
 TEST_ITEM = (
     f"struct<{BENCHMARK}: string, {ITEM}: bigint, {MATCHED_WORDS}: int, {LONGEST_MATCH}: int, {COVERAGE}: float, "
-    f"{POSITION}: int>"
+    f"{POSITION}: int, {NGRAMS}: array<struct<{FIRST}: int, {COUNT}: int>>>"
 )
 INVALID_TOKENS = "invalid_tokens"
 INVALID_UTF8, NOT_UTF8 = "invalid_utf8", "the text is not UTF-8"  # a reason that two modules use, and its detail

@@ -6,6 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from betr_spark import schemas
 from betr_spark.config import Config
@@ -16,7 +17,7 @@ from betr_spark.contamination.rows import contamination_of
 from betr_spark.contamination.shared_memory import map_index, write_index
 from betr_spark.contamination.test_files import read_items
 from betr_spark.kernels.arrow_buffers import string_buffers
-from betr_spark.schemas import CONTAMINATION, DOC_ID, TEXT
+from betr_spark.schemas import ACTION, CONTAMINATION, DOC_ID, IGNORED, TEXT
 from betr_spark.storage import delta, shipping
 
 
@@ -106,5 +107,10 @@ def without_contaminated(documents: DataFrame, config: Config) -> DataFrame:
     """
     if not config.drops_contaminated():
         return documents
-    found = delta.read(documents.sparkSession, config.table(schemas.CONTAMINATION_TABLE))
+    found = contamination_rows(documents.sparkSession, config)
     return documents.join(found.select(DOC_ID).distinct(), on=DOC_ID, how="left_anti")
+
+
+def contamination_rows(spark: SparkSession, config: Config) -> DataFrame:
+    """Read the rows of `contamination` that count: those whose action is not `ignored`."""
+    return delta.read(spark, config.table(schemas.CONTAMINATION_TABLE)).where(F.col(ACTION) != IGNORED)

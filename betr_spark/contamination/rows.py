@@ -11,7 +11,18 @@ from betr_spark.contamination.index import Index
 from betr_spark.contamination.items import Members, normalised
 from betr_spark.contamination.matches import Matches
 from betr_spark.kernels.arrow_buffers import string_buffers
-from betr_spark.schemas import BENCHMARK, COVERAGE, DOC_ID, ITEM, LONGEST_MATCH, MATCHED_WORDS, POSITION
+from betr_spark.schemas import (
+    BENCHMARK,
+    COUNT,
+    COVERAGE,
+    DOC_ID,
+    FIRST,
+    ITEM,
+    LONGEST_MATCH,
+    MATCHED_WORDS,
+    NGRAMS,
+    POSITION,
+)
 
 WINDOW = 50  # words of a document among which a short item's question and answer both occur
 
@@ -29,13 +40,22 @@ class Contamination(NamedTuple):
 
 
 class _Pairs(NamedTuple):
-    """Pairs of a document and a text, or a document and an item: their positions, and columns of the rows, int64 [n] each."""
+    """Pairs of a document and a text, or a document and an item: their positions, and columns of the rows.
+
+    All are int64 [n], but `ngrams`, which has for each pair the runs of n-grams of the item that the document has.
+    """
 
     document: NDArray[np.int64]
     text: NDArray[np.int64]
     matched_words: NDArray[np.int64]
     longest_match: NDArray[np.int64]
     position: NDArray[np.int64]
+    ngrams: pa.ListArray
+
+    def take(self, rows: NDArray[np.int64] | NDArray[np.bool_]) -> "_Pairs":
+        """Return some pairs, by position or by a mask."""
+        positions = np.flatnonzero(rows) if rows.dtype == np.bool_ else rows
+        return _Pairs._make([*(column[positions] for column in self[:-1]), self.ngrams.take(pa.array(positions))])
 
 
 def contamination_of(
@@ -56,21 +76,25 @@ def contamination_of(
     Returns:
         Rows: doc_id; benchmark; item, the row in the benchmark's file; matched_words, the words of the item in any match;
         longest_match, in words; coverage, matched_words divided by the words of the item; position, the word of the document
-        at which the longest match begins, the first of several. In order of document, text of the index, and item.
+        at which the longest match begins, the first of several; ngrams, runs of n-grams of the item that the document has:
+        the first word of the first n-gram, and the number of n-grams, ascending and without overlaps; of a short item one.
+        In order of document, text of the index, and item.
     """
     data, offsets = string_buffers(texts)
-    members, pairs = index.members, _pairs(matches)
+    members, pairs = index.members, _pairs(matches, index)
     coverage = pairs.matched_words / index.ngrams.n_words[pairs.text]
-    pairs, coverage = _Pairs(*(a[coverage >= min_coverage] for a in pairs)), coverage[coverage >= min_coverage]
+    pairs, coverage = pairs.take(coverage >= min_coverage), coverage[coverage >= min_coverage]
     n_members = members.bounds[pairs.text + 1] - members.bounds[pairs.text]
     pair = np.repeat(np.arange(len(n_members)), n_members)
     member = members.bounds[pairs.text][pair] + np.arange(len(pair)) - (np.cumsum(n_members) - n_members)[pair]
     by_text = np.diff(members.answer_bounds)[member] == 1
-    of_items = _Pairs(*(a[pair[by_text]] for a in pairs))._replace(text=member[by_text])
-    short = np.array(list(_short_items(data, offsets, matches, index)), np.int64).reshape(-1, len(_Pairs._fields))
-    both = [np.concatenate([a, b]) for a, b in zip(of_items, short.T, strict=True)]
+    of_items = pairs.take(pair[by_text])._replace(text=member[by_text])
+    short = np.array(list(_short_items(data, offsets, matches, index)), np.int64).reshape(-1, len(_Pairs._fields) - 1)
+    both = [np.concatenate([a, b]) for a, b in zip(of_items[:-1], short.T, strict=True)]
+    ones = np.arange(len(short) + 1)
+    whole = _runs(ones, np.zeros(len(short), np.int64), np.ones(len(short), np.int64))
     order = np.lexsort((both[1], both[0]))
-    rows = _Pairs(*(a[order] for a in both))
+    rows = _Pairs._make([*both, pa.concat_arrays([of_items.ngrams, whole])]).take(order)
     coverage = np.concatenate([coverage[pair[by_text]], np.ones(len(short))])[order]
     table = pa.RecordBatch.from_pydict({
         DOC_ID: doc_ids.take(pa.array(rows.document)),
@@ -80,30 +104,56 @@ def contamination_of(
         LONGEST_MATCH: pa.array(rows.longest_match, pa.int32()),
         COVERAGE: pa.array(coverage, pa.float32()),
         POSITION: pa.array(rows.position, pa.int32()),
+        NGRAMS: rows.ngrams,
     })  # fmt: skip
     n_texts, text = len(index.ngrams.n_words), np.searchsorted(members.bounds, rows.text, side="right") - 1
     has_row = np.isin(matches.document * n_texts + matches.text, rows.document * n_texts + text)
     return Contamination(table, Matches(*(a[has_row] for a in matches)))
 
 
-def _pairs(matches: Matches) -> _Pairs:
+def _pairs(matches: Matches, index: Index) -> _Pairs:
     """Combine the matches of each document and text."""
     order = np.lexsort((matches.word, matches.text_word, matches.text, matches.document))
     document, word, text, begin, n_words = (a[order] for a in matches[:5])
     is_first = np.diff(document, prepend=-1) != 0
     is_first |= np.diff(text, prepend=-1) != 0
-    firsts, end = np.flatnonzero(is_first), begin + n_words
-    # The furthest end among the matches so far, those of other pairs left out: their ends are shifted below this pair's words.
-    shift = np.cumsum(is_first) * (end.max(initial=0) + 1)
-    furthest = np.maximum.accumulate(np.concatenate([[0], end + shift]))[:-1] - shift
+    firsts = np.flatnonzero(is_first)
+    _, new_words = _without_overlaps(begin, begin + n_words, is_first)
+    n = np.minimum(index.ngrams.n_words[text], index.ngrams.n_max[0])
+    first, count = _without_overlaps(begin, begin + n_words - n + 1, is_first)
+    bounds = np.searchsorted(np.flatnonzero(count > 0), [*firsts, len(count)])
     longest = np.lexsort((word, -n_words, text, document))[firsts]
     return _Pairs(
         document[firsts],
         text[firsts],
-        np.add.reduceat(np.maximum(end - np.maximum(begin, furthest), 0), firsts) if len(firsts) else firsts,
+        np.add.reduceat(new_words, firsts) if len(firsts) else firsts,
         n_words[longest],
         word[longest],
+        _runs(bounds, first[count > 0], count[count > 0]),
     )
+
+
+def _without_overlaps(
+    begin: NDArray[np.int64], end: NDArray[np.int64], is_first: NDArray[np.bool_]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Cut off the part of each run that earlier runs of its pair have: begins and lengths, which may be 0.
+
+    Args:
+        begin: of the runs of a pair ascending, int64 [n].
+        end: int64 [n].
+        is_first: whether a run is the first of its pair, bool [n].
+    """
+    # The furthest end among the runs so far, those of other pairs left out: their ends are shifted below this pair's words.
+    shift = np.cumsum(is_first) * (end.max(initial=0) + 1)
+    furthest = np.maximum.accumulate(np.concatenate([[0], end + shift]))[:-1] - shift
+    first = np.maximum(begin, furthest)
+    return first, np.maximum(end - first, 0)
+
+
+def _runs(bounds: NDArray[np.int64], first: NDArray[np.int64], count: NDArray[np.int64]) -> pa.ListArray:
+    """Lists of structs of `first` and `count`, int32; `bounds` has the position of each list's first struct, and the end."""
+    structs = pa.StructArray.from_arrays([pa.array(first, pa.int32()), pa.array(count, pa.int32())], [FIRST, COUNT])
+    return pa.ListArray.from_arrays(pa.array(bounds, pa.int32()), structs)
 
 
 def _short_items(

@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 
 from betr_spark import schemas
 from betr_spark.config import Config, DecontaminateConfig
+from betr_spark.contamination.common import with_action
 from betr_spark.contamination.detection import contaminated, contaminated_texts, ship_index
 from betr_spark.contamination.index import Index, build_index
 from betr_spark.contamination.test_files import item_problems, items_key, looked_for_by, read_items
@@ -26,6 +27,7 @@ from betr_spark.schemas import (
     BATCH,
     BENCHMARK,
     DOC_ID,
+    IGNORED,
     ITEM,
     LONGEST_MATCH,
     LOOKED_FOR,
@@ -46,7 +48,7 @@ class DecontaminateMetrics(Metrics):
     """Test items, and those that are not looked for; new documents; documents and items of the table.
 
     `documents_new` are those that no run has looked at for these items. The texts of `documents_read` of them were read for it,
-    because the pass of `features` had looked for other items.
+    because the pass of `features` had looked for other items. `rows_ignored` are rows of common n-grams alone.
     """
 
     items: int
@@ -56,6 +58,7 @@ class DecontaminateMetrics(Metrics):
     documents_read: int
     documents_contaminated: int
     items_found: int
+    rows_ignored: int
 
 
 class _LookedAt(NamedTuple):
@@ -80,7 +83,7 @@ class Decontaminate(Stage):
     def key(self, context: RunContext) -> StageKey:
         """The settings, the test files, and the features."""
         spark, config = context.spark, context.config
-        settings = {**items_key(spark, config), "action": _settings(config).action}
+        settings = {**items_key(spark, config), **_settings(config).model_dump(include={"action", "common"})}
         features = runs.input_version(spark, config.table(schemas.FEATURES_TABLE))
         return StageKey.of(self.name, settings, features=features)
 
@@ -119,19 +122,18 @@ class Decontaminate(Stage):
             if before is not None:
                 earlier = delta.read(spark, path).drop(ACTION).join(features, on=DOC_ID, how="left_semi")
                 rows = rows.unionByName(earlier)
-            totals = rows.agg(F.countDistinct(DOC_ID), F.countDistinct(BENCHMARK, ITEM)).head() or (0, 0)
-            table = (
-                rows.withColumn(ACTION, F.lit(settings.action))
-                .coalesce(1)
-                .sortWithinPartitions(DOC_ID, BENCHMARK, ITEM)
-            )
+            rows = with_action(rows, settings.action, common=settings.common)
+            counted = rows.where(F.col(ACTION) != IGNORED)
+            sums = [F.count("*"), F.countDistinct(DOC_ID), F.countDistinct(BENCHMARK, ITEM)]
+            n_counted, n_documents, n_items = counted.agg(*sums).head() or (0, 0, 0)
+            n_rows, table = rows.count(), rows.coalesce(1).sortWithinPartitions(DOC_ID, BENCHMARK, ITEM)
             yield Result(
                 rows_in=features.count(),
-                rows_out=rows.count(),
+                rows_out=n_rows,
                 metrics=DecontaminateMetrics(
                     items=len(items), items_without_words=index.n_without_words,
                     items_without_answer=index.n_without_answer, documents_new=n_new, documents_read=n_read,
-                    documents_contaminated=totals[0], items_found=totals[1],
+                    documents_contaminated=n_documents, items_found=n_items, rows_ignored=n_rows - n_counted,
                 ),
                 commit=lambda run: delta.overwrite(
                     table, path, user_metadata=run.to_json(**looked_at._asdict())
@@ -148,6 +150,10 @@ class Decontaminate(Stage):
         lines = [f"decontaminate: {counts}; {'skipped, up to date' if run.skipped else f'{run.seconds:.1f} s'}"]
         if short := metrics.items_without_answer:
             lines.append(f"  {short:.0f} items of few words are not looked for: they have no `question` and `answer`")
+        if ignored := metrics.rows_ignored:
+            lines.append(
+                f"  {ignored:.0f} matches are ignored: more than `decontaminate.common` documents have their words"
+            )
         return lines
 
 
@@ -193,7 +199,9 @@ def _found_by_pass(spark: SparkSession, config: Config, checkpoint: str) -> tupl
     if not delta.exists(spark, path):
         return spark.createDataFrame([], schemas.CONTAMINATION), spark.createDataFrame([], f"{BATCH} bigint")
     found = delta.read(spark, path).where(F.col(LOOKED_FOR) == looked_for_by(spark, config, checkpoint))
-    rows = found.where(F.col(DOC_ID).isNotNull()).drop(BATCH, LOOKED_FOR)
+    rows = spark.createDataFrame([], schemas.CONTAMINATION).unionByName(  # an older table has not all columns
+        found.where(F.col(DOC_ID).isNotNull()).drop(BATCH, LOOKED_FOR), allowMissingColumns=True
+    )
     return rows, found.where(F.col(DOC_ID).isNull()).select(BATCH)
 
 

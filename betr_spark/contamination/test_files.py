@@ -7,6 +7,7 @@ from pyspark.sql import SparkSession
 
 from betr_spark.config import Config, TestFileConfig
 from betr_spark.contamination.items import Item
+from betr_spark.schemas import CONTAMINATION
 from betr_spark.spark.error_messages import problems_of
 from betr_spark.storage.runs import StageKey
 from betr_spark.targets.examples import Content, examples_of
@@ -42,7 +43,12 @@ def items_key(spark: SparkSession, config: Config) -> dict[str, object]:
         name: {**file.model_dump(exclude={"path"}), "content": _digest(_content(spark, config, name))}
         for name, file in _files(config).items()
     }
-    return {"files": files, "ngram": list(settings.ngram), "min_coverage": settings.min_coverage}
+    return {
+        "columns": CONTAMINATION,
+        "files": files,
+        "ngram": list(settings.ngram),
+        "min_coverage": settings.min_coverage,
+    }
 
 
 def looked_for_by(spark: SparkSession, config: Config, checkpoint: str) -> str:

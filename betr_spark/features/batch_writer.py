@@ -122,7 +122,8 @@ class BatchWriter:
         transaction = (self._checkpoint, batch)
         self._before_commit()
         if batch:
-            delta.append(rows, path, user_metadata=metadata, transaction=transaction)
+            add_columns = LOOKED_FOR in rows.columns  # `_test_items` of an older version has not all columns
+            delta.append(rows, path, user_metadata=metadata, transaction=transaction, add_columns=add_columns)
         else:
             statistics = [REASON] if REASON in rows.columns else ()  # rows of `quarantine` have texts
             delta.overwrite(rows, path, user_metadata=metadata, transaction=transaction, statistics=statistics)

@@ -7,6 +7,7 @@ from pyspark.sql import functions as F
 
 from betr_spark import schemas
 from betr_spark.config import Config
+from betr_spark.contamination.detection import contamination_rows
 from betr_spark.errors import DataError
 from betr_spark.features.token_unit import counted_if_configured
 from betr_spark.report.amplification import Amplification, amplification
@@ -132,7 +133,7 @@ def selection_figures(spark: SparkSession, config: Config, name: str, *, as_of: 
     ]
     settings, contamination = config.decontaminate, None
     if delta.exists(spark, config.table(schemas.CONTAMINATION_TABLE)):
-        rows = delta.read(spark, config.table(schemas.CONTAMINATION_TABLE))
+        rows = contamination_rows(spark, config)
         benchmarks = list(settings.files(config.targets)) if settings else []
         contamination = amplification(rows, features, selected, n_selected=n_documents, benchmarks=benchmarks)
     shares, n_sources = source_shares(survivors, selected)

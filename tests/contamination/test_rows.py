@@ -52,7 +52,7 @@ def test_rows_are_sums_over_the_plain_detector(documents: list[str], items: list
     for document, item in sorted({(run.document, run.item) for run in runs}):
         of_pair = [run for run in runs if (run.document, run.item) == (document, item)]
         matched = {run.item_word + k for run in of_pair for k in range(run.n_words)}
-        longest = max(run.n_words for run in of_pair)
+        longest, n = max(run.n_words for run in of_pair), min(len(words_of(items[item])), 3)
         coverage = len(matched) / len(words_of(items[item]))
         if coverage >= min_coverage:
             expected.append({
@@ -63,14 +63,20 @@ def test_rows_are_sums_over_the_plain_detector(documents: list[str], items: list
                 "longest_match": longest,
                 "coverage": float(np.float32(coverage)),
                 "position": min(run.word for run in of_pair if run.n_words == longest),
+                "ngrams": {k for run in of_pair for k in range(run.item_word, run.item_word + run.n_words - n + 1)},
             })  # fmt: skip
     rows = rows_of(documents, index, min_coverage=min_coverage)
+    for row in rows:
+        starts = [run["first"] + k for run in row["ngrams"] for k in range(run["count"])]
+        assert starts == sorted(set(starts))
+        row["ngrams"] = set(starts)
     assert sorted(rows, key=lambda row: (row["doc_id"], row["item"])) == expected
 
 
 def test_a_row_has_the_columns_of_the_table() -> None:
     batch = found(["x"], build_index([]), 0.0).rows
     types = {"string": "string", "int64": "bigint", "int32": "int", "float": "float"}
+    types["list<item: struct<first: int32, count: int32>>"] = "array<struct<first: int, count: int>>"
     assert ", ".join(f"{field.name} {types[str(field.type)]}" for field in batch.schema) == CONTAMINATION
 
 
@@ -87,6 +93,7 @@ def test_parts_of_an_item_add_up() -> None:
             "longest_match": 11,
             "coverage": 1.0,
             "position": 11,
+            "ngrams": [{"first": 0, "count": 2}, {"first": 4, "count": 4}],
         }
     ]
 
@@ -126,6 +133,7 @@ def test_a_short_item_needs_its_whole_question_and_answer_in_a_window(document: 
 def test_the_row_of_a_short_item() -> None:
     document = "who wrote hamlet?" + " x" * 100 + " who wrote hamlet? William Shakespeare" * 2
     row = {"benchmark": "trivia", "item": 7, "matched_words": 5, "longest_match": 3, "coverage": 1.0, "position": 103}
+    row["ngrams"] = [{"first": 0, "count": 1}]
     assert rows_of([document], build_index([HAMLET]), min_coverage=1.0) == [{"doc_id": "d0", **row}]
 
 

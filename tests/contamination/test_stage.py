@@ -123,6 +123,52 @@ def test_documents_with_test_items_are_found_once_and_dropped_by_action(spark: A
     assert [row[:3:2] for row in rows_of(spark, dropping)] == [("d03", 1), ("d28", 0), ("e1", 2)]
 
 
+def test_common_words_of_an_item_leave_documents_in(spark: Any, tmp_path: Path) -> None:
+    page = f"{ITEMS[0]['question']} and more"
+    texts = {f"d{n}": f"{page} {sentence(30)}" for n in range(3)} | {"d3": leak(0), "d4": leak(1), "d5": sentence(50)}
+    documents(tmp_path, "a", texts)
+    config = configured(tmp_path, action="drop", common=3)
+    done = {run.stage: run for run in run_all(spark, config)}
+    actions = {"d0": "ignored", "d1": "ignored", "d2": "ignored", "d3": "drop", "d4": "drop"}
+    assert {row[0]: row[-1] for row in rows_of(spark, config)} == actions
+    metrics = done["decontaminate"].metrics
+    assert (metrics["documents_contaminated"], metrics["items_found"], metrics["rows_ignored"]) == (2, 2, 3)
+    assert sorted(selected(spark, config)) == ["d0", "d1", "d2", "d5"]
+    assert [row.pool[:2] for row in selection_figures(spark, config, "best").contamination or []] == [(2, 6), (2, 6)]
+    other = configured(tmp_path, action="drop", common=9)
+    done = {run.stage: run for run in run_all(spark, other)}
+    assert done["decontaminate"].metrics["documents_read"] == 0
+    assert {row[0]: row[-1] for row in rows_of(spark, other)} == dict.fromkeys(actions, "drop")
+    documents(tmp_path, "b", {"d6": f"{page} {sentence(30)}", "d7": leak(1)})
+    run_all(spark, config)
+    actions |= {"d6": "ignored", "d7": "drop"}
+    assert {row[0]: row[-1] for row in rows_of(spark, config)} == actions
+
+
+def test_drop_takes_away_the_documents_with_test_items_and_nothing_else(spark: Any, tmp_path: Path) -> None:
+    texts = {f"d{n:02d}": sentence(40) for n in range(20)} | {"d18": leak(0), "d12": leak(1), "d05": leak(2)}
+    documents(tmp_path, "a", texts)
+    rows = {}
+    for action in ("report", "drop"):
+        config = configured(tmp_path, action=action)
+        config = Config.model_validate({
+            **config.model_dump(),
+            "selections": {
+                "best": {"scorer": "quality", "keep": {"documents": 10}}, "all": {"scorer": "quality", "keep": {"documents": 99}}
+            },
+        })  # fmt: skip
+        run_all(spark, config)
+        tables = [delta.read(spark, config.table(f"selected/{name}")) for name in ("best", "all")]
+        rows[action] = [[r.asDict() for r in table.orderBy("rank").collect()] for table in tables]
+        if action == "drop":
+            contaminated = {r["doc_id"] for r in delta.read(spark, config.table("contamination")).collect()}
+    assert contaminated == {"d18", "d12", "d05"}
+    clean = [row for row in rows["report"][1] if row["doc_id"] not in contaminated]
+    clean = [{**row, "rank": rank} for rank, row in enumerate(clean, 1)]
+    assert rows["drop"][1] == clean
+    assert rows["drop"][0] == clean[:10]
+
+
 def test_the_sample_has_no_document_with_a_test_item(spark: Any, tmp_path: Path) -> None:
     texts = {"d0": leak(0), "d1": sentence(40), "d2": sentence(40)}
     documents(tmp_path, "a", texts)
