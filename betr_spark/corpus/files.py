@@ -67,7 +67,7 @@ class InputFiles:
         """
         listing = Listing.of(spark, source.path)
         files, known = listing.files, ScoredFiles.of(spark, scored, source.format) if scored else None
-        digest = hadoop_files.fingerprint(files)
+        digest = listing.fingerprint()
         if known is not None and known.digest == digest:
             return cls(
                 source=source, listing=listing, read_inventory=lambda: known.inventory, digest=digest,
@@ -100,7 +100,7 @@ class InputFiles:
         if stored is None:
             raise DataError(f"{path}: the list of scored files is missing; run `betr-spark features`")
         listing, layouts = Listing.of(spark, source.path), [*map(Layout.from_json, stored.layouts)]
-        if stored.digest == hadoop_files.fingerprint(listing.files):
+        if stored.digest == listing.fingerprint():
             return cls(
                 source=source, listing=listing, read_inventory=lambda: stored.inventory, layouts=layouts,
                 first_files=stored.first_files, digest=stored.digest,

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple, Self
 from urllib.parse import unquote
 
+import xxhash
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException, PySparkException
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -31,6 +32,8 @@ _SYNTAX_ERRORS = (
     "java.net.URISyntaxException",
 )  # fmt: skip
 _NAMED = 3  # files in a message
+_MAX_WITHOUT_JOB = 100
+_SPARK_SEED = 42  # of `xxhash64`
 _MAX_NAMED = 10_000  # files in one condition; with more of them, rows are joined with the list
 
 
@@ -93,12 +96,35 @@ class Listing:
         )  # fmt: skip
         return with_input_file(DataFrame(session.baseRelationToDataFrame(relation), spark))
 
+    def fingerprint(self) -> str:
+        """As `hadoop_files.fingerprint` of `files`; of few files without a job of Spark, the first of which takes seconds."""
+        statuses = self.relation.location().allFiles()
+        if statuses.size() > _MAX_WITHOUT_JOB:
+            return hadoop_files.fingerprint(self.files)
+        n_bytes, xor, total = 0, 0, 0
+        for row in range(statuses.size()):
+            status = statuses.apply(row)
+            size, microseconds = status.getLen(), 1000 * status.getModificationTime()
+            uri = status.getPath().toUri().toString().replace(":///", ":/", 1)
+            parts = uri.encode(), size.to_bytes(8, "little"), microseconds.to_bytes(8, "little")
+            hashes = [_spark_xxhash64(seed.to_bytes(4, "little"), *parts) for seed in (0, 1)]
+            n_bytes, xor, total = n_bytes + size, xor ^ hashes[0], total + hashes[1]
+        return hadoop_files.fingerprint_of(statuses.size(), n_bytes, xor, total)
+
     @staticmethod
     def names_and_count(files: DataFrame) -> tuple[str, int]:
         """Name the first of some files (column `file`), for a message, and count them all."""
         names = [unquote(row[FILE]) for row in files.orderBy(FILE).limit(_NAMED).collect()]
         count = files.count() if names else 0
         return ", ".join(names) + (", ..." if count > len(names) else ""), count
+
+
+def _spark_xxhash64(*values: bytes) -> int:
+    """As Spark's `xxhash64`: the hash of a value is the seed of the next."""
+    seed = _SPARK_SEED
+    for value in values:
+        seed = xxhash.xxh64_intdigest(value, seed)
+    return seed - ((seed >> 63) << 64)
 
 
 def with_input_file(rows: DataFrame) -> DataFrame:

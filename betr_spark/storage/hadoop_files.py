@@ -222,7 +222,12 @@ def fingerprint(files: DataFrame) -> str:
         F.coalesce(F.sum(row_hash[1].cast("decimal(38,0)")), F.lit(0)).alias("sum"),
     ).first()
     assert total is not None
-    return f"{total['files']} files, {total['bytes']} bytes, {total['xor']:x}, {total['sum']}"
+    return fingerprint_of(*total)
+
+
+def fingerprint_of(n_files: int, n_bytes: int, xor: int, total: int) -> str:
+    """Write a fingerprint: the number of files, their bytes, and the xor and the sum of hashes."""
+    return f"{n_files} files, {n_bytes} bytes, {xor:x}, {total}"
 
 
 def bytes_of(fingerprint: str) -> int:

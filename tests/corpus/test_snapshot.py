@@ -17,7 +17,7 @@ from betr_spark.corpus.listing import FILE, FileFilter
 from betr_spark.corpus.snapshot import InputSnapshot
 from betr_spark.errors import DataError
 from betr_spark.schemas import FEATURES
-from betr_spark.storage import delta
+from betr_spark.storage import delta, hadoop_files
 
 
 def write(folder: Path, name: str, ids: str, **columns: Any) -> Path:
@@ -186,3 +186,16 @@ def test_the_content_hash_is_that_of_features(spark: Any) -> None:
     assert [row["content_hash"] for row in rows] == [
         None if text is None else mmh3.hash_bytes(text.encode(), 0, x64arch=True) for text in texts
     ]
+
+
+def test_a_listing_has_one_fingerprint_with_and_without_a_job(
+    spark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for folder, name in (("docs/a b%20c", "é=ü"), ("docs", "x+y #1"), ("docs/2024", "日本"), ("docs", "plain")):
+        write(tmp_path / folder, name, "ab")
+    listed = listing.Listing.of(spark, str(tmp_path / "docs"))
+    digest = listed.fingerprint()
+    assert digest.startswith("4 files, ")
+    assert digest == hadoop_files.fingerprint(listed.files)
+    monkeypatch.setattr(listing, "_MAX_WITHOUT_JOB", 3)
+    assert listed.fingerprint() == digest
