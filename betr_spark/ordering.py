@@ -1,12 +1,10 @@
-"""Exact prefixes and ranks of a total order, without a sort of the corpus in one task.
+"""Exact prefixes of a total order, without a sort.
 
 Rows carry the order as (`order_key`, `order_hash` = xxhash64(doc_id), doc_id), ascending, both numbers signed 64-bit integers.
 Prefixes of given weight, one for each group of rows, are computed from histograms over some bits of the order at a time, most
 significant first. Those of groups stay on Spark: the driver holds one bin of each group, and in the end a few rows.
 """
 
-import math
-from collections import Counter
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -16,28 +14,24 @@ from pyspark.sql import Column, DataFrame, Row, Window
 from pyspark.sql import functions as F
 
 from betr_spark.errors import DataError
-from betr_spark.schemas import DOC_ID, RANK
+from betr_spark.schemas import DOC_ID
 
 ORDER_KEY, ORDER_HASH, WEIGHT = "order_key", "order_hash", "weight"
 GROUP, BUDGET = "group", "budget"
-_POSITION, _PART, _START = "position", "part", "start"
 _BIN, _COUNT, _OTHER_GROUP, _OTHER_BIN = "bin", "count", "other_group", "other_bin"
-_POSITION_TYPES = ("string", "bigint", "bigint", "string")
 _SIGN_BIT = -(2**63)
-_ROWS_FOR_DRIVER = 65_536
+_ROWS_FOR_DRIVER = 2**18
 _ROWS_TO_CACHE = 2**23
 _MAX_ENDS = 100_000  # that the driver holds
 _BITS = (20, 22, 22)  # of the key: the first ones tell 256 values of each power of two apart
 _BITS_OF_GROUPS = (16, 20, 28)  # groups times bins are a hash table of each task
 _ALL_64, _SIGN_64 = np.uint64(0xFFFFFFFFFFFFFFFF), np.uint64(1 << 63)
-_ROWS_IN_TASK = 2**21  # that one task sorts
-_POSITION_BITS = 33  # low bits of monotonically_increasing_id: position in the partition; high bits: partition
 
 
 class Position(NamedTuple):
     """A position in the order of a group."""
 
-    group: str | None
+    group: str | int | None
     order_key: int
     order_hash: int
     doc_id: str
@@ -84,7 +78,7 @@ def ends_of_prefixes(
     is read twice, so persist it. Rows of weight 0 after an end are not in the prefix.
 
     Args:
-        rows: group (string or null), order_key, order_hash, doc_id, weight (bigint >= 0); no two rows have the same position.
+        rows: group (string or bigint, or null), order_key, order_hash, doc_id, weight (bigint >= 0); no position twice.
         budget_of: gives budgets, bigint >= 0, as an expression of `group`; its argument has group and the sum of its weight.
         n_rows: number of rows, if it is known: few rows need no aggregation.
 
@@ -137,27 +131,46 @@ def _in_bins(rows: DataFrame, bins: list[Row]) -> DataFrame:
         bins: group, bin, budget; one for each group.
     """
     rows = rows.where(F.col(_BIN).isin(*{row[_BIN] for row in bins}))  # few rows are left for the join
-    schema = f"{_OTHER_GROUP} string, {_OTHER_BIN} bigint, {BUDGET} bigint"
+    schema = f"{_OTHER_GROUP} {_type_of_group(rows)}, {_OTHER_BIN} bigint, {BUDGET} bigint"
     table = rows.sparkSession.createDataFrame([(row[GROUP], row[_BIN], row[BUDGET]) for row in bins], schema)
     same = F.col(GROUP).eqNullSafe(F.col(_OTHER_GROUP)) & (F.col(_BIN) == F.col(_OTHER_BIN))
     return rows.join(F.broadcast(table), on=same, how="inner").drop(_BIN, _OTHER_GROUP, _OTHER_BIN)
 
 
+def _type_of_group(rows: DataFrame) -> str:
+    return rows.schema[GROUP].dataType.simpleString()
+
+
 def _ends(left: DataFrame, rows: DataFrame) -> list[Position]:
     """Ends of the prefixes of `left` (without doc_id, with budget), which is small; `rows` have the ids of equal ones."""
-    collected = left.select(*Position._fields[:3], WEIGHT, BUDGET).collect()
-    remaining, tail = {row[0]: row[4] for row in collected}, [(*row[:3], "", row[3]) for row in collected]
-    count = Counter(row[:3] for row in tail)
-    if len(count) < len(tail):
-        hashes = {key[2] for key in count if count[key] > 1}
+    table = left.select(*Position._fields[:3], WEIGHT, BUDGET).toArrow().combine_chunks()
+    groups = table.column(GROUP).combine_chunks().dictionary_encode(null_encoding="encode")
+    columns = [groups.indices.to_numpy(), *(table.column(name).to_numpy() for name in table.column_names[1:])]
+    order = np.lexsort((columns[2], columns[1], columns[0]))
+    group, key, hash64, weight, budget = (values[order] for values in columns)
+    starts_group = np.diff(group, prepend=-1) != 0
+    starts = starts_group | (np.diff(key, prepend=0) != 0) | (np.diff(hash64, prepend=0) != 0)  # of equal positions
+    earlier = np.cumsum(weight) - weight
+    remaining = budget - earlier + np.maximum.accumulate(np.where(starts_group, earlier, 0))
+    over = np.flatnonzero(weight > remaining)
+    first_of_group = over[np.unique(group[over], return_index=True)[1]]
+    start_of, names = np.maximum.accumulate(np.where(starts, np.arange(len(starts)), 0)), groups.dictionary.to_pylist()
+    is_shared = np.append(~starts, False)
+    ends, shared = list[Position](), dict[tuple[object, ...], int]()
+    for end in first_of_group.tolist():
+        position = Position(names[group[end]], int(key[end]), int(hash64[end]), "")
+        if is_shared[end] or is_shared[end + 1]:
+            shared[position[:3]] = int(remaining[start_of[end]])
+        else:
+            ends.append(position)
+    if shared:
+        hashes = {position[2] for position in shared}
         equal = rows.where(F.col(ORDER_HASH).isin(hashes)).select(*Position._fields, WEIGHT).collect()
-        tail = [row for row in tail if count[row[:3]] == 1] + [tuple(row) for row in equal if count[row[:3]] > 1]
-    ends: dict[str | None, Position] = {}
-    for *position, weight in sorted(tail, key=lambda row: row[1:4]):
-        remaining[position[0]] -= weight
-        if remaining[position[0]] < 0:
-            ends.setdefault(position[0], Position(*position))
-    return list(ends.values())
+        for row in sorted(equal, key=lambda row: row[DOC_ID]):
+            if (room := shared.get(row[:3], -1)) >= 0:
+                shared[row[:3]] = room - row[WEIGHT]
+                ends.extend([Position(*row[:4])] if row[WEIGHT] > room else [])
+    return ends
 
 
 def longest_prefix(rows: DataFrame, *, budget: int, n_rows: int | None = None) -> Position | None:
@@ -210,40 +223,11 @@ def in_prefixes(rows: DataFrame, ends: Sequence[Position]) -> DataFrame:
     """
     if not ends:
         return rows
-    schema = ", ".join(f"end_{name} {kind}" for name, kind in zip(Position._fields, _POSITION_TYPES, strict=True))
+    types = (_type_of_group(rows), "bigint", "bigint", "string")
+    schema = ", ".join(f"end_{name} {kind}" for name, kind in zip(Position._fields, types, strict=True))
     table = F.broadcast(rows.sparkSession.createDataFrame(ends, schema))
     joined = rows.join(table, on=F.col(GROUP).eqNullSafe(F.col(f"end_{GROUP}")), how="left")
     here = F.struct(ORDER_KEY, ORDER_HASH, DOC_ID)
     end = F.struct(*[F.col(f"end_{name}").alias(name) for name in Position._fields[1:]])
     is_before = F.col(f"end_{DOC_ID}").isNull() | (here < end)
     return joined.where(is_before).select(*rows.columns)
-
-
-def with_rank(rows: DataFrame, *, n_rows: int, materialise: Callable[[DataFrame], DataFrame]) -> DataFrame:
-    """Add `rank` (bigint, 1..k) by the order.
-
-    Each task sorts a range of the order of about two million rows. The distribution of the keys does not change this: rows of
-    equal keys are split by their hashes.
-
-    Args:
-        rows: order_key, order_hash, doc_id, and more columns; read twice, so persist it.
-        n_rows: number of rows, k.
-        materialise: computes a frame and cuts its lineage, so that positions are assigned once.
-    """
-    order = [ORDER_KEY, ORDER_HASH, DOC_ID]
-    parts = max(1, math.ceil(n_rows / _ROWS_IN_TASK))
-    ranges = rows.repartitionByRange(parts, *order).sortWithinPartitions(*order)
-    positions = materialise(ranges.withColumn(_POSITION, F.monotonically_increasing_id()))
-    if parts == 1:
-        return positions.withColumn(RANK, F.col(_POSITION) + 1).drop(_POSITION)
-    part = F.shiftright(_POSITION, _POSITION_BITS).alias(_PART)
-    counts = sorted(map(tuple, positions.groupBy(part).count().collect()))  # one row for each part
-    offsets = [(part, sum(count for earlier, count in counts if earlier < part)) for part, _ in counts]
-    starts = rows.sparkSession.createDataFrame(offsets, f"{_PART} bigint, {_START} bigint")
-    in_part = F.col(_POSITION).bitwiseAND(F.lit(2**_POSITION_BITS - 1).cast("bigint"))
-    return (
-        positions.withColumn(_PART, F.shiftright(_POSITION, _POSITION_BITS))
-        .join(F.broadcast(starts), on=_PART, how="inner")
-        .withColumn(RANK, F.col(_START) + in_part + 1)
-        .drop(_PART, _START, _POSITION)
-    )

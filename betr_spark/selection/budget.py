@@ -135,21 +135,31 @@ def within_amounts(
     ordered: DataFrame, budget: Budget, amounts: Mapping[str, int], *, n_rows: int, where: str
 ) -> DataFrame:
     """As `within_shares`, with the amount of each group in units of the budget; at most the budget in all."""
-    group = F.when(F.col(GROUP).isin(*amounts), F.col(GROUP))
+    key, keys = _group_keys(ordered, list(amounts))
+    group = F.when(F.col(GROUP).isin(*amounts), key)
     rows = ordered.withColumns({_OWN_GROUP: F.col(GROUP), GROUP: group, WEIGHT: budget.weight.cast("bigint")})
 
     def amount_of_group(totals: DataFrame) -> Column:
         available = {row[GROUP]: int(row[WEIGHT]) for row in totals.collect()}  # one row for each amount, and one
         for name, amount in amounts.items():
-            if (found := available.get(name, 0)) < amount:
+            if (found := available.get(keys[name], 0)) < amount:
                 _logger.warning("%s: '%s' has only %d of %d; other documents fill the rest", where, name, found, amount)
-        used = {name: min(amount, available.get(name, 0)) for name, amount in amounts.items()}
+        used = {str(keys[name]): min(amount, available.get(keys[name], 0)) for name, amount in amounts.items()}
         rest = budget.amount - sum(used.values())
         of_group = F.from_json(F.lit(json.dumps(used)), "map<string,bigint>")  # one constant for all groups
-        return F.coalesce(of_group[F.col(GROUP)], F.lit(rest)).cast("bigint")
+        return F.coalesce(of_group[F.col(GROUP).cast("string")], F.lit(rest)).cast("bigint")
 
     kept = in_prefixes(rows, ends_of_prefixes(rows, amount_of_group, n_rows=n_rows))
     return kept.withColumn(GROUP, F.col(_OWN_GROUP)).select(*ordered.columns)
+
+
+def _group_keys(ordered: DataFrame, names: list[str]) -> tuple[Column, dict[str, str | int]]:
+    """Numbers for named groups, which aggregate faster than the names; the names, if two had the same number."""
+    rows = ordered.sparkSession.createDataFrame([(name,) for name in names], f"{GROUP} string")
+    keys = {row[0]: row[1] for row in rows.select(GROUP, F.xxhash64(GROUP)).collect()}
+    if len(set(keys.values())) < len(names):
+        return F.col(GROUP), {name: name for name in names}
+    return F.xxhash64(GROUP), keys
 
 
 def within_maximum(ordered: DataFrame, budget: Budget, maximum: float, *, n_rows: int) -> DataFrame:

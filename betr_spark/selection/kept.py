@@ -6,8 +6,9 @@ from typing import NamedTuple, Self
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from betr_spark.ordering import ORDER_HASH, ORDER_KEY, with_rank
+from betr_spark.ordering import ORDER_HASH, ORDER_KEY
 from betr_spark.schemas import DOC_ID, N_BYTES, N_TOKENS, RANK, REPEAT_COUNT
+from betr_spark.selection.ranks import with_rank
 
 
 class Kept(NamedTuple):

@@ -14,10 +14,11 @@ from pyspark.sql import functions as F
 from betr_spark import ordering
 from betr_spark.config import KeepConfig, TrainingConfig
 from betr_spark.errors import DataError
-from betr_spark.ordering import descending_key, with_rank
+from betr_spark.ordering import descending_key
 from betr_spark.schemas import DOC_ID, RANK
 from betr_spark.selection.budget import Budget, fraction_of, with_order, within_budget, within_maximum, within_shares
 from betr_spark.selection.keep_rate import keep_rate
+from betr_spark.selection.ranks import with_rank
 
 SCHEMA = "doc_id string, logit float, n_tokens int"
 
@@ -239,3 +240,17 @@ def test_rows_of_one_key_and_one_hash_are_told_apart_by_their_ids(spark: Any) ->
     ends = ordering.ends_of_prefixes(frame, lambda _: F.when(F.col("group") == "a", 5).otherwise(9).cast("bigint"))
     assert sorted(ends, key=str) == [("a", 1, 7, "c"), (None, 1, 8, "")]
     assert sorted(row["doc_id"] for row in ordering.in_prefixes(frame, ends).collect()) == ["a", "b", "x"]
+
+
+def test_groups_whose_numbers_are_equal_are_told_apart_by_name(spark: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    rows = [(f"{group}{n}", float(n), 1, group) for group in "abc" for n in range(4)]
+    ordered = with_order(
+        spark.createDataFrame(rows, "doc_id string, logit float, n_tokens int, group string")
+    ).persist()
+    budget = Budget.of(KeepConfig(documents=4), n_tokens=12)
+    expected = ["a2", "a3", "b3", "c3"]
+    shares = {"a": 0.5, "b": 0.25}
+    for number in (F.xxhash64, lambda _: F.lit(7).cast("bigint")):
+        monkeypatch.setattr(F, "xxhash64", number)
+        kept = within_shares(ordered, budget, shares, n_rows=12, where="quota")
+        assert sorted(row["doc_id"] for row in kept.collect()) == expected

@@ -12,7 +12,6 @@ import pyarrow.parquet as pq
 import pytest
 from pyspark.sql import functions as F
 
-from betr_spark import ordering
 from betr_spark.config import Config
 from betr_spark.errors import DataError
 from betr_spark.pipeline.run import run_all
@@ -20,6 +19,7 @@ from betr_spark.report.figures import selection_figures
 from betr_spark.schemas import DUPLICATES
 from betr_spark.scoring import artifact
 from betr_spark.scoring.ngram_table import NgramTable
+from betr_spark.selection import ranks
 from betr_spark.selection.budget import with_order
 from betr_spark.storage import delta
 
@@ -158,7 +158,7 @@ def test_min_score_of_an_expression_is_a_value_of_its_column(spark: Any, tmp_pat
 
 
 def test_ranks_of_few_distinct_scores_are_made_in_many_tasks(spark: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(ordering, "_ROWS_IN_TASK", 100)
+    monkeypatch.setattr(ranks, "_ROWS_IN_TASK", 100)
     frames: list[Any] = []
 
     def materialise(frame: Any) -> Any:
@@ -167,7 +167,7 @@ def test_ranks_of_few_distinct_scores_are_made_in_many_tasks(spark: Any, monkeyp
 
     scored = spark.range(1000).selectExpr("cast(id as string) doc_id", "cast(1 as float) logit", "1 n_tokens")
     ordered = with_order(scored).persist()
-    rows = ordering.with_rank(ordered, n_rows=1000, materialise=materialise).collect()
+    rows = ranks.with_rank(ordered, n_rows=1000, materialise=materialise).collect()
     sizes = frames[0].groupBy(F.spark_partition_id()).count().collect()
     assert len(sizes) == 10
     assert max(row["count"] for row in sizes) < 300
