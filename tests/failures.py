@@ -30,12 +30,14 @@ from standalone import cluster
 from whole import TABLES, tables
 
 REPOSITORY = Path(__file__).parents[1]
-STAGES = ("rank/sample", "rank", "train/betr", "features", "dedup", "select/betr-30")
+STAGES = ("rank/sample", "rank", "train/betr", "features", "decontaminate", "dedup", "select/betr-30")
 STORE = "object store"
 VICTIMS = ("executor", "python worker")
 LONGEST_S = 600.0
 LONGEST_OUTAGE_S = 10.0
-COMPARED = [name for name in TABLES if not name.startswith("selected/") or name == "selected/betr-30"]
+COMPARED = [name for name in TABLES if not name.startswith("selected/") or name == "selected/betr-30"] + [
+    "contamination"
+]
 BUCKET = "lake"
 CREDENTIALS = {"AWS_ACCESS_KEY_ID": "test", "AWS_SECRET_ACCESS_KEY": "test"}
 
@@ -130,9 +132,14 @@ def write_inputs(folder: Path) -> dict[str, Any]:
             (folder / name).mkdir(parents=True)
             return folder / name
 
-    docs = conftest.write_parquet(folder / "docs", conftest.corpus.__wrapped__(), files=3)
+    corpus = conftest.corpus.__wrapped__()
+    docs = conftest.write_parquet(folder / "docs", corpus, files=3)
     encoder, targets = conftest.encoder.__wrapped__(Folders), conftest.targets.__wrapped__(Folders)
     values = conftest.settings(docs, folder, encoder, targets)
+    items = [{"text": " ".join(row["text"].split()[5:25])} for row in corpus[3:400:40]]
+    (targets / "test.jsonl").write_text("".join(json.dumps(item) + "\n" for item in items), encoding="utf-8")
+    tests = {"leaked": {"path": str(targets / "test.jsonl"), "template": "{text}"}}
+    values["decontaminate"] = {"action": "drop", "tests": tests}
     values["input"]["max_batch_bytes"] = 60_000
     values["selections"] = {"betr-30": values["selections"]["betr-30"]}
     return values
