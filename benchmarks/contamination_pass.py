@@ -3,9 +3,9 @@
     python benchmarks/contamination_pass.py [--documents FILE.parquet] [--ngrams 1 5 25] [--megabytes 200] [--cores 2]
 
 The items are those of benchmarks/contamination.py, made up; the documents are repeated up to the required size. Each round runs
-the pass with one scorer and MinHash once for each row of the table, in any order: to `noop` and to a Delta table, without and
-with test items. Two rounds are not counted. A ratio is the median of the ratios, within a round, to the pass without test
-items. The memory is the largest PSS of one Python worker: workers share the index.
+the pass with one scorer and MinHash once for each row of the table, in random order: to `noop` and to a Delta table, without
+and with test items. Two rounds are not counted. A ratio is the median of the ratios, within a round, to the pass without
+test items. The memory is the largest PSS of one Python worker: workers share the index.
 """
 
 import argparse
@@ -66,9 +66,9 @@ def pass_over(
     source = InputConfig(path=str(folder), id="id", text=TEXT)
     documents = InputSnapshot.resolve(spark, source).documents(leave_utf8=True)
     documents = documents.select(DOC_ID, SOURCE, TEXT, REASON, DETAIL, ROW, INPUT_FILE)
-    found = "" if finder is None else f", {TEST_ITEMS} array<{TEST_ITEM}>"
+    column = "" if finder is None else f", {TEST_ITEMS} array<{TEST_ITEM}>"
     run = one_pass(HASHER, ["s"], tables, item_finder=finder)
-    return documents.mapInArrow(run, f"{features_schema(['s'])}, {QUARANTINE}{found}")
+    return documents.mapInArrow(run, f"{features_schema(['s'])}, {QUARANTINE}{column}")
 
 
 def main() -> None:
@@ -79,7 +79,8 @@ def main() -> None:
     parser.add_argument("--megabytes", type=float, default=200)
     parser.add_argument("--cores", type=int, default=2)
     arguments = parser.parse_args()
-    os.sched_setaffinity(0, set(range(arguments.cores)))  # Spark's processes inherit this
+    cores = sorted(os.sched_getaffinity(0))[: arguments.cores]
+    os.sched_setaffinity(0, cores)  # Spark's processes inherit this
     print(machine())
     spark, texts = build_session("contamination"), texts_of(arguments.documents)
     spark.sparkContext.setLogLevel("ERROR")
@@ -97,8 +98,8 @@ def main() -> None:
         seconds: dict[tuple[str, str], list[float]] = {work: [] for work in works}
         peaks = dict.fromkeys(works, 0)
         for number in range(ROUNDS + UNCOUNTED):
-            for place in np.random.default_rng(number).permutation(len(works)):
-                work, run = list(works.items())[place]
+            for position in np.random.default_rng(number).permutation(len(works)):
+                work, run = list(works.items())[position]
                 with WorkerMemory() as memory:
                     start = time.perf_counter()
                     run()
@@ -106,7 +107,7 @@ def main() -> None:
                 if number >= UNCOUNTED:
                     seconds[work].append(elapsed)
                     peaks[work] = max(peaks[work], memory.peak)
-    print(f"{pc.count(texts).as_py()} documents, repeated to {n_bytes / 1e6:.0f} MB; {arguments.cores} cores")
+    print(f"{pc.count(texts).as_py()} documents, repeated to {n_bytes / 1e6:.0f} MB; {len(cores)} cores")
     print("| test items | to | MB/s | times the pass without | largest worker, MB |\n|---|---|---|---|---|")
     for (row, sink), times in seconds.items():
         ratio = median_ratio(times, seconds["without", sink])

@@ -3,8 +3,8 @@
     python benchmarks/selection.py --rows 20000000
 
 The table is made up and cached, as `select` caches its survivors: doc_id, logit, n_tokens, a group of 100, and the order. In
-each round the queries run one after the other; ratios are taken within a round, and the median of the rounds is printed. The
-two parts of quotas are also timed alone: a histogram of each group, and a scan for the rows of one bin.
+each round the queries run one after the other; ratios are taken within a round, and the median of the rounds is printed. Two
+queries like those that quotas make are also timed alone: a histogram of each group, and a scan for the rows of one bin.
 """
 
 import argparse

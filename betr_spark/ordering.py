@@ -2,7 +2,8 @@
 
 Rows carry the order as (`order_key`, `order_hash` = xxhash64(doc_id), doc_id), ascending, both numbers signed 64-bit integers.
 Prefixes of given weight, one for each group of rows, are computed from histograms over some bits of the order at a time, most
-significant first. Those of groups stay on Spark: the driver holds one bin of each group, and in the end a few rows.
+significant first. Those of groups stay on Spark: the driver holds one bin of each group, and in the end at most
+262,144 rows.
 """
 
 from collections.abc import Callable, Sequence

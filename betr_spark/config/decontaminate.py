@@ -52,14 +52,14 @@ class DecontaminateConfig(Model):
     The test files of the targets are always among them. An n-gram has as many words as the item, at least the first number of
     `ngram` and at most the second. `action: drop` keeps documents with a test item out of the sample and of every selection. A
     document counts only if it has at least the share `min_coverage` of the item's words, and an n-gram of the item that at most
-    `common` documents have.
+    `common` documents have (None: any number).
     """
 
     tests: dict[TestName, TestFileConfig] = Field(default_factory=dict)
     ngram: tuple[Annotated[int, Field(ge=2, le=100)], Annotated[int, Field(ge=2, le=1_000)]] = (8, 13)
     action: Literal["report", "drop"] = "report"
     min_coverage: float = Field(default=0.0, ge=0.0, le=1.0)
-    common: int = Field(default=10_000, ge=1)
+    common: int | None = Field(default=10_000, ge=1)
 
     @model_validator(mode="after")
     def _ngram_ascends(self) -> Self:

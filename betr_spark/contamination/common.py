@@ -1,4 +1,4 @@
-"""N-grams of test items that very many documents have: a document with no other n-grams of an item does not contain it."""
+"""N-grams of test items that very many documents have: they do not count."""
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -9,14 +9,21 @@ _NGRAM, _IS_COMMON = "ngram", "is_common"
 _KEY = (BENCHMARK, ITEM)
 
 
-def with_action(rows: DataFrame, action: str, *, common: int) -> DataFrame:
+def with_action(rows: DataFrame, action: str, *, common: int | None) -> DataFrame:
     """Add `action`: `ignored` if every n-gram that the document has of the item is in more than `common` documents.
+
+    Documents are counted for each item and n-gram, among those that have a row.
 
     Args:
         rows: doc_id, benchmark, item, ngrams, and more columns; one row for each document and item; read several times.
-        action: of all other rows.
-        common: documents.
+        action: the action of the rows that are not ignored.
+        common: the largest number of documents in which an n-gram counts; None for any number.
+
+    Returns:
+        `rows` with `action`. Two or three aggregations if an item has more than `common` rows, otherwise one.
     """
+    if common is None:
+        return rows.withColumn(ACTION, F.lit(action))
     of_items = rows.groupBy(*_KEY).count().where(F.col(COUNT) > common).select(*_KEY)
     if of_items.isEmpty():
         return rows.withColumn(ACTION, F.lit(action))

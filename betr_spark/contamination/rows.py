@@ -91,8 +91,7 @@ def contamination_of(
     of_items = pairs.take(pair[by_text])._replace(text=member[by_text])
     short = np.array(list(_short_items(data, offsets, matches, index)), np.int64).reshape(-1, len(_Pairs._fields) - 1)
     both = [np.concatenate([a, b]) for a, b in zip(of_items[:-1], short.T, strict=True)]
-    ones = np.arange(len(short) + 1)
-    whole = _runs(ones, np.zeros(len(short), np.int64), np.ones(len(short), np.int64))
+    whole = _runs(np.arange(len(short) + 1), np.zeros(len(short), np.int64), np.ones(len(short), np.int64))
     order = np.lexsort((both[1], both[0]))
     rows = _Pairs._make([*both, pa.concat_arrays([of_items.ngrams, whole])]).take(order)
     coverage = np.concatenate([coverage[pair[by_text]], np.ones(len(short))])[order]

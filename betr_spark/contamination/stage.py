@@ -18,7 +18,7 @@ from betr_spark.config import Config, DecontaminateConfig
 from betr_spark.contamination.common import with_action
 from betr_spark.contamination.detection import contaminated, contaminated_texts, ship_index
 from betr_spark.contamination.index import Index, build_index
-from betr_spark.contamination.test_files import item_problems, items_key, looked_for_by, read_items
+from betr_spark.contamination.test_files import item_problems, looked_for_by, read_items, search_key
 from betr_spark.corpus.listing import files_of
 from betr_spark.errors import DataError
 from betr_spark.pipeline.stage import Result, RunContext, Stage
@@ -41,6 +41,7 @@ from betr_spark.targets.examples import examples_of
 from betr_spark.targets.reading import read_content
 
 _logger = logging.getLogger(__name__)
+_ROWS_IN_TASK = 2**20  # that one task sorts and writes
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,7 +49,7 @@ class DecontaminateMetrics(Metrics):
     """Test items, and those that are not looked for; new documents; documents and items of the table.
 
     `documents_new` are those that no run has looked at for these items. The texts of `documents_read` of them were read for it,
-    because the pass of `features` had looked for other items. `rows_ignored` are rows of common n-grams alone.
+    because the pass of `features` had looked for other items. `rows_ignored` have the action `ignored`.
     """
 
     items: int
@@ -83,7 +84,7 @@ class Decontaminate(Stage):
     def key(self, context: RunContext) -> StageKey:
         """The settings, the test files, and the features."""
         spark, config = context.spark, context.config
-        settings = {**items_key(spark, config), **_settings(config).model_dump(include={"action", "common"})}
+        settings = {**search_key(spark, config), **_settings(config).model_dump(include={"action", "common"})}
         features = runs.input_version(spark, config.table(schemas.FEATURES_TABLE))
         return StageKey.of(self.name, settings, features=features)
 
@@ -102,7 +103,7 @@ class Decontaminate(Stage):
         (path,) = self.outputs(config)
         features = delta.read(spark, config.table(schemas.FEATURES_TABLE))
         items = read_items(spark, config)
-        looked_at = _LookedAt(*_newest_batch(spark, config), StageKey.of(self.name, items_key(spark, config)).key)
+        looked_at = _LookedAt(*_newest_batch(spark, config), StageKey.of(self.name, search_key(spark, config)).key)
         before = _before(spark, path, looked_at)
         index = build_index(items, n_min=settings.ngram[0], n_max=settings.ngram[1])
         _warn_of_targets(spark, config, index)
@@ -122,11 +123,15 @@ class Decontaminate(Stage):
             if before is not None:
                 earlier = delta.read(spark, path).drop(ACTION).join(features, on=DOC_ID, how="left_semi")
                 rows = rows.unionByName(earlier)
-            rows = with_action(rows, settings.action, common=settings.common)
+            rows = materialise(with_action(rows, settings.action, common=settings.common))
             counted = rows.where(F.col(ACTION) != IGNORED)
             sums = [F.count("*"), F.countDistinct(DOC_ID), F.countDistinct(BENCHMARK, ITEM)]
             n_counted, n_documents, n_items = counted.agg(*sums).head() or (0, 0, 0)
-            n_rows, table = rows.count(), rows.coalesce(1).sortWithinPartitions(DOC_ID, BENCHMARK, ITEM)
+            n_rows = rows.count()
+            if n_rows > n_counted:
+                _warn_of_ignored_items(rows, settings.common)
+            order = [DOC_ID, BENCHMARK, ITEM]
+            table = rows.repartitionByRange(n_rows // _ROWS_IN_TASK + 1, *order).sortWithinPartitions(*order)
             yield Result(
                 rows_in=features.count(),
                 rows_out=n_rows,
@@ -152,7 +157,7 @@ class Decontaminate(Stage):
             lines.append(f"  {short:.0f} items of few words are not looked for: they have no `question` and `answer`")
         if ignored := metrics.rows_ignored:
             lines.append(
-                f"  {ignored:.0f} matches are ignored: more than `decontaminate.common` documents have their words"
+                f"  {ignored:.0f} rows are ignored: more than `decontaminate.common` documents have each of their n-grams"
             )
         return lines
 
@@ -175,6 +180,17 @@ def _warn_of_targets(spark: SparkSession, config: Config, index: Index) -> None:
                 name, n_examples, len(examples), examples[int(row[DOC_ID])].row + 1, row[ITEM] + 1, row[BENCHMARK],
                 row[LONGEST_MATCH],
             )  # fmt: skip
+
+
+def _warn_of_ignored_items(rows: DataFrame, common: int | None) -> None:
+    """Warn of items that no document contains any more, because too many have each n-gram: they may be leaks of many copies."""
+    by_item = rows.groupBy(BENCHMARK, ITEM).agg(F.every(F.col(ACTION) == IGNORED).alias(IGNORED))
+    ignored = by_item.where(IGNORED).orderBy(BENCHMARK, ITEM)
+    if first := ignored.head():
+        _logger.warning(
+            "decontaminate.common: %d items are ignored wherever they occur, for example item %d of %s: more than %d documents"
+            " have each n-gram", ignored.count(), first[ITEM] + 1, first[BENCHMARK], common,
+        )  # fmt: skip
 
 
 def _newest_batch(spark: SparkSession, config: Config) -> tuple[str, int]:

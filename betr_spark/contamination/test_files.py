@@ -43,18 +43,19 @@ def items_key(spark: SparkSession, config: Config) -> dict[str, object]:
         name: {**file.model_dump(exclude={"path"}), "content": _digest(_content(spark, config, name))}
         for name, file in _files(config).items()
     }
-    return {
-        "columns": CONTAMINATION,
-        "files": files,
-        "ngram": list(settings.ngram),
-        "min_coverage": settings.min_coverage,
-    }
+    return {"files": files, "ngram": list(settings.ngram), "min_coverage": settings.min_coverage}
+
+
+def search_key(spark: SparkSession, config: Config) -> dict[str, object]:
+    """`items_key`, and the columns of the rows."""
+    return {**items_key(spark, config), "columns": CONTAMINATION}
 
 
 def looked_for_by(spark: SparkSession, config: Config, checkpoint: str) -> str:
     """What the batches of a checkpoint of `features` look for: a digest, empty without `decontaminate`."""
-    key = items_key(spark, config)
-    return f"{checkpoint}:{StageKey.of('decontaminate', key).key}" if key else ""
+    if config.decontaminate is None:
+        return ""
+    return f"{checkpoint}:{StageKey.of('decontaminate', search_key(spark, config)).key}"
 
 
 def _files(config: Config) -> dict[str, TestFileConfig]:

@@ -97,19 +97,24 @@ class Listing:
         return with_input_file(DataFrame(session.baseRelationToDataFrame(relation), spark))
 
     def fingerprint(self) -> str:
-        """As `hadoop_files.fingerprint` of `files`; of few files without a job of Spark, the first of which takes seconds."""
+        """As `hadoop_files.fingerprint` of `files`. For few files no job of Spark runs: the first job takes seconds."""
         statuses = self.relation.location().allFiles()
         if statuses.size() > _MAX_WITHOUT_JOB:
             return hadoop_files.fingerprint(self.files)
-        n_bytes, xor, total = 0, 0, 0
+        n_files, n_bytes, xor, total = 0, 0, 0, 0
         for row in range(statuses.size()):
             status = statuses.apply(row)
             size, microseconds = status.getLen(), 1000 * status.getModificationTime()
+            name = status.getPath().getName()
+            if (
+                size <= 0 or name.startswith(".") or (name.startswith("_") and "=" not in name)
+            ):  # Spark does not read these
+                continue
             uri = status.getPath().toUri().toString().replace(":///", ":/", 1)
-            parts = uri.encode(), size.to_bytes(8, "little"), microseconds.to_bytes(8, "little")
+            parts = uri.encode(), *(number.to_bytes(8, "little", signed=True) for number in (size, microseconds))
             hashes = [_spark_xxhash64(seed.to_bytes(4, "little"), *parts) for seed in (0, 1)]
-            n_bytes, xor, total = n_bytes + size, xor ^ hashes[0], total + hashes[1]
-        return hadoop_files.fingerprint_of(statuses.size(), n_bytes, xor, total)
+            n_files, n_bytes, xor, total = n_files + 1, n_bytes + size, xor ^ hashes[0], total + hashes[1]
+        return hadoop_files.fingerprint_of(n_files, n_bytes, xor, total)
 
     @staticmethod
     def names_and_count(files: DataFrame) -> tuple[str, int]:
@@ -175,7 +180,7 @@ def _names(files: DataFrame) -> list[str]:
 
 
 def files_of(documents: DataFrame, source: InputConfig) -> list[str] | None:
-    """The files that have documents; None, for all of them, if they are more than 10,000, or of a Delta table.
+    """The files that have documents; None (read all) if there are more than 10,000, or the input is a Delta table.
 
     Args:
         documents: input_file, and others.

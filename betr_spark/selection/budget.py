@@ -154,7 +154,7 @@ def within_amounts(
 
 
 def _group_keys(ordered: DataFrame, names: list[str]) -> tuple[Column, dict[str, str | int]]:
-    """Numbers for named groups, which aggregate faster than the names; the names, if two had the same number."""
+    """Keys of the named groups: hashes, which aggregate faster, or the names if two hashes are equal."""
     rows = ordered.sparkSession.createDataFrame([(name,) for name in names], f"{GROUP} string")
     keys = {row[0]: row[1] for row in rows.select(GROUP, F.xxhash64(GROUP)).collect()}
     if len(set(keys.values())) < len(names):

@@ -183,7 +183,7 @@ def input_version(spark: SparkSession, path: str) -> str:
 
 
 def all_exist(spark: SparkSession, paths: Sequence[str]) -> bool:
-    """Whether each path, of this package's own tables, is a Delta table; Delta itself takes a second to load."""
+    """Whether each path, of this package's own tables, has a Delta log. Only names are read: to load Delta takes a second."""
     return all(newest_version(spark, path) >= 0 for path in paths)
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from pyspark.sql import functions as F
 
 from betr_spark.config import Config, DecontaminateConfig
 from betr_spark.contamination.test_files import item_problems, read_items
@@ -123,7 +124,9 @@ def test_documents_with_test_items_are_found_once_and_dropped_by_action(spark: A
     assert [row[:3:2] for row in rows_of(spark, dropping)] == [("d03", 1), ("d28", 0), ("e1", 2)]
 
 
-def test_common_words_of_an_item_leave_documents_in(spark: Any, tmp_path: Path) -> None:
+def test_common_words_of_an_item_leave_documents_in(
+    spark: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     page = f"{ITEMS[0]['question']} and more"
     texts = {f"d{n}": f"{page} {sentence(30)}" for n in range(3)} | {"d3": leak(0), "d4": leak(1), "d5": sentence(50)}
     documents(tmp_path, "a", texts)
@@ -133,6 +136,7 @@ def test_common_words_of_an_item_leave_documents_in(spark: Any, tmp_path: Path) 
     assert {row[0]: row[-1] for row in rows_of(spark, config)} == actions
     metrics = done["decontaminate"].metrics
     assert (metrics["documents_contaminated"], metrics["items_found"], metrics["rows_ignored"]) == (2, 2, 3)
+    assert "items are ignored wherever" not in caplog.text
     assert sorted(selected(spark, config)) == ["d0", "d1", "d2", "d5"]
     assert [row.pool[:2] for row in selection_figures(spark, config, "best").contamination or []] == [(2, 6), (2, 6)]
     other = configured(tmp_path, action="drop", common=9)
@@ -143,9 +147,11 @@ def test_common_words_of_an_item_leave_documents_in(spark: Any, tmp_path: Path) 
     run_all(spark, config)
     actions |= {"d6": "ignored", "d7": "drop"}
     assert {row[0]: row[-1] for row in rows_of(spark, config)} == actions
+    run_all(spark, configured(tmp_path, common=1), "decontaminate")
+    assert "1 items are ignored wherever they occur, for example item 2 of quiz: more than 1 documents" in caplog.text
 
 
-def test_drop_takes_away_the_documents_with_test_items_and_nothing_else(spark: Any, tmp_path: Path) -> None:
+def test_drop_leaves_out_only_documents_with_test_items(spark: Any, tmp_path: Path) -> None:
     texts = {f"d{n:02d}": sentence(40) for n in range(20)} | {"d18": leak(0), "d12": leak(1), "d05": leak(2)}
     documents(tmp_path, "a", texts)
     rows = {}
@@ -167,6 +173,20 @@ def test_drop_takes_away_the_documents_with_test_items_and_nothing_else(spark: A
     clean = [{**row, "rank": rank} for rank, row in enumerate(clean, 1)]
     assert rows["drop"][1] == clean
     assert rows["drop"][0] == clean[:10]
+
+
+def test_tables_of_an_older_version_get_the_columns_that_they_lack(spark: Any, tmp_path: Path) -> None:
+    documents(tmp_path, "a", {"a": leak(0), "b": sentence(40)})
+    config = configured(tmp_path)
+    run_all(spark, config)
+    for name in ("_test_items", "contamination"):
+        old = delta.read(spark, config.table(name)).drop("ngrams")
+        old = old.withColumn("looked_for", F.lit("before")) if name == "_test_items" else old
+        delta.overwrite(old.localCheckpoint(), config.table(name), user_metadata="{}")
+    documents(tmp_path, "b", {"c": leak(1)})
+    done = {run.stage: run for run in run_all(spark, config)}
+    assert [row[:3] for row in rows_of(spark, config)] == [("a", "quiz", 0), ("c", "quiz", 1)]
+    assert done["decontaminate"].metrics["documents_read"] == 2
 
 
 def test_the_sample_has_no_document_with_a_test_item(spark: Any, tmp_path: Path) -> None:

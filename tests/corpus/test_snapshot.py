@@ -1,6 +1,7 @@
 """What a snapshot pins: the files of one listing, the files or the table version that `features` scored."""
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -193,9 +194,12 @@ def test_a_listing_has_one_fingerprint_with_and_without_a_job(
 ) -> None:
     for folder, name in (("docs/a b%20c", "é=ü"), ("docs", "x+y #1"), ("docs/2024", "日本"), ("docs", "plain")):
         write(tmp_path / folder, name, "ab")
+    os.utime(tmp_path / "docs/plain.parquet", (-1.5, -1.5))
+    for name in ("empty.parquet", "_metadata", "_common_metadata", "_SUCCESS", ".hidden", "_a=1.parquet"):
+        (tmp_path / "docs" / name).write_bytes(b"" if name == "empty.parquet" else b"PAR1")
     listed = listing.Listing.of(spark, str(tmp_path / "docs"))
     digest = listed.fingerprint()
-    assert digest.startswith("4 files, ")
+    assert digest.startswith("5 files, ")
     assert digest == hadoop_files.fingerprint(listed.files)
     monkeypatch.setattr(listing, "_MAX_WITHOUT_JOB", 3)
     assert listed.fingerprint() == digest
