@@ -198,8 +198,12 @@ def test_a_listing_has_one_fingerprint_with_and_without_a_job(
     for name in ("empty.parquet", "_metadata", "_common_metadata", "_SUCCESS", ".hidden", "_a=1.parquet"):
         (tmp_path / "docs" / name).write_bytes(b"" if name == "empty.parquet" else b"PAR1")
     listed = listing.Listing.of(spark, str(tmp_path / "docs"))
+    scheduler = spark.sparkContext._jsc.sc().dagScheduler()
+    before = scheduler.nextJobId()
     digest = listed.fingerprint()
+    assert scheduler.nextJobId() == before
     assert digest.startswith("5 files, ")
     assert digest == hadoop_files.fingerprint(listed.files)
     monkeypatch.setattr(listing, "_MAX_WITHOUT_JOB", 3)
     assert listed.fingerprint() == digest
+    assert scheduler.nextJobId() > before
