@@ -29,11 +29,16 @@ __all__ = ["export_command", "main", "mixture_command", "pipeline_commands", "re
 
 @app.command()
 def jars(s3: S3Option = None) -> None:
-    """Fetch Delta's jars once, into the installed Spark."""
+    """Fetch Delta's jars once, into the installed Spark, and write Spark's classes to a file with which Spark starts sooner."""
+    from betr_spark.pipeline.few_documents import run_few_documents  # noqa: PLC0415
+    from betr_spark.spark import class_archive  # noqa: PLC0415
     from betr_spark.spark.jars import fetch_jars, fetch_s3_jars  # noqa: PLC0415
+    from betr_spark.spark.session import build_session  # noqa: PLC0415
 
     for jar in [*fetch_jars(), *(fetch_s3_jars(s3) if s3 else ())]:
         typer.echo(jar.name)
+    if file := class_archive.write(build_session, run_few_documents):
+        typer.echo(file.name)
 
 
 @app.command()

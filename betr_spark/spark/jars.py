@@ -7,7 +7,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from betr_spark.errors import SetupError
-from betr_spark.spark.session import DELTA_PACKAGE, prepare_local
+from betr_spark.spark.local import prepare_local
+from betr_spark.spark.session import DELTA_PACKAGE
 
 _ALREADY_IN_SPARK = (
     "org.apache.hadoop:hadoop-client-api org.apache.hadoop:hadoop-client-runtime org.apache.logging.log4j:log4j-api "

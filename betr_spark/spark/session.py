@@ -2,9 +2,6 @@
 
 import locale
 import os
-import re
-import subprocess
-import sys
 import tempfile
 import threading
 from collections.abc import Iterator
@@ -16,36 +13,15 @@ from pyspark.sql import SparkSession
 
 from betr_spark import redaction
 from betr_spark.errors import SetupError
+from betr_spark.spark.class_archive import classes_mapped
 from betr_spark.spark.jvm import java_class
+from betr_spark.spark.local import prepare_local
 from betr_spark.spark.quiet import query_errors_raised_only, usual_lines_dropped
 
 DELTA_PACKAGE = "io.delta:delta-spark_4.2_2.13:4.4.0"
-MIN_JAVA = 17
 _EXTENSIONS, _DELTA_EXTENSION = "spark.sql.extensions", "io.delta.sql.DeltaSparkSessionExtension"
 _CATALOG, _DELTA_CATALOG = "spark.sql.catalog.spark_catalog", "org.apache.spark.sql.delta.catalog.DeltaCatalog"
 _UTF8_LOCALE = "C.UTF-8"
-
-
-def local_conf_dir() -> Path | None:
-    """Folder of the spark-defaults.conf for local mode: the checkout's conf/local, or the copy inside the package."""
-    package = Path(__file__).parents[1]
-    return next((d for d in (package.parent / "conf/local", package / "_conf/local") if d.is_dir()), None)
-
-
-def java_problem() -> str | None:
-    """Return one line that says what is wrong with Java, or None. Runs `java -version`."""
-    home = os.environ.get("JAVA_HOME")
-    java = str(Path(home) / "bin/java") if home else "java"
-    source, required = f"JAVA_HOME={home}" if home else "PATH", f"a JDK {MIN_JAVA} or later is required"
-    try:
-        output = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=30, check=False).stderr  # noqa: S603
-    except (OSError, subprocess.SubprocessError):
-        return f"Java: no `java` found by {source}; {required}"
-    version = re.search(r'version "(\d+)(?:\.(\d+))?', output)
-    if version is None:
-        return f"Java: `{java} -version`, found by {source}, prints no version; {required}"
-    major = int(version[2] or 0) if version[1] == "1" else int(version[1])
-    return f"Java: version {major} found by {source}; {required}" if major < MIN_JAVA else None
 
 
 def build_session(app_name: str = "betr-spark") -> SparkSession:
@@ -104,7 +80,7 @@ def jvm_starting() -> Iterator[None]:
 
 def _start_jvm() -> str:
     """Start the JVM, unless it runs, and return its encoding of file names."""
-    with _utf8_locale(), usual_lines_dropped():
+    with _utf8_locale(), classes_mapped(), usual_lines_dropped():
         return str(SparkContext.getSystemProperty("sun.jnu.encoding"))
 
 
@@ -112,16 +88,6 @@ def _keep_off_stdout() -> None:
     """Send what classes of the JVM print to stderr; a command's result is alone on stdout."""
     system = getattr(SparkContext._jvm, "java.lang.System")  # noqa: SLF001
     system.setOut(system.err)
-
-
-def prepare_local() -> None:
-    """Set what Spark needs outside spark-submit: Java, the interpreter of Python workers, the local configuration."""
-    if problem := java_problem():
-        raise SetupError(problem)
-    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    conf = local_conf_dir()
-    if conf is not None:
-        os.environ.setdefault("SPARK_CONF_DIR", str(conf))
 
 
 @contextmanager

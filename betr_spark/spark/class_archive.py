@@ -1,0 +1,130 @@
+"""Spark's classes in a file that the JVM maps into memory instead of loading them from jars (Java's class data sharing).
+
+In local mode a third of the time until Spark has started is the loading of classes. The file belongs to one version of Java and
+one class path; with others, Java does without it.
+"""
+
+import logging
+import os
+import shlex
+import subprocess
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from pyspark import SparkContext
+from pyspark.find_spark_home import _find_spark_home
+from pyspark.sql import SparkSession
+
+from betr_spark.errors import BetrSparkError
+
+_logger = logging.getLogger(__name__)
+_NAME = "betr-spark-classes.jsa"
+_DEFAULTS, _LOG4J = "spark-defaults.conf", "log4j2.properties"
+_LONGEST_WRITE_S = 300
+_writing = False  # the JVM that starts next writes the file
+_NO_WARNINGS = "-Xlog:cds=off -Xlog:cds+dynamic=off -Xlog:class+path=off"
+
+
+def archive_file() -> Path:
+    """File of the classes, in the folder of Spark's jars."""
+    return Path(_find_spark_home()) / "jars" / _NAME
+
+
+@contextmanager
+def classes_mapped() -> Iterator[None]:
+    """Set environment variables so that the JVM that starts meanwhile maps the file, if `write` made it before, or makes it.
+
+    Java refuses the file if a folder is on the class path, and Spark puts the folder of its configuration there: the files of
+    SPARK_CONF_DIR are passed one by one, unless it has others than spark-defaults.conf and log4j2.properties.
+    """
+    file = archive_file()
+    if _writing:
+        option = f"-XX:ArchiveClassesAtExit={_quoted(_part(file))}"
+    elif file.exists():
+        option = f"-XX:SharedArchiveFile={_quoted(file)}"
+    else:
+        option = None
+    with _environment(option):
+        yield
+
+
+def write(start: Callable[[], SparkSession], work: Callable[[SparkSession], None]) -> Path | None:
+    """Run `work` in a session of its own, and write the classes that it loaded when the JVM ends.
+
+    Returns:
+        The file, or None where Java could not write it: the log says why, and Spark starts as it does without.
+    """
+    global _writing  # noqa: PLW0603
+    file = archive_file()
+    try:
+        file.unlink(missing_ok=True)
+        _writing = True
+        spark = start()
+        work(spark)
+        _end_jvm(spark)
+        _part(file).rename(file)
+    except (BetrSparkError, OSError, subprocess.TimeoutExpired) as error:
+        _logger.warning("classes of Spark: not written to %s (%s); Spark takes some seconds more to start", file, error)
+        return None
+    finally:
+        _writing = False
+        _part(file).unlink(missing_ok=True)
+    return file
+
+
+@contextmanager
+def _environment(java_option: str | None) -> Iterator[None]:
+    """Set SPARK_SUBMIT_OPTS and PYSPARK_SUBMIT_ARGS for a class path without folders, and reset them."""
+    configured = os.environ.get("SPARK_CONF_DIR")
+    if java_option is None or configured is None or not _can_be_passed(folder := Path(configured)):
+        yield
+        return
+    options = [os.environ.get("SPARK_SUBMIT_OPTS", ""), java_option, _NO_WARNINGS]
+    arguments = os.environ.get("PYSPARK_SUBMIT_ARGS", "pyspark-shell")
+    if (folder / _LOG4J).exists():
+        options.append(f"-Dlog4j2.configurationFile={(folder / _LOG4J).resolve().as_uri()}")
+    if (folder / _DEFAULTS).exists():
+        arguments = f"--properties-file {shlex.quote(str(folder / _DEFAULTS))} {arguments}"
+    changed = {"SPARK_SUBMIT_OPTS": " ".join(options), "PYSPARK_SUBMIT_ARGS": arguments, "SPARK_CONF_DIR": None}
+    before = {name: os.environ.get(name) for name in changed}
+    _set(changed)
+    try:
+        yield
+    finally:
+        _set(before)
+
+
+def _part(file: Path) -> Path:
+    return file.with_name(f"{file.name}.part")
+
+
+def _can_be_passed(folder: Path) -> bool:
+    """Whether the configuration has no file that Spark finds by its class path alone."""
+    others = {file.name for file in folder.iterdir()} - {_DEFAULTS, _LOG4J} if folder.is_dir() else set()
+    return not others and not (Path(_find_spark_home()) / "conf").exists()
+
+
+def _set(variables: dict[str, str | None]) -> None:
+    for name, value in variables.items():
+        if value is None:
+            os.environ.pop(name, None)
+        else:
+            os.environ[name] = value
+
+
+def _quoted(path: Path) -> str:
+    """Of an option among others in one string, which Spark takes apart."""
+    escaped = str(path).replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
+
+
+def _end_jvm(spark: SparkSession) -> None:
+    """Stop Spark and wait for the end of the JVM, which writes the file then. A later session starts another JVM."""
+    spark.stop()
+    gateway = SparkContext._gateway  # noqa: SLF001
+    assert gateway is not None
+    gateway.shutdown()
+    gateway.proc.stdin.close()
+    gateway.proc.wait(_LONGEST_WRITE_S)
+    SparkContext._gateway = SparkContext._jvm = None  # noqa: SLF001

@@ -1,0 +1,43 @@
+"""What Spark needs outside spark-submit: Java, the interpreter of Python workers, a configuration."""
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from betr_spark.errors import SetupError
+
+MIN_JAVA = 17
+
+
+def local_conf_dir() -> Path | None:
+    """Folder of the spark-defaults.conf for local mode: the checkout's conf/local, or the copy inside the package."""
+    package = Path(__file__).parents[1]
+    return next((d for d in (package.parent / "conf/local", package / "_conf/local") if d.is_dir()), None)
+
+
+def java_problem() -> str | None:
+    """Return one line that says what is wrong with Java, or None. Runs `java -version`."""
+    home = os.environ.get("JAVA_HOME")
+    java = str(Path(home) / "bin/java") if home else "java"
+    source, required = f"JAVA_HOME={home}" if home else "PATH", f"a JDK {MIN_JAVA} or later is required"
+    try:
+        output = subprocess.run([java, "-version"], capture_output=True, text=True, timeout=30, check=False).stderr  # noqa: S603
+    except (OSError, subprocess.SubprocessError):
+        return f"Java: no `java` found by {source}; {required}"
+    version = re.search(r'version "(\d+)(?:\.(\d+))?', output)
+    if version is None:
+        return f"Java: `{java} -version`, found by {source}, prints no version; {required}"
+    major = int(version[2] or 0) if version[1] == "1" else int(version[1])
+    return f"Java: version {major} found by {source}; {required}" if major < MIN_JAVA else None
+
+
+def prepare_local() -> None:
+    """Set what Spark needs outside spark-submit: Java, the interpreter of Python workers, the local configuration."""
+    if problem := java_problem():
+        raise SetupError(problem)
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    conf = local_conf_dir()
+    if conf is not None:
+        os.environ.setdefault("SPARK_CONF_DIR", str(conf))
