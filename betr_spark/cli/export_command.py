@@ -1,4 +1,4 @@
-"""`export`: a finished selection as files that a training job reads."""
+"""`export`: a finished selection as files that a training job reads; `decontam-cut`: documents without test items."""
 
 from typing import TYPE_CHECKING, Annotated
 
@@ -6,7 +6,7 @@ import typer
 
 from betr_spark.cli import output
 from betr_spark.cli.application import app
-from betr_spark.cli.options import ConfigOption, JsonOption, LogOption, SetOption, WaitOption, load, reading
+from betr_spark.cli.options import ConfigOption, JsonOption, LogOption, SetOption, WaitOption, load, reading, writing
 from betr_spark.errors import ConfigError
 from betr_spark.logs import Format
 
@@ -64,6 +64,23 @@ def export(
     document = {"to": to, "manifest": path, "up_to_date": not done.written, "written": done.written, "kept": done.kept}
     totals = {name: manifest[name] for name in ("settings", "rows", "tokens", "text_bytes", "figures")}
     output.emit({**document, **totals, "shards": len(manifest["shards"]), "bytes": size}, lines)
+
+
+@app.command("decontam-cut")
+def decontam_cut(
+    config: ConfigOption, to: ToOption, overrides: SetOption = None, wait: WaitOption = 0.0, as_json: JsonOption = False,
+    log_format: LogOption = Format.TEXT,
+) -> None:  # fmt: skip
+    """Cut test items out of the documents that have them, and write what is left as documents for the input."""
+    settings = load(config, overrides)
+    from betr_spark.export.pieces import problems, write_pieces  # noqa: PLC0415 - pyspark, only when needed
+    from betr_spark.pipeline.runner import leased  # noqa: PLC0415
+
+    context = writing(settings, "decontam-cut", wait_s=wait)
+    output.stop_at(list(problems(context, to)))
+    with leased(context):
+        written = write_pieces(context, to)
+    output.emit(written._asdict(), written.lines())
 
 
 def _stale(context: "RunContext", selection: str) -> list[str]:

@@ -30,7 +30,8 @@ from betr_spark.selection.copies import one_copy
 from betr_spark.selection.ranking import Ranking
 
 _FILE_BYTES = 256 * 2**20
-_SCORED, _CARRIED = "scored_content_hash", "carried"
+CARRIED = "carried"
+_SCORED = "scored_content_hash"
 _ID_SHOWN = 80
 
 
@@ -43,13 +44,13 @@ def texts_of_winners(rankings: Sequence[DataFrame], context: RunContext) -> Data
     """
     source = context.config.input
     columns = [F.col(quoted(name)) for name in source.columns]
-    carried = [F.struct(*columns).alias(_CARRIED)] if columns else []
+    carried = [F.struct(*columns).alias(CARRIED)] if columns else []
     kept = reduce(DataFrame.unionByName, [rows.select(DOC_ID, SOURCE, INPUT_FILE) for rows in rankings])
     winners = kept.select(DOC_ID, SOURCE).distinct()
     files = None if source.id is None else files_of(kept, source)  # a copy of a text may be in any file
     documents = context.scored_input().documents(carried=True, only_files=files, leave_utf8=True)
     documents = documents.where(F.col(REASON).isNull()).select(DOC_ID, TEXT, SOURCE, *carried)
-    names = [TEXT, *([_CARRIED] if carried else [])]
+    names = [TEXT, *([CARRIED] if carried else [])]
     if source.id is None:
         return with_content_hash(one_copy(documents, winners, names))
     found = with_content_hash(documents.join(winners, on=DOC_ID, how="left_semi").select(DOC_ID, *names))
@@ -66,7 +67,7 @@ def selected_rows(ranking: Ranking, documents: DataFrame, config: Config) -> Dat
         documents: as `texts_of_winners` returns them.
         config: for the carried columns and messages.
     """
-    carried = [F.col(_CARRIED).getField(name).alias(name) for name in config.input.columns]
+    carried = [F.col(CARRIED).getField(name).alias(name) for name in config.input.columns]
     optional = [name for name in OPTIONAL_COLUMNS if name in ranking.rows.columns]
     scored = F.col(CONTENT_HASH).alias(_SCORED)
     winners = ranking.rows.select(DOC_ID, RANK, SOURCE, LOGIT, N_TOKENS, scored, *optional)
