@@ -61,13 +61,14 @@ def unsigned(hash64: Column) -> Column:
 
 
 def _digits(bits_of_key: Sequence[int]) -> list[Column]:
-    """Bits of the order, most significant first: as many of the key as given, which are 64 in all, then those of the hash."""
+    """Bits of the order as int, most significant first: of the key as many as given, 64 in all, then those of the hash."""
     key, hash64 = unsigned(F.col(ORDER_KEY)), unsigned(F.col(ORDER_HASH))
     of_key, shift = list[Column](), 64
     for bits in bits_of_key:
         shift -= bits
         of_key.append(F.shiftrightunsigned(key, shift).bitwiseAND(2**bits - 1))
-    return of_key + [F.shiftrightunsigned(hash64, shift).bitwiseAND(0xFFFF) for shift in (48, 32, 16, 0)]
+    of_hash = [F.shiftrightunsigned(hash64, shift).bitwiseAND(0xFFFF) for shift in (48, 32, 16, 0)]
+    return [digit.cast("int") for digit in of_key + of_hash]
 
 
 def ends_of_prefixes(
@@ -79,7 +80,7 @@ def ends_of_prefixes(
     is read twice, so persist it. Rows of weight 0 after an end are not in the prefix.
 
     Args:
-        rows: group (string or bigint, or null), order_key, order_hash, doc_id, weight (bigint >= 0); no position twice.
+        rows: group (string or null, or int), order_key, order_hash, doc_id, weight (bigint >= 0); no position twice.
         budget_of: gives budgets, bigint >= 0, as an expression of `group`; its argument has group and the sum of its weight.
         n_rows: number of rows, if it is known: few rows need no aggregation.
 
@@ -132,14 +133,20 @@ def _in_bins(rows: DataFrame, bins: list[Row]) -> DataFrame:
         bins: group, bin, budget; one for each group.
     """
     rows = rows.where(F.col(_BIN).isin(*{row[_BIN] for row in bins}))  # few rows are left for the join
-    schema = f"{_OTHER_GROUP} {_type_of_group(rows)}, {_OTHER_BIN} bigint, {BUDGET} bigint"
+    schema = f"{_OTHER_GROUP} {_type_of_group(rows)}, {_OTHER_BIN} int, {BUDGET} bigint"
     table = rows.sparkSession.createDataFrame([(row[GROUP], row[_BIN], row[BUDGET]) for row in bins], schema)
-    same = F.col(GROUP).eqNullSafe(F.col(_OTHER_GROUP)) & (F.col(_BIN) == F.col(_OTHER_BIN))
+    same = _same_group(rows, _OTHER_GROUP) & (F.col(_BIN) == F.col(_OTHER_BIN))
     return rows.join(F.broadcast(table), on=same, how="inner").drop(_BIN, _OTHER_GROUP, _OTHER_BIN)
 
 
 def _type_of_group(rows: DataFrame) -> str:
     return rows.schema[GROUP].dataType.simpleString()
+
+
+def _same_group(rows: DataFrame, other: str) -> Column:
+    """Condition of a join; numbers are never null, and Spark looks two of them up as one."""
+    group = F.col(GROUP)
+    return group == F.col(other) if _type_of_group(rows) == "int" else group.eqNullSafe(F.col(other))
 
 
 def _ends(left: DataFrame, rows: DataFrame) -> list[Position]:
@@ -227,7 +234,7 @@ def in_prefixes(rows: DataFrame, ends: Sequence[Position]) -> DataFrame:
     types = (_type_of_group(rows), "bigint", "bigint", "string")
     schema = ", ".join(f"end_{name} {kind}" for name, kind in zip(Position._fields, types, strict=True))
     table = F.broadcast(rows.sparkSession.createDataFrame(ends, schema))
-    joined = rows.join(table, on=F.col(GROUP).eqNullSafe(F.col(f"end_{GROUP}")), how="left")
+    joined = rows.join(table, on=_same_group(rows, f"end_{GROUP}"), how="left")
     here = F.struct(ORDER_KEY, ORDER_HASH, DOC_ID)
     end = F.struct(*[F.col(f"end_{name}").alias(name) for name in Position._fields[1:]])
     is_before = F.col(f"end_{DOC_ID}").isNull() | (here < end)

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from decimal import Decimal
 from fractions import Fraction
 from typing import NamedTuple, Self
@@ -28,7 +28,7 @@ from betr_spark.schemas import DOC_ID, LOGIT, N_TOKENS
 from betr_spark.scoring.logit import score_of
 from betr_spark.selection.keep_rate import keep_rate
 
-_OWN_GROUP = "own_group"
+_NUMBER, _NAME = "group_number", "group_name"
 _logger = logging.getLogger(__name__)
 
 
@@ -102,6 +102,14 @@ def within_budget(
     return ordered if end is None else ordered.where(before(end))
 
 
+def with_group_numbers(rows: DataFrame, names: Iterable[str]) -> DataFrame:
+    """Replace `group` by the position of its name in `names` (int), or by -1: numbers are compared faster than names."""
+    schema = f"{_NUMBER} int, {_NAME} string"
+    table = F.broadcast(rows.sparkSession.createDataFrame(list(enumerate(names)), schema))
+    numbered = rows.join(table, on=F.col(GROUP) == F.col(_NAME), how="left")
+    return numbered.withColumn(GROUP, F.coalesce(_NUMBER, F.lit(-1))).drop(_NUMBER, _NAME)
+
+
 def within_shares(
     ordered: DataFrame, budget: Budget, shares: Mapping[str, float], *, n_rows: int, where: str
 ) -> DataFrame:
@@ -110,7 +118,7 @@ def within_shares(
     Documents of groups without a share are ranked together and get what is left, also what a group with a share cannot use.
 
     Args:
-        ordered: as `with_order` gives it, with group and n_tokens; one row a document.
+        ordered: as `with_order` gives it, with n_tokens, and group as `with_group_numbers` gives it for the names of `shares`.
         budget: as `Budget.of` gives it.
         shares: by group; of the budget, or in its units where one is above 1.
         n_rows: number of rows of `ordered`.
@@ -135,31 +143,19 @@ def within_amounts(
     ordered: DataFrame, budget: Budget, amounts: Mapping[str, int], *, n_rows: int, where: str
 ) -> DataFrame:
     """As `within_shares`, with the amount of each group in units of the budget; at most the budget in all."""
-    key, keys = _group_keys(ordered, list(amounts))
-    group = F.when(F.col(GROUP).isin(*amounts), key)
-    rows = ordered.withColumns({_OWN_GROUP: F.col(GROUP), GROUP: group, WEIGHT: budget.weight.cast("bigint")})
+    rows = ordered.withColumn(WEIGHT, budget.weight.cast("bigint"))
 
     def amount_of_group(totals: DataFrame) -> Column:
         available = {row[GROUP]: int(row[WEIGHT]) for row in totals.collect()}  # one row for each amount, and one
-        for name, amount in amounts.items():
-            if (found := available.get(keys[name], 0)) < amount:
+        used = list[int]()
+        for number, (name, amount) in enumerate(amounts.items()):
+            if (found := available.get(number, 0)) < amount:
                 _logger.warning("%s: '%s' has only %d of %d; other documents fill the rest", where, name, found, amount)
-        used = {str(keys[name]): min(amount, available.get(keys[name], 0)) for name, amount in amounts.items()}
-        rest = budget.amount - sum(used.values())
-        of_group = F.from_json(F.lit(json.dumps(used)), "map<string,bigint>")  # one constant for all groups
-        return F.coalesce(of_group[F.col(GROUP).cast("string")], F.lit(rest)).cast("bigint")
+            used.append(min(amount, found))
+        of_group = F.from_json(F.lit(json.dumps([*used, budget.amount - sum(used)])), "array<bigint>")  # one constant
+        return F.element_at(of_group, F.when(F.col(GROUP) < 0, F.lit(-1)).otherwise(F.col(GROUP) + 1))  # -1 is the last
 
-    kept = in_prefixes(rows, ends_of_prefixes(rows, amount_of_group, n_rows=n_rows))
-    return kept.withColumn(GROUP, F.col(_OWN_GROUP)).select(*ordered.columns)
-
-
-def _group_keys(ordered: DataFrame, names: list[str]) -> tuple[Column, dict[str, str | int]]:
-    """Keys of the named groups: hashes, which aggregate faster, or the names if two hashes are equal."""
-    rows = ordered.sparkSession.createDataFrame([(name,) for name in names], f"{GROUP} string")
-    keys = {row[0]: row[1] for row in rows.select(GROUP, F.xxhash64(GROUP)).collect()}
-    if len(set(keys.values())) < len(names):
-        return F.col(GROUP), {name: name for name in names}
-    return F.xxhash64(GROUP), keys
+    return in_prefixes(rows, ends_of_prefixes(rows, amount_of_group, n_rows=n_rows)).select(*ordered.columns)
 
 
 def within_maximum(ordered: DataFrame, budget: Budget, maximum: float, *, n_rows: int) -> DataFrame:

@@ -32,6 +32,7 @@ from betr_spark.scoring.logit import logit_of
 from betr_spark.selection.benchmark_balance import with_balanced_logit
 from betr_spark.selection.budget import (
     Budget,
+    with_group_numbers,
     with_order,
     within_amounts,
     within_budget,
@@ -165,6 +166,9 @@ def rank_survivors(
     of = Reference.of(reference, by_source=selection.stratified, where=where) if reference is not None else None
     if selection.stratified:
         survivors = survivors.withColumn(GROUP, source_key())
+    named = of.sources if selection.stratified and of is not None else next(iter(selection.quota.values()), None)
+    if named is not None:
+        survivors = with_group_numbers(survivors, named)
     names = [DOC_ID, SOURCE, N_BYTES, N_TOKENS, CONTENT_HASH, INPUT_FILE, LOGIT, IS_ELIGIBLE, GROUP]
     survivors = survivors.select(*names, *[name for name in OPTIONAL_COLUMNS if name in survivors.columns])
     with_all = with_order(survivors).persist()  # read for the totals, for each histogram, and for the kept rows

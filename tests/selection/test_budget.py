@@ -16,7 +16,15 @@ from betr_spark.config import KeepConfig, TrainingConfig
 from betr_spark.errors import DataError
 from betr_spark.ordering import descending_key
 from betr_spark.schemas import DOC_ID, RANK
-from betr_spark.selection.budget import Budget, fraction_of, with_order, within_budget, within_maximum, within_shares
+from betr_spark.selection.budget import (
+    Budget,
+    fraction_of,
+    with_group_numbers,
+    with_order,
+    within_budget,
+    within_maximum,
+    within_shares,
+)
 from betr_spark.selection.keep_rate import keep_rate
 from betr_spark.selection.ranks import with_rank
 
@@ -182,7 +190,8 @@ def test_budgets_shares_and_maxima_equal_a_greedy_pass_over_the_ranking(
         ):
             kept = within_budget(ordered, Budget.of(plain, n_tokens=total)).collect()
             assert {row["doc_id"] for row in kept} == greedy(among, {None: left}, lambda _: None, of), (cases, plain)
-        kept = within_shares(ordered, given, shares, where="quota.group", **options).collect()
+        numbered = with_group_numbers(ordered, shares)
+        kept = within_shares(numbered, given, shares, where="quota.group", **options).collect()
         assert {row["doc_id"] for row in kept} == greedy_shares(rows, budget, shares, weight), (cases, budget, shares)
         assert sum(weight(row) for row in kept) <= budget
         kept = within_maximum(ordered, given, maximum, **options).collect()
@@ -208,7 +217,8 @@ def test_a_group_that_is_too_small_leaves_its_rest_to_others_and_says_so(spark: 
     rows = [("a", 9.0, 3, "code"), ("b", 8.0, 5, "web"), ("c", 7.0, 5, "web"), ("d", 6.0, 5, None)]
     ordered = with_order(spark.createDataFrame(rows, GROUPED))
     budget = Budget.of(KeepConfig(tokens=13), n_tokens=0)
-    kept = within_shares(ordered, budget, {"code": 0.7}, n_rows=4, where="selections.s.quota.source").collect()
+    numbered = with_group_numbers(ordered, ["code"])
+    kept = within_shares(numbered, budget, {"code": 0.7}, n_rows=4, where="selections.s.quota.source").collect()
     assert sorted(row["doc_id"] for row in kept) == ["a", "b", "c"]
     assert "selections.s.quota.source: 'code' has only 3 of 9; other documents fill the rest" in caplog.text
     with pytest.raises(DataError, match=r"selections.s.quota.source: 20 in all, but the whole budget is 13"):
@@ -242,15 +252,14 @@ def test_rows_of_one_key_and_one_hash_are_told_apart_by_their_ids(spark: Any) ->
     assert sorted(row["doc_id"] for row in ordering.in_prefixes(frame, ends).collect()) == ["a", "b", "x"]
 
 
-def test_groups_whose_numbers_are_equal_are_told_apart_by_name(spark: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    rows = [(f"{group}{n}", float(n), 1, group) for group in "abc" for n in range(4)]
-    ordered = with_order(
-        spark.createDataFrame(rows, "doc_id string, logit float, n_tokens int, group string")
-    ).persist()
-    budget = Budget.of(KeepConfig(documents=4), n_tokens=12)
-    expected = ["a2", "a3", "b3", "c3"]
-    shares = {"a": 0.5, "b": 0.25}
-    for number in (F.xxhash64, lambda _: F.lit(7).cast("bigint")):
-        monkeypatch.setattr(F, "xxhash64", number)
-        kept = within_shares(ordered, budget, shares, n_rows=12, where="quota")
-        assert sorted(row["doc_id"] for row in kept.collect()) == expected
+def test_groups_have_the_position_of_their_name(spark: Any) -> None:
+    names = ["web", "it's \"", "", None, "code"]
+    rows = spark.createDataFrame([(name,) for name in names], "group string")
+    assert [row["group"] for row in with_group_numbers(rows, ["", "code", "it's \"", "absent"]).collect()] == [
+        -1,
+        2,
+        0,
+        -1,
+        1,
+    ]
+    assert {row["group"] for row in with_group_numbers(rows, []).collect()} == {-1}
