@@ -26,6 +26,9 @@ EndTokenOption = Annotated[str | None, typer.Option("--end-token", help="megatro
 PhaseOption = Annotated[str | None, typer.Option("--phase", help="Of a selection with phases, the one to export.")]
 OverwriteOption = Annotated[bool, typer.Option("--overwrite", help="Replace the export in the folder.")]
 VerifyOption = Annotated[bool, typer.Option("--verify", help="Compare the hashes of files that are kept; reads them.")]
+IdsOption = Annotated[
+    str, typer.Option("--ids", help="Text file for the ids of the documents, for `betr-spark forget`.")
+]
 StaleOption = Annotated[bool, typer.Option("--allow-stale", help="Export what the last run of `select` wrote.")]
 
 
@@ -68,8 +71,8 @@ def export(
 
 @app.command("decontam-cut")
 def decontam_cut(
-    config: ConfigOption, to: ToOption, overrides: SetOption = None, wait: WaitOption = 0.0, as_json: JsonOption = False,
-    log_format: LogOption = Format.TEXT,
+    config: ConfigOption, to: ToOption, ids: IdsOption, overrides: SetOption = None, wait: WaitOption = 0.0,
+    as_json: JsonOption = False, log_format: LogOption = Format.TEXT,
 ) -> None:  # fmt: skip
     """Cut test items out of the documents that have them, and write what is left as documents for the input."""
     settings = load(config, overrides)
@@ -77,9 +80,9 @@ def decontam_cut(
     from betr_spark.pipeline.runner import leased  # noqa: PLC0415
 
     context = writing(settings, "decontam-cut", wait_s=wait)
-    output.stop_at(list(problems(context, to)))
+    output.stop_at(list(problems(context, to, ids)))
     with leased(context):
-        written = write_pieces(context, to)
+        written = write_pieces(context, to, ids)
     output.emit(written._asdict(), written.lines())
 
 

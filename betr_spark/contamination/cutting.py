@@ -85,8 +85,9 @@ def _with_items(texts: list[str], index: Index, *, min_coverage: float) -> set[i
 
 def _rest(text: str, matches: Iterable[tuple[int, int]]) -> _Rest:
     """Cut out the matches, given by their first byte and the byte after them."""
-    encoded = text.encode()
-    spans = [(len(encoded[:start].decode()), len(encoded[:end].decode())) for start, end in matches]
+    found = np.array(list(matches), np.int64).reshape(-1, 2)
+    starts_character = (np.frombuffer(text.encode(), np.uint8) & 0xC0) != 0x80  # in UTF-8
+    spans = np.concatenate([[0], np.cumsum(starts_character)])[found].tolist()
     places = list(_merged((_start(text, start), _end(text, end)) for start, end in spans))
     if len(places) > MOST_CUTS:
         return _Rest(len(places), [], 0)

@@ -17,10 +17,12 @@ from betr_spark.corpus.columns import Origin, Path
 from betr_spark.corpus.snapshot import InputSnapshot
 from betr_spark.errors import ConfigError, DataError, SchemaError
 from betr_spark.pipeline.stage import RunContext
+from betr_spark.redaction import has_credentials
 from betr_spark.schemas import CONTENT_HASH, DOC_ID, INPUT_FILE, SOURCE, TEXT
 from betr_spark.selection.winners import CARRIED, texts_of_winners
 from betr_spark.spark.jobs import describe
 from betr_spark.storage import delta, hadoop_files
+from betr_spark.storage.renaming import rename, sibling
 
 _NUMBER, _PIECE_ID = "number", "piece_id"
 _ROWS_IN_FILE = 2**18
@@ -63,29 +65,37 @@ class PiecesWritten(NamedTuple):
         return [*lines, f"{written}; left out: {reasons}" if reasons else written]
 
 
-def problems(context: RunContext, to: str) -> Iterator[str]:
-    """Whatever prevents `write_pieces`, by the configuration and the folder."""
+def problems(context: RunContext, to: str, ids: str) -> Iterator[str]:
+    """Whatever prevents `write_pieces`, by the configuration and the paths."""
     config = context.config
     if config.decontaminate is None:
         yield "config.decontaminate: is missing; `betr-spark decontam-cut` requires it"
     if config.input.tokens.column is not None:
         yield f"input.tokens.column: '{config.input.tokens.column}' has no numbers for pieces; use a tokenizer"
+    for option, path in (("--to", to), ("--ids", ids)):
+        if has_credentials(path):
+            yield f"{option}: a path with credentials in it; remove them (docs/cluster.md, Object stores)"
+            return
     output, folder = (hadoop_files.qualified(context.spark, path).rstrip("/") for path in (config.output, to))
     if f"{folder}/".startswith(f"{output}/"):
         yield f"--to: {to} is in the output, {config.output}"
     elif hadoop_files.exists(context.spark, to):
         yield f"--to: {to} exists; a folder that does not exist is required"
+    if hadoop_files.exists(context.spark, ids):
+        yield f"--ids: {ids} exists; a file that does not exist is required"
 
 
-def write_pieces(context: RunContext, to: str) -> PiecesWritten:
+def write_pieces(context: RunContext, to: str, ids: str) -> PiecesWritten:
     """Cut the test items out of the documents of `contamination`, and write the pieces.
 
     The folder has the columns of the input that the configuration names, in the input's format (Parquet for a Delta table);
-    all but id and text have the values of the document. The folder appears when all files are complete.
+    all but id and text have the values of the document. On file systems that rename folders at once, the folder appears when
+    all files are complete.
 
     Args:
         context: of the run, which holds the lease.
         to: folder, which does not exist.
+        ids: text file, which does not exist, for the ids of the documents that have pieces.
 
     Raises:
         DataError: `contamination` is missing or not up to date, or a text changed since it was scored.
@@ -93,7 +103,7 @@ def write_pieces(context: RunContext, to: str) -> PiecesWritten:
     """
     spark, config, settings = context.spark, context.config, context.config.decontaminate
     if settings is None:
-        raise ConfigError(next(problems(context, to)))
+        raise ConfigError(next(problems(context, to, ids)))
     if not Decontaminate().is_current(context):
         path = config.table(schemas.CONTAMINATION_TABLE)
         raise DataError(f"{path}: is missing or not up to date; run `betr-spark decontaminate`")
@@ -104,6 +114,10 @@ def write_pieces(context: RunContext, to: str) -> PiecesWritten:
     with context.scratch("decontam-cut") as materialise:
         describe(spark, "decontam-cut: read texts")
         numbers = [schemas.logit_column(name) for name in snapshot.used.numbers]
+        for column in numbers:
+            if column not in features.columns:
+                path = config.table(schemas.FEATURES_TABLE)
+                raise DataError(f"{path}: no column '{column}'; add it with `betr-spark features`")
         rows = features.join(found, on=DOC_ID, how="left_semi")
         rows = rows.select(DOC_ID, SOURCE, INPUT_FILE, CONTENT_HASH, *numbers)
         texts = texts_of_winners([rows], context)
@@ -128,7 +142,9 @@ def write_pieces(context: RunContext, to: str) -> PiecesWritten:
         n_pieces = new.count()
         if n_pieces:
             describe(spark, "decontam-cut: write the pieces")
-            _write(new, snapshot, to, n_rows=n_pieces)
+            whole = cut.where(F.size(PIECES) > 0).select(DOC_ID)
+            _write_ids(context, whole, ids)
+            _write(context, new, to, n_rows=n_pieces)
         return PiecesWritten(
             to=to, documents=n_documents, cuts=n_cuts, too_many_cuts=n_dropped, pieces=n_pieces, too_short=n_short,
             with_items=n_unclean, known=pieces.count() - n_pieces,
@@ -141,7 +157,8 @@ def check_columns(snapshot: InputSnapshot) -> None:
     own = [used.text, *([used.id] if used.id is not None else [])]
     for column in own:
         for carried in used.carried.values():
-            if carried.path == column.path[: len(carried.path)] and carried.path != column.path:
+            outer, inner = snapshot.columns[carried.path].path, snapshot.columns[column.path].path
+            if outer == inner[: len(outer)] and outer != inner:
                 raise SchemaError(
                     f"input.columns: '{carried.name}' contains {column.key}; name its other fields one by one"
                 )
@@ -173,29 +190,47 @@ def _pieces(documents: DataFrame, cut: DataFrame, snapshot: InputSnapshot) -> Da
     return rows.withColumn(_PIECE_ID, own).drop(DOC_ID, _NUMBER)
 
 
-def _write(pieces: DataFrame, snapshot: InputSnapshot, to: str, *, n_rows: int) -> None:
+def _write(context: RunContext, pieces: DataFrame, to: str, *, n_rows: int) -> None:
     """Write the pieces in the shape of the input, first to a folder beside it, whose name the input does not read."""
-    used = snapshot.used
+    snapshot, spark = context.scored_input(), context.spark
+    used, places = snapshot.used, snapshot.columns
     values = {used.text.path: F.col(TEXT)}
     if used.id is not None:
         values[used.id.path] = F.col(_PIECE_ID)
     if used.source is not None:
-        values[used.source.path] = F.col(SOURCE)
-    for name, column in used.carried.items():
-        values.setdefault(column.path, F.col(CARRIED).getField(name))
+        values[used.source.path] = F.col(SOURCE).cast(places[used.source.path].kind)
+    of_document = {column.path: F.col(CARRIED).getField(name) for name, column in used.carried.items()}
     for name, column in used.numbers.items():
-        values.setdefault(column.path, F.col(schemas.logit_column(name)).cast(snapshot.columns[column.path].kind))
-    places = {path: snapshot.columns[path] for path in values}
-    in_rows = {places[path].path: value for path, value in values.items() if places[path].origin is Origin.ROWS}
-    in_folders = {path[0]: value for path, value in values.items() if places[path].origin is Origin.FOLDERS}
+        of_document[column.path] = F.col(schemas.logit_column(name)).cast(places[column.path].kind)
+    in_rows, in_folders = dict[Path, Column](), dict[str, Column]()
+    for path, value in [*values.items(), *of_document.items()]:
+        if places[path].origin is Origin.ROWS:
+            in_rows.setdefault(places[path].path, value)  # two names of a column may differ in their case
+        elif places[path].origin is Origin.FOLDERS:
+            in_folders.setdefault(path[0], value)
     folders = [value.alias(name) for name, value in in_folders.items()]
     ordered = pieces.repartitionByRange(n_rows // _ROWS_IN_FILE + 1, _PIECE_ID).sortWithinPartitions(_PIECE_ID)
-    parent, _, name = to.rstrip("/").rpartition("/")
-    partial = f"{parent}/_{name}.partial" if parent else f"_{name}.partial"
-    form = "json" if snapshot.source.format == "json" else "parquet"
-    table = ordered.select(*nested(in_rows), *folders)
-    table.write.mode("overwrite").format(form).partitionBy(*in_folders).save(partial)
-    hadoop_files.rename(snapshot.spark, partial, to)
+    partial = sibling(spark, to, f"_betr-spark-{context.run_id}.partial")
+    try:
+        table = ordered.select(*nested(in_rows), *folders)
+        form = "json" if snapshot.source.format == "json" else "parquet"
+        table.write.format(form).partitionBy(*in_folders).save(partial)
+        context.check_lease()
+        rename(spark, partial, to)
+    finally:
+        hadoop_files.delete(spark, partial)
+
+
+def _write_ids(context: RunContext, documents: DataFrame, ids: str) -> None:
+    """Write the ids, one in a line, as one file."""
+    spark = context.spark
+    folder = sibling(spark, ids, f"_betr-spark-{context.run_id}.ids")
+    try:
+        documents.coalesce(1).sortWithinPartitions(DOC_ID).write.text(folder)
+        (name,) = [name for name in hadoop_files.children(spark, folder) if name.startswith("part-")]
+        rename(spark, f"{folder}/{name}", ids)
+    finally:
+        hadoop_files.delete(spark, folder)
 
 
 def nested(values: Mapping[Path, Column]) -> list[Column]:

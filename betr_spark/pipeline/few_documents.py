@@ -25,8 +25,8 @@ def run_few_documents(spark: SparkSession) -> None:
         table = pa.table({"id": [str(row) for row in range(_DOCUMENTS)], "text": words})
         pq.write_table(table, folder / "documents.parquet")
         settings = {
-            "input": {"path": str(folder / "documents.parquet"), "id": "id"},
-            "output": str(folder / "out"),
+            "input": {"path": (folder / "documents.parquet").as_uri(), "id": "id"},
+            "output": (folder / "out").as_uri(),
             "scorers": {},
             "selections": {"half": {"scorer": "random", "keep": {"token_fraction": 0.5}}},
         }

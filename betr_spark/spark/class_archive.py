@@ -16,10 +16,13 @@ from pyspark import SparkContext
 from pyspark.find_spark_home import _find_spark_home
 from pyspark.sql import SparkSession
 
-from betr_spark.errors import BetrSparkError
+from betr_spark.errors import one_line
+from betr_spark.redaction import redacted
 
 _logger = logging.getLogger(__name__)
 _NAME = "betr-spark-classes.jsa"
+_LOG4J_OPTION = "-Dlog4j2.configurationFile"
+_JAVA_OPTIONS = ("SPARK_SUBMIT_OPTS", "JDK_JAVA_OPTIONS", "JAVA_TOOL_OPTIONS")
 _DEFAULTS, _LOG4J = "spark-defaults.conf", "log4j2.properties"
 _LONGEST_WRITE_S = 300
 _writing = False  # the JVM that starts next writes the file
@@ -53,24 +56,38 @@ def write(start: Callable[[], SparkSession], work: Callable[[SparkSession], None
     """Run `work` in a session of its own, and write the classes that it loaded when the JVM ends.
 
     Returns:
-        The file, or None where Java could not write it: the log says why, and Spark starts as it does without.
+        The file, or None if it could not be written: the log says why, and an earlier file stays.
     """
-    global _writing  # noqa: PLW0603
     file = archive_file()
     try:
-        file.unlink(missing_ok=True)
-        _writing = True
-        spark = start()
-        work(spark)
-        _end_jvm(spark)
-        _part(file).rename(file)
-    except (BetrSparkError, OSError, subprocess.TimeoutExpired) as error:
-        _logger.warning("classes of Spark: not written to %s (%s); Spark takes some seconds more to start", file, error)
+        _write(file, start, work)
+    except Exception as error:  # noqa: BLE001 - whatever it is, Spark also starts without the file
+        reason = one_line(redacted(str(error)))[:300]
+        _logger.warning(
+            "classes of Spark: not written to %s (%s); Spark takes some seconds more to start", file, reason
+        )
         return None
+    return file
+
+
+def _write(file: Path, start: Callable[[], SparkSession], work: Callable[[SparkSession], None]) -> None:
+    global _writing  # noqa: PLW0603
+    if not os.access(file.parent, os.W_OK):
+        raise OSError("the folder cannot be written")
+    part = _part(file)
+    try:
+        _writing = True
+        work(start())
+        _end_jvm()
+        if not part.exists():
+            raise OSError(
+                "Java wrote no file; a folder on Spark's class path, such as that of HADOOP_CONF_DIR, prevents it"
+            )
+        part.replace(file)
     finally:
         _writing = False
-        _part(file).unlink(missing_ok=True)
-    return file
+        _end_jvm()
+        part.unlink(missing_ok=True)
 
 
 @contextmanager
@@ -80,13 +97,15 @@ def _environment(java_option: str | None) -> Iterator[None]:
     if java_option is None or configured is None or not _can_be_passed(folder := Path(configured)):
         yield
         return
-    options = [os.environ.get("SPARK_SUBMIT_OPTS", ""), java_option, _NO_WARNINGS]
+    options = [java_option, _NO_WARNINGS]
     arguments = os.environ.get("PYSPARK_SUBMIT_ARGS", "pyspark-shell")
-    if (folder / _LOG4J).exists():
-        options.append(f"-Dlog4j2.configurationFile={(folder / _LOG4J).resolve().as_uri()}")
+    given = os.environ.get("SPARK_SUBMIT_OPTS", "")
+    if (folder / _LOG4J).exists() and not any(_LOG4J_OPTION in os.environ.get(name, "") for name in _JAVA_OPTIONS):
+        options.append(f"{_LOG4J_OPTION}={(folder / _LOG4J).resolve().as_uri()}")
     if (folder / _DEFAULTS).exists():
         arguments = f"--properties-file {shlex.quote(str(folder / _DEFAULTS))} {arguments}"
-    changed = {"SPARK_SUBMIT_OPTS": " ".join(options), "PYSPARK_SUBMIT_ARGS": arguments, "SPARK_CONF_DIR": None}
+    java_options = " ".join([*options, given]).rstrip()
+    changed = {"SPARK_SUBMIT_OPTS": java_options, "PYSPARK_SUBMIT_ARGS": arguments, "SPARK_CONF_DIR": None}
     before = {name: os.environ.get(name) for name in changed}
     _set(changed)
     try:
@@ -119,12 +138,18 @@ def _quoted(path: Path) -> str:
     return f'"{escaped}"'
 
 
-def _end_jvm(spark: SparkSession) -> None:
+def _end_jvm() -> None:
     """Stop Spark and wait for the end of the JVM, which writes the file then. A later session starts another JVM."""
-    spark.stop()
     gateway = SparkContext._gateway  # noqa: SLF001
-    assert gateway is not None
+    if gateway is None:
+        return
+    if SparkContext._active_spark_context is not None:  # noqa: SLF001
+        SparkContext._active_spark_context.stop()  # noqa: SLF001
     gateway.shutdown()
     gateway.proc.stdin.close()
-    gateway.proc.wait(_LONGEST_WRITE_S)
+    try:
+        gateway.proc.wait(_LONGEST_WRITE_S)
+    except subprocess.TimeoutExpired:
+        gateway.proc.kill()
+        gateway.proc.wait()
     SparkContext._gateway = SparkContext._jvm = None  # noqa: SLF001

@@ -175,17 +175,6 @@ def delete(spark: SparkSession, path: str) -> None:
     system.delete(hadoop_path, True)
 
 
-def rename(spark: SparkSession, path: str, to: str) -> None:
-    """Rename a file or folder, within its file system.
-
-    Raises:
-        DataError: it was not renamed, for example because there is a file or folder of this name.
-    """
-    (source, system), (target, _) = path_and_system(spark, path), path_and_system(spark, to)
-    if system.exists(target) or not system.rename(source, target):
-        raise DataError(f"{to}: {path} could not be given this name")
-
-
 def delete_empty(spark: SparkSession, path: str) -> None:
     """Delete a folder that has nothing in it; do nothing to any other."""
     hadoop_path, system = path_and_system(spark, path)

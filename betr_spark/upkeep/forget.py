@@ -67,6 +67,9 @@ class Forget(Stage):
         if has_credentials(self.ids):
             yield "--ids: a path with credentials in it; remove them (docs/cluster.md, Object stores)"
             return
+        if self.ids.rpartition("/")[2].startswith(("_", ".")):
+            yield f"--ids: {self.ids}: Spark reads no file whose name begins with '_' or '.'; rename it"
+            return
         yield from problems_of(lambda: self._ids(context.spark).take(1))
         for name in (schemas.FEATURES_TABLE, schemas.QUARANTINE_TABLE):
             yield from problems_of(lambda table=name: delta.read(context.spark, context.config.table(table)))  # type: ignore[misc]

@@ -49,6 +49,7 @@ def started(environment: dict[str, str], log: Path) -> tuple[dict[str, Any], int
     not class_archive.archive_file().exists(), reason="`betr-spark jars` has not written Spark's classes"
 )
 def test_classes_come_from_the_file_and_the_configuration_stays(small_spark: dict[str, str], tmp_path: Path) -> None:
+    assert class_archive.archive_file().exists(), "`betr-spark jars` writes it"
     printed, shared, stderr = started(small_spark, tmp_path / "classes.log")
     assert shared > 5000
     assert "cds" not in stderr
@@ -90,8 +91,12 @@ def test_variables_are_set_for_the_start_alone(tmp_path: Path, monkeypatch: pyte
         expected = f"--properties-file '{folder}/spark-defaults.conf' --driver-memory 1g pyspark-shell"
         assert os.environ["PYSPARK_SUBMIT_ARGS"] == expected
         options = os.environ["SPARK_SUBMIT_OPTS"]
-        assert options.startswith(f'-Dmine=1 -XX:SharedArchiveFile="{file}"')
-        assert options.endswith("/a%20folder/log4j2.properties")
+        assert options.startswith(f'-XX:SharedArchiveFile="{file}"')
+        assert options.endswith("/a%20folder/log4j2.properties -Dmine=1")
+    monkeypatch.setenv("JDK_JAVA_OPTIONS", "-Dlog4j2.configurationFile=mine.properties")
+    with class_archive.classes_mapped():
+        assert "log4j2" not in os.environ["SPARK_SUBMIT_OPTS"]
+    monkeypatch.setenv("JDK_JAVA_OPTIONS", before["JDK_JAVA_OPTIONS"])
     assert dict(os.environ) == before
 
 
@@ -102,8 +107,32 @@ def test_a_file_that_cannot_be_written_is_a_warning(
     def start() -> Any:
         raise error
 
+    (tmp_path / "classes.jsa").write_text("of an earlier version")
     monkeypatch.setattr(class_archive, "archive_file", lambda: tmp_path / "classes.jsa")
+    monkeypatch.setattr(class_archive, "_end_jvm", lambda: None)  # it is that of the other tests
     assert class_archive.write(start, lambda _: None) is None
     (line,) = caplog.messages
     assert str(error) in line
     assert not class_archive._writing
+    assert [file.name for file in tmp_path.iterdir()] == ["classes.jsa"]
+
+
+@pytest.mark.slow
+def test_a_file_is_written_when_the_jvm_ends(tmp_path: Path) -> None:
+    file = tmp_path / "classes.jsa"
+    program = f"""
+from pathlib import Path
+from betr_spark.spark import class_archive
+from betr_spark.spark.session import build_session
+
+class_archive.archive_file = lambda: Path({str(file)!r})
+print(class_archive.write(build_session, lambda spark: spark.range(3).count()))
+print(build_session().range(4).count())
+"""
+    environment = {name: value for name, value in os.environ.items() if name != "SPARK_CONF_DIR"}
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False
+    )  # fmt: skip
+    assert done.stdout.split() == [str(file), "4"], done.stderr
+    assert file.stat().st_size > 10**7
+    assert [path.name for path in tmp_path.iterdir()] == ["classes.jsa"]

@@ -114,6 +114,11 @@ def test_copies_are_forgotten_on_request(run_command: Any, copied: Path, listed:
 
 
 def test_a_missing_list_of_ids_is_one_line(run_command: Any, copied: Path) -> None:
+    hidden = copied.parent / "_ids.txt"
+    hidden.write_text("a\n", encoding="utf-8")
+    code, _, errors = run_command("forget", "--config", str(copied), "--ids", str(hidden))
+    assert code == 2
+    assert errors == [f"error: --ids: {hidden}: Spark reads no file whose name begins with '_' or '.'; rename it"]
     code, _, errors = run_command("forget", "--config", str(copied), "--ids", "/nowhere/ids.txt")
     assert (code, len(errors)) == (2, 1)
     assert "--ids: /nowhere/ids.txt: no such file" in errors[0]
