@@ -4,8 +4,8 @@
 
 The table is made up and cached, as `select` caches its survivors: doc_id, logit, n_tokens, a group of 100, its number, and the
 order. In each round the queries run one after the other; ratios are taken within a round, and the median of the rounds is
-printed. Two
-queries like those that quotas make are also timed alone: a histogram of each group, and a scan for the rows of one bin.
+printed. Two queries like those that quotas make are also timed alone: a histogram of each group, and a scan for the rows of one
+bin.
 """
 
 import argparse
