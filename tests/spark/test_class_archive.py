@@ -45,9 +45,6 @@ def started(environment: dict[str, str], log: Path) -> tuple[dict[str, Any], int
     )
 
 
-@pytest.mark.skipif(
-    not class_archive.archive_file().exists(), reason="`betr-spark jars` has not written Spark's classes"
-)
 def test_classes_come_from_the_file_and_the_configuration_stays(small_spark: dict[str, str], tmp_path: Path) -> None:
     assert class_archive.archive_file().exists(), "`betr-spark jars` writes it"
     printed, shared, stderr = started(small_spark, tmp_path / "classes.log")
