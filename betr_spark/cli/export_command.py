@@ -53,7 +53,7 @@ def export(
         selection=selection, format=output_format, to=to, shard_bytes=shard_bytes, seed=seed, tokenizer=tokenizer,
         end_token=end_token, overwrite=overwrite, phase=phase, verify=verify,
     )  # fmt: skip
-    context = reading(settings)
+    context = reading(settings, is_short=False)
     context.wait_s = wait
     output.stop_at(list(problems(context, request)))
     output.stop_at([] if allow_stale else _stale(context, selection))

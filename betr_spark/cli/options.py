@@ -50,11 +50,11 @@ def load(path: Path, overrides: list[str] | None) -> Config:
     return load_config(path, tuple(overrides or ()))
 
 
-def reading(settings: Config) -> "RunContext":
-    """A context of a command that writes nothing to the output."""
+def reading(settings: Config, *, is_short: bool = True) -> "RunContext":
+    """A context of a command that writes nothing to the output; `is_short` unless it reads texts of the whole corpus."""
     from betr_spark.spark.session import build_session, jvm_starting  # noqa: PLC0415 - pyspark, only when needed
 
-    with jvm_starting():
+    with jvm_starting(is_short=is_short):
         import_module("betr_spark.pipeline.check")  # all stages
         from betr_spark.pipeline.stage import RunContext  # noqa: PLC0415
 

@@ -113,5 +113,5 @@ def decontam_eval(
     from betr_spark.contamination import planted_leaks  # noqa: PLC0415
 
     planted_leaks.check(settings)
-    figures = planted_leaks.measure(reading(settings), documents=documents, seed=seed)
+    figures = planted_leaks.measure(reading(settings, is_short=False), documents=documents, seed=seed)
     output.emit(figures._asdict(), figures.lines())

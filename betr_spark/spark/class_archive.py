@@ -18,11 +18,11 @@ from pyspark.sql import SparkSession
 
 from betr_spark.errors import one_line
 from betr_spark.redaction import redacted
+from betr_spark.spark.local import JAVA_OPTIONS
 
 _logger = logging.getLogger(__name__)
 _NAME = "betr-spark-classes.jsa"
 _LOG4J_OPTION = "-Dlog4j2.configurationFile"
-_JAVA_OPTIONS = ("SPARK_SUBMIT_OPTS", "JDK_JAVA_OPTIONS", "JAVA_TOOL_OPTIONS")
 _DEFAULTS, _LOG4J = "spark-defaults.conf", "log4j2.properties"
 _LONGEST_WRITE_S = 300
 _writing = False  # the JVM that starts next writes the file
@@ -100,7 +100,7 @@ def _environment(java_option: str | None) -> Iterator[None]:
     options = [java_option, _NO_WARNINGS]
     arguments = os.environ.get("PYSPARK_SUBMIT_ARGS", "pyspark-shell")
     given = os.environ.get("SPARK_SUBMIT_OPTS", "")
-    if (folder / _LOG4J).exists() and not any(_LOG4J_OPTION in os.environ.get(name, "") for name in _JAVA_OPTIONS):
+    if (folder / _LOG4J).exists() and not any(_LOG4J_OPTION in os.environ.get(name, "") for name in JAVA_OPTIONS):
         options.append(f"{_LOG4J_OPTION}={(folder / _LOG4J).resolve().as_uri()}")
     if (folder / _DEFAULTS).exists():
         arguments = f"--properties-file {shlex.quote(str(folder / _DEFAULTS))} {arguments}"

@@ -4,11 +4,15 @@ import os
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from betr_spark.errors import SetupError
 
 MIN_JAVA = 17
+JAVA_OPTIONS = ("SPARK_SUBMIT_OPTS", "JDK_JAVA_OPTIONS", "JAVA_TOOL_OPTIONS")
+_FEW_COMPILERS, _COLLECTOR = "-XX:TieredStopAtLevel=1", "-XX:+UseParallelGC"
 
 
 def local_conf_dir() -> Path | None:
@@ -41,3 +45,24 @@ def prepare_local() -> None:
     conf = local_conf_dir()
     if conf is not None:
         os.environ.setdefault("SPARK_CONF_DIR", str(conf))
+
+
+@contextmanager
+def short_work() -> Iterator[None]:
+    """Set environment variables for a JVM that starts meanwhile and runs for seconds.
+
+    Such a JVM spends most of its time compiling. It needs no second compiler and no concurrent collector. A collector that the
+    user chooses stays, because Java accepts only one.
+    """
+    before = os.environ.get("SPARK_SUBMIT_OPTS")
+    given = " ".join(os.environ.get(name, "") for name in (*JAVA_OPTIONS, "PYSPARK_SUBMIT_ARGS"))
+    own_conf = os.environ.get("SPARK_CONF_DIR") != str(local_conf_dir())
+    options = [_FEW_COMPILERS] if own_conf or re.search(r"-XX:\+Use\w+GC\b", given) else [_FEW_COMPILERS, _COLLECTOR]
+    os.environ["SPARK_SUBMIT_OPTS"] = " ".join([*options, before or ""]).rstrip()
+    try:
+        yield
+    finally:
+        if before is None:
+            os.environ.pop("SPARK_SUBMIT_OPTS", None)
+        else:
+            os.environ["SPARK_SUBMIT_OPTS"] = before

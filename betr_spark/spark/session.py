@@ -5,7 +5,7 @@ import os
 import tempfile
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from pathlib import Path
 
 from pyspark import SparkConf, SparkContext
@@ -15,7 +15,7 @@ from betr_spark import redaction
 from betr_spark.errors import SetupError
 from betr_spark.spark.class_archive import classes_mapped
 from betr_spark.spark.jvm import java_class
-from betr_spark.spark.local import prepare_local
+from betr_spark.spark.local import prepare_local, short_work
 from betr_spark.spark.quiet import query_errors_raised_only, usual_lines_dropped
 
 DELTA_PACKAGE = "io.delta:delta-spark_4.2_2.13:4.4.0"
@@ -61,14 +61,19 @@ def build_session(app_name: str = "betr-spark") -> SparkSession:
 
 
 @contextmanager
-def jvm_starting() -> Iterator[None]:
-    """Start the JVM while the block runs, which imports modules; what goes wrong is raised by `build_session`."""
+def jvm_starting(*, is_short: bool = False) -> Iterator[None]:
+    """Start the JVM while the block runs, which imports modules; what goes wrong is raised by `build_session`.
+
+    Args:
+        is_short: the command reads narrow tables only, for seconds.
+    """
 
     def start() -> None:
         with suppress(Exception):
             if "PYSPARK_GATEWAY_PORT" not in os.environ:
                 prepare_local()
-            _start_jvm()
+            with short_work() if is_short else nullcontext():
+                _start_jvm()
 
     thread = threading.Thread(target=start, name="start of the JVM", daemon=True)
     thread.start()
