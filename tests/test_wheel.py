@@ -18,13 +18,13 @@ from packaging.requirements import Requirement
 
 REPOSITORY = Path(__file__).parents[1]
 TEXTS = [f"document {n} about {n * n} rivers and {n} bridges over them" for n in range(10)]
-EXTRAS = ["torch", "transformers", "sentence_transformers", "huggingface_hub", "tokenizers", "matplotlib", "fasttext"]
+EXTRAS = ["torch", "transformers", "sentence_transformers", "huggingface_hub", "tokenizers", "matplotlib", "fasttext", "flask"]
 IMPORT_ALL = f"""
 import importlib, importlib.util, pkgutil, sys, betr_spark
 assert betr_spark.__file__.startswith(sys.prefix)
 assert not [name for name in {EXTRAS} if importlib.util.find_spec(name)]
 for module in pkgutil.walk_packages(betr_spark.__path__, "betr_spark."):
-    if module.name not in ("betr_spark.__main__", "betr_spark.evaluate.transformer"):
+    if module.name not in ("betr_spark.__main__", "betr_spark.evaluate.transformer", *LOOK):
         importlib.import_module(module.name)
 """
 

@@ -11,6 +11,7 @@ import typer
 from betr_spark import __version__, logs
 from betr_spark.cli import (
     export_command,
+    look_command,
     mixture_command,
     output,
     pipeline_commands,
@@ -24,7 +25,9 @@ S3Option = Annotated[
     Path | None, typer.Option("--s3", metavar="FOLDER", help="Also fetch the jars of S3A (700 MB) into this folder.")
 ]
 
-__all__ = ["export_command", "main", "mixture_command", "pipeline_commands", "result_commands", "upkeep_commands"]
+__all__ = [
+    "export_command", "look_command", "main", "mixture_command", "pipeline_commands", "result_commands", "upkeep_commands",
+]  # fmt: skip
 
 
 @app.command()
