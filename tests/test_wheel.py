@@ -18,13 +18,27 @@ from packaging.requirements import Requirement
 
 REPOSITORY = Path(__file__).parents[1]
 TEXTS = [f"document {n} about {n * n} rivers and {n} bridges over them" for n in range(10)]
-EXTRAS = ["torch", "transformers", "sentence_transformers", "huggingface_hub", "tokenizers", "matplotlib", "fasttext", "flask"]
+EXTRAS = [
+    "torch",
+    "transformers",
+    "sentence_transformers",
+    "huggingface_hub",
+    "tokenizers",
+    "matplotlib",
+    "fasttext",
+    "flask",
+]
+IMPORT_AN_EXTRA = [
+    "betr_spark.__main__",
+    "betr_spark.evaluate.transformer",
+    *(f"betr_spark.look.{name}" for name in ("security", "server", "site")),
+]
 IMPORT_ALL = f"""
 import importlib, importlib.util, pkgutil, sys, betr_spark
 assert betr_spark.__file__.startswith(sys.prefix)
 assert not [name for name in {EXTRAS} if importlib.util.find_spec(name)]
 for module in pkgutil.walk_packages(betr_spark.__path__, "betr_spark."):
-    if module.name not in ("betr_spark.__main__", "betr_spark.evaluate.transformer", *LOOK):
+    if module.name not in {IMPORT_AN_EXTRA}:
         importlib.import_module(module.name)
 """
 
@@ -88,6 +102,17 @@ def config(tmp_path: Path) -> Path:
 def test_every_module_is_imported_without_the_extras(base: Path, tmp_path: Path) -> None:
     done = betr_spark(base, tmp_path, "-c", IMPORT_ALL)
     assert done.returncode == 0, done.stderr[-2000:]
+
+
+def test_look_has_its_templates_and_tells_of_a_missing_extra(base: Path, config: Path, tmp_path: Path) -> None:
+    code = "from importlib.resources import files; print(*sorted(f.name for f in files('betr_spark.look').joinpath('templates').iterdir()))"
+    done = betr_spark(base, tmp_path, "-c", code)
+    here = sorted(path.name for path in (REPOSITORY / "betr_spark/look/templates").iterdir())
+    assert done.stdout.split() == here
+    assert "style.css" in here
+    done = betr_spark(base, tmp_path, "-m", "betr_spark", "look", "--config", str(config))
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == "error: look: flask is not installed; install betr-spark[look]\n"
 
 
 def test_a_wheel_in_an_empty_folder_runs_ten_documents(base: Path, config: Path, tmp_path: Path) -> None:

@@ -51,7 +51,7 @@ def protect(app: flask.Flask, keys: Secrets) -> None:
 
     @app.after_request
     def headers(answer: Response) -> Response:
-        policy = "default-src 'none'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+        policy = "default-src 'none'; img-src data:; form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
         answer.headers["Content-Security-Policy"] = f"{policy}; style-src 'nonce-{nonce()}'"
         answer.headers["X-Content-Type-Options"] = "nosniff"
         answer.headers["X-Frame-Options"] = "DENY"
