@@ -24,7 +24,7 @@ def filters_of(arguments: Mapping[str, str], tables: Tables) -> Filters:
     Raises:
         RequestError: a value is not one of those that are possible.
     """
-    given = {field.name: arguments.get(field.name, "").strip() for field in dataclasses.fields(Filters)}
+    given = {field.name: arguments.get(field.name, "") for field in dataclasses.fields(Filters)}
     view = _one_of("view", given["view"] or next(iter(tables.views)), tables.views)
     is_sample = view == SAMPLE
     kept = [sign + name for sign in "+-" for name in tables.selections] if is_sample else []
@@ -34,8 +34,8 @@ def filters_of(arguments: Mapping[str, str], tables: Tables) -> Filters:
         view=view,
         source=given["source"],
         scorer=_one_of("scorer", given["scorer"], tables.scores.names if given["scorer"] and tables.scores else ()),
-        low=_number("low", given["low"]),
-        high=_number("high", given["high"]),
+        low=_number("low", given["low"].strip()),
+        high=_number("high", given["high"].strip()),
         benchmark=_one_of("benchmark", given["benchmark"], tables.config.targets),
         text=given["text"],
         mark=_one_of("mark", given["mark"], MARKED),

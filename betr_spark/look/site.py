@@ -139,7 +139,8 @@ def _add_errors(app: flask.Flask) -> None:
         known = error if isinstance(error, BetrSparkError) else user_error(error)
         if known is None:
             _logger.exception("look: %s", flask.request.path, exc_info=error)
-        return page(str(known or "The query failed; the terminal of `betr-spark look` says why."), _FAILED)
+        code = _BAD_REQUEST if isinstance(error, BetrSparkError) else _FAILED  # such as too few marks for an export
+        return page(str(known or "The query failed; the terminal of `betr-spark look` says why."), code)
 
 
 def _add_pages(app: flask.Flask, site: Site) -> None:

@@ -13,10 +13,9 @@ from pyspark.sql import functions as F
 from betr_spark import schemas
 from betr_spark.config import Config
 from betr_spark.look.scores import Scores
-from betr_spark.look.views import LABELS, RANDOM, SAMPLE, UNMARKED, WORST, Filters, Hit, View, open_views
+from betr_spark.look.views import LABELS, RANDOM, SAMPLE, UNMARKED, WORST, Filters, Hit, View, open_views, pinned
 from betr_spark.schemas import BEST_BENCHMARK, DOC_ID, LABEL, PHASE, RANK, SOURCE, TEXT
 from betr_spark.spark.jobs import describe
-from betr_spark.storage import delta
 
 PAGE, MOST = 25, 1000  # documents of a page, and of all pages of a list
 EXCERPT, PART = 1_500, 200_000  # characters of a text in a list, and of a part of a document
@@ -33,16 +32,15 @@ class Tables:
         """Open the tables; raises what `open_views` raises."""
         self.config, self._spark = config, spark
         self.views = open_views(spark, config)
+        self._features, self._duplicates = (
+            pinned(spark, config.table(name)) for name in (schemas.FEATURES_TABLE, schemas.DUPLICATES_TABLE)
+        )
 
     @cached_property
     def scores(self) -> Scores | None:
         """The scores of `features`, if it exists."""
-        features = self._table(schemas.FEATURES_TABLE)
+        features = self._features
         return None if features is None else Scores(features, self.config)
-
-    @cached_property
-    def _duplicates(self) -> DataFrame | None:
-        return self._table(schemas.DUPLICATES_TABLE)
 
     @property
     def selections(self) -> list[str]:
@@ -164,7 +162,3 @@ class Tables:
     def _ids(self, doc_ids: Collection[str]) -> DataFrame:
         """Marked documents; they are as many as a person has read."""
         return F.broadcast(self._spark.createDataFrame([(doc_id,) for doc_id in doc_ids], f"{DOC_ID} string"))
-
-    def _table(self, name: str) -> DataFrame | None:
-        path = self.config.table(name)
-        return delta.read(self._spark, path) if delta.exists(self._spark, path) else None

@@ -102,12 +102,19 @@ def open_views(spark: SparkSession, config: Config) -> dict[str, View]:
     return views
 
 
+def pinned(spark: SparkSession, path: str) -> DataFrame | None:
+    """A table as it is now, whatever is committed later; None where there is none."""
+    if not delta.exists(spark, path):
+        return None
+    return delta.read(spark, path, version=delta.newest_version(spark, path))
+
+
 def _selections(spark: SparkSession, config: Config) -> Iterator[View]:
     for name, selection in config.selections.items():
         key = f"selected/{name}"
-        if not delta.exists(spark, config.table(key)):
+        documents = pinned(spark, config.table(key))
+        if documents is None:
             continue
-        documents = delta.read(spark, config.table(key))
         score = F.col(LOGIT if selection.scorer in config.expressions() else SCORE)
         benchmark = next((column for column in (BEST_BENCHMARK, CHOSEN_FOR) if column in documents.columns), None)
         ties = [F.col(column) for column in (PHASE, DOC_ID) if column in documents.columns]
@@ -116,15 +123,15 @@ def _selections(spark: SparkSession, config: Config) -> Iterator[View]:
 
 def _sample(spark: SparkSession, config: Config) -> Iterator[View]:
     """The sample, with its ranking where it is ranked: it also has the documents that no selection keeps."""
-    if not delta.exists(spark, config.table(schemas.SAMPLE_TABLE)):
+    documents = pinned(spark, config.table(schemas.SAMPLE_TABLE))
+    ranked = pinned(spark, config.table(schemas.RANKED_SAMPLE_TABLE))
+    if documents is None:
         return
-    documents = delta.read(spark, config.table(schemas.SAMPLE_TABLE))
     ties = [F.xxhash64(DOC_ID), F.col(DOC_ID)]
-    if not delta.exists(spark, config.table(schemas.RANKED_SAMPLE_TABLE)):
+    if ranked is None:
         yield View(SAMPLE, documents, ties, ties, None, None)
         return
-    ranked = delta.read(spark, config.table(schemas.RANKED_SAMPLE_TABLE)).drop(SOURCE)
     best = [F.desc(TARGET_SCORE), F.desc(BEST_COSINE), *ties]
     worst = [F.asc(TARGET_SCORE), F.asc(BEST_COSINE), *ties]
-    both = documents.join(ranked, on=DOC_ID, how="left")
+    both = documents.join(ranked.drop(SOURCE), on=DOC_ID, how="left")
     yield View(SAMPLE, both, best, worst, F.col(TARGET_SCORE), BEST_BENCHMARK)
