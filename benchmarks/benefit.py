@@ -42,7 +42,8 @@ from betr_spark.ranking.encoder import embed
 from betr_spark.ranking.query_vectors import query_vectors
 from betr_spark.scoring.dsir import LogRatioTable, bucket_counts
 from betr_spark.scoring.ngram_table import Table
-from betr_spark.targets.examples import balanced, examples_of
+from betr_spark.targets.choice import balanced
+from betr_spark.targets.examples import examples_of
 from betr_spark.training.agreement import positions
 from betr_spark.training.fasttext import DCLM_RECIPE, train
 from betr_spark.training.linear import (

@@ -26,7 +26,8 @@ from betr_spark.errors import SetupError
 from betr_spark.kernels.text_preparation import prepare
 from betr_spark.ranking.best_rank import TopCosines, best_ranks, on_grid
 from betr_spark.ranking.encoder import _load
-from betr_spark.targets.examples import balanced, examples_of
+from betr_spark.targets.choice import balanced
+from betr_spark.targets.examples import examples_of
 from betr_spark.training.agreement import positions
 
 Encode = Callable[[list[str]], NDArray[np.float32]]

@@ -22,7 +22,7 @@ from betr_spark.config.selections import (
     SoftCapConfig,
     TrainingConfig,
 )
-from betr_spark.config.targets import TargetConfig
+from betr_spark.config.targets import SplitConfig, TargetConfig
 
 __all__ = [
     "LONGEST",
@@ -44,6 +44,7 @@ __all__ = [
     "SelectionConfig",
     "SigmoidConfig",
     "SoftCapConfig",
+    "SplitConfig",
     "TargetConfig",
     "TestFileConfig",
     "TokensConfig",

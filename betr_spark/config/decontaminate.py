@@ -6,7 +6,7 @@ from typing import Annotated, Literal, Self
 from pydantic import Field, model_validator
 
 from betr_spark.config.base import Model
-from betr_spark.config.targets import TargetConfig
+from betr_spark.config.targets import SplitConfig, TargetConfig
 
 TestName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]*$", max_length=100)]
 _Template = Annotated[str, Field(min_length=1)]
@@ -46,6 +46,16 @@ class TestFileConfig(Model):
         return TargetConfig(path=self.path, template=template, format=self.format)
 
 
+class SplitFileConfig(TestFileConfig):
+    """The file of a target with `split`: a part of its rows are test items. Not a section of the configuration's file."""
+
+    split: SplitConfig
+
+    def texts(self) -> TargetConfig:
+        """How the rows' texts are read, and which rows are items."""
+        return super().texts().model_copy(update={"split": self.split})
+
+
 class DecontaminateConfig(Model):
     """Test items that are looked for in the documents, and what happens to documents that have them.
 
@@ -70,8 +80,13 @@ class DecontaminateConfig(Model):
     def files(self, targets: Mapping[str, TargetConfig]) -> dict[str, TestFileConfig]:
         """All test files by benchmark: those of the targets, unless `tests` has the benchmark, and those of `tests`."""
         of_targets = {
-            name: TestFileConfig(path=target.test, template=target.template, jinja=target.jinja, format=target.format)
+            name: _test_file(target, path)
             for name, target in targets.items()
-            if target.test is not None
+            if (path := target.test_path()) is not None
         }
         return {**of_targets, **self.tests}
+
+
+def _test_file(target: TargetConfig, path: str) -> TestFileConfig:
+    settings = {"path": path, **target.model_dump(include={"template", "jinja", "format", "split"})}
+    return TestFileConfig(**settings) if target.split is None else SplitFileConfig(**settings)

@@ -1,21 +1,23 @@
 """The configuration: YAML is read into frozen typed models. Unknown keys are errors; all problems are reported at once."""
 
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, StringConstraints, ValidationError, model_validator
+from pydantic import Field, StringConstraints, ValidationError, field_validator, model_validator
 
 from betr_spark.config.base import Model, ScorerName, Seed
 from betr_spark.config.decontaminate import DecontaminateConfig
 from betr_spark.config.evaluate import EvaluateConfig
 from betr_spark.config.input import InputConfig
+from betr_spark.config.presets import known_preset, with_preset
 from betr_spark.config.problems import validation_problems
 from betr_spark.config.ranking import EncoderConfig, LabelsConfig, SampleConfig
 from betr_spark.config.scorers import BetrScorer, ScorerConfig
 from betr_spark.config.selections import KeepConfig, SelectionConfig
 from betr_spark.config.targets import TargetConfig
-from betr_spark.config.yaml_file import read_mapping
+from betr_spark.config.yaml_file import overridden, read_mapping
 from betr_spark.errors import ConfigError
 
 RANDOM_SCORER, LONGEST = "random", "longest"
@@ -56,8 +58,12 @@ def _default_selections(data: dict[str, Any]) -> dict[str, SelectionConfig]:
 
 
 class Config(Model):
-    """A whole run. Required: `input.path`, `output`, and `targets` if a scorer uses benchmarks."""
+    """A whole run. Required: `input.path`, `output`, and `targets` if a scorer uses benchmarks.
 
+    `preset` names published settings, which replace the defaults of keys that are not given.
+    """
+
+    preset: str | None = None
     input: InputConfig
     output: str = Field(min_length=1)
     targets: dict[SelectionName, TargetConfig] = Field(default_factory=dict)
@@ -71,6 +77,9 @@ class Config(Model):
     selections: dict[SelectionName, SelectionConfig] = Field(default_factory=_default_selections)
     evaluate: EvaluateConfig = EvaluateConfig()
 
+    _with_preset = model_validator(mode="before")(with_preset)
+    _known_preset = field_validator("preset", mode="before")(known_preset)
+
     @model_validator(mode="after")
     def _names_agree(self) -> Self:
         control = self.scorers.get(RANDOM_SCORER)
@@ -81,7 +90,7 @@ class Config(Model):
                 f"targets: missing; scorers.{users[0]} requires benchmarks (use 'scorers: {{}}' only to deduplicate)"
             )
         if self.decontaminate is not None and not self.decontaminate.files(self.targets):
-            raise ValueError("decontaminate: no test file; set `test` of a target, or `decontaminate.tests`")
+            raise ValueError("decontaminate: no test file; set `test` or `split` of a target, or `decontaminate.tests`")
         self._benchmark_scorers_have_names()
         known = [*dict.fromkeys([*self.scorers, *self.scored()]), RANDOM_SCORER]
         for name, selection in self.selections.items():
@@ -204,13 +213,28 @@ class Config(Model):
         return f"{self.output.rstrip('/')}/{name}"
 
 
-def load_config(path: str | Path, overrides: tuple[str, ...] = ()) -> Config:
-    """Read a YAML file, apply `key.sub=value` overrides (values are YAML) and validate.
+def load_config(source: str | Path | Mapping[str, Any], overrides: Sequence[str] = ()) -> Config:
+    """Read a configuration and validate it; no file of the input is looked at.
+
+    Example:
+        >>> from betr_spark import load_config
+        >>> keys = {"input": {"path": "docs"}, "output": "out", "scorers": {}}
+        >>> config = load_config(keys, ["input.id=doc_id", "minhash.bands=20"])
+        >>> config.input.id, config.minhash.bands, config.dedup.similarity
+        ('doc_id', 20, 0.75)
+
+    Args:
+        source: path of a YAML file, or its keys as a mapping. Relative paths in it are relative to the working directory.
+        overrides: `key.sub=value`, as `--set` of the command line; the values are YAML.
+
+    Returns:
+        The configuration, frozen, with the defaults of the keys that are not given.
 
     Raises:
         ConfigError: with one line for every problem, each naming the key.
     """
+    mapping = overridden(source if isinstance(source, Mapping) else read_mapping(source), overrides)
     try:
-        return Config.model_validate(read_mapping(path, overrides))
+        return Config.model_validate(mapping)
     except ValidationError as error:
         raise ConfigError(*dict.fromkeys(validation_problems(error, Config))) from None

@@ -79,10 +79,17 @@ class BetrScorer(FastTextTraining):
 
 
 class ClassifierScorer(FastTextTraining):
-    """FastText trained on given positives (by default the targets' examples) against the random sample, as DCLM does."""
+    """FastText trained on given positives (by default the targets' examples) against the random sample, as DCLM does.
+
+    `recipe` names whose settings of fastText are used where the configuration has no key for them: those of DCLM, or those of
+    the paper, which trained DCLM's classifier with its own.
+    """
+
+    added_later: ClassVar[frozenset[str]] = frozenset({"recipe"})
 
     kind: Literal["classifier"]
     positives: TargetConfig | None = None
+    recipe: Literal["dclm", "paper"] = "dclm"
     dim: int = Field(default=100, ge=8, le=2**12)
 
     def uses_targets(self) -> bool:

@@ -1,6 +1,8 @@
 """The configuration's file: YAML and `--set` overrides into one mapping."""
 
+import copy
 import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +14,11 @@ from betr_spark.errors import ConfigError
 _PART = re.compile(r"""\s*(?:"(?P<double>[^"]*)"|'(?P<single>[^']*)'|(?P<plain>[^.="'\s][^.=]*?))\s*(?P<end>[.=])""")
 
 
-def read_mapping(path: str | Path, overrides: tuple[str, ...]) -> dict[str, Any]:
-    """Read a YAML file and apply `key.sub=value` overrides, whose values are YAML.
-
-    A key that contains a dot is quoted: `selections."betr-1.5".keep.documents=5`.
+def read_mapping(path: str | Path) -> dict[str, Any]:
+    """Read a YAML file.
 
     Raises:
-        ConfigError: the file cannot be read, is not a mapping, or an override is not of that form.
+        ConfigError: the file cannot be read, or is not a mapping.
     """
     try:
         text = Path(path).read_text(encoding="utf-8")
@@ -27,9 +27,21 @@ def read_mapping(path: str | Path, overrides: tuple[str, ...]) -> dict[str, Any]
     raw = _parse_yaml(text, str(path))
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: found {type(raw).__name__}; a mapping of keys is required")
-    for override in overrides:
-        _apply_override(raw, override)
     return raw
+
+
+def overridden(mapping: Mapping[str, Any], overrides: Sequence[str]) -> dict[str, Any]:
+    """Return a copy with `key.sub=value` overrides, whose values are YAML.
+
+    A key that contains a dot is quoted: `selections."betr-1.5".keep.documents=5`.
+
+    Raises:
+        ConfigError: an override is not of that form.
+    """
+    copied = copy.deepcopy(dict(mapping))
+    for override in overrides:
+        _apply_override(copied, override)
+    return copied
 
 
 class _UniqueKeyLoader(yaml.SafeLoader):

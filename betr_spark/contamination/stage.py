@@ -37,6 +37,7 @@ from betr_spark.schemas import (
 from betr_spark.spark.jobs import describe
 from betr_spark.storage import delta, runs
 from betr_spark.storage.runs import Metrics, StageKey, StageRun
+from betr_spark.targets.choice import parts_of
 from betr_spark.targets.examples import examples_of
 from betr_spark.targets.reading import read_content
 
@@ -170,7 +171,7 @@ def _settings(config: Config) -> DecontaminateConfig:
 def _warn_of_targets(spark: SparkSession, config: Config, index: Index) -> None:
     """Warn of training examples that contain test items: a selection by them finds the items."""
     for name, target in config.targets.items():
-        examples = examples_of(name, target, read_content(spark, target.path))
+        examples = parts_of(name, target, examples_of(name, target, read_content(spark, target.path))).train
         texts = [example.text for example in examples]
         found = contaminated_texts(texts, index, min_coverage=_settings(config).min_coverage)
         if found:

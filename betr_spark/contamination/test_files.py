@@ -10,6 +10,7 @@ from betr_spark.contamination.items import Item
 from betr_spark.schemas import CONTAMINATION
 from betr_spark.spark.error_messages import problems_of
 from betr_spark.storage.runs import StageKey
+from betr_spark.targets.choice import parts_of
 from betr_spark.targets.examples import Content, examples_of
 from betr_spark.targets.reading import read_content
 
@@ -70,6 +71,8 @@ def _items(config: Config, benchmark: str, content: Content) -> list[Item]:
     file, own = _files(config)[benchmark], config.decontaminate.tests if config.decontaminate else {}
     where = "decontaminate.tests" if benchmark in own else "targets"
     examples = examples_of(benchmark, file.texts(), content, where_from=where)
+    if file.texts().split is not None:
+        examples = parts_of(benchmark, file.texts(), examples).test
     if file.question is None or file.answer is None:
         return [Item(benchmark, example.row, example.text) for example in examples]
     parts = [

@@ -26,6 +26,7 @@ from betr_spark.spark.error_messages import problems_of
 from betr_spark.storage import delta, hadoop_files, runs
 from betr_spark.storage.runs import StageKey
 from betr_spark.storage.small_files import write_bytes
+from betr_spark.targets.choice import parts_of
 from betr_spark.targets.examples import examples_of
 from betr_spark.targets.reading import Benchmark, examples_and_items, read_benchmark, read_content
 
@@ -54,9 +55,9 @@ def check(config: Config) -> None:
         raise ConfigError(
             "config.selections: no selection has a scorer other than random; evaluate requires at least one"
         )
-    if not any(target.test for target in config.targets.values()):
+    if not any(target.test_path() for target in config.targets.values()):
         raise ConfigError(
-            "config.targets: no target has a `test` file; evaluate requires held-out items of at least one"
+            "config.targets: no target has a `test` file or a `split`; evaluate requires held-out items of at least one"
         )
     if duplicates := [name for name in config.evaluate.off_target if name in (*config.targets, GENERAL)]:
         raise ConfigError(
@@ -66,14 +67,15 @@ def check(config: Config) -> None:
 
 def caveats(config: Config) -> list[str]:
     """Describe a finished evaluation: its models, the limits of its conclusions, and targets that were not measured."""
-    settings, unmeasured = config.evaluate, [name for name, target in config.targets.items() if not target.test]
+    settings, unmeasured = config.evaluate, [n for n, target in config.targets.items() if not target.test_path()]
     shape = settings.transformer
     model = f"{settings.order}-gram models (modified Kneser-Ney)"
     if settings.model == "transformer":
         model = f"transformers of {shape.layers} layers, width {shape.width}, context {shape.context}"
     trained = f"evaluated with {model} trained on equal numbers of byte pairs ({settings.vocabulary} in the vocabulary)"
     lines = [f"{trained}; a check of direction, not a forecast of a large model's accuracy"]
-    return lines + [f"not measured, because they have no `test` file: {', '.join(unmeasured)}"] * bool(unmeasured)
+    reason = "not measured, because they have no `test` file and no `split`"
+    return [*lines, f"{reason}: {', '.join(unmeasured)}"] if unmeasured else lines
 
 
 class Evaluate(Stage):
@@ -92,7 +94,7 @@ class Evaluate(Stage):
         spark, config = context.spark, context.config
         names = (schemas.FEATURES_TABLE, schemas.DUPLICATES_TABLE)
         versions = {name: runs.input_version(spark, config.table(name)) for name in names}
-        tests = {f"items.{name}": target.test for name, target in config.targets.items() if target.test}
+        tests = {f"items.{name}": path for name, target in config.targets.items() if (path := target.test_path())}
         off_target = {f"off.{name}": target.path for name, target in config.evaluate.off_target.items()}
         items = {
             name: Benchmark(read_content(spark, path), None).digest() for name, path in {**tests, **off_target}.items()
@@ -193,11 +195,12 @@ def _items(spark: SparkSession, config: Config) -> list[tuple[str, str, list[str
     """Held-out items: name, kind, texts; of each file the first `evaluate.items`."""
     sets = []
     for name, target in config.targets.items():
-        if target.test:
+        if target.test_path():
             _, items = examples_and_items(name, target, read_benchmark(spark, target))
             sets.append((name, TARGET, [item.text for item in items[: config.evaluate.items]]))
     for name, off in config.evaluate.off_target.items():
-        texts = [item.text for item in examples_of(name, off, read_content(spark, off.path))]
+        parts = parts_of(name, off, examples_of(name, off, read_content(spark, off.path)))
+        texts = [item.text for item in parts.test or parts.train]  # without `split` every row is an item
         sets.append((name, OFF_TARGET, texts[: config.evaluate.items]))
     if too_small := [name for name, _, texts in sets if len(texts) < 2]:
         raise DataError(f"evaluate: {too_small[0]} has one held-out item; an interval requires at least two")

@@ -1,7 +1,6 @@
 """Benchmark examples: rows of JSON Lines, Parquet or a saved dataset, made into texts by a template and balanced."""
 
 import datetime as dt
-import hashlib
 import io
 import json
 import numbers
@@ -69,7 +68,7 @@ def examples_of(
     render, fields = renderer(benchmark, target)
     unit = "line" if _format(target, content) == "json" else "row"
     examples = []
-    for index, row in _rows(target, content, fields):
+    for index, row in rows_of(target, content, fields):
         where = f"{target.path}: {unit} {index + 1}"
         text = render(row, where)
         if surrogate := _SURROGATE.search(text):
@@ -113,64 +112,20 @@ def _key(target: TargetConfig) -> str:
     return "template" if target.jinja is None else "jinja"
 
 
-def distinct(examples: Mapping[str, list[Example]]) -> tuple[dict[str, list[Example]], dict[str, int]]:
-    """Drop examples that repeat an earlier one of any benchmark, ignoring white space and case.
-
-    Returns:
-        The examples that are left, and how many each benchmark lost.
-    """
-    seen: set[str] = set()
-    left: dict[str, list[Example]] = {}
-    for name, all_examples in examples.items():
-        left[name] = []
-        for example in all_examples:
-            if (form := _normal(example.text)) not in seen:
-                seen.add(form)
-                left[name].append(example)
-    return left, {name: len(examples[name]) - len(left[name]) for name in examples}
-
-
-def check_not_in_test(benchmark: str, target: TargetConfig, train: Sequence[Example], test: Sequence[Example]) -> None:
-    """Raise DataError if a target repeats an item of its own benchmark's test file."""
-    items = {_normal(item.text): item.row for item in test}
-    for example in train:
-        if (row := items.get(_normal(example.text))) is not None:
-            raise DataError(
-                f"{target.path}: example {example.row + 1} of targets.{benchmark} is item {row + 1} of its test file "
-                f"{target.test}; targets must be TRAIN examples"
-            )
-
-
-def _normal(text: str) -> str:
-    return " ".join(text.lower().split())
-
-
-def balanced(examples: Mapping[str, list[Example]], caps: Mapping[str, int | None]) -> list[Example]:
-    """Take the same number from every benchmark: that of the smallest benchmark, or the smallest cap if it is less.
-
-    A hash of the text decides which ones, so the order of the file does not matter; none is repeated.
-
-    Returns:
-        Examples by benchmark in the given order, then by row.
-    """
-    limits = [len(all_examples) for all_examples in examples.values()]
-    count = min(limits + [cap for cap in caps.values() if cap is not None])
-    chosen = []
-    for all_examples in examples.values():
-        by_hash = sorted(all_examples, key=lambda e: (hashlib.sha256(e.text.encode()).digest(), e.row))
-        chosen += sorted(by_hash[:count], key=lambda e: e.row)
-    return chosen
-
-
 def _format(target: TargetConfig, content: Content) -> str:
     if isinstance(content, list):
         return "dataset"
     return target.format or ("parquet" if target.path.endswith(".parquet") else "json")
 
 
-def _rows(
-    target: TargetConfig, content: Content, fields: Sequence[str] | None
+def rows_of(
+    target: TargetConfig, content: Content, fields: Sequence[str] | None = None
 ) -> Iterator[tuple[int, Mapping[str, Any]]]:
+    """Yield the rows of a benchmark's file with their numbers; of Parquet only the given fields.
+
+    Raises:
+        DataError: the file cannot be parsed, or lacks a field.
+    """
     if isinstance(content, list) or _format(target, content) != "json":
         try:
             names, table = _table(content, fields)

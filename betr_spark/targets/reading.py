@@ -1,10 +1,9 @@
-"""Files of benchmarks, and the folders that Hugging Face `datasets` writes."""
+"""The benchmarks of a configuration: their files, their examples, and everything that is wrong with them."""
 
 import hashlib
-import json
 import logging
 from collections.abc import Mapping
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from pyspark.sql import SparkSession
 
@@ -12,15 +11,9 @@ from betr_spark.config import Config
 from betr_spark.config.targets import TargetConfig
 from betr_spark.errors import BetrSparkError, DataError
 from betr_spark.storage import hadoop_files
-from betr_spark.targets.examples import (
-    Content,
-    Example,
-    balanced,
-    check_not_in_test,
-    distinct,
-    examples_of,
-    renderer,
-)
+from betr_spark.targets.choice import balanced, check_not_in_test, distinct, parts_of
+from betr_spark.targets.content import content_of
+from betr_spark.targets.examples import Content, Example, examples_of, renderer
 
 _logger = logging.getLogger(__name__)
 
@@ -43,28 +36,22 @@ def read_content(spark: SparkSession, path: str) -> Content:
     Raises:
         DataError: the path does not exist, or is another folder.
     """
-    if not hadoop_files.exists(spark, path) or hadoop_files.is_file(spark, path):
-        return hadoop_files.read_bytes(spark, path)
-    if hadoop_files.exists(spark, f"{path}/dataset_dict.json"):
-        splits = _listed(spark, f"{path}/dataset_dict.json", "splits")
-        raise DataError(
-            f"{path}: holds the splits {', '.join(splits)}; name one of them, for example {path}/{splits[0]}"
-        )
-    if not hadoop_files.exists(spark, f"{path}/state.json"):
-        raise DataError(f"{path}: is a folder; a file is required, or a folder that `Dataset.save_to_disk` wrote")
-    names = [part["filename"] for part in _listed(spark, f"{path}/state.json", "_data_files")]
-    return [hadoop_files.read_bytes(spark, f"{path}/{name}") for name in names]
+    return content_of(_HadoopFiles(spark), path)
 
 
-def _listed(spark: SparkSession, path: str, key: str) -> list[Any]:
-    """Return the list under a key of a JSON file of `datasets`."""
-    try:
-        values = json.loads(hadoop_files.read_bytes(spark, path))[key]
-    except (ValueError, KeyError, TypeError):
-        values = None
-    if not isinstance(values, list) or not values:
-        raise DataError(f"{path}: damaged: a JSON object with a list '{key}' is required; save the dataset again")
-    return values
+class _HadoopFiles(NamedTuple):
+    """Files that the session can read."""
+
+    spark: SparkSession
+
+    def exists(self, path: str) -> bool:
+        return hadoop_files.exists(self.spark, path)
+
+    def is_file(self, path: str) -> bool:
+        return hadoop_files.is_file(self.spark, path)
+
+    def read_bytes(self, path: str) -> bytes:
+        return hadoop_files.read_bytes(self.spark, path)
 
 
 def read_benchmark(spark: SparkSession, target: TargetConfig) -> Benchmark:
@@ -74,22 +61,25 @@ def read_benchmark(spark: SparkSession, target: TargetConfig) -> Benchmark:
 
 
 def examples_and_items(name: str, target: TargetConfig, benchmark: Benchmark) -> tuple[list[Example], list[Example]]:
-    """Parse the train examples and the test items of a benchmark.
+    """Parse the train examples and the test items of a benchmark, which with `split` are in one file.
 
     Raises:
         ConfigError: the template is malformed.
-        DataError: a file cannot be parsed, or an example is in the test file; names file, line and field.
+        DataError: a file cannot be parsed, an example is in the test file, or `split` leaves a part empty; names file, line and
+            field.
     """
-    examples = examples_of(name, target, benchmark.train)
+    examples, items = parts_of(name, target, examples_of(name, target, benchmark.train))
     if benchmark.test is None:
-        return examples, []
+        return examples, items
     items = examples_of(name, target.model_copy(update={"path": target.test}), benchmark.test)
     check_not_in_test(name, target, examples, items)
     return examples, items
 
 
 def targets_of(targets: Mapping[str, TargetConfig], benchmarks: Mapping[str, Benchmark]) -> list[Example]:
-    """Return the targets: distinct examples, the same number for each benchmark. Logs how many were repeated.
+    """Return the targets: distinct examples, the same number for each benchmark with `balance: equal`.
+
+    Logs how many were repeated.
 
     Raises:
         ConfigError, DataError: as `examples_and_items`; or an earlier benchmark has all examples of a benchmark.
@@ -101,7 +91,8 @@ def targets_of(targets: Mapping[str, TargetConfig], benchmarks: Mapping[str, Ben
     for name, count in repeated.items():
         if count:
             _logger.info("targets.%s: dropped %d of %d examples as repeated", name, count, len(examples[name]))
-    return balanced(left, {name: target.examples for name, target in targets.items()})
+    caps = {name: target.examples for name, target in targets.items()}
+    return balanced(left, caps, unbalanced=[name for name, target in targets.items() if target.balance == "none"])
 
 
 def _all_repeated(targets: Mapping[str, TargetConfig], left: Mapping[str, list[Example]]) -> list[str]:

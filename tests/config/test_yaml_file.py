@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from betr_spark.config import load_config
-from betr_spark.config.yaml_file import read_mapping
+from betr_spark.config.yaml_file import overridden, read_mapping
 from betr_spark.errors import ConfigError
 
 TEXT = """
@@ -40,7 +40,7 @@ def test_a_key_with_a_dot_is_quoted(path: Path, override: str) -> None:
 
 
 def test_a_new_key_with_dots_and_a_value_with_an_equals_sign(path: Path) -> None:
-    raw = read_mapping(path, ('selections."a.b.c".keep.tokens=7', 'targets.t.template=a=b.c="d"'))
+    raw = overridden(read_mapping(path), ('selections."a.b.c".keep.tokens=7', 'targets.t.template=a=b.c="d"'))
     assert raw["selections"]["a.b.c"] == {"keep": {"tokens": 7}}
     assert raw["targets"]["t"]["template"] == 'a=b.c="d"'
 

@@ -239,6 +239,6 @@ def test_settings_of_decontaminate_are_checked(spark: Any, tmp_path: Path) -> No
         configured(tmp_path, tests={"t": {"path": "t", "template": "{q}", "question": "{q}"}})
     values = {"input": {"path": "d"}, "output": "o", "scorers": {}, "selections": {}, "decontaminate": {}}
     with pytest.raises(
-        ValueError, match="decontaminate: no test file; set `test` of a target, or `decontaminate.tests`"
+        ValueError, match="decontaminate: no test file; set `test` or `split` of a target, or `decontaminate.tests`"
     ):
         Config.model_validate(values)

@@ -16,7 +16,8 @@ import pytest
 from betr_spark.config.targets import TargetConfig
 from betr_spark.errors import ConfigError, DataError
 from betr_spark.targets import jinja_template
-from betr_spark.targets.examples import Example, balanced, check_not_in_test, distinct, examples_of
+from betr_spark.targets.choice import balanced, check_not_in_test, distinct
+from betr_spark.targets.examples import Example, examples_of
 
 
 def target(template: str = "{q}: {a}", path: str = "t.jsonl") -> TargetConfig:

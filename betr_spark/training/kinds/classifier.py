@@ -11,6 +11,7 @@ from betr_spark.pipeline.stage import RunContext
 from betr_spark.ranking.labels import with_split
 from betr_spark.schemas import DOC_ID, LABEL, TEXT
 from betr_spark.spark.error_messages import problems_of
+from betr_spark.targets.choice import parts_of
 from betr_spark.targets.examples import Example, examples_of
 from betr_spark.targets.reading import (
     read_benchmark,
@@ -19,7 +20,7 @@ from betr_spark.targets.reading import (
     target_problems,
     targets_of,
 )
-from betr_spark.training.fasttext import DCLM_RECIPE
+from betr_spark.training.fasttext import DCLM_RECIPE, PAPER_RECIPE
 from betr_spark.training.kinds.base import Kind
 from betr_spark.training.training_data import FittedScorer, TrainingSample, target_versions, train_on_labels
 
@@ -45,7 +46,8 @@ class Classifier(Kind):
     def fit(self, context: RunContext, sample: TrainingSample) -> FittedScorer:
         """Train on the distinct positives and as many documents of the sample, chosen by a hash."""
         labelled = self._labelled(context.spark, sample.texts)
-        return train_on_labels(labelled, sample, self.settings, recipe=DCLM_RECIPE, name=self.name)
+        recipe = PAPER_RECIPE if self.settings.recipe == "paper" else DCLM_RECIPE
+        return train_on_labels(labelled, sample, self.settings, recipe=recipe, name=self.name)
 
     def _labelled(self, spark: SparkSession, texts: DataFrame) -> DataFrame:
         """doc_id, text, label, split."""
@@ -60,4 +62,5 @@ class Classifier(Kind):
         if self.settings.positives is None:
             return targets_of(self.config.targets, read_targets(spark, self.config))
         content = read_content(spark, self.settings.positives.path)
-        return examples_of(f"scorers.{self.name}.positives", self.settings.positives, content)
+        name = f"scorers.{self.name}.positives"
+        return parts_of(name, self.settings.positives, examples_of(name, self.settings.positives, content)).train
