@@ -33,6 +33,15 @@ class ConfigError(BetrSparkError, ValueError):
         return self.args
 
 
+class CheckError(BetrSparkError, ValueError):
+    """What would stop a run, found before any work, as `betr-spark check` prints it; `problems` has one line for each."""
+
+    @property
+    def problems(self) -> tuple[str, ...]:
+        """Every problem."""
+        return self.args
+
+
 class SchemaError(BetrSparkError, ValueError):
     """A table or file has no such column, or the column has the wrong type."""
 

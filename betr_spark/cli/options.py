@@ -69,21 +69,15 @@ def writing(
 
     began = time.monotonic()
     with jvm_starting():
-        import_module("betr_spark.pipeline.check")  # all stages
         from pyspark.sql import SparkSession  # noqa: PLC0415
 
-        from betr_spark.pipeline.stage import RunContext  # noqa: PLC0415
-        from betr_spark.storage.hadoop_files import check_writable  # noqa: PLC0415
-        from betr_spark.storage.lease import wait_until_free  # noqa: PLC0415
+        from betr_spark.pipeline.invocation import writing_context  # noqa: PLC0415
 
     running = SparkSession.getActiveSession()
     spark = build_session()
     if running is None:
         _start_s.append(time.monotonic() - began)
-    wait_until_free(spark, settings.output, wait_s=wait_s)  # before the input is listed
-    if check:
-        check_writable(spark, settings.output)
-    return RunContext(spark, settings, again=again, command=command, wait_s=wait_s)
+    return writing_context(spark, settings, command=command, again=again, wait_s=wait_s, check=check)
 
 
 def log_start() -> None:

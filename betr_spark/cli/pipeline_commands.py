@@ -37,14 +37,13 @@ def run(
     """Run all stages; those that are up to date are skipped."""
     settings = load(config, overrides)
     context = reading(settings) if dry_run else writing(settings, "run", wait_s=wait, check=False)
-    from betr_spark.pipeline.check import problems_of_run  # noqa: PLC0415
-    from betr_spark.pipeline.run import stages_of  # noqa: PLC0415
+    from betr_spark.pipeline.invocation import checked_stages  # noqa: PLC0415
 
-    output.stop_at(problems_of_run(context))
+    stages = checked_stages(context)
     if dry_run:
         output.emit(*planned_stages(context))
     else:
-        run_and_print(context, stages_of(settings))
+        run_and_print(context, stages)
 
 
 @app.command()
@@ -167,13 +166,12 @@ def _stage(
     command: str, config: Path, overrides: list[str] | None, *, again: bool = False, wait_s: float = 0.0
 ) -> None:
     settings = load(config, overrides)
-    from betr_spark.pipeline.check import missing_requirements  # noqa: PLC0415 - pyspark, only when needed
+    from betr_spark.pipeline.invocation import checked_stages  # noqa: PLC0415 - pyspark, only when needed
     from betr_spark.pipeline.run import stages_of  # noqa: PLC0415
 
-    if stages := stages_of(settings, command):
+    if stages_of(settings, command):
         context = writing(settings, command, again=again, wait_s=wait_s)
-        output.stop_at(missing_requirements(context, stages))
-        run_and_print(context, stages)
+        run_and_print(context, checked_stages(context, command))
     else:
         document = {"command": command, "output": settings.output, "up_to_date": True, "stages": []}
         output.emit(document, [f"{command}: nothing to do with these settings"])

@@ -17,6 +17,8 @@ from betr_spark.storage import runs
 from betr_spark.storage.runs import StageRun
 from betr_spark.training import stage as training
 
+COMMANDS = ("rank", "train", "features", "decontaminate", "dedup", "select")  # each runs stages of `run`
+
 
 class Planned(NamedTuple):
     """What a run would do with a stage: `work` is False where its output is up to date; `why` is the reason."""
