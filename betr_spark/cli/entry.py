@@ -11,6 +11,7 @@ import typer
 from betr_spark import __version__, logs
 from betr_spark.cli import (
     export_command,
+    init_command,
     look_command,
     mixture_command,
     output,
@@ -26,7 +27,8 @@ S3Option = Annotated[
 ]
 
 __all__ = [
-    "export_command", "look_command", "main", "mixture_command", "pipeline_commands", "result_commands", "upkeep_commands",
+    "export_command", "init_command", "look_command", "main", "mixture_command", "pipeline_commands", "result_commands",
+    "upkeep_commands",
 ]  # fmt: skip
 
 

@@ -36,6 +36,16 @@ def compression_problem(spark: SparkSession, file: str) -> str | None:
         start = bytes(stream.readNBytes(_LONGEST))
     finally:
         stream.close()
+    return problem_of_start(file, start)
+
+
+def problem_of_start(file: str, start: bytes) -> str | None:
+    """Say why the content of a file cannot be read as lines of text; None if it can.
+
+    Args:
+        file: name of the file.
+        start: its first bytes.
+    """
     name = file.lower()
     actual, suffix = next((known for first, known in _FIRST_BYTES.items() if start.startswith(first)), ("", ""))
     if actual and not suffix:
