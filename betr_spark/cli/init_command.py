@@ -2,6 +2,7 @@
 
 import shlex
 import sys
+from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -91,6 +92,8 @@ def _expanded(answer: str) -> str:
 
 
 def _session() -> "SparkSession":
-    from betr_spark.spark.session import build_session  # noqa: PLC0415
+    from betr_spark.spark.session import build_session, jvm_starting  # noqa: PLC0415
 
+    with jvm_starting(is_short=True):
+        import_module("betr_spark.storage.delta")
     return build_session()
