@@ -1,6 +1,7 @@
 """`init` for files of every form: the written configuration has no problem by `check`, and what cannot be read is one line."""
 
 import doctest
+import errno
 import io
 import json
 import os
@@ -360,13 +361,20 @@ def test_what_a_terminal_would_act_on_is_escaped(init: Any, tmp_path: Path) -> N
     assert set(yaml.safe_load(written)) == {"input", "output", "targets", "sample", "selections"}
 
 
-def test_a_local_folder_without_permission_is_named(tmp_path: Path) -> None:
-    if os.geteuid() == 0:
-        pytest.skip("root reads every file")
-    path = write_lines(tmp_path / "a.jsonl", DOCUMENTS)
-    path.chmod(0)
-    with pytest.raises(DataError, match=r"a\.jsonl: cannot be read \(Permission denied\)"):
+def test_files_that_the_system_refuses_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = write_lines(tmp_path / "docs/a.jsonl", DOCUMENTS)
+    (tmp_path / "docs/gone.csv").symlink_to(tmp_path / "nowhere")
+    assert look_at(str(tmp_path / "docs"), no_session).n_documents == 40
+
+    def denied(*_: Any, **__: Any) -> None:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))  # root reads every file
+
+    monkeypatch.setattr(Path, "open", denied)
+    with pytest.raises(DataError, match=r"^documents: .*a\.jsonl: cannot be read \(Permission denied\)$"):
         look_at(str(path), no_session)
+    monkeypatch.setattr(Path, "read_bytes", denied)
+    with pytest.raises(DataError, match=r"^.*a\.jsonl: cannot be read \(Permission denied\)$"):
+        guessed_targets({"a": str(path)}, no_session)
 
 
 def test_names_of_benchmarks_come_from_their_files() -> None:

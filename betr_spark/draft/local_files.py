@@ -52,7 +52,7 @@ def data_files(here: str) -> list[str]:
         for folder, folders, names in os.walk(found):
             folders[:] = sorted(name for name in folders if not _is_hidden(name))
             files += [str(Path(folder) / name) for name in sorted(names) if not _is_hidden(name)]
-    return [file for file in files if Path(file).stat().st_size > 0]
+    return [file for file in files if Path(file).exists() and Path(file).stat().st_size > 0]  # not a broken link
 
 
 def _is_hidden(name: str) -> bool:
