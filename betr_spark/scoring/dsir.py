@@ -111,6 +111,36 @@ def bucket_counts(data: NDArray[np.uint8], offsets: NDArray[np.int64], *, n_buck
     return counts
 
 
+def pairs_and_words(
+    data: NDArray[np.uint8], *, n_buckets: int
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Split one document into its features.
+
+    Returns:
+        First byte and end of each of the w words, int64 [w]; and the bucket of each feature, int64 [max(0, 2 * w - 1)]: that of
+        word 0, then of word i and of the pair of words i - 1 and i, for each further i.
+    """
+    buckets = np.empty(2 * len(data) + 1, np.int64)
+    n = _buckets(data, 0, len(data), n_buckets, buckets)
+    starts, ends = _words(data)
+    return starts, ends, buckets[:n]
+
+
+@jit
+def _words(data: NDArray[np.uint8]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Return first byte and end of each word of a document, as `_buckets` finds them."""
+    starts, ends = np.empty(len(data), np.int64), np.empty(len(data), np.int64)
+    n, at = 0, 0
+    while at < len(data):
+        kind, start = _word_class(data[at]), at
+        while at < len(data) and _word_class(data[at]) == kind:
+            at += 1
+        if kind != 0:
+            starts[n], ends[n] = start, at
+            n += 1
+    return starts[:n], ends[:n]
+
+
 @jit
 def _word_class(byte: int) -> int:
     """Return 0 for white space and controls, 1 for a byte of words, 2 for punctuation."""

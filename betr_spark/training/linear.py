@@ -23,6 +23,7 @@ from threadpoolctl import threadpool_limits
 
 from betr_spark.errors import DataError
 from betr_spark.kernels.text_preparation import as_buffers, prepare
+from betr_spark.scoring.contributions import SHIFT
 from betr_spark.scoring.lookup import look_up, max_tokens
 from betr_spark.scoring.ngram_table import END_OF_LINE, NgramTable, SharedTable, stack
 from betr_spark.training.agreement import positions
@@ -167,10 +168,10 @@ def train_on_order(
         "model": "linear", "ridge": RIDGE, "examples_weight": EXAMPLES_WEIGHT, "minCount": MIN_COUNT, "bucket": BUCKETS,
     }  # fmt: skip
     metrics = validated(scaled[0], validation, n_training=len(keys), n_positive=n_positive)
-    fitted = [best_of([Fitted(scaled[0], settings, metrics)], name=name)]
+    fitted = [best_of([Fitted(scaled[0], {**settings, SHIFT: line[1]}, metrics)], name=name)]
     for table, labels in zip(scaled[1:], benchmark_labels, strict=True):
         metrics = validated(table, validation._replace(labels=labels), n_training=len(keys))
-        fitted.append(Fitted(table, settings, metrics))
+        fitted.append(Fitted(table, {**settings, SHIFT: benchmark_line[1]}, metrics))
     return fitted
 
 

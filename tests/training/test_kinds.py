@@ -20,6 +20,8 @@ from betr_spark.kernels.text_preparation import as_buffers, prepare
 from betr_spark.pipeline.run import run_all
 from betr_spark.pipeline.stage import RunContext
 from betr_spark.report.compare import compare
+from betr_spark.scoring import artifact
+from betr_spark.scoring.contributions import LogitExplainer, tolerance
 from betr_spark.training.kinds import kind_of
 from betr_spark.training.validation import score_texts
 
@@ -131,6 +133,24 @@ def test_a_user_s_model_scores_as_fasttext_does(spark: Any, whole: Config, texts
         if features[doc]["logit_hq"] is not None:
             p = {label: p for p, label in model.f.predict(prepare(text) + "\n", 2, 0.0, "strict")}[LABEL]
             assert 1 / (1 + np.exp(-features[doc]["logit_hq"])) == pytest.approx(p, abs=1e-4)
+
+
+def test_contributions_of_ngrams_add_up_to_the_column_of_every_kind(
+    spark: Any, whole: Config, texts: dict[str, str]
+) -> None:
+    features = rows_of(spark, whole, "features")
+    intercepts = {}
+    for name in whole.folded():
+        scorer = artifact.load(spark, whole.table(f"scorers/{name}"), name)
+        explainer = LogitExplainer(scorer.table, scorer.about)
+        for doc in [*list(texts)[::20], *[doc for doc in texts if doc.startswith("o")]]:
+            found, logit = explainer.explain(texts[doc]), features[doc][f"logit_{name}"]
+            assert (found.logit is None) == (logit is None)
+            if logit is not None:
+                total = found.intercept + sum(part.value for part in found.contributions)
+                assert abs(total - logit) <= (1e-5 if name != "ratio" else tolerance(logit))
+                intercepts[name] = found.intercept
+    assert {name for name, intercept in intercepts.items() if intercept} == {"order", "order_cooking", "order_sailing"}
 
 
 def test_log_ratios_are_those_of_the_examples_against_the_sample(
