@@ -28,7 +28,7 @@ class Contribution(NamedTuple):
     """
 
     ngram: str
-    count: int
+    times: int
     value: float
 
 

@@ -97,11 +97,11 @@ def test_pairs_that_share_a_bucket_are_entries_of_their_own() -> None:
     one_bucket = NgramTable.build(["a"], np.array([2.0], np.float32), np.array([0.5], np.float32), word_ngrams=2)
     found = LogitExplainer(one_bucket).explain("a b a b")
     assert found.logit == pytest.approx((2 * 2.0 + 4 * 0.5) / 6)
-    parts = {part.ngram: (part.count, round(part.value * 6, 9)) for part in found.contributions}
+    parts = {part.ngram: (part.times, round(part.value * 6, 9)) for part in found.contributions}
     assert parts == {"a": (2, 4.0), "a b": (2, 1.0), "b a": (1, 0.5), "b </s>": (1, 0.5)}
     ratios = LogRatioTable(np.array([-0.25], np.float32), per_feature=False)
     found = LogitExplainer(ratios).explain("The end, the END")
-    parts = {part.ngram: (part.count, part.value) for part in found.contributions}
+    parts = {part.ngram: (part.times, part.value) for part in found.contributions}
     assert parts == {
         "the": (2, -0.5), "end": (2, -0.5), ",": (1, -0.25), "the end": (2, -0.5), "end ,": (1, -0.25), ", the": (1, -0.25),
     }  # fmt: skip
@@ -112,7 +112,7 @@ def test_raised_and_lowered_begin_with_the_strongest_and_leave_out_the_other_sig
     found = LogitExplainer(NgramTable.build(list("abcde"), weights, np.empty(0, np.float32), word_ngrams=1)).explain(
         "a b c d e a"
     )
-    assert [(part.ngram, part.count) for part in found.raised(10)] == [("a", 2), ("c", 1)]
+    assert [(part.ngram, part.times) for part in found.raised(10)] == [("a", 2), ("c", 1)]
     assert [part.ngram for part in found.lowered(10)] == ["d", "b"]
     assert ([part.ngram for part in found.raised(1)], [part.ngram for part in found.lowered(1)]) == (["a"], ["d"])
     assert found.lowered(0) == []
