@@ -76,7 +76,7 @@ UNPACKED := --exclude '*/pyspark/jars/*' --exclude '*/pyspark/examples/*' \
 	$(foreach package,numba numpy pandas pyarrow scipy,--exclude '*/$(package)/*tests/*' --exclude '*/$(package)/*include/*') \
 	--exclude '*/site-packages/triton/*' --exclude '*/nvidia/cudnn/lib/libcudnn_engines_*' \
 	--exclude '*/nvidia/*/include/*' --exclude '*/site-packages/torch/include/*'
-RANK_EXTRAS := [rank,fasttext,tokens]
+RANK_EXTRAS := [rank,fasttext,tokens,nearest]
 
 # $(call archived,NAME,EXTRAS): dist/NAME.tar.gz, an environment with the wheel, its dependencies and those of the extras
 define archived

@@ -4,7 +4,7 @@ import importlib.util
 
 from betr_spark.errors import SetupError
 
-_PACKAGES = {"megatron": "megatron-core"}  # whose name is not that of the module
+_PACKAGES = {"megatron": "megatron-core", "faiss": "faiss-cpu"}  # whose name is not that of the module
 
 
 def require(*modules: str, extra: str, subject: str) -> None:

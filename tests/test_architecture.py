@@ -9,8 +9,8 @@ PACKAGE = Path(__file__).parents[1] / "betr_spark"
 ROOMS = [  # imports run from a later room to an earlier one
     "redaction", "errors", "extras", "schemas", "logs", "revision", "intervals", "config", "kernels", "spark", "storage", "ordering",
     "corpus", "targets", "pipeline.stage",
-    "scoring", "contamination", "ranking", "training", "features", "dedup", "selection", "report", "look", "evaluate",
-    "mixture", "export", "upkeep", "draft", "pipeline", "api", "cli",
+    "scoring", "contamination", "ranking", "training", "features", "dedup", "selection", "explain", "report", "look",
+    "evaluate", "mixture", "export", "upkeep", "draft", "pipeline", "api", "cli",
 ]  # fmt: skip
 MODULES = sorted(PACKAGE.rglob("*.py"))
 

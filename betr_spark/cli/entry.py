@@ -10,6 +10,7 @@ import typer
 
 from betr_spark import __version__, logs
 from betr_spark.cli import (
+    explain_command,
     export_command,
     init_command,
     look_command,
@@ -27,8 +28,8 @@ S3Option = Annotated[
 ]
 
 __all__ = [
-    "export_command", "init_command", "look_command", "main", "mixture_command", "pipeline_commands", "result_commands",
-    "upkeep_commands",
+    "explain_command", "export_command", "init_command", "look_command", "main", "mixture_command", "pipeline_commands",
+    "result_commands", "upkeep_commands",
 ]  # fmt: skip
 
 

@@ -25,11 +25,15 @@ def emit(document: Mapping[str, Any], lines: Sequence[str]) -> None:
     typer.echo(json.dumps(_plain(document), indent=2, default=str) if as_json else "\n".join(map(one_line, lines)))
 
 
-def fail(lines: Sequence[str], *, code: int = 2) -> NoReturn:
-    """Print errors, one line each, and exit; with --json also as the document `{"errors": [...], "exit_code": ...}`."""
+def fail(lines: Sequence[str], *, code: int = 2, document: Mapping[str, Any] | None = None) -> NoReturn:
+    """Print errors, one line each, and exit; with --json also as the document `{"errors": [...], "exit_code": ...}`.
+
+    `document` is what the command found out in spite of the errors; it becomes a part of the JSON document.
+    """
     lines = [one_line(redacted(line)) for line in lines]
     if as_json:
-        typer.echo(json.dumps({"errors": lines, "exit_code": code}, indent=2))
+        whole = {**_plain(document or {}), "errors": lines, "exit_code": code}
+        typer.echo(json.dumps(whole, indent=2, default=str))
     for line in lines:
         if logs.running.format == logs.Format.JSON:
             _logger.error(line)

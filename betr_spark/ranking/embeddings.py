@@ -97,7 +97,27 @@ def embeddings_of(sampled: DataFrame, n_texts: int, config: Config, *, materiali
         _logger.info("rank: %d of %d documents embedded", n_done, n_missing)
         first = last + 1
         width = max(n_cores, int(width * min(2.0, _SECONDS_PER_COMMIT / (time.monotonic() - start))))
-    vectors = delta.read(spark, path).where(F.col(ENCODER) == key)
+    return _stored(texts, config)
+
+
+def stored_embeddings(sampled: DataFrame, config: Config) -> DataFrame | None:
+    """Return the vectors of documents that `_embeddings` has, doc_id and embedding; None if the table does not exist.
+
+    Args:
+        sampled: doc_id, text; with another text, a document has no vector.
+        config: for the encoder and the output.
+    """
+    spark, path = sampled.sparkSession, config.table(schemas.EMBEDDINGS_TABLE)
+    if not delta.exists(spark, path) or TEXT_HASH not in delta.read(spark, path).columns:
+        return None
+    return _stored(sampled.select(DOC_ID, F.xxhash64(TEXT).alias(TEXT_HASH)), config)
+
+
+def _stored(texts: DataFrame, config: Config) -> DataFrame:
+    """The vectors of the configured encoder for the doc_id and text_hash of `texts`."""
+    text_key = [DOC_ID, TEXT_HASH]
+    vectors = delta.read(texts.sparkSession, config.table(schemas.EMBEDDINGS_TABLE))
+    vectors = vectors.where(F.col(ENCODER) == encoder_key(config.encoder))
     vectors = vectors.join(texts.select(text_key), on=text_key, how="left_semi")
     vectors = vectors.groupBy(text_key).agg(
         F.min(EMBEDDING).alias(EMBEDDING)

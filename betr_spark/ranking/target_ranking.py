@@ -72,7 +72,7 @@ def target_ranking(
     queries = query_vectors(
         [example.benchmark for example in examples],
         [example.row for example in examples],
-        _embed_examples(spark, examples, config.encoder),
+        embed_examples(spark, examples, config.encoder),
         granularity=config.labels.granularity,
         clusters=config.labels.clusters,
     )
@@ -103,7 +103,7 @@ def target_ranking(
     return TargetRanking(labelled, metrics)
 
 
-def _embed_examples(spark: SparkSession, examples: Sequence[Example], encoder: EncoderConfig) -> NDArray[np.float32]:
+def embed_examples(spark: SparkSession, examples: Sequence[Example], encoder: EncoderConfig) -> NDArray[np.float32]:
     """Vectors of the examples, [M, d]; a long example is cut, never split into chunks."""
     rows = [(f"{index:09d}", example.text) for index, example in enumerate(examples)]
     frame = spark.createDataFrame(rows, f"{DOC_ID} string, {TEXT} string")

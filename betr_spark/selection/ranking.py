@@ -131,6 +131,28 @@ def scored_survivors(features: DataFrame, duplicates: DataFrame, config: Config,
     return survivors.withColumns(columns).where(F.col(LOGIT).isNotNull())
 
 
+def marked_survivors(ranked: SelectionInput, conditions: Conditions, *, sources: Iterable[str] = ()) -> DataFrame:
+    """Survivors with the logit by which the selection ranks them, `is_eligible`, and `group`, what shares the budget.
+
+    Args:
+        ranked: the tables.
+        conditions: the selection, and what its settings refer to.
+        sources: with `stratified`, those of the reference.
+    """
+    config, selection = conditions.context.config, conditions.selection
+    marked = conditions.marked(ranked.features, conditions.context.scored_input)
+    survivors = scored_survivors(marked, ranked.duplicates, config, selection.scorer)
+    if selection.balance:
+        population = survivors.where(IS_ELIGIBLE)
+        survivors = with_balanced_logit(survivors, population, config, selection.scorer, selection.keep)
+    survivors = survivors.withColumn(GROUP, source_key()) if selection.stratified else survivors
+    named = sources if selection.stratified else next(iter(selection.quota.values()), None)
+    if named is not None:
+        survivors = with_group_numbers(survivors, named)
+    names = [DOC_ID, SOURCE, N_BYTES, N_TOKENS, CONTENT_HASH, INPUT_FILE, LOGIT, IS_ELIGIBLE, GROUP]
+    return survivors.select(*names, *[name for name in OPTIONAL_COLUMNS if name in survivors.columns])
+
+
 def rank_survivors(
     ranked: SelectionInput,
     conditions: Conditions,
@@ -151,26 +173,15 @@ def rank_survivors(
     Raises:
         DataError: several annotations for a document, or a quota of more than the budget.
     """
-    config, selection = conditions.context.config, conditions.selection
+    selection = conditions.selection
     training = selection.keep.training
     if training and not keep_rate(training).in_range:
         where, flops = f"selections.{conditions.name}.keep.training", training.compute()
         _logger.warning("%s: the law was fitted to %g to %g FLOPs, this run has %g", where, *VALID_FLOPS, flops)
     conditions.check_unique()
-    marked = conditions.marked(ranked.features, conditions.context.scored_input)
-    survivors = scored_survivors(marked, ranked.duplicates, config, selection.scorer)
-    if selection.balance:
-        eligible = survivors.where(IS_ELIGIBLE)
-        survivors = with_balanced_logit(survivors, eligible, config, selection.scorer, selection.keep)
     where = f"selections.{conditions.name}.stratified"
     of = Reference.of(reference, by_source=selection.stratified, where=where) if reference is not None else None
-    if selection.stratified:
-        survivors = survivors.withColumn(GROUP, source_key())
-    named = of.sources if selection.stratified and of is not None else next(iter(selection.quota.values()), None)
-    if named is not None:
-        survivors = with_group_numbers(survivors, named)
-    names = [DOC_ID, SOURCE, N_BYTES, N_TOKENS, CONTENT_HASH, INPUT_FILE, LOGIT, IS_ELIGIBLE, GROUP]
-    survivors = survivors.select(*names, *[name for name in OPTIONAL_COLUMNS if name in survivors.columns])
+    survivors = marked_survivors(ranked, conditions, sources=of.sources if of is not None else {})
     with_all = with_order(survivors).persist()  # read for the totals, for each histogram, and for the kept rows
     try:
         is_eligible = F.col(IS_ELIGIBLE)
