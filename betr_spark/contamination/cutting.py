@@ -1,5 +1,6 @@
 """Test items cut out of documents: what is left are pieces, each a document of its own."""
 
+import unicodedata
 from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
@@ -19,6 +20,7 @@ MOST_CUTS = 10
 SHORTEST = 200
 """Characters of the shortest piece."""
 _LONGEST_WORD = 50  # scripts without spaces are cut within a word
+_JOINER, _SKIN_TONES = "\u200d", "\U0001f3fb\U0001f3fc\U0001f3fd\U0001f3fe\U0001f3ff"
 
 CUTS, PIECES, N_SHORT, N_UNCLEAN = "cuts", "pieces", "short", "unclean"
 CUT = f"{DOC_ID} string, {CUTS} int, {PIECES} array<string>, {N_SHORT} int, {N_UNCLEAN} int"
@@ -103,7 +105,11 @@ def _start(text: str, match: int) -> int:
     word = start
     while word > max(0, start - _LONGEST_WORD) and not text[word - 1].isspace():
         word -= 1
-    return word if word == 0 or text[word - 1].isspace() else start
+    if word == 0 or text[word - 1].isspace():
+        return word
+    while start > word and _continues(text, start):
+        start -= 1
+    return start
 
 
 def _end(text: str, match: int) -> int:
@@ -112,7 +118,20 @@ def _end(text: str, match: int) -> int:
     word = end
     while word < min(len(text), end + _LONGEST_WORD) and not text[word].isspace():
         word += 1
-    return word if word == len(text) or text[word].isspace() else end
+    if word == len(text) or text[word].isspace():
+        return word
+    while end < word and _continues(text, end):
+        end += 1
+    return end
+
+
+def _continues(text: str, position: int) -> bool:
+    """Whether what a reader sees as one character goes on at a position: a mark, or a part of an emoji."""
+    return (
+        unicodedata.category(text[position]).startswith("M")
+        or _JOINER in text[position - 1 : position + 1]
+        or text[position] in _SKIN_TONES
+    )
 
 
 def _merged(places: Iterable[tuple[int, int]]) -> Iterator[tuple[int, int]]:

@@ -89,3 +89,14 @@ def test_no_piece_has_an_item(seed: int) -> None:
     assert len(pieces) > 10
     assert contaminated_texts(pieces, index, min_coverage=0.0) == []
     assert all(len(piece) >= SHORTEST for piece in pieces)
+
+
+@pytest.mark.parametrize("character", ["\u0e17\u0e35\u0e48", "e\u0323\u0301", "👩‍👩‍👧", "👵🏽", "漢"])
+@pytest.mark.parametrize("shift", range(1, 6))
+def test_texts_without_spaces_are_cut_between_characters(character: str, shift: int) -> None:
+    side = character * 400
+    (row,) = cut([f"{side}{'.' * shift}{ITEM}{'.' * shift}{side}"])
+    for piece in row["pieces"]:  # type: ignore[attr-defined]
+        assert piece == character * (len(piece) // len(character))
+        assert AROUND - 1 <= len(side) + shift - len(piece) < AROUND + len(character)
+    assert len(row["pieces"]) == 2  # type: ignore[arg-type]
