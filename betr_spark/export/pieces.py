@@ -1,10 +1,10 @@
 """What is left of contaminated documents, written as documents that the input can take in."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import pyarrow as pa
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
@@ -13,19 +13,19 @@ from betr_spark.config import Config
 from betr_spark.contamination.cutting import CUT, CUTS, MOST_CUTS, N_SHORT, N_UNCLEAN, PIECES, SHORTEST, cut_documents
 from betr_spark.contamination.detection import configured_index, contamination_rows, ship_index
 from betr_spark.contamination.stage import Decontaminate
-from betr_spark.corpus.columns import Origin, Path
 from betr_spark.corpus.snapshot import InputSnapshot
 from betr_spark.errors import ConfigError, DataError, SchemaError
+from betr_spark.export.piece_files import PIECE_ID, write_files
 from betr_spark.pipeline.stage import RunContext
 from betr_spark.redaction import has_credentials
 from betr_spark.schemas import CONTENT_HASH, DOC_ID, INPUT_FILE, SOURCE, TEXT
-from betr_spark.selection.winners import CARRIED, texts_of_winners
+from betr_spark.selection.winners import texts_of_winners
+from betr_spark.spark.error_messages import problems_of
 from betr_spark.spark.jobs import describe
 from betr_spark.storage import delta, hadoop_files
-from betr_spark.storage.renaming import rename, sibling
+from betr_spark.storage.renaming import parent
 
-_NUMBER, _PIECE_ID = "number", "piece_id"
-_ROWS_IN_FILE = 2**18
+_NUMBER = "number"
 
 
 class PiecesWritten(NamedTuple):
@@ -40,6 +40,7 @@ class PiecesWritten(NamedTuple):
         too_short: pieces of fewer than SHORTEST characters.
         with_items: pieces that still had a test item.
         known: pieces that `features` has already.
+        id_with_line_break: documents that have no pieces because `forget` cannot read their ids.
     """
 
     to: str
@@ -50,6 +51,7 @@ class PiecesWritten(NamedTuple):
     too_short: int
     with_items: int
     known: int
+    id_with_line_break: int
 
     def lines(self) -> list[str]:
         """For people."""
@@ -61,6 +63,11 @@ class PiecesWritten(NamedTuple):
         lines = [f"{self.documents} documents with test items, cut at {self.cuts} places"]
         if self.too_many_cuts:
             lines.append(f"{self.too_many_cuts} of them have no pieces: cut at more than {MOST_CUTS} places")
+        if self.id_with_line_break:
+            lines.append(
+                f"{self.id_with_line_break} of them have no pieces: their ids have line breaks, with which `betr-spark forget` "
+                "cannot read them"
+            )
         written = f"{self.pieces} pieces written to {self.to}" if self.pieces else "nothing to write"
         return [*lines, f"{written}; left out: {reasons}" if reasons else written]
 
@@ -72,17 +79,55 @@ def problems(context: RunContext, to: str, ids: str) -> Iterator[str]:
         yield "config.decontaminate: is missing; `betr-spark decontam-cut` requires it"
     if config.input.tokens.column is not None:
         yield f"input.tokens.column: '{config.input.tokens.column}' has no numbers for pieces; use a tokenizer"
-    for option, path in (("--to", to), ("--ids", ids)):
-        if has_credentials(path):
+    if credentials := [option for option, path in (("--to", to), ("--ids", ids)) if has_credentials(path)]:
+        for option in credentials:
             yield f"{option}: a path with credentials in it; remove them (docs/cluster.md, Object stores)"
-            return
-    output, folder = (hadoop_files.qualified(context.spark, path).rstrip("/") for path in (config.output, to))
-    if f"{folder}/".startswith(f"{output}/"):
-        yield f"--to: {to} is in the output, {config.output}"
-    elif hadoop_files.exists(context.spark, to):
+        return
+    wrong = [*_not_creatable(context, to, "--to"), *_not_creatable(context, ids, "--ids")]
+    yield from wrong or _wrong_places(context, to, ids)
+
+
+def _not_creatable(context: RunContext, path: str, option: str) -> Iterator[str]:
+    """Why a path cannot be written, in one line."""
+    spark = context.spark
+    for line in problems_of(lambda: hadoop_files.check_writable(spark, parent(spark, path), subject=option)):
+        yield line if line.startswith(option) else f"{option}: {line}"
+
+
+def _wrong_places(context: RunContext, to: str, ids: str) -> Iterator[str]:
+    """What is wrong with the places of the folder and the file, one of them after the other."""
+    spark, source = context.spark, context.config.input
+    folder, file, output, documents = (
+        hadoop_files.qualified(spark, path).rstrip("/") for path in (to, ids, context.config.output, source.path)
+    )
+    relative = folder.removeprefix(f"{documents}/") if is_inside(folder, documents) else folder.rpartition("/")[2]
+    if is_inside(folder, output):
+        yield f"--to: {to} is in the output, {context.config.output}"
+    elif hadoop_files.exists(spark, to):
         yield f"--to: {to} exists; a folder that does not exist is required"
-    if hadoop_files.exists(context.spark, ids):
+    elif source.format == "delta" and is_inside(folder, documents):
+        yield f"--to: {to} is in the Delta table {source.path}, whose VACUUM would delete it"
+    elif any(name.startswith(("_", ".")) for name in relative.split("/")):
+        yield f"--to: {to}: the input reads no folder whose name begins with '_' or '.'; rename it"
+    if is_inside(file, output):
+        yield f"--ids: {ids} is in the output, {context.config.output}"
+    elif is_inside(file, documents):
+        yield f"--ids: {ids} is in the input, {source.path}, which would read it as documents"
+    elif is_inside(file, folder) or is_inside(folder, file):
+        yield f"--ids: {ids} and --to: {to} are inside each other"
+    elif file.rpartition("/")[2].startswith(("_", ".")):
+        yield f"--ids: {ids}: `betr-spark forget` reads no file whose name begins with '_' or '.'; rename it"
+    elif hadoop_files.exists(spark, ids):
         yield f"--ids: {ids} exists; a file that does not exist is required"
+
+
+def is_inside(path: str, folder: str) -> bool:
+    """Whether a qualified path is a folder or in it.
+
+    >>> is_inside("file:/a/b", "file:/a"), is_inside("file:/a", "file:/a"), is_inside("file:/ab", "file:/a")
+    (True, True, False)
+    """
+    return f"{path}/".startswith(f"{folder}/")
 
 
 def write_pieces(context: RunContext, to: str, ids: str) -> PiecesWritten:
@@ -118,7 +163,8 @@ def write_pieces(context: RunContext, to: str, ids: str) -> PiecesWritten:
             if column not in features.columns:
                 path = config.table(schemas.FEATURES_TABLE)
                 raise DataError(f"{path}: no column '{column}'; add it with `betr-spark features`")
-        rows = features.join(found, on=DOC_ID, how="left_semi")
+        contaminated = features.join(found, on=DOC_ID, how="left_semi")
+        rows = contaminated.where(~F.col(DOC_ID).rlike("[\r\n]"))
         rows = rows.select(DOC_ID, SOURCE, INPUT_FILE, CONTENT_HASH, *numbers)
         texts = texts_of_winners([rows], context)
         documents = materialise(rows.drop(INPUT_FILE).join(texts, on=[DOC_ID, CONTENT_HASH], how="inner"))
@@ -131,23 +177,18 @@ def write_pieces(context: RunContext, to: str, ids: str) -> PiecesWritten:
         describe(spark, "decontam-cut: cut the texts")
         cut = materialise(_cut(documents, config, snapshot))
         sums = [F.coalesce(F.sum(name), F.lit(0)) for name in (CUTS, N_SHORT, N_UNCLEAN)]
-        n_cuts, n_short, n_unclean, n_dropped = cut.agg(*sums, F.count_if(F.col(CUTS) > MOST_CUTS)).head() or (
-            0,
-            0,
-            0,
-            0,
-        )
+        sums.append(F.count_if(F.col(CUTS) > MOST_CUTS))
+        n_cuts, n_short, n_unclean, n_dropped = cut.agg(*sums).head() or (0, 0, 0, 0)
         pieces = _pieces(documents, cut, snapshot)
-        new = materialise(pieces.join(features.select(F.col(DOC_ID).alias(_PIECE_ID)), on=_PIECE_ID, how="left_anti"))
+        new = materialise(pieces.join(features.select(F.col(DOC_ID).alias(PIECE_ID)), on=PIECE_ID, how="left_anti"))
         n_pieces = new.count()
         if n_pieces:
             describe(spark, "decontam-cut: write the pieces")
-            whole = cut.where(F.size(PIECES) > 0).select(DOC_ID)
-            _write_ids(context, whole, ids)
-            _write(context, new, to, n_rows=n_pieces)
+            write_files(context, new, cut.where(F.size(PIECES) > 0), to=to, ids=ids)
+        n_contaminated = contaminated.count()
         return PiecesWritten(
-            to=to, documents=n_documents, cuts=n_cuts, too_many_cuts=n_dropped, pieces=n_pieces, too_short=n_short,
-            with_items=n_unclean, known=pieces.count() - n_pieces,
+            to=to, documents=n_contaminated, cuts=n_cuts, too_many_cuts=n_dropped, pieces=n_pieces, too_short=n_short,
+            with_items=n_unclean, known=pieces.count() - n_pieces, id_with_line_break=n_contaminated - n_documents,
         )  # fmt: skip
 
 
@@ -187,55 +228,4 @@ def _pieces(documents: DataFrame, cut: DataFrame, snapshot: InputSnapshot) -> Da
     each = cut.select(DOC_ID, F.posexplode(PIECES).alias(_NUMBER, TEXT))
     own = F.md5(TEXT) if snapshot.used.id is None else F.concat(DOC_ID, F.lit("#"), F.col(_NUMBER) + 1)
     rows = each.join(documents.drop(TEXT, CONTENT_HASH), on=DOC_ID, how="inner")
-    return rows.withColumn(_PIECE_ID, own).drop(DOC_ID, _NUMBER)
-
-
-def _write(context: RunContext, pieces: DataFrame, to: str, *, n_rows: int) -> None:
-    """Write the pieces in the shape of the input, first to a folder beside it, whose name the input does not read."""
-    snapshot, spark = context.scored_input(), context.spark
-    used, places = snapshot.used, snapshot.columns
-    values = {used.text.path: F.col(TEXT)}
-    if used.id is not None:
-        values[used.id.path] = F.col(_PIECE_ID)
-    if used.source is not None:
-        values[used.source.path] = F.col(SOURCE).cast(places[used.source.path].kind)
-    of_document = {column.path: F.col(CARRIED).getField(name) for name, column in used.carried.items()}
-    for name, column in used.numbers.items():
-        of_document[column.path] = F.col(schemas.logit_column(name)).cast(places[column.path].kind)
-    in_rows, in_folders = dict[Path, Column](), dict[str, Column]()
-    for path, value in [*values.items(), *of_document.items()]:
-        if places[path].origin is Origin.ROWS:
-            in_rows.setdefault(places[path].path, value)  # two names of a column may differ in their case
-        elif places[path].origin is Origin.FOLDERS:
-            in_folders.setdefault(path[0], value)
-    folders = [value.alias(name) for name, value in in_folders.items()]
-    ordered = pieces.repartitionByRange(n_rows // _ROWS_IN_FILE + 1, _PIECE_ID).sortWithinPartitions(_PIECE_ID)
-    partial = sibling(spark, to, f"_betr-spark-{context.run_id}.partial")
-    try:
-        table = ordered.select(*nested(in_rows), *folders)
-        form = "json" if snapshot.source.format == "json" else "parquet"
-        table.write.format(form).partitionBy(*in_folders).save(partial)
-        context.check_lease()
-        rename(spark, partial, to)
-    finally:
-        hadoop_files.delete(spark, partial)
-
-
-def _write_ids(context: RunContext, documents: DataFrame, ids: str) -> None:
-    """Write the ids, one in a line, as one file."""
-    spark = context.spark
-    folder = sibling(spark, ids, f"_betr-spark-{context.run_id}.ids")
-    try:
-        documents.coalesce(1).sortWithinPartitions(DOC_ID).write.text(folder)
-        (name,) = [name for name in hadoop_files.children(spark, folder) if name.startswith("part-")]
-        rename(spark, f"{folder}/{name}", ids)
-    finally:
-        hadoop_files.delete(spark, folder)
-
-
-def nested(values: Mapping[Path, Column]) -> list[Column]:
-    """Columns and structs in which each value is at its path; a path below another one is left out."""
-    by_name: dict[str, dict[Path, Column]] = {}
-    for path, value in values.items():
-        by_name.setdefault(path[0], {})[path[1:]] = value
-    return [(inner[()] if () in inner else F.struct(*nested(inner))).alias(name) for name, inner in by_name.items()]
+    return rows.withColumn(PIECE_ID, own).drop(DOC_ID, _NUMBER)

@@ -28,6 +28,7 @@ def words(n: int) -> str:
 
 LEAK = f"{words(400)} {ITEM} {words(70)}"  # the first piece is nearly the whole document
 TEXTS = {"a": words(300), "b": LEAK, "c": words(50), "d": f"{words(5)} {ITEM}"}
+UNLISTABLE = "a\nc"  # as lines, the ids of two other documents
 
 
 def configured(folder: Path, source: dict[str, Any], **more: Any) -> Config:
@@ -46,11 +47,11 @@ def selected(spark: Any, config: Config) -> dict[str, str]:
 def test_pieces_are_taken_in_by_the_next_run_and_written_once(spark: Any, tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
     columns = {
-        "id": list(TEXTS),
-        "text": list(TEXTS.values()),
-        "url": [f"u/{name}" for name in TEXTS],
-        "quality": [1, 2, 3, 4],
-        "year": [2024, 2025, 2026, 2027],
+        "id": [*TEXTS, UNLISTABLE],
+        "text": [*TEXTS.values(), f"{words(100)} {ITEM} {words(100)}"],
+        "url": [f"u/{name}" for name in [*TEXTS, UNLISTABLE]],
+        "quality": [1, 2, 3, 4, 5],
+        "year": [2024, 2025, 2026, 2027, 2028],
     }
     pq.write_table(pa.table(columns), tmp_path / "docs/a.parquet")
     numbers = {"scorers": {"quality": {"kind": "expression", "column": "quality"}}}
@@ -60,9 +61,11 @@ def test_pieces_are_taken_in_by_the_next_run_and_written_once(spark: Any, tmp_pa
     run_all(spark, config)
     assert sorted(selected(spark, config)) == ["a", "c"]
     written = write_pieces(RunContext(spark, config), str(tmp_path / "docs/pieces"), str(tmp_path / "cut.txt"))
-    assert written[1:] == (2, 2, 0, 2, 0, 0, 0)
+    assert written[1:] == (3, 2, 0, 2, 0, 0, 0, 1)
+    assert "1 of them have no pieces: their ids have line breaks" in written.lines()[1]
     assert sorted(path.name for path in (tmp_path / "docs").iterdir()) == ["a.parquet", "pieces"]
     assert (tmp_path / "cut.txt").read_text() == "b\n"
+    (tmp_path / "cut.txt").write_text("b\nno such document\n")  # people edit it
     forget = [Forget(str(tmp_path / "cut.txt"), copies=False, why="cut")]
     run_stages(RunContext(spark, config), [*forget, *stages_after_forget(config)])
     context = RunContext(spark, config)
@@ -73,7 +76,6 @@ def test_pieces_are_taken_in_by_the_next_run_and_written_once(spark: Any, tmp_pa
     assert [line.partition(";")[0] for line in problems(context, secret, "ids.txt")] == [
         "--to: a path with credentials in it"
     ]
-    assert "is in the output" in next(problems(context, str(tmp_path / "out/pieces"), str(tmp_path / "more.txt")))
 
     run_all(spark, config)
     kept = selected(spark, config)
@@ -86,7 +88,7 @@ def test_pieces_are_taken_in_by_the_next_run_and_written_once(spark: Any, tmp_pa
     features = delta.read(spark, config.table("features")).where("doc_id like 'b#%'").collect()
     assert {row["logit_quality"] for row in features} == {2.0}
     again = write_pieces(RunContext(spark, config), str(tmp_path / "docs/more"), str(tmp_path / "more.txt"))
-    assert (again.documents, again.pieces) == (1, 0)
+    assert (again.documents, again.pieces) == (2, 0)
     assert again.lines()[-1] == "nothing to write"
     assert not (tmp_path / "docs/more").exists()
 
@@ -94,20 +96,28 @@ def test_pieces_are_taken_in_by_the_next_run_and_written_once(spark: Any, tmp_pa
 @pytest.mark.parametrize("has_id", [True, False])
 def test_pieces_of_nested_json_have_its_shape(spark: Any, tmp_path: Path, has_id: bool) -> None:
     (tmp_path / "docs").mkdir()
-    rows = [{"doc": {"body": text, "from": "web"}, "meta": {"id": name, "lang": "en"}} for name, text in TEXTS.items()]
+    rows = [
+        {"doc": {"body": text, "from": "web"}, "meta": {"id": name, "lang": "en"}, "good": 0.5}
+        for name, text in TEXTS.items()
+    ]
     (tmp_path / "docs/a.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     source = {"format": "json", "text": "doc.body", "source": "doc.from", "columns": {"language": "meta.lang"}}
-    config = configured(tmp_path, {**source, **({"id": "meta.id"} if has_id else {})})
+    numbers = {"scorers": {"good": {"kind": "expression", "column": "good"}}}
+    config = configured(tmp_path, {**source, **({"id": "meta.id"} if has_id else {})}, **numbers)
     run_all(spark, config)
     write_pieces(RunContext(spark, config), str(tmp_path / "docs/pieces"), str(tmp_path / "cut.txt"))
     lines = [line for file in (tmp_path / "docs/pieces").glob("*.json") for line in file.read_text().splitlines()]
     pieces = [json.loads(line) for line in lines]
-    assert sorted(pieces[0]) == ["doc", "meta"]
+    assert sorted(pieces[0]) == ["doc", "good", "meta"]
+    assert {piece["good"] for piece in pieces} == {0.5}  # a number, not a string
     assert {piece["doc"]["from"] for piece in pieces} == {"web"}
     assert {piece["meta"].pop("lang") for piece in pieces} == {"en"}
     assert [piece["meta"] for piece in pieces] == ([{"id": "b#1"}, {"id": "b#2"}] if has_id else [{}, {}])
-    if has_id:
-        return  # the other test runs again
+    if has_id:  # the other test runs again
+        with pytest.raises(DataError, match="could not be given this name"):
+            write_pieces(RunContext(spark, config), str(tmp_path / "docs/pieces"), str(tmp_path / "more.txt"))
+        assert sorted(path.name for path in tmp_path.iterdir()) == ["cut.txt", "docs", "items.jsonl", "out"]
+        return
     run_all(spark, config)
     again = write_pieces(RunContext(spark, config), str(tmp_path / "docs/more"), str(tmp_path / "more.txt"))
     assert (again.pieces, again.known) == (0, 2)
@@ -133,3 +143,37 @@ def test_columns_that_pieces_cannot_have_are_named(spark: Any, tmp_path: Path) -
     assert list(problems(context(tokens={"column": "doc.n"}), str(tmp_path / "pieces"), str(tmp_path / "ids"))) == [
         "input.tokens.column: 'doc.n' has no numbers for pieces; use a tokenizer"
     ]
+
+
+@pytest.mark.parametrize(
+    ("to", "ids", "problem"),
+    [
+        ("out/pieces", "cut.txt", "--to: TMP/out/pieces is in the output"),
+        ("docs", "cut.txt", "--to: TMP/docs exists"),
+        ("docs/_pieces", "cut.txt", "--to: TMP/docs/_pieces: the input reads no folder whose name begins"),
+        ("docs/.old/pieces", "cut.txt", "--to: TMP/docs/.old/pieces: the input reads no folder"),
+        ("docs/a.jsonl/pieces", "cut.txt", "--to: TMP/docs/a.jsonl/pieces: cannot be written"),
+        ("pieces", "docs/cut.txt", "--ids: TMP/docs/cut.txt is in the input"),
+        ("pieces", "out/cut.txt", "--ids: TMP/out/cut.txt is in the output"),
+        ("pieces", "pieces/cut.txt", "--ids: TMP/pieces/cut.txt and --to: TMP/pieces are inside each other"),
+        ("docs/pieces", "_cut.txt", "--ids: TMP/_cut.txt: `betr-spark forget` reads no file whose name begins"),
+        ("docs/pieces", "docs/a.jsonl/cut.txt", "--ids: TMP/docs/a.jsonl is a file; a folder is required"),
+        ("docs/pieces", "items.jsonl", "--ids: TMP/items.jsonl exists"),
+    ],
+)
+def test_places_that_cannot_be_written_or_read_later_are_refused(
+    spark: Any, tmp_path: Path, to: str, ids: str, problem: str
+) -> None:
+    (tmp_path / "docs").mkdir()
+    (tmp_path / "docs/a.jsonl").touch()
+    context = RunContext(spark, configured(tmp_path, {"format": "json"}))
+    (line,) = problems(context, str(tmp_path / to), str(tmp_path / ids))
+    assert line.startswith(problem.replace("TMP", str(tmp_path)))
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["docs", "items.jsonl"]
+
+
+def test_paths_that_are_none_are_refused_in_one_line(spark: Any, tmp_path: Path) -> None:
+    context = RunContext(spark, configured(tmp_path, {}))
+    lines = list(problems(context, "", "nosuch://bucket/ids"))
+    assert [line.partition(":")[0] for line in lines] == ["--to", "--ids"]
+    assert list(problems(context, "/", str(tmp_path / "ids"))) == ["--to: /: is not in a folder"]
