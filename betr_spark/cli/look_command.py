@@ -38,7 +38,7 @@ def look(
     file = marks or Path(f"{config.stem}.marks.jsonl")
     check_place(file, settings)
     given = Marks(file)
-    context = reading(settings)
+    context = reading(settings, is_short=False)  # searches texts
     from betr_spark.look.tables import Tables  # noqa: PLC0415 - pyspark
 
     tables = Tables(context.spark, settings)
