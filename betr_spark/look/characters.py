@@ -13,18 +13,17 @@ PLAIN, HIDDEN, MATCH = "plain", "hidden", "match"
 
 
 class Piece(NamedTuple):
-    """A part of a text; `name` of a hidden character is its code point."""
+    """A part of a text; that of a hidden character is its code point, such as `[U+001B]`."""
 
     kind: str
     text: str
-    name: str = ""
 
 
 def pieces(text: str, search: str = "") -> Iterator[Piece]:
     r"""Split a text into plain parts, hidden characters in a form that can be seen, and matches of a search (any case).
 
     >>> [tuple(piece) for piece in pieces("a\x1b[2J B", "b")]
-    [('plain', 'a', ''), ('hidden', '␛', 'U+001B'), ('plain', '[2J ', ''), ('match', 'B', '')]
+    [('plain', 'a'), ('hidden', '[U+001B]'), ('plain', '[2J '), ('match', 'B')]
     """
     end = 0
     for match in re.finditer(re.escape(search), text, re.IGNORECASE) if search else ():
@@ -39,10 +38,7 @@ def _shown(text: str, kind: str) -> Iterator[Piece]:
     for match in _HIDDEN.finditer(text):
         if match.start() > end:
             yield Piece(kind, text[end : match.start()])
-        code = ord(match[0])
-        name = f"U+{code:04X}"
-        picture = chr(0x2400 + code) if code < 0x20 else "\u2421" if code == 0x7F else f"[{name}]"
-        yield Piece(HIDDEN, picture, name)
+        yield Piece(HIDDEN, f"[U+{ord(match[0]):04X}]")
         end = match.end()
     if end < len(text):
         yield Piece(kind, text[end:])

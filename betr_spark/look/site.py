@@ -191,10 +191,10 @@ def _add_pages(app: flask.Flask, site: Site) -> None:
 def _back(filters: Filters, doc_id: str, given: Mapping[str, str]) -> str:
     """The page that a mark was made on, at the document."""
     number = asked.number_of(given)
-    place: dict[str, Any] = {} if number is None else {"n": number}
+    place: dict[str, Any] = dict(asked.address_of(filters))
     if given.get("from") == "document":
-        return flask.url_for("document", **asked.address_of(filters), id=doc_id, **place, part=asked.part_of(given))
-    return flask.url_for("documents", **asked.address_of(filters), page=asked.page_of(given), _anchor=f"d{number or 0}")
+        return flask.url_for("document", **place, id=doc_id, n=number, part=asked.part_of(given))
+    return flask.url_for("documents", **place, page=asked.page_of(given), _anchor=f"d{number or 0}")
 
 
 def _shown(value: Any) -> str:

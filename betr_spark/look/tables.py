@@ -77,7 +77,8 @@ class Tables:
         names = (DOC_ID, RANK, PHASE, _SHOWN)
         columns = [name for name in names if name in rows.columns]
         found = rows.orderBy(*order).limit(MOST + 1).select(*columns).collect()  # at most 1,001 short rows
-        return [Hit(*(row[name] if name in columns else None for name in names)) for row in found]
+        rest = [[row[name] if name in columns else None for name in names[1:]] for row in found]
+        return [Hit(row[DOC_ID], *values) for row, values in zip(found, rest, strict=True)]
 
     def excerpts(self, view: View, hits: Sequence[Hit], search: str) -> dict[Hit, dict[str, Any]]:
         """All columns of the documents of a page, with the beginning of the text, or the text around a match of the search."""
