@@ -27,6 +27,7 @@ EXTRAS = [
     "matplotlib",
     "fasttext",
     "flask",
+    "faiss",
 ]
 IMPORT_AN_EXTRA = [
     "betr_spark.__main__",

@@ -56,7 +56,9 @@ def ranks_before(logit: Column, row: Row, value: float) -> Column:
     """
     wide, own, hash64 = logit.cast("double"), F.lit(float(value)), F.xxhash64(DOC_ID)
     own_hash, equal = F.lit(row[ORDER_HASH]).cast("bigint"), wide == own
-    return (wide > own) | (equal & (hash64 < own_hash)) | (equal & (hash64 == own_hash) & (F.col(DOC_ID) < row[DOC_ID]))
+    in_order: Column = (hash64 < own_hash) | ((hash64 == own_hash) & (F.col(DOC_ID) < row[DOC_ID]))
+    is_before: Column = (wide > own) | (equal & in_order)
+    return is_before
 
 
 def texts_of(context: RunContext, documents: Mapping[str, Row]) -> tuple[dict[str, str], list[str]]:

@@ -68,20 +68,19 @@ def test_nearest_of_a_text_is_the_brute_force_one(
     text = "simmer garlic and onion in the oven with butter"
     (tmp_path / "text.txt").write_text(text, encoding="utf-8")
     query = unit(model.encode([text]))[0]
-    for given_as in (("--text", text), ("--file", str(tmp_path / "text.txt"))):
-        arguments = ("nearest", "--config", str(finished / "conf.yaml"), *given_as, "--number", "7")
-        code, out, errors = run_command(*arguments, "--json")
-        assert (code, errors) == (0, [])
-        found = json.loads(out)
-        assert (found["n_documents"], found["n_examples"]) == (len(documents), len(examples))
-        for near, vectors in ((found["documents"], documents), (found["examples"], examples)):
-            assert [row["cosine"] for row in near] == pytest.approx(expected(query, vectors, 7), abs=1e-5)
-        for row in found["documents"]:
-            assert float(query @ documents[row["doc_id"]]) == pytest.approx(row["cosine"], abs=1e-5)
-            assert row["selections"]
-        for row in found["examples"]:
-            assert float(query @ examples[f"{row['benchmark']} {row['row']}"]) == pytest.approx(row["cosine"], abs=1e-5)
-    lines = run_command(*arguments)[1].splitlines()
+    arguments = ("nearest", "--config", str(finished / "conf.yaml"), "--number", "7")
+    code, out, errors = run_command(*arguments, "--text", text, "--json")
+    assert (code, errors) == (0, [])
+    found = json.loads(out)
+    assert (found["n_documents"], found["n_examples"]) == (len(documents), len(examples))
+    for near, vectors in ((found["documents"], documents), (found["examples"], examples)):
+        assert [row["cosine"] for row in near] == pytest.approx(expected(query, vectors, 7), abs=1e-5)
+    for row in found["documents"]:
+        assert float(query @ documents[row["doc_id"]]) == pytest.approx(row["cosine"], abs=1e-5)
+        assert row["selections"]
+    for row in found["examples"]:
+        assert float(query @ examples[f"{row['benchmark']} {row['row']}"]) == pytest.approx(row["cosine"], abs=1e-5)
+    lines = run_command(*arguments, "--file", str(tmp_path / "text.txt"))[1].splitlines()
     assert lines[0] == f"nearest of {len(examples)} examples:"
     assert f"{found['documents'][0]['doc_id']} ({', '.join(found['documents'][0]['selections'])}): " in lines[9]
 
