@@ -151,7 +151,7 @@ def _with_template(name: str, path: str, content: Content) -> tuple[TargetConfig
     fields = list(dict.fromkeys(field for row in rows for field in row))
     first_error: BetrSparkError | None = None
     for candidate in candidates(rows):
-        target = TargetConfig(**settings, **{candidate.key: candidate.template})
+        target = TargetConfig(**{**settings, candidate.key: candidate.template})
         try:
             examples = examples_of(name, target, content)
         except BetrSparkError as error:
