@@ -9,14 +9,13 @@ from betr_spark.storage.hadoop_files import path_and_system
 
 
 def parent(spark: SparkSession, path: str) -> str:
-    """The folder that a path is in, qualified.
+    """The folder that a path is in.
 
     Raises:
         DataError: the path is the root of its file system, or cannot be a path.
     """
     try:
-        hadoop_path, system = path_and_system(spark, path)
-        folder = system.makeQualified(hadoop_path).getParent()
+        folder = path_and_system(spark, path)[0].getParent()
     except IllegalArgumentException as error:
         raise DataError(f"'{path}': is no path ({' '.join(str(error).split())[:200]})") from None
     if folder is None:

@@ -152,7 +152,7 @@ def test_columns_that_pieces_cannot_have_are_named(spark: Any, tmp_path: Path) -
         ("docs", "cut.txt", "--to: TMP/docs exists"),
         ("docs/_pieces", "cut.txt", "--to: TMP/docs/_pieces: the input reads no folder whose name begins"),
         ("docs/.old/pieces", "cut.txt", "--to: TMP/docs/.old/pieces: the input reads no folder"),
-        ("docs/a.jsonl/pieces", "cut.txt", "--to: TMP/docs/a.jsonl/pieces: cannot be written"),
+        ("docs/a.jsonl/pieces", "cut.txt", "--to: TMP/docs/a.jsonl is a file; a folder is required"),
         ("pieces", "docs/cut.txt", "--ids: TMP/docs/cut.txt is in the input"),
         ("pieces", "out/cut.txt", "--ids: TMP/out/cut.txt is in the output"),
         ("pieces", "pieces/cut.txt", "--ids: TMP/pieces/cut.txt and --to: TMP/pieces are inside each other"),
