@@ -1,11 +1,14 @@
 """The logit of a scorer, from the columns of `features`."""
 
-from pyspark.sql import Column
+from collections.abc import Iterable
+
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from betr_spark import schemas
 from betr_spark.config import Config
 from betr_spark.config.scorers import DsirScorer, RandomScorer
+from betr_spark.errors import DataError
 from betr_spark.schemas import DOC_ID, N_WORDS
 
 
@@ -21,6 +24,21 @@ def logit_of(config: Config, scorer: str) -> Column:
     if isinstance(settings, DsirScorer) and settings.noise:
         return (logit + gumbel_noise(settings.seed)).cast("float")
     return logit
+
+
+def check_logits(features: DataFrame, config: Config, scorers: Iterable[str]) -> None:
+    """Check that `features` has the logits of scorers, of what they combine, and of their benchmark scorers.
+
+    Raises:
+        DataError: a column is missing.
+    """
+    scorers = list(scorers)
+    parts = [part for name in scorers for part in config.combinations().get(name, (name,))]
+    parts += [part for name in scorers for part in config.benchmark_scorers(name).values()]
+    for column in (schemas.logit_column(part) for part in parts if part in config.scored()):
+        if column not in features.columns:
+            path = config.table(schemas.FEATURES_TABLE)
+            raise DataError(f"{path}: no column '{column}'; add it with `betr-spark features`")
 
 
 _MANTISSA = 2.0**53

@@ -11,7 +11,6 @@ from betr_spark import schemas
 from betr_spark.config import Config, PhaseConfig
 from betr_spark.contamination.detection import without_contaminated
 from betr_spark.contamination.stage import require_current
-from betr_spark.errors import DataError
 from betr_spark.features.token_unit import check_unit, counted
 from betr_spark.ordering import GROUP
 from betr_spark.pipeline.stage import RunContext
@@ -28,7 +27,7 @@ from betr_spark.schemas import (
     SOURCE,
 )
 from betr_spark.scoring.combination import with_combined_logits
-from betr_spark.scoring.logit import logit_of
+from betr_spark.scoring.logit import check_logits, logit_of
 from betr_spark.selection.benchmark_balance import with_balanced_logit
 from betr_spark.selection.budget import (
     Budget,
@@ -78,12 +77,7 @@ class SelectionInput(NamedTuple):
         check_unit(context)
         config, names = context.config, (schemas.FEATURES_TABLE, schemas.DUPLICATES_TABLE)
         features, duplicates = (delta.read(context.spark, config.table(name)) for name in names)
-        parts = [part for name in scorers for part in config.combinations().get(name, (name,))]
-        parts += [part for name in scorers for part in config.benchmark_scorers(name).values()]
-        for column in (schemas.logit_column(part) for part in parts if part in config.scored()):
-            if column not in features.columns:
-                path = config.table(schemas.FEATURES_TABLE)
-                raise DataError(f"{path}: no column '{column}'; add it with `betr-spark features`")
+        check_logits(features, config, scorers)
         features = counted(with_combined_logits(features, config, scorers), config).features
         require_current(context)
         clean, n_documents, n_duplicates = without_contaminated(features, config), features.count(), duplicates.count()

@@ -50,6 +50,18 @@ def positions(*keys: NDArray[Any]) -> NDArray[np.int64]:
     return rank
 
 
+def recall_counts(target: NDArray[np.int64], scored: NDArray[np.int64], percent: float) -> tuple[int, int]:
+    """Count the documents of the target ranking's top that are in the scorer's top, and those of the top (at least 1).
+
+    Args:
+        target: position of each document in the target ranking, int64 [n].
+        scored: its position by the scorer, int64 [n].
+        percent: size of the top, as a percentage of the n documents.
+    """
+    top = max(1, round(len(target) * percent / 100))
+    return int(np.count_nonzero(scored[target < top] < top)), top
+
+
 def area_under_curve(logits: NDArray[np.float32], labels: NDArray[np.int8]) -> float:
     """Probability that a positive has the higher logit than a negative; ties count half."""
     positive, negative = np.sort(logits[labels == 1]), np.sort(logits[labels == 0])
@@ -82,8 +94,8 @@ def scorer_metrics(fit: FitMetrics, rows: Evaluated) -> ScorerMetrics:
     target, scored = positions(rows.target.score, rows.target.cosine), positions(rows.logit)
 
     def recall(percent: int) -> float:
-        top = max(1, round(n * percent / 100))
-        return float(np.mean(scored[target < top] < top))
+        in_top, top = recall_counts(target, scored, percent)
+        return in_top / top
 
     return dataclasses.replace(
         figures,
