@@ -1,6 +1,7 @@
 """The agreement of the orders of several scorers."""
 
 import itertools
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -12,6 +13,7 @@ from betr_spark.config import Config
 from betr_spark.errors import ConfigError
 from betr_spark.schemas import DOC_ID, logit_column
 from betr_spark.scoring.combination import with_combined_logits
+from betr_spark.scoring.logit import logit_of
 from betr_spark.storage import delta
 from betr_spark.training.agreement import positions, spearman
 
@@ -27,26 +29,32 @@ class Agreement(NamedTuple):
     overlap: float
 
 
-def compare(spark: SparkSession, config: Config, *, percent: float) -> tuple[list[Agreement], int]:
+def compare(
+    spark: SparkSession, config: Config, *, percent: float, scorers: Sequence[str] | None = None
+) -> tuple[list[Agreement], int]:
     """Compare every two scorers of `features` on documents that both score, at most 200,000, chosen by a hash.
 
     Args:
         spark: the session.
         config: names the scorers.
         percent: size of the top, as a percentage of the documents, in (0, 100].
+        scorers: names, also of random ones; by default all that have a logit in `features`.
 
     Returns:
-        The pairs in the order of the configuration, and the number of documents that were read.
+        The pairs in the order of the names, and the number of documents that were read.
 
     Raises:
         ConfigError: fewer than two scorers have a logit.
     """
-    names = [name for name in config.scorers if name in config.scored() or name in config.combinations()]
+    with_logit = (*config.scored(), *config.combinations())
+    names = [name for name in config.scorers if name in with_logit] if scorers is None else list(scorers)
     if len(names) < 2:
         raise ConfigError(f"config.scorers: compare requires at least two scorers, found {', '.join(names) or 'none'}")
     features = with_combined_logits(delta.read(spark, config.table(schemas.FEATURES_TABLE)), config, names)
     order = [F.xxhash64(F.lit("comparison"), DOC_ID), F.col(DOC_ID)]
-    rows = features.orderBy(*order).limit(_MAX_COMPARED).select(*map(logit_column, names)).toArrow()
+    columns = [F.col(logit_column(name)) if name in with_logit else logit_of(config, name) for name in names]
+    named = [column.alias(logit_column(name)) for name, column in zip(names, columns, strict=True)]
+    rows = features.orderBy(*order).limit(_MAX_COMPARED).select(*named).toArrow()
     logits = {name: rows.column(logit_column(name)).to_numpy().astype(np.float64) for name in names}
     agreements = []
     for left, right in itertools.combinations(names, 2):

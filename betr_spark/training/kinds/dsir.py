@@ -4,6 +4,8 @@ from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
+from numpy.typing import NDArray
+from pyspark.sql import DataFrame
 
 from betr_spark.config.scorers import DsirScorer
 from betr_spark.kernels.text_preparation import as_buffers
@@ -38,17 +40,27 @@ class Dsir(Kind):
         by_benchmark = examples_by_benchmark(context)
         examples = as_buffers([text for texts in by_benchmark.values() for text in texts])
         n_buckets = self.settings.buckets
-
-        def count(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-            counts = np.zeros(n_buckets, np.int64)
-            for batch in batches:
-                counts += bucket_counts(*as_buffers(batch.column(TEXT).to_pylist()), n_buckets=n_buckets)
-            yield pa.RecordBatch.from_arrays([pa.array([counts.tobytes()], pa.binary())], ["counts"])
-
-        texts = sample.texts.select(TEXT).coalesce(context.spark.sparkContext.defaultParallelism)
-        parts = texts.mapInArrow(count, "counts binary").collect()  # one row for each task
-        raw = sum((np.frombuffer(row["counts"], np.int64) for row in parts), np.zeros(n_buckets, np.int64))
+        raw = counts_of(sample.texts, n_buckets=n_buckets)
         target = bucket_counts(*examples, n_buckets=n_buckets)
         table = LogRatioTable.fit(target, raw, per_feature=self.settings.normalize == "mean")
         settings: dict[str, float | int | str] = {"normalize": self.settings.normalize, "buckets": n_buckets}
         return FittedScorer(Fitted(table, settings, FitMetrics()), sample.documents)
+
+
+def counts_of(texts: DataFrame, *, n_buckets: int) -> NDArray[np.int64]:
+    """Count the words and word pairs of all documents by bucket, int64 [n_buckets]; on the executors.
+
+    Args:
+        texts: text, which is not null.
+        n_buckets: number of buckets.
+    """
+
+    def count(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+        counts = np.zeros(n_buckets, np.int64)
+        for batch in batches:
+            counts += bucket_counts(*as_buffers(batch.column(TEXT).to_pylist()), n_buckets=n_buckets)
+        yield pa.RecordBatch.from_arrays([pa.array([counts.tobytes()], pa.binary())], ["counts"])
+
+    narrow = texts.select(TEXT).coalesce(texts.sparkSession.sparkContext.defaultParallelism)
+    parts = narrow.mapInArrow(count, "counts binary").collect()  # one row for each task
+    return sum((np.frombuffer(row["counts"], np.int64) for row in parts), np.zeros(n_buckets, np.int64))

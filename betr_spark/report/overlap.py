@@ -1,0 +1,168 @@
+"""How selections and scorers overlap."""
+
+import itertools
+from collections.abc import Mapping, Sequence
+from functools import reduce
+from typing import NamedTuple
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+
+from betr_spark import schemas
+from betr_spark.config import Config
+from betr_spark.config.root import RANDOM_SCORER
+from betr_spark.report.compare import Agreement, compare
+from betr_spark.report.divergence import TextDivergence, divergences
+from betr_spark.schemas import DOC_ID, N_TOKENS
+from betr_spark.storage import delta
+
+TOP_PERCENT = 10.0
+
+
+class SelectionOverlap(NamedTuple):
+    """Documents that a selection shares with another one.
+
+    A document counts once, whatever its repeats and phases.
+
+    Attributes:
+        selection: name of the other one.
+        shared: documents that are in both.
+        jaccard: `shared` over the documents that are in at least one; 0 if both are empty.
+        tokens_fraction: of this selection's tokens, those of shared documents.
+        other_tokens_fraction: of the other selection's tokens, those of shared documents.
+    """
+
+    selection: str
+    shared: int
+    jaccard: float
+    tokens_fraction: float
+    other_tokens_fraction: float
+
+
+class ScorerCorrelation(NamedTuple):
+    """Agreement of the selection's scorer with another one; `overlap` is the share of the top 10 % that is in both."""
+
+    scorer: str
+    spearman: float
+    overlap: float
+
+
+class Overlap(NamedTuple):
+    """Figures of one selection beside the others.
+
+    Attributes:
+        name: of the selection.
+        scorer: of the selection.
+        n_documents: distinct documents of the selection.
+        selections: overlap with each other selection that is written, in the order of the configuration.
+        n_compared: documents that scorers were compared on, at most 200,000, chosen by a hash.
+        scorers: correlation with each other scorer, and with random scores.
+        text: None without targets, or without a sample (`_sample`).
+    """
+
+    name: str
+    scorer: str
+    n_documents: int
+    selections: list[SelectionOverlap]
+    n_compared: int
+    scorers: list[ScorerCorrelation]
+    text: TextDivergence | None
+
+
+def overlaps(spark: SparkSession, config: Config, names: Sequence[str]) -> list[Overlap]:
+    """Compute the figures of selections; what they share is computed once for all of them.
+
+    One aggregation over the ids of all selections, one sample of the logits, one read of the texts of `_sample`, and about
+    20 row groups of the texts of each selection.
+
+    Args:
+        spark: the session.
+        config: for the output.
+        names: of selections that are written.
+
+    Raises:
+        DataError: a table does not exist, or a target's file cannot be read.
+    """
+    written = [name for name in config.selections if name in names or delta.exists(spark, _path(config, name))]
+    tables = {name: delta.read(spark, _path(config, name)) for name in written}
+    shared = shared_documents(tables)
+    scorers = _scorers(spark, config)
+    pairs, n_compared = compare(spark, config, percent=TOP_PERCENT, scorers=scorers) if len(scorers) > 1 else ([], 0)
+    texts = divergences(spark, config, {name: tables[name] for name in names})
+    return [
+        Overlap(
+            name=name,
+            scorer=config.selections[name].scorer,
+            n_documents=shared[name, name][0],
+            selections=[_selection_overlap(shared, name, other) for other in written if other != name],
+            n_compared=n_compared,
+            scorers=_correlations(pairs, config.selections[name].scorer),
+            text=texts.get(name),
+        )
+        for name in names
+    ]
+
+
+def _scorers(spark: SparkSession, config: Config) -> list[str]:
+    """Scorers whose logits `features` has, and the control; a configuration may have newer ones."""
+    columns = delta.read(spark, config.table(schemas.FEATURES_TABLE)).columns
+    parts = {name: config.combinations().get(name, (name,)) for name in config.scorers}
+    lacks = [name for name in config.scored() if schemas.logit_column(name) not in columns]
+    names = [name for name in config.scorers if not set(parts[name]) & set(lacks)]
+    return names if RANDOM_SCORER in names else [*names, RANDOM_SCORER]
+
+
+def _path(config: Config, name: str) -> str:
+    return config.table(f"selected/{name}")
+
+
+def shared_documents(tables: Mapping[str, DataFrame]) -> dict[tuple[str, str], tuple[int, int]]:
+    """Count the documents that every two selections share, and their tokens; one aggregation.
+
+    Args:
+        tables: doc_id and n_tokens of the rows of selections, by name.
+
+    Returns:
+        Documents and tokens by pair of names, in both directions; of a name with itself, those of the selection.
+    """
+    names = list(tables)
+    rows = [
+        table.select(DOC_ID, N_TOKENS, *[F.lit(name == other).alias(f"_{i}") for i, other in enumerate(names)])
+        for name, table in tables.items()
+    ]
+    is_in = [f"_{i}" for i in range(len(names))]
+    documents = (
+        reduce(DataFrame.unionByName, rows)
+        .groupBy(DOC_ID)
+        .agg(F.max(N_TOKENS).alias(N_TOKENS), *[F.bool_or(column).alias(column) for column in is_in])
+    )
+    pairs = list(itertools.combinations_with_replacement(range(len(names)), 2))
+    sums = []
+    for left, right in pairs:
+        in_both = F.col(is_in[left]) & F.col(is_in[right])
+        sums += [F.count_if(in_both), F.coalesce(F.sum(F.when(in_both, F.col(N_TOKENS))), F.lit(0))]
+    values = list(documents.agg(*sums).head() or ())
+    shared = {}
+    for number, (left, right) in enumerate(pairs):
+        counts = int(values[2 * number]), int(values[2 * number + 1])
+        shared[names[left], names[right]] = shared[names[right], names[left]] = counts
+    return shared
+
+
+def _selection_overlap(shared: Mapping[tuple[str, str], tuple[int, int]], name: str, other: str) -> SelectionOverlap:
+    (n, tokens), (n_own, own_tokens), (n_other, other_tokens) = (
+        shared[pair] for pair in ((name, other), (name, name), (other, other))
+    )
+    union = n_own + n_other - n
+    return SelectionOverlap(
+        other, n, n / union if union else 0.0, tokens / max(1, own_tokens), tokens / max(1, other_tokens)
+    )
+
+
+def _correlations(pairs: Sequence[Agreement], scorer: str) -> list[ScorerCorrelation]:
+    """Those of one scorer; both tops have the same size, so their overlap has no direction."""
+    return [
+        ScorerCorrelation(pair.right if pair.left == scorer else pair.left, pair.spearman, pair.overlap)
+        for pair in pairs
+        if scorer in (pair.left, pair.right)
+    ]

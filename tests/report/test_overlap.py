@@ -1,0 +1,90 @@
+"""Overlap of selections, correlation of scorers, divergence of texts: by hand, by scipy, and on a finished run."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy.stats import entropy
+
+from betr_spark.config import load_config
+from betr_spark.report.compare import compare
+from betr_spark.report.divergence import ALL, kl_divergence, rank_blocks
+from betr_spark.report.overlap import overlaps, shared_documents
+from betr_spark.storage import delta
+
+
+def test_documents_are_shared_once_whatever_their_phases(spark: Any) -> None:
+    schema = "doc_id string, n_tokens int"
+    a = spark.createDataFrame([("1", 5), ("2", 7), ("2", 7), ("3", 11)], schema)
+    b = spark.createDataFrame([("2", 7), ("3", 11), ("4", 13)], schema)
+    none = spark.createDataFrame([], schema)
+    shared = shared_documents({"a": a, "b": b, "none": none})
+    assert shared["a", "a"] == (3, 23)
+    assert shared["a", "b"] == shared["b", "a"] == (2, 18)
+    assert shared["b", "none"] == shared["none", "none"] == (0, 0)
+    assert shared_documents({"a": a}) == {("a", "a"): (3, 23)}
+
+
+def test_divergence_equals_scipy_with_half_a_count_more() -> None:
+    target, sample = np.array([3, 0, 5, 0]), np.array([1, 1, 0, 0])
+    assert kl_divergence(target, sample) == pytest.approx(entropy(target + 0.5, sample + 0.5))
+    assert kl_divergence(target, target * 1000) < 0.03
+    assert kl_divergence(target, target) == 0
+    assert np.isnan(kl_divergence(target, np.zeros(4, np.int64)))
+
+
+def test_blocks_are_apart_and_have_both_ends() -> None:
+    assert rank_blocks(0) == []
+    assert rank_blocks(2_000) == [(1, 2_000)]
+    for n in (2_001, 123_457):
+        blocks = rank_blocks(n)
+        assert (blocks[0][0], blocks[-1][1]) == (1, n)
+        assert sum(last - first + 1 for first, last in blocks) == 2_000
+        assert all(last < first for (_, last), (first, _) in zip(blocks, blocks[1:], strict=False))
+
+
+def test_figures_of_a_finished_run(spark: Any, finished: Path) -> None:
+    config = load_config(
+        finished / "conf.yaml", ("selections.later={scorer: betr, keep: {documents: 1}}", "scorers.new={}")
+    )
+    betr, control = overlaps(spark, config, ["betr-30", "random-30"])
+    ids = {
+        name: {row[0] for row in delta.read(spark, config.table(f"selected/{name}")).select("doc_id").collect()}
+        for name in ("betr-30", "random-30", "best-50")
+    }
+    assert (betr.name, betr.scorer, betr.n_documents) == ("betr-30", "betr", len(ids["betr-30"]))
+    assert [of.selection for of in betr.selections] == ["random-30", "best-50"]  # `later` is not written
+    for of in betr.selections:
+        assert of.shared == len(ids["betr-30"] & ids[of.selection])
+        assert of.jaccard == of.shared / len(ids["betr-30"] | ids[of.selection])
+    best = betr.selections[1]
+    assert (best.shared, best.other_tokens_fraction) == (50, 1.0)  # a prefix of the same ranking
+    assert 0.1 < best.tokens_fraction < 1
+    assert [of.scorer for of in betr.scorers] == ["random"]  # `new` has no logits
+    assert abs(betr.scorers[0].spearman) < 0.2
+    assert (control.scorers[0].scorer, control.scorers[0].spearman) == ("betr", betr.scorers[0].spearman)
+    assert betr.n_compared == delta.read(spark, config.table("features")).count()
+    assert betr.text
+    assert control.text
+    assert betr.text.n_selected == len(ids["betr-30"])
+    assert betr.text.n_pool == delta.read(spark, config.table("_sample")).count() == 300
+    assert [(of.benchmark, of.n_examples) for of in betr.text.divergences] == [
+        (ALL, 40),
+        ("cooking", 20),
+        ("sailing", 20),
+    ]
+    before, after, of_control = (
+        betr.text.divergences[0].before,
+        betr.text.divergences[0].after,
+        control.text.divergences[0],
+    )
+    assert of_control.before == before
+    assert after < before - 0.1
+    assert after < of_control.after - 0.1
+
+
+def test_a_random_scorer_is_compared_only_if_it_is_named(spark: Any, finished: Path) -> None:
+    config = load_config(finished / "conf.yaml", ("scorers.control={kind: random, seed: 3}",))
+    (pair,), n = compare(spark, config, percent=10, scorers=["betr", "control"])
+    assert (pair.left, pair.right, abs(pair.spearman) < 0.2, n > 500) == ("betr", "control", True, True)
