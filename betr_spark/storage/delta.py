@@ -23,6 +23,7 @@ from betr_spark.storage.delta_log import (
     newest_with_same_rows,
     to_json,
     vacuumed_since,
+    version_before_change,
 )
 
 __all__ = [
@@ -39,6 +40,7 @@ __all__ = [
     "newest_commit",
     "newest_version",
     "overwrite",
+    "previous",
     "read",
     "table_id",
     "to_json",
@@ -91,6 +93,21 @@ def has_files(spark: SparkSession, path: str, version: int) -> bool:
     kept = set(read(spark, path).inputFiles()) if files else set()
     removed = [file for file in files if file not in kept][:_FILES_CHECKED]
     return all(hadoop_files.exists(spark, file) for file in removed)
+
+
+def previous(spark: SparkSession, path: str) -> tuple[int, DataFrame] | None:
+    """Return the version before the newest commit that changed rows, and its rows.
+
+    None if there is no such version, it is not in the table's history any more, or VACUUM has deleted its files.
+    """
+    version = version_before_change(spark, path)
+    if version is None:
+        return None
+    try:
+        rows = read(spark, path, version=version)
+        return (version, rows) if has_files(spark, path, version) else None
+    except DataError:  # the table is whole, so its history does not have the version any more
+        return None
 
 
 def table_id(spark: SparkSession, path: str) -> str:

@@ -151,6 +151,12 @@ def newest_with_same_rows(spark: SparkSession, path: str, version: int) -> int:
     return newest
 
 
+def version_before_change(spark: SparkSession, path: str) -> int | None:
+    """Return the version before the newest commit that changed rows; None if that is the first one, or not in the log."""
+    changed = next((operation.version for operation in _history(spark, path) if operation.changes_rows), 0)
+    return changed - 1 if changed else None
+
+
 def newest_commit(spark: SparkSession, path: str) -> Commit | None:
     """Return the first of `commits`, None where there is none."""
     return next(commits(spark, path), None)
