@@ -168,7 +168,7 @@ def stabilities(rows: DataFrame) -> tuple[Stability, Stability]:
         for row in counted:
             counts[row[f"bin_{name}"]][row[_IS_NEW]] += row[_COUNT]
         bounds = [-math.inf, *of, math.inf]
-        bins = [Bin(*bounds[i : i + 2], *counts[i]) for i in range(len(counts))]
+        bins = [Bin(bounds[i], bounds[i + 1], before, after) for i, (before, after) in enumerate(counts)]
         compared.append(Stability(stability_index([(each.before, each.after) for each in bins]), bins))
     return compared[0], compared[1]
 

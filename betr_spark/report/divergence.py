@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from functools import reduce
+from operator import or_
 from typing import NamedTuple
 
 import numpy as np
@@ -105,7 +106,7 @@ def divergences(spark: SparkSession, config: Config, tables: Mapping[str, DataFr
     by_selection = {}
     for name, table in tables.items():
         blocks = [F.col(RANK).between(*block) for block in rank_blocks(table.count())]
-        read = table.where(reduce(Column.__or__, blocks, F.lit(False)))
+        read = table.where(reduce(or_, blocks, F.lit(False)))
         n_selected, after = read.count(), counts_of(read.select(_start_of_text()), n_buckets=N_BUCKETS)
         by_selection[name] = TextDivergence(
             n_pool, n_selected, _MAX_CHARACTERS,

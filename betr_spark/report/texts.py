@@ -39,7 +39,7 @@ def texts_of(
         return {}
     spark, config = context.spark, context.config
     features = delta.read(spark, config.table(schemas.FEATURES_TABLE)).where(F.col(DOC_ID).isin(*ids))
-    located = dict(map(tuple, features.select(DOC_ID, INPUT_FILE).collect()))  # at most MAX_TEXTS rows
+    located = {row[0]: row[1] for row in features.select(DOC_ID, INPUT_FILE).collect()}  # at most MAX_TEXTS rows
     if not located:
         return {}
     files = None if config.input.format == "delta" else sorted(set(located.values()))
