@@ -1,6 +1,8 @@
 """A seeded random sample of exactly N documents, the same for any partitioning and any order of the input."""
 
-from pyspark.sql import DataFrame
+import math
+
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from betr_spark.ordering import ORDER_HASH, ORDER_KEY, WEIGHT, before, longest_prefix
@@ -27,3 +29,18 @@ def sample(documents: DataFrame, ids: DataFrame, *, n_documents: int, seed: int,
     ordered = with_order(documents)
     taken = ordered if end is None else ordered.where(before(end))
     return taken.drop(ORDER_KEY, ORDER_HASH)
+
+
+def smallest_by_hash(rows: DataFrame, hash64: Column, *, n: int, n_rows: int) -> DataFrame:
+    """Take the rows with the `n` smallest hashes, in the order of (hash, doc_id); most rows are left out before the sort.
+
+    Args:
+        rows: doc_id, and what the hash is computed from.
+        hash64: a hash of each row, uniform over the 64-bit integers; fewer than `n` rows would be ten standard deviations.
+        n: number of rows; all of them where there are fewer.
+        n_rows: number of rows of `rows`.
+    """
+    share = (n + 10 * math.sqrt(n) + 100) / max(1, n_rows)
+    if share < 1:
+        rows = rows.where(hash64 < F.lit(int(share * 2**64) - 2**63).cast("bigint"))
+    return rows.orderBy(hash64, DOC_ID).limit(n)

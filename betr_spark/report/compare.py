@@ -10,6 +10,7 @@ from pyspark.sql import functions as F
 
 from betr_spark import schemas
 from betr_spark.config import Config
+from betr_spark.corpus.sampling import smallest_by_hash
 from betr_spark.errors import ConfigError
 from betr_spark.schemas import DOC_ID, logit_column
 from betr_spark.scoring.combination import with_combined_logits
@@ -50,11 +51,12 @@ def compare(
     names = [name for name in config.scorers if name in with_logit] if scorers is None else list(scorers)
     if len(names) < 2:
         raise ConfigError(f"config.scorers: compare requires at least two scorers, found {', '.join(names) or 'none'}")
-    features = with_combined_logits(delta.read(spark, config.table(schemas.FEATURES_TABLE)), config, names)
-    order = [F.xxhash64(F.lit("comparison"), DOC_ID), F.col(DOC_ID)]
+    features = delta.read(spark, config.table(schemas.FEATURES_TABLE))
+    n_rows, hash64 = features.count(), F.xxhash64(F.lit("comparison"), DOC_ID)
+    features = with_combined_logits(features, config, names)
     columns = [F.col(logit_column(name)) if name in with_logit else logit_of(config, name) for name in names]
     named = [column.alias(logit_column(name)) for name, column in zip(names, columns, strict=True)]
-    rows = features.orderBy(*order).limit(_MAX_COMPARED).select(*named).toArrow()
+    rows = smallest_by_hash(features, hash64, n=_MAX_COMPARED, n_rows=n_rows).select(*named).toArrow()
     logits = {name: rows.column(logit_column(name)).to_numpy().astype(np.float64) for name in names}
     agreements = []
     for left, right in itertools.combinations(names, 2):
