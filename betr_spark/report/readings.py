@@ -1,6 +1,5 @@
 """Documents to read: the best of a selection, the last ones that it keeps, the first ones that it does not, and random ones."""
 
-import math
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
@@ -24,7 +23,7 @@ from betr_spark.schemas import (
 )
 from betr_spark.scoring.contributions import Contribution
 from betr_spark.selection.conditions import IS_ELIGIBLE, Conditions
-from betr_spark.selection.ranking import SelectionInput, rankable_documents
+from betr_spark.selection.ranking import SelectionInput, marked_survivors
 from betr_spark.storage import delta
 
 _DOCUMENTS = 10  # of a group
@@ -54,8 +53,8 @@ class Reading(NamedTuple):
         doc_id: its id.
         rank: in the selection; None if it is not selected.
         logit: that the selection ranks by.
-        percentile: share of the tokens that rank lower, in percent, among the documents that the selection ranks; ties at
-            their middle.
+        percentile: of the documents that the selection ranks (eligible or not), the percentage with the same logit or a
+            lower one.
         source: None if it has none.
         n_tokens: its length.
         benchmark: the target that the selection names for it, or that of the nearest example; None if neither is known.
@@ -127,7 +126,8 @@ def readings(context: RunContext, name: str) -> Readings:
     selected = delta.read(spark, config.table(f"selected/{name}"))
     conditions = Conditions(name, config.selections[name], context)
     scorer = conditions.selection.scorer
-    population = rankable_documents(SelectionInput.of(context, [scorer]), conditions)
+    conditions.check_unique()
+    population = marked_survivors(SelectionInput.of(context, [scorer]), conditions)
     population = population.select(DOC_ID, SOURCE, N_TOKENS, _logit(), IS_ELIGIBLE, _benchmark(population))
     population = population.persist()  # read for the rejected documents, for the random ones and for the percentiles
     try:
@@ -184,22 +184,16 @@ def _ends(selected: DataFrame) -> tuple[list[Row], list[Row]]:
 
 
 def percentiles_of(population: DataFrame, logits: Collection[float]) -> dict[float, float]:
-    """Compute the share of the population's tokens that rank below a logit, in percent; ties count half. One aggregation.
+    """Compute the percentage of the population whose logit is as given or lower. One aggregation.
 
     Args:
-        population: logit, n_tokens.
+        population: logit, not null; one row a document.
         logits: few of them.
     """
-    ordered, tokens = sorted(logits), F.col(N_TOKENS).cast("bigint")
-    sums = [F.sum(tokens)]
-    for value in ordered:
-        logit = F.lit(value)
-        sums += [F.sum(F.when(F.col(LOGIT) < logit, tokens)), F.sum(F.when(F.col(LOGIT) == logit, tokens))]
-    total, *parts = [int(value or 0) for value in population.agg(*sums).head() or (0,) * (1 + 2 * len(ordered))]
-    return {
-        value: 100 * (parts[2 * number] + parts[2 * number + 1] / 2) / total if total else math.nan
-        for number, value in enumerate(ordered)
-    }
+    ordered = sorted(logits)
+    counts = [F.count_if(F.col(LOGIT) <= F.lit(value)) for value in ordered]
+    total, *parts = population.agg(F.count("*"), *counts).head() or (0,) * (1 + len(ordered))
+    return {value: 100 * int(part) / max(1, int(total)) for value, part in zip(ordered, parts, strict=True)}
 
 
 def _nearest_examples(spark: SparkSession, config: Config, ids: Collection[str]) -> dict[str, NearestExample]:

@@ -32,10 +32,9 @@ def test_the_order_is_that_of_the_ranking(spark: Any) -> None:
     assert [row[0] for row in scored.orderBy(*ranking_order()).limit(100).select("doc_id").collect()] == expected
 
 
-def test_percentiles_are_of_tokens_and_ties_count_half(spark: Any) -> None:
-    rows = [(2.0, 10), (1.0, 20), (1.0, 30), (0.0, 40)]
-    population = spark.createDataFrame(rows, "logit double, n_tokens int")
-    assert percentiles_of(population, {2.0, 1.0, 0.0, 5.0}) == {0.0: 20.0, 1.0: 65.0, 2.0: 95.0, 5.0: 100.0}
+def test_percentiles_are_of_documents_that_are_as_good_or_worse(spark: Any) -> None:
+    population = spark.createDataFrame([(2.0,), (1.0,), (1.0,), (0.0,)], "logit double")
+    assert percentiles_of(population, {2.0, 1.0, 0.0, -1.0}) == {-1.0: 0.0, 0.0: 25.0, 1.0: 75.0, 2.0: 100.0}
 
 
 @pytest.fixture(scope="module")
@@ -85,7 +84,7 @@ def test_documents_are_those_around_the_cut_of_the_eligible_ones(spark: Any, ran
     assert any(reading.rank is None for reading in chosen.random)
     d01 = chosen.best[0]
     assert (d01.logit, d01.n_tokens, d01.source, d01.nearest, d01.benchmark) == (99.0, 4, "a", None, None)
-    assert d01.percentile == pytest.approx(100 * (97 + 0.5) / 99)  # of 99 documents, all but d00 rank lower
+    assert d01.percentile == pytest.approx(100 * 98 / 99)  # of 99 documents, all but d00 rank lower
     texts = with_texts(context, chosen, texts_of(context, chosen.ids()), shown=8)
     assert (texts.best[0].text, texts.best[0].is_whole, texts.best[0].raised) == ("document", False, None)
 
