@@ -47,8 +47,7 @@ class Divergence(NamedTuple):
 class TextDivergence(NamedTuple):
     """Divergences between distributions of hashed words and word pairs (the features of `dsir`, 10,000 buckets).
 
-    Half an occurrence is added to each bucket. Small samples give a slightly larger divergence, so compare `before` and
-    `after` if both have many words.
+    Few words on either side give a larger divergence: compare `before` and `after`, or selections of the same size.
 
     Attributes:
         n_pool: documents of the sample of the pool, at most 2,000, chosen by a hash.
@@ -64,7 +63,10 @@ class TextDivergence(NamedTuple):
 
 
 def kl_divergence(target: NDArray[np.int64], sample: NDArray[np.int64]) -> float:
-    """KL(target || sample) of two distributions in nats, with half an occurrence added to each bucket; NaN without counts.
+    """KL(target || sample) of two distributions in nats; NaN without counts.
+
+    Half an occurrence is added to each bucket of `sample`, so that none is impossible there; not to those of `target`, which
+    has few words.
 
     Args:
         target: counts, int64 [buckets].
@@ -72,7 +74,9 @@ def kl_divergence(target: NDArray[np.int64], sample: NDArray[np.int64]) -> float
     """
     if not target.sum() or not sample.sum():
         return float("nan")
-    p, q = ((counts + _SMOOTHING) / (counts.sum() + _SMOOTHING * len(counts)) for counts in (target, sample))
+    occurs = target > 0
+    p = target[occurs] / target.sum()
+    q = (sample[occurs] + _SMOOTHING) / (sample.sum() + _SMOOTHING * len(sample))
     return float(np.sum(p * np.log(p / q)))
 
 

@@ -26,11 +26,10 @@ def test_documents_are_shared_once_whatever_their_phases(spark: Any) -> None:
     assert shared_documents({"a": a}) == {("a", "a"): (3, 23)}
 
 
-def test_divergence_equals_scipy_with_half_a_count_more() -> None:
+def test_divergence_equals_scipy_with_half_a_count_more_in_the_sample() -> None:
     target, sample = np.array([3, 0, 5, 0]), np.array([1, 1, 0, 0])
-    assert kl_divergence(target, sample) == pytest.approx(entropy(target + 0.5, sample + 0.5))
-    assert kl_divergence(target, target * 1000) < 0.03
-    assert kl_divergence(target, target) == 0
+    assert kl_divergence(target, sample) == pytest.approx(entropy(target, sample + 0.5))
+    assert 0 < kl_divergence(target, target * 1000) < 0.001
     assert np.isnan(kl_divergence(target, np.zeros(4, np.int64)))
 
 
@@ -80,8 +79,8 @@ def test_figures_of_a_finished_run(spark: Any, finished: Path) -> None:
         control.text.divergences[0],
     )
     assert of_control.before == before
-    assert after < before - 0.1
-    assert after < of_control.after - 0.1
+    assert after < before
+    assert after < of_control.after - 0.05  # a selection of the same size
 
 
 def test_a_random_scorer_is_compared_only_if_it_is_named(spark: Any, finished: Path) -> None:
