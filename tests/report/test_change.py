@@ -89,12 +89,13 @@ def test_deleted_files_of_the_version_before_give_no_figures(spark: Any, config:
 
 
 def test_a_history_that_was_cleaned_up_gives_no_figures(spark: Any, config: Config) -> None:
+    path = Path(config.table("selected/s"))
     write(spark, config, BEFORE, "")
+    spark.sql(f"ALTER TABLE delta.`{path}` SET TBLPROPERTIES ('delta.checkpointInterval' = '1')")
     write(spark, config, BEFORE, "")
-    log = Path(config.table("selected/s")) / "_delta_log"
-    spark._jvm.org.apache.spark.sql.delta.DeltaLog.forTable(spark._jsparkSession, str(log.parent)).checkpoint()
-    for name in ("00000000000000000000.json", ".00000000000000000000.json.crc", "00000000000000000000.crc"):
-        (log / name).unlink(missing_ok=True)
+    assert (path / "_delta_log/00000000000000000002.checkpoint.parquet").exists()
+    for file in [*(path / "_delta_log").glob("*0000[01].*")]:
+        file.unlink()
     spark._jvm.org.apache.spark.sql.delta.DeltaLog.clearCache()
     assert change(spark, config, "s") is None
 
