@@ -44,14 +44,14 @@ class Stability(NamedTuple):
     is stable, above 0.25 it is another one. NaN if a version is empty.
     """
 
-    index: float
+    psi: float
     bins: list[Bin]
 
 
 class SourceStability(NamedTuple):
     """Population stability index of the source, with the documents of the 50 largest sources."""
 
-    index: float
+    psi: float
     sources: list[SourceCount]
 
 

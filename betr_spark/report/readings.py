@@ -178,7 +178,7 @@ def _ends(selected: DataFrame) -> tuple[list[Row], list[Row]]:
     """The first and the last rows of a selection; `forget` leaves gaps in the ranks."""
     first, last = ([row[RANK] for row in selected.select(RANK).orderBy(order).limit(_DOCUMENTS).collect()]
                    for order in (F.asc(RANK), F.desc(RANK)))  # fmt: skip
-    columns = [RANK, DOC_ID, SOURCE, N_TOKENS, _logit(), _benchmark(selected)]
+    columns: list[Column | str] = [RANK, DOC_ID, SOURCE, N_TOKENS, _logit(), _benchmark(selected)]
     rows = {row[RANK]: row for row in selected.where(F.col(RANK).isin(first + last)).select(*columns).collect()}
     return [rows[rank] for rank in first], [rows[rank] for rank in reversed(last)]
 
@@ -202,5 +202,7 @@ def _nearest_examples(spark: SparkSession, config: Config, ids: Collection[str])
     if not config.needs_target_ranking() or not delta.exists(spark, path):
         return {}
     ranked = delta.read(spark, path).where(F.col(DOC_ID).isin(*ids))
-    rows = ranked.select(DOC_ID, BEST_BENCHMARK, BEST_EXAMPLE, F.col(BEST_COSINE).cast("double")).collect()
-    return {row[DOC_ID]: NearestExample(*row[1:], None) for row in rows}
+    rows = ranked.select(
+        DOC_ID, BEST_BENCHMARK, BEST_EXAMPLE, F.col(BEST_COSINE).cast("double").alias(BEST_COSINE)
+    ).collect()
+    return {row[DOC_ID]: NearestExample(row[BEST_BENCHMARK], row[BEST_EXAMPLE], row[BEST_COSINE], None) for row in rows}

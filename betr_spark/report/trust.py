@@ -181,7 +181,9 @@ def trust_of(rows: HeldOut, *, scorer: str, kind: str, is_target_ranking: bool) 
             BenchmarkTrust(
                 benchmark=name,
                 recall=Rate.of_counts(*recall_counts(by_examples, scored, TOP_PERCENT)),
-                recall_of_best=Rate.of_counts(np.count_nonzero(of_best & in_scored), np.count_nonzero(of_best)),
+                recall_of_best=Rate.of_counts(
+                    int(np.count_nonzero(of_best & in_scored)), int(np.count_nonzero(of_best))
+                ),
                 spearman=spearman(-by_examples, rows.logit),
                 recall_by_benchmark_scorer=None if by_scorer is None else Rate.of_counts(*by_scorer),
             )

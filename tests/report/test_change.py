@@ -60,12 +60,12 @@ def test_documents_and_distributions_are_compared_with_the_version_before(spark:
     assert [each.after for each in bins] == [30, 0, 0, 0, 0, *[10] * 5]
     assert (bins[0].low, bins[0].high, bins[-1].high) == (-math.inf, 9 / 8, math.inf)
     expected = (3 / 8 - 0.1) * math.log(3.75) + 4 * (1e-4 - 0.1) * math.log(1e-3) + 5 * (0.125 - 0.1) * math.log(1.25)
-    assert found.score.index == pytest.approx(expected)
-    assert found.length.index == pytest.approx(expected)
+    assert found.score.psi == pytest.approx(expected)
+    assert found.length.psi == pytest.approx(expected)
     assert found.length.bins[9] == Bin(890, math.inf, 10, 10)
     assert found.source.sources == [SourceCount("a", 80, 30), SourceCount("b", 0, 30), SourceCount("(none)", 20, 20)]
     expected = (3 / 8 - 0.8) * math.log(3 / 8 / 0.8) + (3 / 8) * math.log(3 / 8 / 1e-4) + 0.05 * math.log(0.25 / 0.2)
-    assert found.source.index == pytest.approx(expected, abs=2e-3)
+    assert found.source.psi == pytest.approx(expected, abs=2e-3)
 
 
 def test_phases_count_once_and_deleted_documents_are_a_change(spark: Any, config: Config) -> None:
@@ -83,7 +83,7 @@ def test_deleted_files_of_the_version_before_give_no_figures(spark: Any, config:
     write(spark, config, BEFORE, metadata("r2"))
     found = change(spark, config, "s")
     assert found
-    assert (found.score.index, found.length.index, found.source.index, found.why) == (0.0, 0.0, 0.0, "")
+    assert (found.score.psi, found.length.psi, found.source.psi, found.why) == (0.0, 0.0, 0.0, "")
     compact_and_vacuum(spark, config.table("selected/s"), retention_hours=0, dry_run=False)
     assert change(spark, config, "s") is None
 
