@@ -11,7 +11,7 @@ SCHEDULERS := "apache-airflow>=3.3,<4" "awscli>=1.46,<2" "botocore>=1.43,<2" "da
 # Images of containers set this; without compiled files each import of sentence-transformers takes 17 s instead of 7.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: help setup demo test test-all test-s3 lint e2e e2e-rank examples bench wheel archive archive-rank archive-export package clean
+.PHONY: help setup demo test test-all test-s3 lint docs e2e e2e-rank examples bench wheel archive archive-rank archive-export package clean
 
 help: ## print this list
 	@grep -hE '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
@@ -55,6 +55,10 @@ lint: setup ## run ruff, mypy --strict and deptry
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy betr_spark jobs benchmarks
 	$(BIN)/deptry .
+
+docs: setup ## build the documentation site in out/site; a broken link is an error
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --quiet
+	@echo "out/site/index.html"
 
 e2e: archive ## start a master and two workers, run the small environment there by spark-submit, compare with local mode
 	$(BIN)/python tests/e2e.py --environment dist/betr-spark-env.tar.gz

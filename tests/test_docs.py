@@ -121,7 +121,7 @@ def test_the_kinds_of_scorers_are_documented() -> None:
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_configurations_are_valid(page: Path) -> None:
-    for block in re.findall(r"```yaml\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
+    for block in re.findall(r"```yaml[^\n]*\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL):
         mapping = yaml.safe_load(block)
         if "input" in mapping:
             Config.model_validate(mapping)
@@ -163,8 +163,9 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_every_page_is_in_the_index() -> None:
-    linked = set(re.findall(r"\]\(([\w-]+\.md)\)", (REPOSITORY / "docs/index.md").read_text(encoding="utf-8")))
-    assert linked == {page.name for page in PAGES if page.name not in {"README.md", "index.md"}}
+    index = REPOSITORY / "docs/index.md"
+    linked = set(re.findall(r"\]\(([\w/-]+\.md)\)", index.read_text(encoding="utf-8")))
+    assert linked == {page.relative_to(index.parent).as_posix() for page in PAGES if page not in (README, index)}
 
 
 def test_the_readme_is_short() -> None:

@@ -13,7 +13,11 @@ Law = Literal["nemotron-cc", "dclm-refinedweb", "fixed-6.6b"]
 class TrainingConfig(Model):
     """The training run that the selection is for: `flops`, or `parameters` and `tokens` (flops = 6 * parameters * tokens).
 
-    `law` names the published keep rate: `nemotron-cc` and `dclm-refinedweb` depend on the flops, `fixed-6.6b` on the tokens.
+    Attributes:
+        flops: of the training run.
+        parameters: of the model.
+        tokens: that the model is trained on.
+        law: the published keep rate: `nemotron-cc` and `dclm-refinedweb` depend on the flops, `fixed-6.6b` on the tokens.
     """
 
     flops: float | None = Field(default=None, gt=0.0)
@@ -111,7 +115,13 @@ class SoftCapConfig(Model):
 
 
 class RepeatConfig(Model):
-    """How documents are repeated: exactly one of these keys."""
+    """How documents are repeated: exactly one of these keys.
+
+    Attributes:
+        curve: a power of the position in the ranking.
+        sigmoid: a sigmoid of the position in the ranking.
+        soft_cap: each draw of a document makes its next draw less likely.
+    """
 
     curve: CurveConfig | None = None
     sigmoid: SigmoidConfig | None = None
