@@ -31,7 +31,7 @@ def folder(tmp_path: Path) -> Path:
     demo = tmp_path / "conf/demo.yaml"
     text = demo.read_text(encoding="utf-8")
     assert SAMPLE in text
-    demo.write_text(text.replace(SAMPLE, "sample: {documents: 400}"), encoding="utf-8")
+    demo.write_text(text.replace(SAMPLE, "sample: {documents: 200}"), encoding="utf-8")
     commands = tmp_path / ".venv/bin"
     commands.mkdir(parents=True)
     for name, arguments in (("python", ""), ("betr-spark", "-m betr_spark ")):
@@ -51,7 +51,7 @@ def write_readme_files(folder: Path) -> None:
             pq.write_table(pa.Table.from_pylist([json.loads(line) for line in lines]), folder / file)
     (folder / "lake/docs").mkdir(parents=True)
     for package in (np, pyspark):
-        rows = list(itertools.islice(docstrings(package), 200))
+        rows = list(itertools.islice(docstrings(package), 150))
         pq.write_table(pa.Table.from_pylist(rows), folder / f"lake/docs/{package.__name__}.parquet")
 
 
@@ -73,7 +73,7 @@ def test_every_block_runs(folder: Path, small_spark: dict[str, str]) -> None:
         shutil.copy(REPOSITORY / page, folder / page)
     environment = {
         **small_spark,
-        "DEMO_DOCUMENTS": "700",
+        "DEMO_DOCUMENTS": "500",
         "PYTHONPATH": str(REPOSITORY),
         "PATH": f"{folder / '.venv/bin'}:{small_spark['PATH']}",
     }

@@ -8,7 +8,11 @@ from betr_spark.config.base import Model
 
 
 class SplitConfig(Model):
-    """A benchmark that has one file: about the share `test` of its rows, by a hash of the text, are test items."""
+    """A benchmark that has one file.
+
+    Attributes:
+        test: about this share of its rows, by a hash of the text, are test items.
+    """
 
     test: float = Field(gt=0.0, lt=1.0)
 
