@@ -7,7 +7,7 @@
   `input` is added to the file.
 - A block after `<!-- output -->`: what the block before it printed. Each of its lines must be in the output, in this order,
   except for numbers; `...` is for lines that are left out. After `<!-- output of another corpus -->` it is not compared.
-- `mermaid`: a picture.
+- `mermaid` is a picture. `make demo` and `make test` of the README are run by people and by CI.
 """
 
 import contextlib
@@ -18,6 +18,7 @@ import shlex
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,6 +26,7 @@ from typing import Any, NamedTuple
 import yaml
 
 OUTPUT, OTHER_OUTPUT = "output", "output of another corpus"
+EXCEPTED = {"make demo", "make test"}
 COMMAND = re.compile(r"(?:\.venv/bin/)?betr-spark\s")
 SHELL_SYNTAX = re.compile(r"[|<>&;$`]")
 
@@ -73,8 +75,6 @@ def run_block(block: Block, names: dict[str, Any], before: str) -> str:
     Raises:
         Exception: that of Python, or AssertionError for a command that fails and for output that differs.
     """
-    if block.kind == OTHER_OUTPUT or block.kind == "mermaid":
-        return before
     if block.kind == OUTPUT:
         assert_printed(block.text, before)
         return before
@@ -151,18 +151,27 @@ def assert_printed(documented: str, printed: str) -> None:
                 assert any(wanted == found for found in rest), f"not printed: {line}\nprinted:\n{printed[-5000:]}"
 
 
+def purpose_of(page: str, block: Block) -> str:
+    """Whether a block is `run`, `compared` with what was printed, or neither: `shown`."""
+    if block.kind == OUTPUT:
+        return "compared"
+    excepted = page == "README.md" and block.kind == "bash" and EXCEPTED.issuperset(commands_of(block.text))
+    return "shown" if excepted or block.kind in (OTHER_OUTPUT, "mermaid") else "run"
+
+
 def main(pages: Sequence[str]) -> None:
-    """Run pages, and print the count of their blocks."""
-    counts = {}
+    """Run pages, and print how many of their blocks were run, compared and only shown."""
+    counts = Counter[str]()
     for page in pages:
         names: dict[str, Any] = {"__name__": page}
-        printed, counts[page] = "", 0
+        printed = ""
         for block in blocks_of(Path(page).read_text(encoding="utf-8")):
-            began = time.monotonic()
-            printed = run_block(block, names, printed)
-            counts[page] += 1
-            print(f"{page}:{block.line} {block.kind} {block.title} {time.monotonic() - began:.1f} s", flush=True)
-            if printed and block.kind != OUTPUT:
+            began, purpose = time.monotonic(), purpose_of(page, block)
+            if purpose != "shown":
+                printed = run_block(block, names, printed)
+            counts[purpose] += 1
+            print(f"{page}:{block.line} {block.kind} {purpose}, {time.monotonic() - began:.1f} s", flush=True)
+            if printed and purpose == "run":
                 print("\n".join(f"    {line}" for line in printed.splitlines()), flush=True)
     print(json.dumps(counts))
 

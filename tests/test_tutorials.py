@@ -6,6 +6,7 @@ import json
 import shutil
 import subprocess
 import sys
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
@@ -15,10 +16,10 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pyspark
 import pytest
-from page_blocks import assert_printed, blocks_of
+from page_blocks import assert_printed, blocks_of, purpose_of
 
 REPOSITORY = Path(__file__).parents[1]
-PAGES = ["README.md", "docs/tutorials/install.md", "docs/tutorials/demo.md", "docs/tutorials/own-documents.md"]
+PAGES = ["docs/tutorials/install.md", "docs/tutorials/demo.md", "docs/tutorials/own-documents.md", "README.md"]
 SAMPLE = "sample: {documents: 1500}"
 
 
@@ -83,10 +84,14 @@ def test_every_block_runs(folder: Path, small_spark: dict[str, str]) -> None:
     )  # fmt: skip
     print(done.stdout)
     assert done.returncode == 0, done.stderr[-6000:]
-    counts = json.loads(done.stdout.splitlines()[-1])
-    print(f"{sum(counts.values())} blocks of {len(counts)} pages")
-    assert counts == {page: len(list(blocks_of((REPOSITORY / page).read_text("utf-8")))) for page in PAGES}
-    assert min(counts.values()) >= 2
+    counts = Counter(json.loads(done.stdout.splitlines()[-1]))
+    print(f"{counts['run']} blocks of {len(PAGES)} pages were run, {counts['compared']} outputs compared")
+    assert counts == Counter(
+        purpose_of(page, block)
+        for page in PAGES
+        for block in blocks_of((REPOSITORY / page).read_text(encoding="utf-8"))
+    )
+    assert counts["run"] > 20 > counts["shown"]
 
 
 def test_an_output_that_is_not_printed_fails() -> None:
