@@ -13,6 +13,7 @@ from betr_spark.config import Config
 from betr_spark.contamination.cutting import CUT, CUTS, MOST_CUTS, N_SHORT, N_UNCLEAN, PIECES, SHORTEST, cut_documents
 from betr_spark.contamination.detection import configured_index, contamination_rows, ship_index
 from betr_spark.contamination.stage import Decontaminate
+from betr_spark.corpus.content_hash import with_content_hash
 from betr_spark.corpus.snapshot import InputSnapshot
 from betr_spark.errors import ConfigError, DataError, SchemaError
 from betr_spark.export.piece_files import PIECE_ID, write_files
@@ -25,7 +26,7 @@ from betr_spark.spark.jobs import describe
 from betr_spark.storage import delta, hadoop_files
 from betr_spark.storage.renaming import parent
 
-_NUMBER = "number"
+_NUMBER, _SCORED = "number", "scored_content_hash"
 
 
 class PiecesWritten(NamedTuple):
@@ -41,6 +42,7 @@ class PiecesWritten(NamedTuple):
         with_items: pieces that still had a test item.
         known: pieces that `features` has already.
         id_with_line_break: documents that have no pieces because `forget` cannot read their ids.
+        id_taken: documents that have no pieces because the id of one is that of another document with another text.
     """
 
     to: str
@@ -52,6 +54,7 @@ class PiecesWritten(NamedTuple):
     with_items: int
     known: int
     id_with_line_break: int
+    id_taken: int
 
     def lines(self) -> list[str]:
         """For people."""
@@ -68,6 +71,8 @@ class PiecesWritten(NamedTuple):
                 f"{self.id_with_line_break} of them have no pieces: their ids have line breaks, with which `betr-spark forget` "
                 "cannot read them"
             )
+        if self.id_taken:
+            lines.append(f"{self.id_taken} of them have no pieces: other documents have the ids of the pieces")
         written = f"{self.pieces} pieces written to {self.to}" if self.pieces else "nothing to write"
         return [*lines, f"{written}; left out: {reasons}" if reasons else written]
 
@@ -179,16 +184,22 @@ def write_pieces(context: RunContext, to: str, ids: str) -> PiecesWritten:
         sums = [F.coalesce(F.sum(name), F.lit(0)) for name in (CUTS, N_SHORT, N_UNCLEAN)]
         sums.append(F.count_if(F.col(CUTS) > MOST_CUTS))
         n_cuts, n_short, n_unclean, n_dropped = cut.agg(*sums).head() or (0, 0, 0, 0)
-        pieces = _pieces(documents, cut, snapshot)
-        new = materialise(pieces.join(features.select(F.col(DOC_ID).alias(PIECE_ID)), on=PIECE_ID, how="left_anti"))
+        pieces = materialise(_pieces(documents, cut, snapshot))
+        scored = features.select(F.col(DOC_ID).alias(PIECE_ID), F.col(CONTENT_HASH).alias(_SCORED))
+        known = materialise(pieces.join(scored, on=PIECE_ID, how="inner").drop(TEXT))
+        # with equal hashes, it is the piece of an earlier cut
+        taken = known.where(F.col(CONTENT_HASH) != F.col(_SCORED)).select(DOC_ID).distinct()
+        free = pieces.join(taken, on=DOC_ID, how="left_anti")
+        new = free.join(known, on=PIECE_ID, how="left_anti")
         n_pieces = new.count()
         if n_pieces:
             describe(spark, "decontam-cut: write the pieces")
-            write_files(context, new, cut.where(F.size(PIECES) > 0), to=to, ids=ids)
+            write_files(context, new, free.select(DOC_ID).distinct(), to=to, ids=ids)
         n_contaminated = contaminated.count()
         return PiecesWritten(
             to=to, documents=n_contaminated, cuts=n_cuts, too_many_cuts=n_dropped, pieces=n_pieces, too_short=n_short,
-            with_items=n_unclean, known=pieces.count() - n_pieces, id_with_line_break=n_contaminated - n_documents,
+            with_items=n_unclean, known=free.count() - n_pieces, id_with_line_break=n_contaminated - n_documents,
+            id_taken=taken.count(),
         )  # fmt: skip
 
 
@@ -224,8 +235,8 @@ def _cut(documents: DataFrame, config: Config, snapshot: InputSnapshot) -> DataF
 
 
 def _pieces(documents: DataFrame, cut: DataFrame, snapshot: InputSnapshot) -> DataFrame:
-    """One row for each piece: piece_id, text, and of its document source, logits of expression scorers, carried columns."""
-    each = cut.select(DOC_ID, F.posexplode(PIECES).alias(_NUMBER, TEXT))
+    """One row for each piece: piece_id, text, content_hash, and the columns of its document."""
+    each = with_content_hash(cut.select(DOC_ID, F.posexplode(PIECES).alias(_NUMBER, TEXT)))
     own = F.md5(TEXT) if snapshot.used.id is None else F.concat(DOC_ID, F.lit("#"), F.col(_NUMBER) + 1)
     rows = each.join(documents.drop(TEXT, CONTENT_HASH), on=DOC_ID, how="inner")
-    return rows.withColumn(PIECE_ID, own).drop(DOC_ID, _NUMBER)
+    return rows.withColumn(PIECE_ID, own).drop(_NUMBER)

@@ -10,6 +10,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from betr_spark.config import Config
+from betr_spark.contamination.cutting import cut_documents
+from betr_spark.contamination.index import build_index
+from betr_spark.contamination.items import Item
 from betr_spark.errors import DataError, SchemaError
 from betr_spark.export.pieces import check_columns, problems, write_pieces
 from betr_spark.pipeline.run import run_all, stages_after_forget
@@ -29,6 +32,7 @@ def words(n: int) -> str:
 LEAK = f"{words(400)} {ITEM} {words(70)}"  # the first piece is nearly the whole document
 TEXTS = {"a": words(300), "b": LEAK, "c": words(50), "d": f"{words(5)} {ITEM}"}
 UNLISTABLE = "a\nc"  # as lines, the ids of two other documents
+HALVES = f"{words(150)} {ITEM} {words(150)}"
 
 
 def configured(folder: Path, source: dict[str, Any], **more: Any) -> Config:
@@ -46,12 +50,19 @@ def selected(spark: Any, config: Config) -> dict[str, str]:
 
 def test_pieces_are_taken_in_by_the_next_run_and_written_once(spark: Any, tmp_path: Path) -> None:
     (tmp_path / "docs").mkdir()
+    ((piece, _),) = cut_documents(
+        pa.array(["f"]), pa.array([HALVES]), build_index([Item("quiz", 0, ITEM)]), min_coverage=0.0
+    )["pieces"].to_pylist()
+    texts = {
+        **TEXTS, UNLISTABLE: f"{words(100)} {ITEM} {words(100)}", "e": f"{words(100)} {ITEM} {words(100)}", "e#1": words(60),
+        "f": HALVES, "f#1": piece,
+    }  # fmt: skip
     columns = {
-        "id": [*TEXTS, UNLISTABLE],
-        "text": [*TEXTS.values(), f"{words(100)} {ITEM} {words(100)}"],
-        "url": [f"u/{name}" for name in [*TEXTS, UNLISTABLE]],
-        "quality": [1, 2, 3, 4, 5],
-        "year": [2024, 2025, 2026, 2027, 2028],
+        "id": list(texts),
+        "text": list(texts.values()),
+        "url": [f"u/{name}" for name in texts],
+        "quality": list(range(1, len(texts) + 1)),
+        "year": list(range(2024, 2024 + len(texts))),
     }
     pq.write_table(pa.table(columns), tmp_path / "docs/a.parquet")
     numbers = {"scorers": {"quality": {"kind": "expression", "column": "quality"}}}
@@ -59,13 +70,14 @@ def test_pieces_are_taken_in_by_the_next_run_and_written_once(spark: Any, tmp_pa
     with pytest.raises(DataError, match="run `betr-spark decontaminate`"):
         write_pieces(RunContext(spark, config), str(tmp_path / "docs/pieces"), str(tmp_path / "cut.txt"))
     run_all(spark, config)
-    assert sorted(selected(spark, config)) == ["a", "c"]
+    assert sorted(selected(spark, config)) == ["a", "c", "e#1", "f#1"]
     written = write_pieces(RunContext(spark, config), str(tmp_path / "docs/pieces"), str(tmp_path / "cut.txt"))
-    assert written[1:] == (3, 2, 0, 2, 0, 0, 0, 1)
+    assert written[1:] == (5, 4, 0, 3, 0, 0, 1, 1, 1)
     assert "1 of them have no pieces: their ids have line breaks" in written.lines()[1]
+    assert written.lines()[2] == "1 of them have no pieces: other documents have the ids of the pieces"
     assert sorted(path.name for path in (tmp_path / "docs").iterdir()) == ["a.parquet", "pieces"]
-    assert (tmp_path / "cut.txt").read_text() == "b\n"
-    (tmp_path / "cut.txt").write_text("b\nno such document\n")  # people edit it
+    assert (tmp_path / "cut.txt").read_text() == "b\nf\n"  # of 'e', a piece would have the id of 'e#1'
+    (tmp_path / "cut.txt").write_text("b\nf\nno such document\n")  # people edit it
     forget = [Forget(str(tmp_path / "cut.txt"), copies=False, why="cut")]
     run_stages(RunContext(spark, config), [*forget, *stages_after_forget(config)])
     context = RunContext(spark, config)
@@ -79,7 +91,7 @@ def test_pieces_are_taken_in_by_the_next_run_and_written_once(spark: Any, tmp_pa
 
     run_all(spark, config)
     kept = selected(spark, config)
-    assert sorted(kept) == ["a", "b#1", "b#2", "c"]
+    assert sorted(kept) == ["a", "b#1", "b#2", "c", "e#1", "f#1", "f#2"]
     assert LEAK.startswith(kept["b#1"])
     assert LEAK.endswith(kept["b#2"])
     rows = delta.read(spark, config.table("selected/all")).where("doc_id like 'b#%'").collect()
@@ -88,7 +100,7 @@ def test_pieces_are_taken_in_by_the_next_run_and_written_once(spark: Any, tmp_pa
     features = delta.read(spark, config.table("features")).where("doc_id like 'b#%'").collect()
     assert {row["logit_quality"] for row in features} == {2.0}
     again = write_pieces(RunContext(spark, config), str(tmp_path / "docs/more"), str(tmp_path / "more.txt"))
-    assert (again.documents, again.pieces) == (2, 0)
+    assert (again.documents, again.pieces, again.id_taken) == (3, 0, 1)
     assert again.lines()[-1] == "nothing to write"
     assert not (tmp_path / "docs/more").exists()
 
