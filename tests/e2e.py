@@ -32,7 +32,7 @@ COMPARED = {
     "selected/dsir-10": ["rank", "doc_id", "text", "logit", "score"],
     "selected/random-10": ["rank", "doc_id", "text", "logit", "score"],
 }
-NOT_IN_THE_SMALL_ONE = ("torch", "nvidia", "triton", "transformers", "sentence_transformers", "fasttext", "matplotlib")
+NOT_IN_THE_SMALL_ONE = ("torch", "nvidia", "triton", "transformers", "sentence_transformers", "fasttext")
 
 
 def say(text: str) -> None:

@@ -48,7 +48,7 @@ def check(config: Config) -> None:
         ConfigError: no such scorer or items, or two sets of items have the same name.
         SetupError: a package is not installed.
     """
-    require("tokenizers", "matplotlib", extra="evaluate", subject="evaluate")
+    require("tokenizers", extra="evaluate", subject="evaluate")
     if config.evaluate.model == "transformer":
         require("torch", "transformers", extra="evaluate", subject="evaluate.model: transformer")
     if not scorers_of(config):

@@ -92,7 +92,10 @@ def source_shares(
     return shares, n_sources
 
 
-def selection_figures(spark: SparkSession, config: Config, name: str, *, as_of: str | None = None) -> SelectionFigures:
+def selection_figures(
+    spark: SparkSession, config: Config, name: str, *, as_of: str | None = None,
+    shares: tuple[list[SourceShare], int] | None = None,
+) -> SelectionFigures:  # fmt: skip
     """Read the figures of one finished selection.
 
     Args:
@@ -100,6 +103,7 @@ def selection_figures(spark: SparkSession, config: Config, name: str, *, as_of: 
         config: for the output.
         name: of the selection.
         as_of: version or time of `selected/NAME`; `features` and `duplicates` are then those that it was made from.
+        shares: as `source_shares` returns them, if they are known; else they are computed.
     """
     path, versions = config.table(f"selected/{name}"), dict[str, int]()
     if as_of is not None:
@@ -120,8 +124,6 @@ def selection_figures(spark: SparkSession, config: Config, name: str, *, as_of: 
         return delta.read(spark, config.table(name), version=versions.get(name))
 
     features, unit = counted_if_configured(table(schemas.FEATURES_TABLE), config)
-    removed = table(schemas.DUPLICATES_TABLE).select(DOC_ID)
-    survivors = features.where(F.col(N_WORDS) > 0).join(removed, on=DOC_ID, how="left_anti")
     if REPEAT_COUNT in selected.columns:
         selected = selected.withColumn(N_TOKENS, F.col(N_TOKENS).cast("bigint") * F.col(REPEAT_COUNT))
     size = selected.agg(F.count("*"), F.sum(N_TOKENS)).first()
@@ -136,6 +138,9 @@ def selection_figures(spark: SparkSession, config: Config, name: str, *, as_of: 
         rows = contamination_rows(spark, config)
         benchmarks = list(settings.files(config.targets)) if settings else []
         contamination = amplification(rows, features, selected, n_selected=n_documents, benchmarks=benchmarks)
-    shares, n_sources = source_shares(survivors, selected)
+    if shares is None:
+        removed = table(schemas.DUPLICATES_TABLE).select(DOC_ID)
+        survivors = features.where(F.col(N_WORDS) > 0).join(removed, on=DOC_ID, how="left_anti")
+        shares = source_shares(survivors, selected)
     action = settings.action if settings else None
-    return SelectionFigures(name, n_documents, n_tokens, unit, shares, n_sources, best, contamination, action)
+    return SelectionFigures(name, n_documents, n_tokens, unit, *shares, best, contamination, action)

@@ -116,14 +116,9 @@ def _outlook(
     """Two histograms of the scores, the second one within the bins of the cuts, and one sum over the sources."""
     rows = survivors.select(SOURCE, N_TOKENS, LOGIT).persist()
     try:
-        coarse = _bin(F.col(LOGIT), _COARSE)
-        bins = _histogram(rows, coarse)
+        bins = score_histogram(rows, rates=rates)
         n_tokens = int(bins.tokens.sum())
         budgets = [fraction_of(n_tokens, rate) for rate in rates]
-        if len(bins.number):
-            at_cut = np.unique(bins.number[[bins.position(budget) for budget in budgets]])
-            fine = _histogram(rows.where(coarse.isin(*at_cut.tolist())), _bin(F.col(LOGIT), _FINE))
-            bins = bins.refined(at_cut, fine)
         cuts = [
             bins.cut(rate, budget, train_tokens, by_value=by_value) for rate, budget in zip(rates, budgets, strict=True)
         ]
@@ -145,7 +140,24 @@ def _outlook(
     )  # fmt: skip
 
 
-class _Histogram(NamedTuple):
+def score_histogram(rows: DataFrame, *, rates: Sequence[float]) -> "Histogram":
+    """Count documents and tokens by score, in narrow bins at the cuts of the keep rates. `rows` are read twice.
+
+    Args:
+        rows: logit and n_tokens.
+        rates: fractions of the tokens.
+    """
+    coarse = _bin(F.col(LOGIT), _COARSE)
+    bins = _histogram(rows, coarse)
+    if not len(bins.number):
+        return bins
+    budgets = [fraction_of(int(bins.tokens.sum()), rate) for rate in rates]
+    at_cut = np.unique(bins.number[[bins.position(budget) for budget in budgets]])
+    fine = _histogram(rows.where(coarse.isin(*at_cut.tolist())), _bin(F.col(LOGIT), _FINE))
+    return bins.refined(at_cut, fine)
+
+
+class Histogram(NamedTuple):
     """Bins of the ranking, the best first: number, documents, tokens, the lowest logit; each [n]."""
 
     number: NDArray[np.int64]
@@ -157,7 +169,7 @@ class _Histogram(NamedTuple):
         """Position of the bin in which the tokens reach a budget."""
         return min(int(np.searchsorted(np.cumsum(self.tokens), budget)), len(self.tokens) - 1)
 
-    def refined(self, numbers: NDArray[np.int64], fine: "_Histogram") -> "_Histogram":
+    def refined(self, numbers: NDArray[np.int64], fine: "Histogram") -> "Histogram":
         """Replace some bins by finer ones."""
         others = ~np.isin(self.number, numbers)
         first = np.concatenate([self.number[others] << (_FINE - _COARSE), fine.number])
@@ -165,7 +177,7 @@ class _Histogram(NamedTuple):
         joined = [
             np.concatenate([mine[others], theirs])[order] for mine, theirs in zip(self[1:], fine[1:], strict=True)
         ]
-        return _Histogram(first[order], *joined)
+        return Histogram(first[order], *joined)
 
     def kept_tokens(self, budget: int) -> Column:
         """Sum of the tokens that a budget keeps; of the bin at the cut, a part of every document's."""
@@ -205,9 +217,9 @@ def _bin(logit: Column, bits: int) -> Column:
     return F.coalesce(F.when(value > 0, -number).otherwise(number), F.lit(0)).cast("bigint")
 
 
-def _histogram(rows: DataFrame, number: Column) -> _Histogram:
+def _histogram(rows: DataFrame, number: Column) -> Histogram:
     """At most 2**20 coarse bins, or 2**15 fine ones for each coarse one."""
     columns = [F.count("*"), F.coalesce(F.sum(N_TOKENS), F.lit(0)), F.min(LOGIT).cast("double")]
     table = rows.groupBy(number.alias(_BIN)).agg(*columns).toArrow().sort_by(_BIN)
     number_of, documents, tokens, logit = (column.to_numpy() for column in table.columns)
-    return _Histogram(number_of, documents, tokens, logit)
+    return Histogram(number_of, documents, tokens, logit)

@@ -66,8 +66,8 @@ def test_a_transformer_needs_more_than_an_ngram_model(not_installed: Any) -> Non
         SetupError, match=r"^evaluate.model: transformer: torch is not installed; install betr-spark\[evaluate\]$"
     ):
         evaluate.check(Config.model_validate({**values, "evaluate": {"model": "transformer"}}))
-    not_installed("matplotlib")
-    with pytest.raises(SetupError, match=r"^evaluate: matplotlib is not installed; install betr-spark\[evaluate\]$"):
+    not_installed("tokenizers")
+    with pytest.raises(SetupError, match=r"^evaluate: tokenizers is not installed; install betr-spark\[evaluate\]$"):
         evaluate.check(Config.model_validate(values))
 
 

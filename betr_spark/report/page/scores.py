@@ -1,0 +1,232 @@
+"""Sections on scores: their histogram with the cut, what other keep rates would keep, and scores by length."""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from betr_spark.report.page.outcomes import LEFT_OUT, REMOVED, Outcomes
+from betr_spark.schemas import LOGIT, N_TOKENS
+from betr_spark.selection.budget import fraction_of
+from betr_spark.selection.planner import Cut, Histogram, score_histogram
+
+KEEP_RATES = (0.01, 0.03, 0.10, 0.30, 0.50)
+N_BARS, N_PARTS = 60, 10
+_CURVE = tuple(float(rate) for rate in np.logspace(-3, 0, 61))
+_TAIL = 0.0005  # of the documents at each end of the histogram, which its outer bars take in
+_LENGTH_BINS = 16  # of each power of two
+_ROUNDING = 1e-9  # a smaller variance, relative to the mean's square, is taken as none
+_SAME_RATE = 0.01
+_TIMES = "times"
+_BAR, _PART, _KEPT = "bar", "part", "kept"
+
+
+class ScoreHistogram(NamedTuple):
+    """Documents by logit: survivors with a score that the selection has, and that it does not have.
+
+    Attributes:
+        edges: of the bars, ascending; the outer bars take in what is beyond them.
+        selected: documents of each bar.
+        rejected: documents of each bar.
+        lowest_selected: logit; None if there is none.
+        highest_rejected: logit; None if there is none.
+    """
+
+    edges: list[float]
+    selected: list[int]
+    rejected: list[int]
+    lowest_selected: float | None
+    highest_rejected: float | None
+
+    @property
+    def overlap(self) -> bool:
+        """Whether a rejected document has a higher score than a selected one, so that there is no single cut."""
+        low, high = self.lowest_selected, self.highest_rejected
+        return low is not None and high is not None and high > low
+
+
+class WhatIf(NamedTuple):
+    """What keep rates keep by the selection's scorer alone, of all survivors with a score.
+
+    Attributes:
+        documents: survivors with a score.
+        tokens: theirs.
+        train_tokens: that epochs are for: those of the configured training run, else `tokens`.
+        is_configured: whether the training run is.
+        curve: the best first.
+        rows: of a table, by keep rate.
+        current: the keep rate of the selection; None if it is empty.
+    """
+
+    documents: int
+    tokens: int
+    train_tokens: float
+    is_configured: bool
+    curve: list[Cut]
+    rows: list[Cut]
+    current: Cut | None
+
+    @property
+    def rows_with_current(self) -> list[Cut]:
+        """The rows and the keep rate of the selection, ascending; it takes the place of a row of nearly the same rate."""
+        if self.current is None:
+            return self.rows
+        rate = self.current.keep_rate
+        others = [cut for cut in self.rows if abs(cut.keep_rate - rate) > _SAME_RATE * rate]
+        return sorted([*others, self.current], key=lambda cut: cut.keep_rate)
+
+
+class LengthPart(NamedTuple):
+    """Survivors with a score of `low` to `high` tokens.
+
+    `kept` of the `documents` are in the selection; `mean` and the quartiles are of the logit, the latter read from bars.
+    """
+
+    low: int
+    high: int
+    documents: int
+    kept: int
+    mean: float
+    quartiles: tuple[float, float, float]
+
+
+class Lengths(NamedTuple):
+    """About ten parts of equally many documents by length, and the correlation of the logit and the logarithm of the length."""
+
+    parts: list[LengthPart]
+    correlation: float | None
+
+
+class Scores(NamedTuple):
+    """The three sections of one selection."""
+
+    scorer: str
+    histogram: ScoreHistogram
+    what_if: WhatIf
+    lengths: Lengths
+
+
+def length_edges(outcomes: Outcomes) -> list[int]:
+    """Numbers of tokens that divide the survivors into ten parts of about equally many documents, ascending; one aggregation.
+
+    Lengths of nearly the same logarithm are not divided, so there can be fewer parts. The last number is the largest length.
+    """
+    length = F.floor(F.log2(F.col(N_TOKENS) + 1) * _LENGTH_BINS)
+    survivors = outcomes.rows.where(~F.col(REMOVED) & ~F.col(LEFT_OUT))
+    bins = survivors.groupBy(length.alias(_BAR)).agg(F.count("*").alias("n"), F.max(N_TOKENS).alias("last"))
+    table = bins.toArrow().sort_by(_BAR)  # at most 16 * 31 rows
+    up_to, last = np.cumsum(table.column("n").to_numpy()), table.column("last").to_numpy()
+    if not len(up_to):
+        return []
+    ends = np.ceil(up_to[-1] * np.arange(1, N_PARTS + 1) / N_PARTS)
+    return sorted({int(last[position]) for position in np.searchsorted(up_to, ends)})
+
+
+def scores(
+    outcomes: Outcomes, selection: str, scorer: str, *, edges: Sequence[int], train_tokens: float | None, by_value: bool
+) -> Scores | None:
+    """Compute the sections with three aggregations over the documents; None if no survivor has a score.
+
+    Args:
+        outcomes: of all documents.
+        selection: name.
+        scorer: that ranks it; `outcomes` has its logits.
+        edges: of lengths, as `length_edges` gives them.
+        train_tokens: of the configured training run.
+        by_value: whether the score is the logit itself, as that of an expression scorer is.
+    """
+    ranked = outcomes.ranked(selection, scorer)
+    bins = score_histogram(ranked, rates=KEEP_RATES)
+    if not len(bins.number):
+        return None
+    low, high = _range(bins)
+    bars = _bars(ranked, low, high, edges)
+    what_if = _what_if(bins, kept_tokens=int(bars["kept_tokens"].sum()), train_tokens=train_tokens, by_value=by_value)
+    return Scores(scorer, _histogram(bars, low, high), what_if, _lengths(bars, low, high, edges))
+
+
+def _range(bins: Histogram) -> tuple[float, float]:
+    """Logits between which all but the tails are."""
+    up_to = np.cumsum(bins.documents)
+    ends = [min(int(np.searchsorted(up_to, up_to[-1] * share)), len(up_to) - 1) for share in (_TAIL, 1 - _TAIL)]
+    high, low = (float(bins.logit[end]) for end in ends)
+    high += (high - low) / N_BARS  # the lowest logit of its bin
+    return low, max(high, low + max(abs(low), 1.0) * 1e-6)
+
+
+def _bars(ranked: DataFrame, low: float, high: float, edges: Sequence[int]) -> dict[str, NDArray[np.float64]]:
+    """Count by part of the lengths, bar of the score, and whether the selection has the document: at most 1,200 rows."""
+    logit, length = F.greatest(F.least(F.col(LOGIT), F.lit(1e300)), F.lit(-1e300)), F.log(F.col(N_TOKENS) + 1.0)
+    position = (logit - F.lit(low)) / F.lit((high - low) / N_BARS)
+    bar = F.floor(F.greatest(F.least(position, F.lit(N_BARS - 1.0)), F.lit(0.0)))
+    part: Column = F.lit(0)
+    for edge in edges[:-1]:
+        part = part + (F.col(N_TOKENS) > edge).cast("int")
+    sums = {
+        "documents": F.count("*"), "kept_tokens": F.sum(F.when(F.col(_TIMES) > 0, F.col(N_TOKENS)).otherwise(0)),
+        "lowest": F.min(LOGIT), "highest": F.max(LOGIT), "sum": F.sum(logit), "squares": F.sum(logit * logit),
+        "lengths": F.sum(length), "length_squares": F.sum(length * length), "products": F.sum(logit * length),
+    }  # fmt: skip
+    grouped = ranked.groupBy(
+        part.alias(_PART), bar.alias(_BAR), (F.col(_TIMES) > 0).alias(_KEPT)
+    ).agg(*[column.alias(name) for name, column in sums.items()])  # fmt: skip
+    table = grouped.orderBy(_PART, _BAR, _KEPT).toArrow()
+    return {name: table.column(name).to_numpy().astype(np.float64) for name in table.column_names}
+
+
+def _histogram(bars: dict[str, NDArray[np.float64]], low: float, high: float) -> ScoreHistogram:
+    kept, number = bars[_KEPT] > 0, bars[_BAR].astype(int)
+
+    def counts(which: NDArray[np.bool_]) -> list[int]:
+        return [int(n) for n in np.bincount(number[which], bars["documents"][which], minlength=N_BARS)]
+
+    lowest = float(bars["lowest"][kept].min()) if kept.any() else None
+    highest = float(bars["highest"][~kept].max()) if (~kept).any() else None
+    return ScoreHistogram(np.linspace(low, high, N_BARS + 1).tolist(), counts(kept), counts(~kept), lowest, highest)
+
+
+def _what_if(bins: Histogram, *, kept_tokens: int, train_tokens: float | None, by_value: bool) -> WhatIf:
+    tokens = int(bins.tokens.sum())
+    train = train_tokens or float(tokens)
+
+    def cut(rate: float) -> Cut:
+        return bins.cut(rate, fraction_of(tokens, rate), train, by_value=by_value)
+
+    current = bins.cut(kept_tokens / tokens, kept_tokens, train, by_value=by_value) if kept_tokens else None
+    curve = [cut(rate) for rate in _CURVE if fraction_of(tokens, rate) > 0]
+    documents = int(bins.documents.sum())
+    rows = [cut(rate) for rate in KEEP_RATES]
+    return WhatIf(documents, tokens, train, train_tokens is not None, curve, rows, current)
+
+
+def _lengths(bars: dict[str, NDArray[np.float64]], low: float, high: float, edges: Sequence[int]) -> Lengths:
+    parts, width = [], (high - low) / N_BARS
+    for number, edge in enumerate(edges):
+        here = bars[_PART] == number
+        documents = bars["documents"][here]
+        if not documents.sum():
+            continue
+        up_to = np.cumsum(np.bincount(bars[_BAR][here].astype(int), documents, minlength=N_BARS))
+        quartiles = [
+            low + width * float(np.interp(up_to[-1] * share, [0.0, *up_to], np.arange(N_BARS + 1)))
+            for share in (0.25, 0.5, 0.75)
+        ]
+        kept = int(documents[bars[_KEPT][here] > 0].sum())
+        mean = float(bars["sum"][here].sum() / documents.sum())
+        first = edges[number - 1] + 1 if number else 0
+        quarter, half, three_quarters = quartiles
+        parts.append(LengthPart(first, edge, int(documents.sum()), kept, mean, (quarter, half, three_quarters)))
+    return Lengths(parts, _correlation({name: float(values.sum()) for name, values in bars.items()}))
+
+
+def _correlation(sums: dict[str, float]) -> float | None:
+    """Pearson's coefficient from sums; None if a value is the same for all documents."""
+    n, x, y = sums["documents"], sums["lengths"], sums["sum"]
+    spreads = [n * sums["length_squares"] - x * x, n * sums["squares"] - y * y]
+    if any(not spread > _ROUNDING * square for spread, square in zip(spreads, (x * x, y * y), strict=True)):
+        return None
+    return max(-1.0, min(1.0, (n * sums["products"] - x * y) / math.sqrt(spreads[0]) / math.sqrt(spreads[1])))
