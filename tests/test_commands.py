@@ -209,7 +209,7 @@ def test_json_is_one_document_and_log_lines_are_objects(run_command: Any, copied
     for command, names in (
         ("check", {"problems"}),
         ("plan", {"output", "stages", "keep_rates", "laws", "bytes_read"}),
-        ("report", {"output", "selections", "out_of_date"}),
+        ("report", {"output", "selections", "out_of_date", "page", "sections"}),
         ("dedup-eval", {"n_documents", "n_sampled", "precision", "recall", "n_components", "inside", "both_kept"}),
     ):
         code, out, _ = run_command(command, "--json", "--config", str(copied))

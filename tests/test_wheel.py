@@ -24,7 +24,6 @@ EXTRAS = [
     "sentence_transformers",
     "huggingface_hub",
     "tokenizers",
-    "matplotlib",
     "fasttext",
     "flask",
     "faiss",
@@ -122,6 +121,9 @@ def test_a_wheel_in_an_empty_folder_runs_ten_documents(base: Path, config: Path,
     rows = DeltaTable(str(tmp_path / "out/selected/half")).to_pyarrow_table().to_pylist()
     assert sorted(row["rank"] for row in rows) == [1, 2, 3, 4, 5]
     assert all(row["text"] == TEXTS[int(row["doc_id"][1:])] for row in rows)
+    done = betr_spark(base, tmp_path, "-m", "betr_spark", "report", "--config", str(config))
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert "<svg" in (tmp_path / "out/report.html").read_text(encoding="utf-8")  # templates and style are in the wheel
 
 
 def test_a_missing_extra_is_one_line_before_any_work(base: Path, config: Path, targets: Path, tmp_path: Path) -> None:

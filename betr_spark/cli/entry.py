@@ -17,6 +17,7 @@ from betr_spark.cli import (
     mixture_command,
     output,
     pipeline_commands,
+    report_command,
     result_commands,
     upkeep_commands,
 )
@@ -29,7 +30,7 @@ S3Option = Annotated[
 
 __all__ = [
     "explain_command", "export_command", "init_command", "look_command", "main", "mixture_command", "pipeline_commands",
-    "result_commands", "upkeep_commands",
+    "report_command", "result_commands", "upkeep_commands",
 ]  # fmt: skip
 
 

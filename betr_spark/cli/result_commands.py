@@ -11,35 +11,7 @@ from betr_spark.logs import Format
 
 DocumentsOption = Annotated[int, typer.Option("--documents", min=1, help="Number of documents to draw.")]
 SeedOption = Annotated[int, typer.Option("--seed", min=0, help="Seed of the draw.")]
-_AS_OF_HELP = "Version or time (ISO 8601) of the selection; features and duplicates are those that it was made from."
-AsOfOption = Annotated[str | None, typer.Option("--as-of", help=_AS_OF_HELP)]
 PercentOption = Annotated[float, typer.Option("--percent", min=0.01, max=100.0, help="Size of the top, in percent.")]
-
-
-@app.command()
-def report(
-    config: ConfigOption, overrides: SetOption = None, as_of: AsOfOption = None,
-    as_json: JsonOption = False, log_format: LogOption = Format.TEXT,
-) -> None:  # fmt: skip
-    """Print what was selected: share of each source before and after, and the best documents."""
-    settings = load(config, overrides)
-    context = reading(settings)
-    from betr_spark.pipeline.run import plan  # noqa: PLC0415 - pyspark, only when needed
-    from betr_spark.report.figures import selection_figures  # noqa: PLC0415
-
-    lines, selections = [], []
-    for name, selection in settings.selections.items():
-        path = settings.table(f"selected/{name}")
-        figures = selection_figures(context.spark, settings, name, as_of=as_of)
-        size = f"{figures.n_documents} documents, {figures.n_tokens} tokens ({figures.unit})"
-        lines += ["", f"{name}: {size}, ranked by {selection.scorer}", *figures.lines(), f"  table: {path}"]
-        selections.append({**figures.to_mapping(), "scorer": selection.scorer, "table": path})
-    stale = [planned for planned in plan(context) if planned.work] if as_of is None else []
-    if stale:
-        why = f"{stale[0].stage.name} is not up to date ({stale[0].why})"
-        lines += ["", f"out of date: {why}; the figures are those of the last run"]
-    out_of_date = [{"stage": planned.stage.name, "why": planned.why} for planned in stale]
-    output.emit({"output": settings.output, "selections": selections, "out_of_date": out_of_date}, lines)
 
 
 @app.command()

@@ -1,0 +1,102 @@
+"""`report`: what was selected, as text and as a page."""
+
+import webbrowser
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from betr_spark.cli import output
+from betr_spark.cli.application import app
+from betr_spark.cli.options import ConfigOption, JsonOption, LogOption, SetOption, load, reading
+from betr_spark.logs import Format
+
+if TYPE_CHECKING:
+    from betr_spark.config import Config
+    from betr_spark.pipeline.stage import RunContext
+    from betr_spark.report.figures import SelectionFigures
+
+_AS_OF_HELP = (
+    "Version or time (ISO 8601) of the selection, whose features and duplicates are then used. Writes no page."
+)
+AsOfOption = Annotated[str | None, typer.Option("--as-of", help=_AS_OF_HELP)]
+OpenOption = Annotated[
+    bool, typer.Option("--open", help="Open the page in the browser, if the output is on this machine.")
+]
+NoPageOption = Annotated[bool, typer.Option("--no-page", help="Print the summary alone.")]
+
+
+@app.command()
+def report(
+    config: ConfigOption, overrides: SetOption = None, as_of: AsOfOption = None, open_page: OpenOption = False,
+    no_page: NoPageOption = False, as_json: JsonOption = False, log_format: LogOption = Format.TEXT,
+) -> None:  # fmt: skip
+    """Print what was selected, and write a page about it, OUTPUT/report.html."""
+    settings = load(config, overrides)
+    if open_page and (no_page or as_of is not None):
+        output.fail(["--open: there is no page with --no-page or --as-of"])
+    context = reading(settings)
+    out_of_date = [] if as_of is not None else _out_of_date(context)
+    why = f"{out_of_date[0]['stage']} is not up to date ({out_of_date[0]['why']})" if out_of_date else ""
+    path, sections = None, None
+    if no_page or as_of is not None:
+        summaries = _summaries(context, as_of)
+    else:
+        from betr_spark.report.page.gather import gather  # noqa: PLC0415 - pyspark, only when needed
+        from betr_spark.report.page.write import check_page, write_page  # noqa: PLC0415
+
+        check_page(context)
+        sections = gather(context, out_of_date=why)
+        path = write_page(context, sections)
+        summaries = {selection.name: selection.summary for selection in sections.selections}
+    lines, selections = _as_text(settings, summaries)
+    lines += ["", f"out of date: {why}; the figures are those of the last run"] if why else []
+    lines += ["", f"page: {path}"] if path else []
+    output.emit(
+        {
+            "output": settings.output,
+            "selections": selections,
+            "out_of_date": out_of_date,
+            "page": path,
+            "sections": sections,
+        },
+        lines,
+    )
+    if open_page and path:
+        _open(path)
+
+
+def _out_of_date(context: "RunContext") -> list[dict[str, str]]:
+    from betr_spark.pipeline.run import plan  # noqa: PLC0415
+
+    return [{"stage": planned.stage.name, "why": planned.why} for planned in plan(context) if planned.work]
+
+
+def _summaries(context: "RunContext", as_of: str | None) -> dict[str, "SelectionFigures | None"]:
+    from betr_spark.report.figures import selection_figures  # noqa: PLC0415
+
+    settings = context.config
+    return {name: selection_figures(context.spark, settings, name, as_of=as_of) for name in settings.selections}
+
+
+def _as_text(
+    settings: "Config", summaries: dict[str, "SelectionFigures | None"]
+) -> tuple[list[str], list[dict[str, Any]]]:
+    """Lines, and objects for JSON."""
+    lines, selections = list[str](), list[dict[str, Any]]()
+    for name, figures in summaries.items():
+        scorer, path = settings.selections[name].scorer, settings.table(f"selected/{name}")
+        if figures is None:
+            lines += ["", f"{name}: not selected yet; run `betr-spark select`"]
+            continue
+        size = f"{figures.n_documents} documents, {figures.n_tokens} tokens ({figures.unit})"
+        lines += ["", f"{name}: {size}, ranked by {scorer}", *figures.lines(), f"  table: {path}"]
+        selections.append({**figures.to_mapping(), "scorer": scorer, "table": path})
+    return lines, selections
+
+
+def _open(path: str) -> None:
+    if path.startswith("file:"):
+        webbrowser.open(Path(path.removeprefix("file:")).as_uri())
+    else:
+        output.fail([f"--open: {path} is not on this machine; copy it here to open it"])

@@ -1,0 +1,249 @@
+"""Figures of the page on small frames, against numbers calculated by hand or from the tables."""
+
+import doctest
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+from deltalake import DeltaTable
+
+from betr_spark.config import Config, load_config
+from betr_spark.report.page import drawing, render, texts
+from betr_spark.report.page.benchmarks import benchmarks_of
+from betr_spark.report.page.cost import configuration, cost
+from betr_spark.report.page.funnel import Records, funnel
+from betr_spark.report.page.outcomes import Outcomes, outcomes
+from betr_spark.report.page.scores import length_edges, scores
+from betr_spark.report.page.sources import source_tables
+from betr_spark.report.page.verdict import asked, verdict
+from betr_spark.schemas import RANKED_SAMPLE
+from betr_spark.storage.runs import StageRun
+
+ROWS = "source string, n_tokens bigint, has_text boolean, removed boolean, left_out boolean, logit_0 double, times_0 bigint"
+
+
+def of_rows(spark: Any, rows: list[tuple[Any, ...]]) -> Outcomes:
+    return Outcomes(spark.createDataFrame(rows, ROWS), "words", ("s",), {"betr": "logit_0"})
+
+
+def test_histogram_keep_rates_and_lengths_are_those_of_the_survivors_with_a_score(spark: Any) -> None:
+    # 100 survivors with logits 0 to 99 and ten tokens each; those from 80 on are selected. Others do not count.
+    rows: list[tuple[Any, ...]] = [("a", 10, True, False, False, float(n), int(n >= 80)) for n in range(100)]
+    rows += [
+        ("a", 10, True, True, False, 500.0, 0),
+        ("a", 10, True, False, True, 501.0, 0),
+        ("a", 0, False, False, False, None, 0),
+    ]
+    found = scores(of_rows(spark, rows), "s", "betr", edges=[10], train_tokens=None, by_value=True)
+    assert found is not None
+    histogram, what_if, lengths = found.histogram, found.what_if, found.lengths
+    assert (sum(histogram.selected), sum(histogram.rejected)) == (20, 80)
+    assert (histogram.lowest_selected, histogram.highest_rejected, histogram.overlap) == (80.0, 79.0, False)
+    assert histogram.edges[0] == 0.0
+    assert all(n == 0 for n, edge in zip(histogram.selected, histogram.edges[1:], strict=False) if edge < 80)
+    assert (what_if.documents, what_if.tokens, what_if.train_tokens, what_if.is_configured) == (
+        100,
+        1000,
+        1000.0,
+        False,
+    )
+    assert [(cut.keep_rate, cut.documents, cut.tokens, cut.score) for cut in what_if.rows] == [
+        (0.01, 1, 10, 99.0), (0.03, 3, 30, 97.0), (0.1, 10, 100, 90.0), (0.3, 30, 300, 70.0), (0.5, 50, 500, 50.0),
+    ]  # fmt: skip
+    assert [cut.epochs for cut in what_if.rows] == pytest.approx([100, 100 / 3, 10, 10 / 3, 2])
+    current = what_if.current
+    assert current is not None
+    assert (current.keep_rate, current.documents, current.score) == (0.2, 20, 80.0)
+    assert what_if.rows_with_current[3] is current
+    assert what_if.curve[-1].documents == 100
+    (part,) = lengths.parts
+    assert (part.low, part.high, part.documents, part.kept, part.mean) == (0, 10, 100, 20, 49.5)
+    assert part.quartiles == pytest.approx((24.75, 49.5, 74.25), abs=2.5)  # bars of 1.65
+    assert lengths.correlation is None  # all documents are equally long
+
+
+def test_parts_of_the_lengths_and_their_correlation_with_the_score(spark: Any) -> None:
+    rows = [("a", 2**n - 1, True, False, False, float(n), int(n == 10)) for n in range(1, 11) for _ in range(7)]
+    documents = of_rows(spark, rows)
+    edges = length_edges(documents)
+    assert edges == [2**n - 1 for n in range(1, 11)]
+    found = scores(documents, "s", "betr", edges=edges, train_tokens=2.0 * 7 * 2036, by_value=False)
+    assert found is not None
+    assert [(part.low, part.high, part.documents, part.kept) for part in found.lengths.parts[-2:]] == [
+        (256, 511, 7, 0), (512, 1023, 7, 7),
+    ]  # fmt: skip
+    assert found.lengths.correlation == pytest.approx(1.0)  # the logit is the logarithm of the length
+    assert found.what_if.is_configured
+    assert found.what_if.rows[-1].epochs == pytest.approx(4.0)
+    assert found.what_if.rows[0].score < 1 / (1 + math.exp(-10)) + 1e-9
+
+
+def test_a_rejected_document_above_a_selected_one_is_no_clean_cut(spark: Any) -> None:
+    rows = [("a", 5, True, False, False, float(n), int(n in (1, 3))) for n in range(5)]
+    found = scores(of_rows(spark, rows), "s", "betr", edges=[5], train_tokens=None, by_value=True)
+    assert found is not None
+    assert found.histogram.overlap
+    empty = of_rows(spark, [("a", 5, True, True, False, 1.0, 0)])
+    assert scores(empty, "s", "betr", edges=[], train_tokens=None, by_value=True) is None
+
+
+def test_shares_of_sources_count_repeats_and_name_the_rest(spark: Any) -> None:
+    rows = [
+        ("a", 60, True, False, False, 1.0, 2), ("a", 20, True, False, False, 1.0, 0), ("b", 20, True, False, False, 1.0, 1),
+        ("c", 50, True, True, False, 1.0, 0), ("d", 10, True, False, False, 1.0, 0), ("e", 10, True, False, False, 1.0, 1),
+    ]  # fmt: skip
+    documents = of_rows(spark, rows)
+    table = source_tables(documents, ["s"])["s"]
+    assert [(row.source, row.before, row.documents) for row in table.rows] == [
+        ("a", 80 / 120, 1), ("b", 20 / 120, 1), ("e", 10 / 120, 1), ("d", 10 / 120, 0),
+    ]  # fmt: skip
+    assert [row.after for row in table.rows] == [120 / 150, 20 / 150, 10 / 150, 0.0]
+    assert table.rows[0].lift == pytest.approx(1.2)
+    assert (table.others, table.n_sources, table.documents) == (None, 4, 3)
+    few = source_tables(documents, ["s"], n_largest=1)["s"]
+    assert [row.source for row in few.rows] == ["a"]
+    assert few.others is not None
+    assert (few.n_others, few.others.documents) == (4, 2)
+    assert (few.others.before, few.others.after) == pytest.approx((40 / 120, 30 / 150))
+
+
+def test_benchmarks_share_the_top_of_the_sample(spark: Any) -> None:
+    # By the examples of `one` the best are d0 and d1, by those of `two` d1 and d2; 20 documents, so the top are two.
+    rows = []
+    for n in range(20):
+        own = {"one": (1.0 / (1 + n), 0.5), "two": (1.0 / (1 + abs(n - 1.6)), 0.5)}
+        rows.append((f"d{n:02d}", "a", 1, 0.5, "one" if n < 5 else "two", 0, -float(n), own, None, None))
+    found = benchmarks_of(spark.createDataFrame(rows, RANKED_SAMPLE), ["one", "two"])
+    assert found.n_documents == 20
+    assert [(c.benchmark, c.sample, c.top) for c in found.contributions] == [("one", 0.25, 1.0), ("two", 0.75, 0.0)]
+    assert found.overlap == [[1.0, 0.5], [0.5, 1.0]]
+
+
+def record(stage: str, rows_in: int, rows_out: int, dropped: dict[str, int], **metrics: float) -> StageRun:
+    settings = '{"dedup": {"max_source_loss": 0.9, "max_component": null}}'
+    return StageRun(
+        run_id="r", stage=stage, started_at=0.0, seconds=1.0, rows_in=rows_in, rows_out=rows_out, dropped=dropped,
+        metrics=metrics, key="k", config=settings, input_versions={},
+    )  # fmt: skip
+
+
+RECORDS = Records(
+    record("features", 100, 90, {"null_text": 7, "copies": 3}),
+    record("dedup", 90, 20, {"exact": 5, "near": 15}, largest_source_loss=0.6, largest_component=12),
+    record(
+        "select/s", 90, 30, {"duplicate": 20, "contaminated": 4, "no_score": 1, "where": 5, "below_cut": 30},
+        survivor_tokens=600, kept_tokens=300, kept_fraction=0.5,
+    ),
+)  # fmt: skip
+
+
+def test_the_funnel_adds_up_and_says_where_records_differ() -> None:
+    found = funnel(RECORDS, n_selected=30)
+    assert found is not None
+    assert [(step.name, step.rows) for step in found.steps if step.is_total] == [
+        ("read", 100), ("features", 90), ("dedup", 70), ("eligible", 60), ("selected", 30),
+    ]  # fmt: skip
+    left = found.steps[0].rows
+    for step in found.steps[1:]:
+        assert step.is_total is False or step.rows == left
+        left -= 0 if step.is_total else step.rows
+    assert found.gaps == []
+    newer = funnel(RECORDS._replace(features=record("features", 120, 110, {"null_text": 10})), n_selected=29)
+    assert newer is not None
+    assert [gap.split(";")[0] for gap in newer.gaps] == [
+        "documents in `features`: 110, but documents that `dedup` compared: 90",
+        "documents in `features`: 110, but documents that `select` ranked: 90",
+        "eligible documents above the cut: 30, but documents of the selection: 29",
+    ]
+    before = funnel(RECORDS._replace(dedup=None, select=None), n_selected=None)
+    assert before is not None
+    assert before.steps[-1].name == "features"
+    assert funnel(Records(None, None, None), n_selected=None) is None
+
+
+def test_the_verdict_says_what_to_look_at(tmp_path: Path) -> None:
+    values = {
+        "input": {"path": "docs"}, "output": "out", "scorers": {},
+        "selections": {"s": {"scorer": "random", "keep": {"tokens": 500}, "where": "n_words > 3"}},
+    }  # fmt: skip
+    config = Config.model_validate(values)
+    found = verdict(
+        config, "s", RECORDS, documents=30, unit="words", rows=funnel(RECORDS, n_selected=30), scores=None, sources=None,
+        warnings=["first"],
+    )  # fmt: skip
+    assert found is not None
+    assert (found.asked, found.rules) == ("500 tokens (words)", ["only documents for which n_words > 3"])
+    assert (found.documents, found.tokens, found.fraction) == (30, 300, 0.5)
+    assert [(guard.limit, guard.measured) for guard in found.guards] == [
+        ("at most 90%", "60.0% of its documents"), ("", "12 documents"),
+    ]  # fmt: skip
+    assert found.warnings == [
+        "first",
+        "the selection has 300 of the 500 tokens that were asked for",
+        "7.0% of the rows could not be used; see the table `quarantine`",
+        "deduplication removed 60% of a source",
+    ]
+    assert verdict(
+        config, "s", RECORDS._replace(select=None), documents=0, unit="words", rows=None, scores=None, sources=None
+    ) is None  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("keep", "said"),
+    [
+        ({"token_fraction": 0.1}, "10 % of the tokens of the eligible documents"),
+        ({"documents": 1000}, "1,000 documents"),
+        ({"min_score": 0.5}, "every document with a score of at least 0.5"),
+        ({"tokens_of": "other"}, "as many tokens as other"),
+        ({"training": {"flops": 1e20}}, "4 % of the tokens: nemotron-cc for a run of 1e+20 FLOPs"),
+    ],
+)
+def test_budgets_in_words(keep: dict[str, Any], said: str) -> None:
+    values = {"scorer": "random", "keep": keep}
+    selections = {"s": values, "other": {"scorer": "random", "keep": {"documents": 1}}}
+    config = Config.model_validate({"input": {"path": "d"}, "output": "o", "scorers": {}, "selections": selections})
+    assert asked(config.selections["s"].keep, unit="words") == said
+
+
+def test_outcomes_and_the_funnel_agree_with_the_tables(spark: Any, finished: Path) -> None:
+    config = load_config(finished / "conf.yaml")
+    tables = {
+        name: DeltaTable(str(finished / "out" / name)).to_pyarrow_table().to_pylist()
+        for name in ("features", "duplicates", "selected/betr-30")
+    }
+    with outcomes(spark, config, ["betr-30", "random-30"]) as documents:
+        rows = [row.asDict() for row in documents.rows.collect()]
+        table = source_tables(documents, ["betr-30"])["betr-30"]
+    removed = {row["doc_id"] for row in tables["duplicates"]}
+    survivors = [row for row in tables["features"] if row["doc_id"] not in removed and row["n_words"]]
+    assert len(rows) == len(tables["features"])
+    assert sum(row["removed"] for row in rows) == len(removed)
+    assert sum(row["times_0"] for row in rows) == table.documents == len(tables["selected/betr-30"])
+    kept, all_tokens = (sum(row["n_tokens"] for row in part) for part in (tables["selected/betr-30"], survivors))
+    for source in table.rows:
+        before = sum(row["n_tokens"] for row in survivors if (row["source"] or "(none)") == source.source)
+        after = sum(
+            row["n_tokens"] for row in tables["selected/betr-30"] if (row["source"] or "(none)") == source.source
+        )
+        assert (source.before, source.after) == pytest.approx((before / all_tokens, after / kept))
+    found = funnel(Records.of(spark, config, "betr-30"), n_selected=table.documents)
+    assert found is not None
+    assert found.gaps == []
+    assert found.steps[0].rows == 598
+    stages = cost(spark, config).stages
+    assert {"features", "dedup", "select/betr-30"} <= {stage.stage for stage in stages}
+    assert all(stage.key and stage.seconds > 0 for stage in stages)
+
+
+def test_the_configuration_is_without_credentials(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("betr_spark.redaction._values", {"hunter2hunter2"})
+    values = {"input": {"path": "d", "columns": ["hunter2hunter2"]}, "output": "o", "scorers": {}, "selections": {}}
+    text = configuration(Config.model_validate(values))
+    assert "path: d" in text
+    assert "hunter2" not in text
+    assert "***" in text
+
+
+def test_examples_in_docstrings() -> None:
+    assert [doctest.testmod(module).failed for module in (drawing, render, texts)] == [0, 0, 0]
