@@ -8,7 +8,7 @@ from betr_spark.errors import BetrSparkError
 from betr_spark.pipeline.stage import RunContext
 from betr_spark.report.change import Change, change
 from betr_spark.report.overlap import Overlap, overlaps
-from betr_spark.report.reading_texts import with_texts
+from betr_spark.report.reading_texts import all_with_texts
 from betr_spark.report.readings import Readings, readings
 from betr_spark.report.removed import Removed, WordDiff, removed, word_diffs
 from betr_spark.report.texts import texts_of
@@ -81,15 +81,15 @@ def further(context: RunContext, names: Sequence[str]) -> tuple[dict[str, Furthe
     ids = {doc_id for each in chosen.values() if each is not None for doc_id in each.ids()}
     ids |= set(figures.ids()) if figures is not None else set()
     texts = _attempt(general, "diffs", lambda: texts_of(context, ids)) or {}
-    for name, each in chosen.items():
-        if each is not None:
-            filled = _attempt(problems[name], "readings", lambda e=each: with_texts(context, e, texts))  # type: ignore[misc]
-            chosen[name] = filled
+    unread = [each for each in chosen.values() if each is not None]
+    reading_problem: dict[str, str] = {}
+    filled = _attempt(reading_problem, "readings", lambda: all_with_texts(context, unread, texts)) or []
+    with_text = {each.name: each for each in filled}
     scorer_of = {name: config.selections[name].scorer for name in names}
     sections = {
         name: Further(
-            of_scorers[scorer], overlap.get(name), chosen[name], changes[name],
-            {**overlap_problem, **untrusted[scorer], **problems[name]},
+            of_scorers[scorer], overlap.get(name), with_text.get(name), changes[name],
+            {**overlap_problem, **reading_problem, **untrusted[scorer], **problems[name]},
         )
         for name, scorer in scorer_of.items()
     }  # fmt: skip
