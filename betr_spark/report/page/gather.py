@@ -1,6 +1,7 @@
 """Everything that the page shows, computed from the tables of an output."""
 
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import NamedTuple
 
@@ -22,7 +23,7 @@ from betr_spark.report.page.verdict import Verdict, verdict
 from betr_spark.report.readings import Readings
 from betr_spark.report.trust import Trust
 from betr_spark.spark.jobs import describe
-from betr_spark.storage import runs
+from betr_spark.storage import delta, runs
 
 
 class SelectionPage(NamedTuple):
@@ -72,6 +73,10 @@ class PageFigures(NamedTuple):
     duplicates: Duplicates
 
 
+_FEW_DOCUMENTS = 500_000
+_FOR_FEW = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
+
+
 def gather(context: RunContext, *, out_of_date: str = "") -> PageFigures:
     """Compute the sections. `features` is joined once with what says what became of its documents; no text is read but samples.
 
@@ -82,6 +87,15 @@ def gather(context: RunContext, *, out_of_date: str = "") -> PageFigures:
     Raises:
         DataError: there is no table `features`.
     """
+    features = runs.made_by(context.spark, context.config.table(schemas.FEATURES_TABLE))
+    with ExitStack() as settings:  # to compile the plans of some dozen queries takes longer than few rows do
+        if features is not None and features.rows_out < _FEW_DOCUMENTS:
+            for name, value in _FOR_FEW.items():
+                settings.enter_context(delta.session_conf(context.spark, name, value))
+        return _gather(context, out_of_date)
+
+
+def _gather(context: RunContext, out_of_date: str) -> PageFigures:
     spark, config = context.spark, context.config
     tables = [config.table(f"selected/{name}") for name in config.selections]
     finished = [name for name, path in zip(config.selections, tables, strict=True) if runs.all_exist(spark, [path])]
