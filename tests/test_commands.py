@@ -23,7 +23,7 @@ def rows(path: Path) -> list[dict[str, Any]]:
 
 
 def test_report_prints_shares_and_the_best_documents(run_command: Any, finished: Path) -> None:
-    code, out, _ = run_command("report", "--config", str(finished / "conf.yaml"))
+    code, out, _ = run_command("report", "--config", str(finished / "conf.yaml"), "--no-page")
     best = min(rows(finished / "out/selected/best-50"), key=lambda row: row["rank"])
     assert code == 0
     assert "best-50: 50 documents" in out
@@ -34,7 +34,7 @@ def test_report_prints_shares_and_the_best_documents(run_command: Any, finished:
 
 
 def test_report_says_that_the_input_changed(run_command: Any, copied: Path) -> None:
-    code, out, _ = run_command("report", "--config", str(copied), "--set", "dedup.similarity=0.9")
+    code, out, _ = run_command("report", "--config", str(copied), "--no-page", "--set", "dedup.similarity=0.9")
     assert code == 0
     assert "out of date: dedup is not up to date (settings changed: dedup.similarity)" in out
 
@@ -214,6 +214,10 @@ def test_json_is_one_document_and_log_lines_are_objects(run_command: Any, copied
     ):
         code, out, _ = run_command(command, "--json", "--config", str(copied))
         assert (code, set(json.loads(out))) == (0, names)
+        if command == "report":
+            pages = json.loads(out)["sections"]["selections"]
+            assert [page["problems"] for page in pages] == [{}] * 3  # every section was computed
+            assert all(page["trust"] and page["overlap"]["text"] and page["readings"]["best"] for page in pages)
     capsys.readouterr()
     with pytest.raises(SystemExit) as status:
         main(
@@ -255,11 +259,11 @@ def test_a_run_records_what_it_cost(run_command: Any, copied: Path) -> None:
 
 
 def test_an_old_version_of_a_selection_is_reported_with_its_inputs(run_command: Any, copied: Path) -> None:
-    old = json.loads(run_command("report", "--config", str(copied), "--json")[1])["selections"][0]
+    old = json.loads(run_command("report", "--config", str(copied), "--json", "--no-page")[1])["selections"][0]
     between = datetime.now(UTC).isoformat()
     changed = ["--set", "selections.best-50.keep.documents=3", "--set", "dedup.similarity=0.99"]
     assert run_command("run", "--config", str(copied), *changed)[0] == 0
-    new = json.loads(run_command("report", "--config", str(copied), "--json")[1])["selections"][0]
+    new = json.loads(run_command("report", "--config", str(copied), "--json", "--no-page")[1])["selections"][0]
     assert (old["name"], old["n_documents"], new["n_documents"]) == ("best-50", 50, 3)
     for as_of in ("0", between):
         code, out, _ = run_command("report", "--config", str(copied), "--json", "--as-of", as_of)

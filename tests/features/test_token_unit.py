@@ -69,7 +69,7 @@ def test_a_budget_counts_the_tokens_of_the_tokenizer_exactly(spark: Any, tmp_pat
     assert max(n % 50 for n in left) <= min(row["logit"] for row in selected)
     assert kept <= budget < kept + max(tokens[n] for n in left if n % 50 == max(n % 50 for n in left))
     assert f"; {kept} tokens (tokens of mine.json)\n" in out
-    _, out, _ = run_command("report", "--config", str(path))
+    _, out, _ = run_command("report", "--config", str(path), "--no-page")
     assert f"{kept} tokens (tokens of mine.json), ranked by v" in out
     (found,) = outlooks(RunContext(spark, config), rates=(0.4,))
     assert (found.unit, found.tokens) == ("tokens of mine.json", sum(tokens[n] for n in eligible))
