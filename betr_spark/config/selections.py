@@ -15,8 +15,7 @@ class TrainingConfig(Model):
 
     Attributes:
         flops: of the training run.
-        parameters: of the model.
-        tokens: that the model is trained on.
+        parameters: of the model, which is trained on `tokens`.
         law: the published keep rate: `nemotron-cc` and `dclm-refinedweb` depend on the flops, `fixed-6.6b` on the tokens.
     """
 
