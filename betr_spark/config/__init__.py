@@ -5,6 +5,7 @@ from betr_spark.config.decontaminate import DecontaminateConfig, TestFileConfig
 from betr_spark.config.evaluate import EvaluateConfig, TransformerConfig
 from betr_spark.config.input import NOT_IN_DELTA, InputConfig, TokensConfig
 from betr_spark.config.ranking import EncoderConfig, LabelsConfig, SampleConfig
+from betr_spark.config.repetition import CurveConfig, SigmoidConfig, SoftCapConfig
 from betr_spark.config.root import (
     LONGEST,
     RANDOM_SCORER,
@@ -13,15 +14,7 @@ from betr_spark.config.root import (
     MinHashConfig,
     load_config,
 )
-from betr_spark.config.selections import (
-    CurveConfig,
-    KeepConfig,
-    PhaseConfig,
-    SelectionConfig,
-    SigmoidConfig,
-    SoftCapConfig,
-    TrainingConfig,
-)
+from betr_spark.config.selections import KeepConfig, PhaseConfig, SelectionConfig, TrainingConfig
 from betr_spark.config.targets import SplitConfig, TargetConfig
 
 __all__ = [
