@@ -155,7 +155,8 @@ def table(rows: list[Row], meanings: dict[str, str]) -> str:
         meaning = meanings.get(key) or words or meanings.get(same_key(key))
         if not meaning:
             raise ValueError(f"{key}: no meaning in docs/configuration.md, and none in the docstring of its model")
-        lines.append(f"| `{key}` | {kind} | {default} | {meaning} |")
+        name = key.replace(".", ".<wbr>")
+        lines.append(f"| <code>{name}</code> | {kind} | {default} | {meaning} |")
     return "\n".join(lines)
 
 
