@@ -2,7 +2,7 @@
 
 `python tests/page_blocks.py PAGE...` runs pages in the working folder and prints each block with its seconds.
 
-- An indented block, `bash`: shell commands. `make TARGET` runs the commands that `make -n TARGET` prints.
+- An indented block, `bash`: shell commands. `make TARGET` runs the commands that `make --dry-run` prints.
 - `python`: run; with a title written to that file. `yaml`, `json`: written to the file of its title; a YAML block without
   `input` is added to the file.
 - A block after `<!-- output -->`: what the block before it printed. Each of its lines must be in the output, in this order,
@@ -101,7 +101,7 @@ def run_block(block: Block, names: dict[str, Any], before: str) -> str:
 def run_command(command: str) -> None:
     """Run a command: betr-spark in this process, all others by bash. What it prints is printed here."""
     if command.startswith("make "):
-        listed = subprocess.run([*shlex.split(command), "-n"], capture_output=True, text=True, check=True)
+        listed = subprocess.run([*shlex.split(command), "--dry-run", "--silent"], capture_output=True, text=True, check=True)
         for each in commands_of(listed.stdout):
             run_command(each)
     elif COMMAND.match(f"{command} ") and not SHELL_SYNTAX.search(command):
