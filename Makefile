@@ -57,7 +57,7 @@ lint: setup ## run ruff, mypy --strict and deptry
 	$(BIN)/deptry .
 
 docs: setup ## build the documentation site in out/site; a broken link is an error
-	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 	@echo "out/site/index.html"
 
 e2e: archive ## start a master and two workers, run the small environment there by spark-submit, compare with local mode
