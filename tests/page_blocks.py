@@ -101,7 +101,9 @@ def run_block(block: Block, names: dict[str, Any], before: str) -> str:
 def run_command(command: str) -> None:
     """Run a command: betr-spark in this process, all others by bash. What it prints is printed here."""
     if command.startswith("make "):
-        listed = subprocess.run([*shlex.split(command), "--dry-run", "--silent"], capture_output=True, text=True, check=True)
+        listed = subprocess.run(
+            [*shlex.split(command), "--dry-run", "--silent"], capture_output=True, text=True, check=True
+        )
         for each in commands_of(listed.stdout):
             run_command(each)
     elif COMMAND.match(f"{command} ") and not SHELL_SYNTAX.search(command):
