@@ -1,6 +1,8 @@
 """The sections that compare and sample: trust, controls, duplicates, readings and change. A section that fails says why."""
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from typing import NamedTuple, TypeVar
 
 from betr_spark import schemas
@@ -18,6 +20,7 @@ from betr_spark.spark.jobs import describe
 from betr_spark.storage import delta
 
 T = TypeVar("T")
+_AT_ONCE = 2  # sections
 
 
 class Further(NamedTuple):
@@ -56,27 +59,39 @@ def further(context: RunContext, names: Sequence[str]) -> tuple[dict[str, Furthe
     spark, config = context.spark, context.config
     problems: dict[str, dict[str, str]] = {name: {} for name in names}
     general: dict[str, str] = {}
-    describe(spark, "report: duplicates")
-    has_duplicates = delta.exists(spark, config.table(schemas.DUPLICATES_TABLE))
-    figures = _attempt(general, "duplicates", lambda: removed(spark, config)) if has_duplicates else None
-    of_scorers: dict[str, Trust | None] = {}
-    untrusted: dict[str, dict[str, str]] = {}
-    chosen: dict[str, Readings | None] = {}
-    changes: dict[str, Change | None] = {}
-    for name in names:
-        scorer, mine = config.selections[name].scorer, problems[name]
-        describe(spark, f"report: {name}: trust in the scorer")
-        if scorer not in of_scorers:
-            problem = untrusted.setdefault(scorer, {})
-            of_scorers[scorer] = _attempt(problem, "trust", lambda n=name: trust(spark, config, n))  # type: ignore[misc]
-        describe(spark, f"report: {name}: readings")
-        chosen[name] = _attempt(mine, "readings", lambda n=name: readings(context, n))  # type: ignore[misc]
-        describe(spark, f"report: {name}: change")
-        changes[name] = _attempt(mine, "change", lambda n=name: change(spark, config, n))  # type: ignore[misc]
-    describe(spark, "report: controls")
     overlap_problem: dict[str, str] = {}
-    compared = _attempt(overlap_problem, "controls", lambda: overlaps(spark, config, names)) or []
-    overlap = {each.name: each for each in compared}
+    scorer_of = {name: config.selections[name].scorer for name in names}
+    first_of = {
+        scorer: name for name, scorer in reversed(scorer_of.items())
+    }  # selections with one scorer share its figures
+    untrusted: dict[str, dict[str, str]] = {scorer: {} for scorer in first_of}
+    has_duplicates = delta.exists(spark, config.table(schemas.DUPLICATES_TABLE))
+
+    def compute(section: str, name: str, mine: dict[str, str], call: Callable[[], T]) -> T | None:
+        describe(spark, f"report: {name}: {section}")
+        return _attempt(mine, section, call)
+
+    with ThreadPoolExecutor(_AT_ONCE) as threads:  # planning takes most of the time of small tables, in one thread each
+        start = threads.submit
+        compared = start(compute, "controls", "all", overlap_problem, lambda: overlaps(spark, config, names))
+        removal = (
+            start(compute, "duplicates", "all", general, lambda: removed(spark, config)) if has_duplicates else None
+        )
+        reading = {
+            name: start(compute, "readings", name, problems[name], partial(readings, context, name)) for name in names
+        }
+        trusted = {
+            scorer: start(compute, "trust", scorer, untrusted[scorer], partial(trust, spark, config, name))
+            for scorer, name in first_of.items()
+        }
+        changed = {
+            name: start(compute, "change", name, problems[name], partial(change, spark, config, name)) for name in names
+        }
+    overlap = {each.name: each for each in compared.result() or []}
+    figures = None if removal is None else removal.result()
+    chosen = {name: each.result() for name, each in reading.items()}
+    of_scorers = {scorer: each.result() for scorer, each in trusted.items()}
+    changes = {name: each.result() for name, each in changed.items()}
     describe(spark, "report: read texts")
     ids = {doc_id for each in chosen.values() if each is not None for doc_id in each.ids()}
     ids |= set(figures.ids()) if figures is not None else set()
@@ -85,7 +100,6 @@ def further(context: RunContext, names: Sequence[str]) -> tuple[dict[str, Furthe
     reading_problem: dict[str, str] = {}
     filled = _attempt(reading_problem, "readings", lambda: all_with_texts(context, unread, texts)) or []
     with_text = {each.name: each for each in filled}
-    scorer_of = {name: config.selections[name].scorer for name in names}
     sections = {
         name: Further(
             of_scorers[scorer], overlap.get(name), with_text.get(name), changes[name],
