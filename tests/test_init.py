@@ -109,9 +109,9 @@ def test_benchmarks_of_each_form_give_a_configuration_without_problems(
     write_dataset(tmp_path / "saved/train", [{"text": f"story {n}"} for n in range(5)])
     write_dataset(tmp_path / "saved/test", [{"text": f"tale {n}"} for n in range(4)])
     (tmp_path / "saved/dataset_dict.json").write_text(json.dumps({"splits": ["train", "test"]}))
-    write_lines(tmp_path / "leak.train.jsonl", [*EXAMPLES[:3], {"question": "q", "answer": "b"}])
-    write_lines(tmp_path / "leak.test.jsonl", [{"question": "Q", "answer": "B"}])
-    more = [part for path in ("p.train.parquet", "arc=saved", "leak.train.jsonl") for part in ("--target", path)]
+    write_lines(tmp_path / "odd.train.jsonl", [*EXAMPLES[:3], {"question": "q", "answer": "b"}])
+    write_lines(tmp_path / "odd.test.jsonl", [{"prompt": "q"}])
+    more = [part for path in ("p.train.parquet", "arc=saved", "odd.train.jsonl") for part in ("--target", path)]
     code, out, errors = init("docs.parquet", *more, "--json")
     assert (code, errors) == (0, [])
     assert json.loads(out)["configuration"] == yaml.safe_load(
@@ -120,14 +120,56 @@ def test_benchmarks_of_each_form_give_a_configuration_without_problems(
     targets = checked(tmp_path / "betr-spark.yaml", spark, encoder).targets
     assert {name: (target.path, target.test) for name, target in targets.items()} == {
         "qa": ("qa.jsonl", None), "p": ("p.train.parquet", "p.test.parquet"), "arc": ("saved/train", "saved/test"),
-        "leak": ("leak.train.jsonl", None),
+        "odd": ("odd.train.jsonl", None),
     }  # fmt: skip
     guesses = json.loads(out)["guesses"]
-    assert (
-        "targets.leak: 'leak.test.jsonl' is not used as the test file: leak.train.jsonl: example 4 of targets.leak is "
-        in str(guesses)
+    assert "targets.odd: 'odd.test.jsonl' is not used as the test file: odd.test.jsonl: line 1: " in str(guesses)
+    assert guesses[-2].startswith("targets: each target contributes as many examples as odd has (4)")
+
+
+def test_an_example_that_is_a_test_item_stops_init(init: Any, tmp_path: Path) -> None:
+    write_parquet(tmp_path / "docs.parquet", DOCUMENTS)
+    write_lines(tmp_path / "leak.train.jsonl", [*EXAMPLES[:3], {"question": "q", "answer": "b"}])
+    write_lines(tmp_path / "leak.test.jsonl", [{"question": "Q", "answer": "B"}])
+    code, out, errors = init("docs.parquet", "--target", "leak.train.jsonl")
+    assert (code, out, len(errors)) == (2, "", 1)
+    assert errors[0].startswith("error: leak.train.jsonl: example 4 of targets.leak is ")
+
+
+def test_benchmarks_among_the_documents_stop_init(init: Any, tmp_path: Path) -> None:
+    """Their test items would be documents, and could be selected."""
+    write_lines(tmp_path / "data/docs.jsonl", DOCUMENTS)
+    write_lines(tmp_path / "data/b.train.jsonl", [{"question": f"why {n}", "answer": "so"} for n in range(3)])
+    write_lines(tmp_path / "data/b.test.jsonl", [{"question": "z", "answer": "y"}])
+    more = ("--target", "data/b.train.jsonl", "--to", "data/c.yaml")
+    code, out, errors = init("data", *more)
+    assert (code, out) == (2, "")
+    advice = "is among the documents (data); move it, or name the documents by a glob that leaves it out"
+    assert errors == [
+        f"error: --target: data/b.train.jsonl: {advice}", f"error: --target: data/b.test.jsonl: {advice}",
+        "error: --to: data/c.yaml: is inside the documents (data); choose another folder",
+    ]  # fmt: skip
+    assert init("data/docs.jsonl", *more)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("row", "answers", "is_open"),
+    [
+        ({"goal": "g", "sol1": "a", "sol2": "b"}, [1, 1], True),
+        ({"goal": "g", "sol1": "a", "sol2": "b"}, [1, 0], False),
+        ({"goal": "g", "sol1": "a", "sol2": "b"}, [1, 2], False),
+        ({"goal": "g", "choices": ["a", "b", "c"]}, [1, 2], True),
+        ({"goal": "g", "choices": ["a", "b", "c"]}, [1, 2, 0], False),
+    ],
+)
+def test_numbers_of_options_that_can_begin_at_0_or_1_are_to_be_checked(
+    row: dict[str, Any], answers: list[int], is_open: bool, tmp_path: Path
+) -> None:
+    path = write_lines(
+        tmp_path / "b.jsonl", [{**row, "goal": f"g{n}", "label": answer} for n, answer in enumerate(answers)]
     )
-    assert guesses[-2].startswith("targets: each target contributes as many examples as leak has (4)")
+    (guessed,) = guessed_targets({"b": str(path)}, no_session)
+    assert (guessed.target.jinja is not None, guessed.why[0].endswith(": check it")) == (True, is_open)
 
 
 @pytest.mark.parametrize("name", BENCHMARKS)
@@ -229,7 +271,7 @@ def test_wrong_answers_are_named(init: Any, run_command: Any, tmp_path: Path) ->
         "error: docs: is a folder; a file is required, or a folder that `Dataset.save_to_disk` wrote"
     ]
     assert "two benchmarks have the name 'qa': qa.jsonl and x/qa.jsonl" in init("docs", "--target", "x/qa.jsonl")[2][0]
-    assert init("docs", "--to", "no/c.yaml")[2] == ["error: --to: no/c.yaml: no such folder no"]
+    assert init("docs", "--to", "no/c.yaml")[2] == ["error: --to: no/c.yaml: folder no not found; create it"]
     inside = run_command("init", "--documents", "docs", "--target", "qa.jsonl", "--output", "docs/out")[2]
     assert inside == ["error: --output: docs/out: is inside the documents (docs); choose another folder"]
     secret = run_command(

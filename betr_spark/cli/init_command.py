@@ -37,12 +37,12 @@ def init(
     if to.exists() and not force:
         raise ConfigError(f"--to: {to}: exists; choose another file, or replace it with --force")
     if not to.parent.is_dir():
-        raise ConfigError(f"--to: {to}: no such folder {to.parent}")
+        raise ConfigError(f"--to: {to}: folder {to.parent} not found; create it")
     answers = _answers(documents, target, to_output)
     from betr_spark.draft.draft import draft  # noqa: PLC0415 - pyspark, only when needed
 
     name = shlex.quote(str(to))
-    drafted = draft(*answers, file=name, session=_session)
+    drafted = draft(*answers, file=str(to), session=_session)
     try:
         with to.open("w" if force else "x", encoding="utf-8") as file:
             file.write(drafted.text)

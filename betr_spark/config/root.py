@@ -16,7 +16,7 @@ from betr_spark.config.problems import validation_problems
 from betr_spark.config.ranking import EncoderConfig, LabelsConfig, SampleConfig
 from betr_spark.config.scorers import BetrScorer, ScorerConfig
 from betr_spark.config.selections import KeepConfig, SelectionConfig
-from betr_spark.config.targets import TargetConfig
+from betr_spark.config.targets import TargetConfig, check_splits
 from betr_spark.config.yaml_file import overridden, read_mapping
 from betr_spark.errors import ConfigError
 
@@ -91,6 +91,10 @@ class Config(Model):
             )
         if self.decontaminate is not None and not self.decontaminate.files(self.targets):
             raise ValueError("decontaminate: no test file; set `test` or `split` of a target, or `decontaminate.tests`")
+        positives = {name: getattr(scorer, "positives", None) for name, scorer in self.scorers.items()}
+        used = {f"targets.{name}": target for name, target in self.targets.items()}
+        used |= {f"scorers.{name}.positives": file for name, file in positives.items() if file is not None}
+        check_splits(used | {f"evaluate.off_target.{name}": file for name, file in self.evaluate.off_target.items()})
         self._benchmark_scorers_have_names()
         known = [*dict.fromkeys([*self.scorers, *self.scored()]), RANDOM_SCORER]
         for name, selection in self.selections.items():

@@ -1,5 +1,6 @@
 """Benchmarks: where their examples are and how a row becomes a text."""
 
+from collections.abc import Mapping
 from typing import ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
@@ -52,3 +53,21 @@ class TargetConfig(Model):
     def test_path(self) -> str | None:
         """The file that has the test items: `test`, or with `split` the examples' own; None if there are no test items."""
         return self.path if self.split is not None else self.test
+
+
+def check_splits(used: Mapping[str, TargetConfig]) -> None:
+    """Raise ValueError if a file that one use divides into examples and test items is read in another way by another use.
+
+    The hash of a row's text decides, so only the same split and the same template give the same test items.
+
+    Args:
+        used: everything that reads a benchmark's file, by its key.
+    """
+    for key, target in used.items():
+        for other, user in used.items():
+            same = (user.split, user.template, user.jinja) == (target.split, target.template, target.jinja)
+            if target.split is not None and user.path == target.path and not same:
+                raise ValueError(
+                    f"{other}.path: {key}.split makes test items of a part of the rows of {target.path}; give both the same "
+                    "split and the same template, or give them different files"
+                )

@@ -108,11 +108,13 @@ def _guessed(name: str, path: str, session: Callable[[], SparkSession]) -> tuple
     if (test := _test_path(path)) is not None:
         with_test = target.model_copy(update={"test": test})
         try:
-            both = Benchmark(content, _content(test, session))
-            _, items = examples_and_items(name, with_test, both)
+            test_content = _content(test, session)
+            items = examples_of(name, with_test.model_copy(update={"path": test}), test_content)
         except BetrSparkError as error:
             whys.append(f"'{test}' is not used as the test file: {error.args[0]}")
         else:
+            both = Benchmark(content, test_content)
+            examples_and_items(name, with_test, both)  # raises if an example is also a test item
             target, benchmark = with_test, both
             whys.append(f"the test file is next to the path by its name; its {len(items):,} items are never targets")
     return GuessedTarget(name, target, whys, is_known, n_examples), benchmark
@@ -163,6 +165,7 @@ def _with_template(name: str, path: str, content: Content) -> tuple[TargetConfig
             why = f"by the names of the fields {used}" + (f"; not used: {', '.join(unused)}" if unused else "")
         else:
             why = f"the names of the fields say nothing, so all texts are joined; found {', '.join(fields)}; check it"
+        why += f"; {candidate.doubt}: check it" if candidate.doubt else ""
         return target, why, candidate.is_known, len(examples)
     if first_error is not None:
         raise first_error

@@ -1,6 +1,7 @@
 """From the user's three answers to a configuration that is valid."""
 
 import os
+import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +13,7 @@ from betr_spark.config import load_config
 from betr_spark.draft.benchmarks import guessed_targets, named_paths
 from betr_spark.draft.columns import guessed_columns
 from betr_spark.draft.documents import look_at
-from betr_spark.draft.local_files import local_path
+from betr_spark.draft.local_files import data_files, local_path
 from betr_spark.draft.text import SMALL_CORPUS, text_of, unequal
 from betr_spark.errors import ConfigError
 
@@ -42,7 +43,7 @@ def draft(
         documents: path of the documents.
         targets: paths of the benchmarks' examples, as NAME=PATH or PATH.
         output: folder of the tables.
-        file: name of the configuration's file.
+        file: path of the configuration's file.
         session: gives Spark's session; it is asked for if a file is not on this machine, or is a Delta table.
 
     Raises:
@@ -53,10 +54,12 @@ def draft(
     if not paths:
         raise ConfigError("--target: missing; at least one benchmark with training examples is required")
     _check_apart(documents, output)
-    found = look_at(documents, session)
-    columns = guessed_columns(found.rows, found.folders, where=documents)
+    corpus = look_at(documents, session)
+    columns = guessed_columns(corpus.rows, corpus.folders, where=documents)
     guessed = guessed_targets(paths, session)
-    text = text_of(found, columns, guessed, output=output, file=file)
+    used = [path for each in guessed for path in (each.target.path, each.target.test) if path is not None]
+    _check_no_documents(corpus.path, used, file)
+    text = text_of(corpus, columns, guessed, output=output, file=shlex.quote(file))
     values = yaml.safe_load(text)
     load_config(values)  # a name or a path can be one that the configuration refuses
     lines = [f"input.text: {columns.text.value}: {columns.text.why}"]
@@ -67,11 +70,11 @@ def draft(
         lines += [f"targets.{name}: {template!r}: {why[0]}", *(f"targets.{name}: {line}" for line in why[1:])]
     if about := unequal(guessed):
         lines.append(f"targets: {about}")
-    if found.n_documents < SMALL_CORPUS:
+    if corpus.n_documents < SMALL_CORPUS:
         lines.append(
-            f"input.path: {found.n_documents} documents are too few to train a scorer; some thousands are required"
+            f"input.path: {corpus.n_documents} documents are too few to train a scorer; some thousands are required"
         )
-    return Draft(text, values, lines, found.n_documents)
+    return Draft(text, values, lines, corpus.n_documents)
 
 
 def _check_apart(documents: str, output: str) -> None:
@@ -81,6 +84,37 @@ def _check_apart(documents: str, output: str) -> None:
         raise ConfigError(f"--output: {output}: is inside the documents ({documents}); choose another folder")
     if (here := local_path(output)) is not None and Path(here).is_file():
         raise ConfigError(f"--output: {output}: is a file; a folder is required")
+
+
+def _check_no_documents(documents: str, benchmarks: Sequence[str], file: str) -> None:
+    """Raise ConfigError for files that would be read as documents: a benchmark's test items could then be selected.
+
+    Args:
+        documents: path or glob of the configuration.
+        benchmarks: paths of examples and test items.
+        file: of the configuration, which need not exist.
+    """
+    here, folder = local_path(documents), _whole(documents)
+    read = {os.path.realpath(name) for name in data_files(here)} if here is not None else set()
+    inside = [
+        f"--target: {path}: is among the documents ({documents}); move it, or name the documents by a glob that leaves it out"
+        for path in benchmarks
+        if read & {_whole(path), *_files_of(path)} or _whole(path).startswith(f"{folder}/")
+    ]
+    if _whole(file).startswith(f"{folder}/"):
+        inside.append(f"--to: {file}: is inside the documents ({documents}); choose another folder")
+    if inside:
+        raise ConfigError(*inside)
+
+
+def _files_of(path: str) -> set[str]:
+    """The files of a folder of this machine, such as one of `datasets`."""
+    here = local_path(path)
+    return (
+        {os.path.realpath(file) for file in Path(here).rglob("*")}
+        if here is not None and Path(here).is_dir()
+        else set()
+    )
 
 
 def _whole(path: str) -> str:

@@ -24,17 +24,20 @@ _OPTIONS = (  # of fields that are an option each, with the label of the first
     ("sol1", "sol2"), ("option1", "option2"), ("ending0", "ending1", "ending2", "ending3"), ("A", "B", "C", "D"),
     ("opa", "opb", "opc", "opd"),
 )  # fmt: skip
+_FROM_ZERO = "'{}' is taken to count the options from 0; with no 0 and no last number in it, it can also count from 1"
+_FROM_ONE = "'{}' is taken to count the options from 1; with no 0 and no last number in it, it can also count from 0"
 _CODE = ("canonical_solution", "completion")
 _LETTERS = "ABCDEFGHIJ"
 
 
 class Candidate(NamedTuple):
-    """A template, as `template` or `jinja`, the fields that it uses, and whether they are known names."""
+    """A template, as `template` or `jinja`, the fields that it uses, whether they are known names, and what is a guess."""
 
     key: str
     template: str
     fields: tuple[str, ...]
     is_known: bool = True
+    doubt: str = ""
 
 
 def candidates(rows: Rows) -> Iterator[Candidate]:
@@ -97,12 +100,14 @@ def _choices(fields: Sequence[str], question: str | None, rows: Rows) -> Iterato
     for name in (field for field in _CHOICES if field in fields):
         for key in correct:
             if (right := _right_option(name, key, rows)) and question is not None:
-                yield Candidate("jinja", f"{{{{ {question} }}}}\n{{{{ {right} }}}}", (question, name, key))
+                doubt = _FROM_ZERO.format(key) if _may_count_from_one(rows, key, name) else ""
+                yield Candidate("jinja", f"{{{{ {question} }}}}\n{{{{ {right} }}}}", (question, name, key), doubt=doubt)
     for options in _OPTIONS:
         for key in correct:
             if question is None or not set(options) <= set(fields) or key in options:
                 continue
             values = {str(row.get(key)) for row in rows}
+            is_open = values.isdisjoint({"0", str(len(options))}) and all(value.isdigit() for value in values)
             if values <= {"0", "1", "2", "3"} and ("0" in values or not _one_based(options)):
                 position = f"{key}|int"
             elif values <= {str(number + 1) for number in range(len(options))}:
@@ -112,11 +117,19 @@ def _choices(fields: Sequence[str], question: str | None, rows: Rows) -> Iterato
             else:
                 continue
             right = f"[{', '.join(options)}][{position}]"
-            yield Candidate("jinja", f"{{{{ {question} }}}}\n{{{{ {right} }}}}", (question, *options, key))
+            doubt = (_FROM_ONE if position.endswith("- 1") else _FROM_ZERO).format(key) if is_open else ""
+            yield Candidate("jinja", f"{{{{ {question} }}}}\n{{{{ {right} }}}}", (question, *options, key), doubt=doubt)
 
 
 def _one_based(options: Sequence[str]) -> bool:
     return options[0].endswith("1")
+
+
+def _may_count_from_one(rows: Rows, key: str, name: str) -> bool:
+    """Whether the answers are numbers that are positions in the list of options from 0 and also from 1."""
+    options = [(str(row.get(key)), row.get(name)) for row in rows]
+    counts = [(answer, len(each)) for answer, each in options if isinstance(each, list)]
+    return all(answer.isdigit() and 0 < int(answer) < count for answer, count in counts) and bool(counts)
 
 
 def _right_option(name: str, key: str, rows: Rows) -> str | None:
@@ -134,7 +147,8 @@ def _right_option(name: str, key: str, rows: Rows) -> str | None:
     counts = [len(each) for each in options if isinstance(each, list)]
     if all(str(answer).isdigit() and int(str(answer)) < count for answer, count in zip(answers, counts, strict=True)):
         return f"{name}[{key}|int]"
-    if all(str(answer) in _LETTERS[:count] for answer, count in zip(answers, counts, strict=True)):
+    letters = zip(answers, counts, strict=True)
+    if all(len(str(answer)) == 1 and str(answer) in _LETTERS[:count] for answer, count in letters):
         return f"{name}['{_LETTERS}'.index({key})]"
     return None  # the answer is a text, as in a question without options
 

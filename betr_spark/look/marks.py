@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from urllib.parse import urlsplit
+from urllib.parse import unquote
 
 from betr_spark.config import Config
 from betr_spark.errors import ConfigError, DataError
@@ -24,22 +24,24 @@ _logger = logging.getLogger(__name__)
 
 
 def check_place(file: Path, config: Config) -> None:
-    """Refuse a file that could not be written, or that a stage would read as a part of the input.
+    """Refuse a file that could not be written, that a stage would read as a part of the input, or that `maintain` deletes.
 
     Raises:
-        ConfigError: its folder does not exist, it is a folder, or it is inside `input.path`.
+        ConfigError: its folder does not exist, it is a folder, or it is inside `input.path` or `output`.
     """
     if not file.parent.is_dir():
         raise ConfigError(f"--marks: {file}: the folder {file.parent} does not exist; create it")
     if file.is_dir():
         raise ConfigError(f"--marks: {file} is a folder; a file is required")
-    parts = urlsplit(config.input.path)
-    if parts.scheme not in ("", "file"):
-        return
-    plain = re.split(r"[*?\[{]", parts.path)[0]
-    folder = Path(plain) if plain == parts.path else Path(plain + "x").parent  # of a glob, the part before it
-    if file.resolve().is_relative_to(folder.resolve()):
-        raise ConfigError(f"--marks: {file} is inside input.path, {config.input.path}; name a file in another folder")
+    for key, path in (("input.path", config.input.path), ("output", config.output)):
+        scheme = re.match(r"(\w[\w+.-]*):", path)
+        if scheme is not None and scheme[1] != "file":
+            continue
+        here = unquote(re.sub(r"^file:(//)?", "", path)) if scheme else path
+        plain = re.split(r"[*?\[{]", here)[0]
+        folder = Path(plain) if plain == here else Path(plain + "x").parent  # of a glob, the part before it
+        if file.resolve().is_relative_to(folder.resolve()):
+            raise ConfigError(f"--marks: {file} is inside {key}, {path}; name a file in another folder")
 
 
 class Marks:
@@ -57,6 +59,7 @@ class Marks:
         self.file, self._lock = file, threading.Lock()
         self._marks: dict[str, str] = {}
         self._cut_at: int | None = None  # where an unfinished last line begins
+        self._size_read, self._lacks_break = 0, False
         for doc_id, mark in self._read():
             self._remember(doc_id, mark)
 
@@ -102,10 +105,11 @@ class Marks:
     def _append(self, line: bytes) -> None:
         descriptor = os.open(self.file, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o666)
         try:
-            if self._cut_at is not None:
-                os.ftruncate(descriptor, self._cut_at)
-                self._cut_at = None
             size = os.fstat(descriptor).st_size
+            if self._cut_at is not None and size == self._size_read:  # nobody else has written meanwhile
+                os.ftruncate(descriptor, size := self._cut_at)
+            line = b"\n" + line if self._lacks_break and size == self._size_read else line
+            self._cut_at, self._lacks_break = None, False
             if os.write(descriptor, line) < len(line):
                 os.ftruncate(descriptor, size)
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(self.file))
@@ -115,8 +119,10 @@ class Marks:
 
     def _read(self) -> Iterator[tuple[str, str | None]]:
         content = self.file.read_bytes() if self.file.exists() else b""
-        end = content.rfind(b"\n") + 1
-        if end < len(content):
+        end, self._size_read = content.rfind(b"\n") + 1, len(content)
+        if end < len(content) and _is_json(content[end:]):
+            end, self._lacks_break = len(content), True
+        elif end < len(content):
             _logger.warning("%s: the last line is not complete and is left out", self.file)
             self._cut_at = end
         for number, line in enumerate(content[:end].splitlines(), start=1):
@@ -131,3 +137,12 @@ class Marks:
                     f"--marks: {self.file}: line {number}: {required}; name another file, or remove the line"
                 )
             yield doc_id, mark
+
+
+def _is_json(line: bytes) -> bool:
+    """Whether a line is whole; one without its line break can be, if a person wrote it."""
+    try:
+        json.loads(line)
+    except ValueError:
+        return False
+    return True

@@ -25,7 +25,7 @@ _UTF8_LOCALE = "C.UTF-8"
 
 
 def build_session(app_name: str = "betr-spark") -> SparkSession:
-    """Start Spark with Delta, or take the session that spark-submit or the calling program prepared.
+    """Start Spark with Delta, or take the session that spark-submit or the calling program prepared, which is not stopped.
 
     Delta's extension is added to the extensions that are configured, and Delta's catalog is set where no other is
     configured. Outside spark-submit, the settings of `local_conf_dir` apply unless SPARK_CONF_DIR is set, and Python workers
@@ -34,8 +34,11 @@ def build_session(app_name: str = "betr-spark") -> SparkSession:
     Raises:
         SetupError: no Java, an old Java, Spark without Delta, or a JVM whose file names are not UTF-8.
     """
-    builder = SparkSession.builder.appName(app_name)
-    if "PYSPARK_GATEWAY_PORT" not in os.environ:  # not under spark-submit
+    builder = SparkSession.builder
+    has_context = SparkContext._active_spark_context is not None  # noqa: SLF001 - of another thread, too
+    if not has_context:
+        builder = builder.appName(app_name)
+    if "PYSPARK_GATEWAY_PORT" not in os.environ and not has_context:  # not under spark-submit
         prepare_local()
         unused = Path(
             tempfile.gettempdir()
@@ -45,8 +48,9 @@ def build_session(app_name: str = "betr-spark") -> SparkSession:
     running = SparkSession.getActiveSession()
     try:
         encoding = _start_jvm()
-        _keep_off_stdout()
-        query_errors_raised_only()
+        if not has_context:  # a program that has a session keeps its own streams and loggers
+            _keep_off_stdout()
+            query_errors_raised_only()
         for key, value in _delta_settings(running).items():
             builder = builder.config(key, value)
         spark = builder.getOrCreate()
@@ -54,7 +58,7 @@ def build_session(app_name: str = "betr-spark") -> SparkSession:
         raise SetupError(f"Spark: did not start ({' '.join(str(error).split())[:300]})") from error
     redaction.remember(_secrets(spark))
     if problem := _encoding_problem(encoding) or _delta_problem(spark):
-        if running is None:
+        if not has_context:
             spark.stop()
         raise SetupError(problem)
     return spark

@@ -46,6 +46,27 @@ def test_a_line_that_was_cut_is_dropped_and_the_next_mark_is_whole(tmp_path: Pat
     assert Marks(file).all() == {"a": "good", "b": "bad"}
 
 
+def test_a_last_line_without_a_break_counts_and_stays(tmp_path: Path) -> None:
+    file = tmp_path / "marks.jsonl"
+    Marks(file).set("a", "good", view="v")
+    file.write_bytes(file.read_bytes().rstrip(b"\n"))
+    marks = Marks(file)
+    assert marks.all() == {"a": "good"}
+    marks.set("b", "bad", view="v")
+    marks.set("c", "bad", view="v")
+    assert Marks(file).all() == {"a": "good", "b": "bad", "c": "bad"}
+
+
+def test_a_cut_line_is_removed_only_if_nobody_wrote_after_it(tmp_path: Path) -> None:
+    file = tmp_path / "marks.jsonl"
+    Marks(file).set("a", "good", view="v")
+    file.write_bytes(file.read_bytes() + b'{"doc_id": "x')
+    one, other = Marks(file), Marks(file)
+    one.set("b", "bad", view="v")
+    other.set("c", "bad", view="v")
+    assert Marks(file).all() == {"a": "good", "b": "bad", "c": "bad"}
+
+
 def test_a_mark_that_a_full_disk_cuts_does_not_count(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = tmp_path / "marks.jsonl"
     marks = Marks(file)
@@ -82,6 +103,13 @@ def test_marks_are_not_where_a_stage_would_read_them(tmp_path: Path) -> None:
         with pytest.raises(ConfigError, match="is inside input.path"):
             check_place(tmp_path / "docs/x.jsonl", config(str(path)))
     check_place(tmp_path / "x.jsonl", config(str(tmp_path / "docs")))
+    (tmp_path / "my docs").mkdir()
+    for file, path in (("docs/part-m", f"{tmp_path}/docs/part-?"), ("my docs/x", f"file://{tmp_path}/my%20docs")):
+        with pytest.raises(ConfigError, match=r"is inside input\.path"):
+            check_place(tmp_path / file, config(path))
+    in_output = config("s3a://bucket/docs").model_copy(update={"output": str(tmp_path / "docs")})
+    with pytest.raises(ConfigError, match="is inside output"):
+        check_place(tmp_path / "docs/x.jsonl", in_output)
     check_place(tmp_path / "x.jsonl", config("s3a://bucket/docs"))
     with pytest.raises(ConfigError, match="does not exist; create it"):
         check_place(tmp_path / "none/x.jsonl", config("s3a://bucket/docs"))

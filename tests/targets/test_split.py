@@ -127,3 +127,26 @@ def test_a_change_of_split_or_balance_runs_the_stages_that_it_changes(spark: Any
     unbalanced = keys(changed(values, **test, balance="none"))
     assert {name for name in base if base[name] != unbalanced[name]} == {"rank", "train", "evaluate"}
     assert keys(changed(values, **test, balance="equal")) == base
+
+
+@pytest.mark.parametrize(
+    ("more", "is_refused"),
+    [
+        ({"targets": {"c": {"path": "t.jsonl", "template": "{q} {a}", "split": {"test": 0.5}}}}, True),
+        ({"targets": {"c": {"path": "t.jsonl", "template": "{q}"}}}, True),
+        ({"scorers": {"s": {"kind": "classifier", "positives": {"path": "t.jsonl", "template": "{q}"}}}}, True),
+        ({"evaluate": {"off_target": {"o": {"path": "t.jsonl", "template": "{q}"}}}}, True),
+        ({"targets": {"c": {"path": "t.jsonl", "template": "{q}", "split": {"test": 0.5}}}}, False),
+        ({"targets": {"c": {"path": "u.jsonl", "template": "{q}"}}}, False),
+    ],
+)
+def test_a_file_is_divided_in_one_way(more: dict[str, Any], is_refused: bool) -> None:
+    """Otherwise the test items of one use are examples of another."""
+    b = {"path": "t.jsonl", "template": "{q}", "split": {"test": 0.5}}
+    values = {"input": {"path": "docs"}, "output": "out", "selections": {}, **more}
+    values["targets"] = {"b": b, **more.get("targets", {})}
+    if is_refused:
+        with pytest.raises(ConfigError, match=r"targets\.b\.split makes test items of a part of the rows of t\.jsonl"):
+            load_config(values)
+    else:
+        load_config(values)
