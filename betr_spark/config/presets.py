@@ -33,7 +33,7 @@ def known_preset(name: object) -> object:
         return name
     close = difflib.get_close_matches(str(name), PRESETS, n=1, cutoff=0.4)
     hint = f"did you mean '{close[0]}'?" if close else f"known presets are {', '.join(PRESETS)}"
-    raise ValueError(f"'{name!s:.80}' is no preset; {hint}")
+    raise ValueError(f"unknown preset '{name!s:.80}'; {hint}")
 
 
 def with_preset(values: Any) -> Any:

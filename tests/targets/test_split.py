@@ -18,6 +18,7 @@ from betr_spark.ranking.stage import rank_key
 from betr_spark.targets.choice import parts_of
 from betr_spark.targets.examples import Example, examples_of
 from betr_spark.targets.reading import Benchmark, targets_of
+from betr_spark.training.kinds import kind_of
 from betr_spark.training.training_data import target_versions
 
 
@@ -107,6 +108,18 @@ def test_the_items_of_a_split_are_looked_for_and_evaluated(spark: Any, values: d
     assert evaluation._items(spark, config) == [("cooking", "target", [item.text for item in test])]
     assert "no `split`: sailing" in evaluation.caveats(config)[-1]
     assert {item.text for item in test}.isdisjoint(item.text for item in train)
+
+
+def test_a_split_divides_positives_and_off_target_files(spark: Any, values: dict[str, Any]) -> None:
+    config = changed(values, split={"test": 0.5})
+    cooking = config.targets["cooking"]
+    scorers = {"c": ClassifierScorer(kind="classifier", positives=cooking)}
+    off_target = config.evaluate.model_copy(update={"off_target": {"o": cooking}})
+    config = config.model_copy(update={"scorers": scorers, "evaluate": off_target})
+    parts = parts_of("cooking", cooking, examples_of("cooking", cooking, Path(cooking.path).read_bytes()))
+    train, test = ([row.text for row in part] for part in parts)
+    assert [example.text for example in kind_of(config, "c")._positives(spark)] == train
+    assert evaluation._items(spark, config) == [("cooking", "target", test), ("o", "off_target", test)]
 
 
 def test_a_change_of_split_or_balance_runs_the_stages_that_it_changes(spark: Any, values: dict[str, Any]) -> None:
