@@ -88,8 +88,8 @@ def test_keys_of_the_user_and_overrides_are_above_the_preset(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ({"preset": "papr"}, r"^config\.preset: 'papr' is no preset; did you mean 'paper'\?$"),
-        ({"preset": ["x"]}, r"^config\.preset: '\['x'\]' is no preset; known presets are paper$"),
+        ({"preset": "papr"}, r"^config\.preset: unknown preset 'papr'; did you mean 'paper'\?$"),
+        ({"preset": ["x"]}, r"^config\.preset: unknown preset '\['x'\]'; known presets are paper$"),
         ({"preset": "paper", "scorers": [1]}, r"^config\.scorers: "),
         ({"preset": "paper", "sample": 3}, r"^config\.sample: "),
         ({"preset": "paper", "targets": {"t": 3}}, r"^config\.targets\.t: "),
