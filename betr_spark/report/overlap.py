@@ -78,11 +78,13 @@ def overlaps(spark: SparkSession, config: Config, names: Sequence[str]) -> list[
     Args:
         spark: the session.
         config: for the output.
-        names: of selections that are written.
+        names: of selections that are written; without any there are no figures.
 
     Raises:
         DataError: a table does not exist, or a target's file cannot be read.
     """
+    if not names:
+        return []
     written = [name for name in config.selections if name in names or delta.exists(spark, _path(config, name))]
     tables = {name: delta.read(spark, _path(config, name)) for name in written}
     shared = shared_documents(tables)

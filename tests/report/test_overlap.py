@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from scipy.stats import entropy
 
-from betr_spark.config import load_config
+from betr_spark.config import Config, load_config
 from betr_spark.report.compare import compare
 from betr_spark.report.divergence import ALL, kl_divergence, rank_blocks
 from betr_spark.report.overlap import overlaps, shared_documents
@@ -81,6 +81,11 @@ def test_figures_of_a_finished_run(spark: Any, finished: Path) -> None:
     assert of_control.before == before
     assert after < before
     assert after < of_control.after - 0.05  # a selection of the same size
+
+
+def test_without_selections_there_are_no_figures(spark: Any, tmp_path: Path) -> None:
+    values = {"input": {"path": "d"}, "output": str(tmp_path), "scorers": {}, "selections": {}}
+    assert overlaps(spark, Config.model_validate(values), []) == []
 
 
 def test_a_random_scorer_is_compared_only_if_it_is_named(spark: Any, finished: Path) -> None:
