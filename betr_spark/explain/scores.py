@@ -7,7 +7,6 @@ from typing import NamedTuple
 from pyspark.sql import functions as F
 
 from betr_spark.explain.lookups import Row, ranks_before
-from betr_spark.features.token_unit import counted_if_configured
 from betr_spark.pipeline.stage import RunContext
 from betr_spark.schemas import DOC_ID, FEATURES_TABLE, logit_column
 from betr_spark.scoring import artifact
@@ -70,7 +69,7 @@ def scores_of(
     scorers = [name for name in config.scored() if logit_column(name) in features.columns]
     combinations = [name for name, parts in config.combinations().items() if set(parts) <= set(scorers)]
     if combinations:
-        features = with_combined_logits(counted_if_configured(features, config).features, config, combinations)
+        features = with_combined_logits(features, config, combinations)
         scorers += combinations
         columns = [logit_column(name) for name in combinations]
         combined = features.where(F.col(DOC_ID).isin(*documents)).select(DOC_ID, *columns).collect()  # the documents

@@ -59,10 +59,11 @@ def outcomes(spark: SparkSession, config: Config, selections: Sequence[str]) -> 
         config: of the output; `features` exists.
         selections: names of finished selections.
     """
-    features, unit = counted_if_configured(delta.read(spark, config.table(schemas.FEATURES_TABLE)), config)
+    features = delta.read(spark, config.table(schemas.FEATURES_TABLE))
     scorers = list(dict.fromkeys(config.selections[name].scorer for name in selections))
     known = [name for name in scorers if _has_logit(features, config, name)]
-    features = with_combined_logits(features, config, known)
+    features = with_combined_logits(features, config, known)  # before n_tokens changes: percentiles are of words
+    features, unit = counted_if_configured(features, config)
     logits = {name: f"logit_{number}" for number, name in enumerate(known)}
     columns = [
         F.col(DOC_ID), F.coalesce(SOURCE, F.lit(NO_SOURCE)).alias(SOURCE), F.col(N_TOKENS).cast("bigint").alias(N_TOKENS),
