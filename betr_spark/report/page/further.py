@@ -71,7 +71,8 @@ def further(context: RunContext, names: Sequence[str]) -> tuple[dict[str, Furthe
         describe(spark, f"report: {name}: {section}")
         return _attempt(mine, section, call)
 
-    with ThreadPoolExecutor(_AT_ONCE) as threads:  # planning takes most of the time of small tables, in one thread each
+    threads = ThreadPoolExecutor(_AT_ONCE)  # planning takes most of the time of small tables, in one thread each
+    try:
         start = threads.submit
         compared = start(compute, "controls", "all", overlap_problem, lambda: overlaps(spark, config, names))
         removal = (
@@ -87,11 +88,13 @@ def further(context: RunContext, names: Sequence[str]) -> tuple[dict[str, Furthe
         changed = {
             name: start(compute, "change", name, problems[name], partial(change, spark, config, name)) for name in names
         }
-    overlap = {each.name: each for each in compared.result() or []}
-    figures = None if removal is None else removal.result()
-    chosen = {name: each.result() for name, each in reading.items()}
-    of_scorers = {scorer: each.result() for scorer, each in trusted.items()}
-    changes = {name: each.result() for name, each in changed.items()}
+        overlap = {each.name: each for each in compared.result() or []}
+        figures = None if removal is None else removal.result()
+        chosen = {name: each.result() for name, each in reading.items()}
+        of_scorers = {scorer: each.result() for scorer, each in trusted.items()}
+        changes = {name: each.result() for name, each in changed.items()}
+    finally:
+        threads.shutdown(cancel_futures=True)  # after an error or Ctrl-C no other section starts
     describe(spark, "report: read texts")
     ids = {doc_id for each in chosen.values() if each is not None for doc_id in each.ids()}
     ids |= set(figures.ids()) if figures is not None else set()
