@@ -11,7 +11,7 @@ from betr_spark.contamination.detection import contamination_rows
 from betr_spark.errors import DataError
 from betr_spark.features.token_unit import counted_if_configured
 from betr_spark.report.amplification import Amplification, amplification
-from betr_spark.schemas import DOC_ID, LOGIT, N_TOKENS, N_WORDS, RANK, REPEAT_COUNT, SOURCE, TEXT
+from betr_spark.schemas import DOC_ID, LOGIT, N_TOKENS, N_WORDS, PHASE, RANK, REPEAT_COUNT, SOURCE, TEXT
 from betr_spark.storage import delta
 
 _BEST = 10
@@ -137,7 +137,8 @@ def selection_figures(
     if delta.exists(spark, config.table(schemas.CONTAMINATION_TABLE)):
         rows = contamination_rows(spark, config)
         benchmarks = list(settings.files(config.targets)) if settings else []
-        contamination = amplification(rows, features, selected, n_selected=n_documents, benchmarks=benchmarks)
+        ids = selected.select(DOC_ID).distinct() if PHASE in selected.columns else selected  # each document once
+        contamination = amplification(rows, features, ids, n_selected=ids.count(), benchmarks=benchmarks)
     if shares is None:
         removed = table(schemas.DUPLICATES_TABLE).select(DOC_ID)
         survivors = features.where(F.col(N_WORDS) > 0).join(removed, on=DOC_ID, how="left_anti")

@@ -70,6 +70,14 @@ def asked(keep: KeepConfig, *, unit: str) -> str:
     return f"{100 * (keep.token_fraction or 0):g} % of the tokens of the eligible documents"
 
 
+def asked_of(selection: SelectionConfig, *, unit: str) -> str:
+    """What a selection was asked for, in words; with phases that all have a budget of their own, those of the phases."""
+    phases = selection.phases
+    if not phases or any(phase.keep is None for phase in phases):
+        return asked(selection.keep, unit=unit)
+    return "; ".join(f"{phase.name}: {phase.tokens:,} tokens ({unit})" for phase in phases)
+
+
 def rules(selection: SelectionConfig) -> list[str]:
     """Settings beside the budget, in words."""
     lines = [f"only documents for which {selection.where}"] if selection.where else []
@@ -119,7 +127,7 @@ def verdict(
         lines.append(f"the training run reads each token {current.epochs:.1f} times, more than about {_MANY_EPOCHS}")
     guards = _guards(records)
     return Verdict(
-        selection.scorer, asked(selection.keep, unit=unit), rules(selection), documents, int(tokens),
+        selection.scorer, asked_of(selection, unit=unit), rules(selection), documents, int(tokens),
         None if repeated is None else int(repeated), unit, metrics.get("kept_fraction"), guards, lines,
     )  # fmt: skip
 
