@@ -81,8 +81,9 @@ class Outcomes:
 
     @cached_property
     def _ranked(self) -> SelectionInput:
-        scorers = dict.fromkeys(selection.scorer for selection in self._context.config.selections.values())
-        return SelectionInput.of(self._context, scorers)
+        spark, selections = self._context.spark, self._context.config.selections
+        written = [name for name in selections if delta.exists(spark, self._path(name))]  # others may have no logit yet
+        return SelectionInput.of(self._context, dict.fromkeys(selections[name].scorer for name in written))
 
     def of(self, ids: Sequence[str], name: str) -> dict[str, Outcome]:
         """What a selection did with each of some documents."""
