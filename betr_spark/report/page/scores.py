@@ -59,7 +59,7 @@ class WhatIf(NamedTuple):
         is_configured: whether the training run is.
         curve: the best first.
         rows: of a table, by keep rate.
-        current: the keep rate of the selection; None if it is empty.
+        current: the keep rate of the selection, the share of its tokens; None if it is empty.
     """
 
     documents: int
@@ -129,7 +129,7 @@ def length_edges(outcomes: Outcomes) -> list[int]:
 def scores(
     outcomes: Outcomes, selection: str, scorer: str, *, edges: Sequence[int], train_tokens: float | None, by_value: bool
 ) -> Scores | None:
-    """Compute the sections with three aggregations over the documents; None if no survivor has a score.
+    """Compute the sections with four aggregations over the documents; None if no survivor has a score.
 
     Args:
         outcomes: of all documents.
@@ -140,12 +140,14 @@ def scores(
         by_value: whether the score is the logit itself, as that of an expression scorer is.
     """
     ranked = outcomes.ranked(selection, scorer)
-    bins = score_histogram(ranked, rates=KEEP_RATES)
+    kept = F.sum(F.when(F.col(_TIMES) > 0, F.col(N_TOKENS)).otherwise(0))
+    kept_tokens, tokens = (int(value or 0) for value in ranked.agg(kept, F.sum(N_TOKENS)).head() or (0, 0))
+    bins = score_histogram(ranked, rates=[*KEEP_RATES, *([kept_tokens / tokens] if kept_tokens else [])])
     if not len(bins.number):
         return None
     low, high = _range(bins)
     bars = _bars(ranked, low, high, edges)
-    what_if = _what_if(bins, kept_tokens=int(bars["kept_tokens"].sum()), train_tokens=train_tokens, by_value=by_value)
+    what_if = _what_if(bins, kept_tokens=kept_tokens, train_tokens=train_tokens, by_value=by_value)
     return Scores(scorer, _histogram(bars, low, high), what_if, _lengths(bars, low, high, edges))
 
 
@@ -167,9 +169,9 @@ def _bars(ranked: DataFrame, low: float, high: float, edges: Sequence[int]) -> d
     for edge in edges[:-1]:
         part = part + (F.col(N_TOKENS) > edge).cast("int")
     sums = {
-        "documents": F.count("*"), "kept_tokens": F.sum(F.when(F.col(_TIMES) > 0, F.col(N_TOKENS)).otherwise(0)),
-        "lowest": F.min(LOGIT), "highest": F.max(LOGIT), "sum": F.sum(logit), "squares": F.sum(logit * logit),
-        "lengths": F.sum(length), "length_squares": F.sum(length * length), "products": F.sum(logit * length),
+        "documents": F.count("*"), "lowest": F.min(LOGIT), "highest": F.max(LOGIT), "sum": F.sum(logit),
+        "squares": F.sum(logit * logit), "lengths": F.sum(length), "length_squares": F.sum(length * length),
+        "products": F.sum(logit * length),
     }  # fmt: skip
     grouped = ranked.groupBy(
         part.alias(_PART), bar.alias(_BAR), (F.col(_TIMES) > 0).alias(_KEPT)
