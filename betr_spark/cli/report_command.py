@@ -36,6 +36,8 @@ def report(
     if open_page and (no_page or as_of is not None):
         output.fail(["--open: there is no page with --no-page or --as-of"])
     context = reading(settings)
+    if open_page:
+        _check_local(context)
     out_of_date = [] if as_of is not None else _out_of_date(context)
     why = f"{out_of_date[0]['stage']} is not up to date ({out_of_date[0]['why']})" if out_of_date else ""
     path, sections = None, None
@@ -67,16 +69,26 @@ def report(
 
 
 def _out_of_date(context: "RunContext") -> list[dict[str, str]]:
+    from betr_spark.errors import BetrSparkError  # noqa: PLC0415
     from betr_spark.pipeline.run import plan  # noqa: PLC0415
 
-    return [{"stage": planned.stage.name, "why": planned.why} for planned in plan(context) if planned.work]
+    try:
+        return [{"stage": planned.stage.name, "why": planned.why} for planned in plan(context) if planned.work]
+    except BetrSparkError as error:  # the input or a target is not there any more; the tables still are
+        return [{"stage": "features", "why": f"it cannot be checked: {error}"}]
 
 
 def _summaries(context: "RunContext", as_of: str | None) -> dict[str, "SelectionFigures | None"]:
     from betr_spark.report.figures import selection_figures  # noqa: PLC0415
+    from betr_spark.storage import runs  # noqa: PLC0415
 
-    settings = context.config
-    return {name: selection_figures(context.spark, settings, name, as_of=as_of) for name in settings.selections}
+    spark, settings = context.spark, context.config
+    return {
+        name: selection_figures(spark, settings, name, as_of=as_of)
+        if runs.all_exist(spark, [settings.table(f"selected/{name}")])
+        else None
+        for name in settings.selections
+    }
 
 
 def _as_text(
@@ -95,8 +107,14 @@ def _as_text(
     return lines, selections
 
 
+def _check_local(context: "RunContext") -> None:
+    from betr_spark.report.page.write import FILE  # noqa: PLC0415
+    from betr_spark.storage import hadoop_files  # noqa: PLC0415
+
+    path = hadoop_files.qualified(context.spark, context.config.table(FILE))
+    if not path.startswith("file:"):
+        output.fail([f"--open: {path} is not on this machine; leave --open out, and copy the page here to open it"])
+
+
 def _open(path: str) -> None:
-    if path.startswith("file:"):
-        webbrowser.open(Path(path.removeprefix("file:")).as_uri())
-    else:
-        output.fail([f"--open: {path} is not on this machine; copy it here to open it"])
+    webbrowser.open(Path(path.removeprefix("file:")).as_uri())

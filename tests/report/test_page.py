@@ -148,6 +148,15 @@ def test_a_selection_that_does_not_exist_is_named_with_its_command(
     output = tmp_path / "out"
     shutil.copytree(hostile.parent / "out", output)
     shutil.rmtree(output / "selected/random")
+    code, out, _ = run_command("report", "--config", str(hostile), "--set", f"output={output}", "--no-page")
+    assert code == 0
+    assert "random: not selected yet; run `betr-spark select`" in out
+    gone = ("--set", "input.path=/nowhere", "--no-page", "--json")
+    code, out, _ = run_command("report", "--config", str(hostile), "--set", f"output={output}", *gone)
+    assert code == 0
+    (why,) = [stage["why"] for stage in json.loads(out)["out_of_date"]]
+    assert why.startswith("it cannot be checked: ")
+    assert "/nowhere" in why
     code, out, _ = run_command("report", "--config", str(hostile), "--set", f"output={output}")
     assert code == 0
     assert "best: 20 documents" in out
