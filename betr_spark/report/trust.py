@@ -92,7 +92,7 @@ class Trust(NamedTuple):
 
     Attributes:
         scorer: its name.
-        kind: of the scorer, as in the configuration.
+        kind: of the scorer, as in the configuration, or `benchmark`.
         is_target_ranking: whether the score is the target ranking itself, so that agreement says nothing.
         n_held_out: documents, at most 200,000.
         n_without_score: those of them that have no logit; they rank last.
@@ -138,7 +138,7 @@ def trust(spark: SparkSession, config: Config, name: str) -> Trust | None:
     if len(rows.logit) < 2:
         return None
     settings = config.scorers.get(scorer)
-    kind = settings.kind if settings is not None else RANDOM_SCORER
+    kind = settings.kind if settings is not None else "benchmark" if scorer in config.scored() else RANDOM_SCORER
     return trust_of(rows, scorer=scorer, kind=kind, is_target_ranking=scorer in config.direct())
 
 

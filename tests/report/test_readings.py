@@ -122,6 +122,14 @@ def test_documents_of_a_finished_run_have_texts_ngrams_and_examples(spark: Any, 
     assert best.raised
     assert all(part.value > 0 for part in best.raised)
     assert any(part.ngram in (best.text or "") for part in best.raised)
+    older = chosen._replace(best=[reading._replace(logit=reading.logit + 1) for reading in chosen.best])
+    again = with_texts(context, older, texts_of(context, chosen.ids()))  # as if the scorer was trained again
+    assert [(reading.raised, reading.lowered) for reading in again.best] == [(None, None)] * len(chosen.best)
+    assert again.at_cut == read.at_cut
+    gone = load_config(finished / "conf.yaml", ("targets.cooking.path=gone.jsonl",))
+    without = with_texts(RunContext(spark, gone), chosen, texts_of(context, chosen.ids()))
+    assert without.best[0].text == read.best[0].text
+    assert {reading.nearest.text for reading in without.all() if reading.nearest} == {None}
     control = readings(context, "random-30")
     read = with_texts(context, control, texts_of(context, control.ids()))
     assert read.best[0].text

@@ -88,6 +88,19 @@ def test_figures_of_a_finished_run(spark: Any, finished: Path) -> None:
     assert [one.benchmark for one in figures.benchmarks] == ["cooking", "sailing"]
 
 
+def test_a_benchmark_scorer_is_named_as_one(spark: Any, finished: Path, tmp_path: Path) -> None:
+    overrides = ("scorers.betr={per_benchmark: true}", "selections.c={scorer: betr_sailing, keep: {documents: 1}}")
+    config = load_config(finished / "conf.yaml", (*overrides, f"output={tmp_path}"))
+    source = delta.read(spark, str(finished / "out/features")).withColumnRenamed("logit_betr", "logit_betr_sailing")
+    delta.overwrite(source, config.table("features"), user_metadata="")
+    delta.overwrite(
+        delta.read(spark, str(finished / "out/ranked_sample")), config.table("ranked_sample"), user_metadata=""
+    )
+    found = trust(spark, config, "c")
+    assert found
+    assert (found.scorer, found.kind) == ("betr_sailing", "benchmark")
+
+
 def test_without_a_target_ranking_there_are_no_figures(spark: Any, finished: Path) -> None:
     config = load_config(
         finished / "conf.yaml", ("scorers={}", "selections={c: {scorer: random, keep: {documents: 1}}}")
