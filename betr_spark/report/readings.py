@@ -31,12 +31,13 @@ _SALT = "report"
 
 
 class NearestExample(NamedTuple):
-    """The example whose order ranks a sampled document best.
+    """The example, or with another `labels.granularity` the centroid, whose order ranks a sampled document best.
 
     Attributes:
         benchmark: the target.
         row: of the example in its file, from 0, or the number of the centroid.
-        cosine: the document's highest cosine over all examples.
+        cosine: the document's cosine with it.
+        is_centroid: whether it is a centroid.
         text: start of the example; None for a centroid, or if the target's file has no such example any more.
     """
 
@@ -44,6 +45,7 @@ class NearestExample(NamedTuple):
     row: int
     cosine: float
     text: str | None
+    is_centroid: bool = False
 
 
 class Reading(NamedTuple):
@@ -61,7 +63,8 @@ class Reading(NamedTuple):
         nearest: None if the document is not in the ranked sample.
         text: start of the text; None before `reading_texts.with_texts`, and if the text could not be read.
         is_whole: whether `text` is the whole text.
-        raised: n-grams that raise the logit of the scorer most; None if the scorer has no weights of n-grams.
+        raised: n-grams that raise the logit of the scorer most; None if the scorer has no weights of n-grams, or was trained
+            again since.
         lowered: n-grams that lower it most.
     """
 
@@ -205,4 +208,8 @@ def _nearest_examples(spark: SparkSession, config: Config, ids: Collection[str])
     rows = ranked.select(
         DOC_ID, BEST_BENCHMARK, BEST_EXAMPLE, F.col(BEST_COSINE).cast("double").alias(BEST_COSINE)
     ).collect()
-    return {row[DOC_ID]: NearestExample(row[BEST_BENCHMARK], row[BEST_EXAMPLE], row[BEST_COSINE], None) for row in rows}
+    centroids = config.labels.granularity != "example"
+    return {
+        row[DOC_ID]: NearestExample(row[BEST_BENCHMARK], row[BEST_EXAMPLE], row[BEST_COSINE], None, centroids)
+        for row in rows
+    }

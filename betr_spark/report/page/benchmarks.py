@@ -65,8 +65,11 @@ class Chosen(NamedTuple):
 
 
 def benchmarks(spark: SparkSession, config: Config) -> Benchmarks | None:
-    """Read `ranked_sample`, at most 4 million scores of it, chosen by a hash; None if the table does not exist."""
-    if not delta.exists(spark, config.table(schemas.RANKED_SAMPLE_TABLE)):
+    """Read `ranked_sample`, at most 4 million scores of it, chosen by a hash.
+
+    None if the table does not exist, or has one ranking by all examples together (`labels.granularity: global`).
+    """
+    if config.labels.granularity == "global" or not delta.exists(spark, config.table(schemas.RANKED_SAMPLE_TABLE)):
         return None
     ranked = delta.read(spark, config.table(schemas.RANKED_SAMPLE_TABLE))
     return benchmarks_of(ranked, list(config.targets))
@@ -112,6 +115,6 @@ def chosen(spark: SparkSession, config: Config, selection: str) -> Chosen | None
     column = next((name for name in (CHOSEN_FOR, BEST_BENCHMARK) if name in rows.columns), None)
     if column is None:
         return None
-    sums = [F.count("*").alias("n"), F.sum(N_TOKENS).alias(N_TOKENS)]
+    sums = [F.count_distinct(DOC_ID).alias("n"), F.sum(N_TOKENS).alias(N_TOKENS)]
     counted = rows.groupBy(column).agg(*sums).orderBy(F.desc("n"), column).collect()  # one row for each benchmark
     return Chosen(column, [(row[column] or "", int(row["n"]), int(row[N_TOKENS] or 0)) for row in counted])

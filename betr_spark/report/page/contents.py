@@ -35,7 +35,8 @@ HEADINGS = (
     ),
     Heading(
         "benchmarks", "Benchmarks", "What each benchmark contributed to the ranking, and how far the benchmarks agree.",
-        "No sample was ranked by benchmarks; `betr-spark rank` does it if a scorer uses targets.",
+        "No sample was ranked by benchmarks; `betr-spark rank` does it if a scorer uses targets. With "
+        "`labels.granularity: global` all benchmarks give one ranking, which says nothing about each of them.",
     ),
     Heading(
         "lengths", "Length", "Whether the score prefers short or long documents.",
