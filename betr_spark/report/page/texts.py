@@ -3,7 +3,7 @@
 import re
 
 # C0 without tab and newline, DEL, C1, and the marks that change the direction of the text around them.
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u202a-\u202e\u2066-\u2069\ufeff]")
 _PICTURES, _DELETE = 0x2400, 0x7F
 
 
