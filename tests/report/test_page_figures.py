@@ -3,21 +3,27 @@
 import doctest
 import math
 from pathlib import Path
+from time import sleep
 from typing import Any
 
 import pytest
 from deltalake import DeltaTable
 
 from betr_spark.config import Config, load_config
+from betr_spark.pipeline.stage import RunContext
+from betr_spark.report.figures import selection_figures
 from betr_spark.report.page import drawing, render, texts
 from betr_spark.report.page.benchmarks import benchmarks_of
 from betr_spark.report.page.cost import configuration, cost
 from betr_spark.report.page.funnel import Records, funnel
+from betr_spark.report.page.further import further
 from betr_spark.report.page.outcomes import Outcomes, outcomes
 from betr_spark.report.page.scores import length_edges, scores
 from betr_spark.report.page.sources import source_tables
-from betr_spark.report.page.verdict import asked, verdict
+from betr_spark.report.page.verdict import asked, asked_of, verdict
 from betr_spark.schemas import RANKED_SAMPLE
+from betr_spark.scoring.combination import with_combined_logits
+from betr_spark.storage import delta
 from betr_spark.storage.runs import StageRun
 
 ROWS = "source string, n_tokens bigint, has_text boolean, removed boolean, left_out boolean, logit_0 double, times_0 bigint"
@@ -86,6 +92,16 @@ def test_a_rejected_document_above_a_selected_one_is_no_clean_cut(spark: Any) ->
     assert found.histogram.overlap
     empty = of_rows(spark, [("a", 5, True, True, False, 1.0, 0)])
     assert scores(empty, "s", "betr", edges=[], train_tokens=None, by_value=True) is None
+
+
+def test_the_share_of_the_selection_is_looked_at_as_closely_as_the_other_rates(spark: Any) -> None:
+    # All scores are in one coarse bin; the best 200 of 1,000 documents are shorter than the others.
+    rows = [("a", 1 if n >= 800 else 10, True, False, False, 1 + n * 2.0**-20, int(n >= 800)) for n in range(1000)]
+    found = scores(of_rows(spark, rows), "s", "betr", edges=[10], train_tokens=None, by_value=True)
+    assert found is not None
+    current = found.what_if.current
+    assert current is not None
+    assert (current.tokens, current.documents, current.score) == (200, 200, 1 + 800 * 2.0**-20)
 
 
 def test_shares_of_sources_count_repeats_and_name_the_rest(spark: Any) -> None:
@@ -204,6 +220,94 @@ def test_budgets_in_words(keep: dict[str, Any], said: str) -> None:
     selections = {"s": values, "other": {"scorer": "random", "keep": {"documents": 1}}}
     config = Config.model_validate({"input": {"path": "d"}, "output": "o", "scorers": {}, "selections": selections})
     assert asked(config.selections["s"].keep, unit="words") == said
+
+
+def test_phases_with_budgets_of_their_own_are_what_was_asked_for() -> None:
+    phases: list[dict[str, Any]] = [
+        {"name": "one", "tokens": 1000, "keep": {"token_fraction": 0.5}},
+        {"name": "two", "tokens": 20},
+    ]
+    values = {"scorer": "random", "keep": {"documents": 3}, "phases": phases}
+
+    def said() -> str:
+        selections = {"s": values}
+        config = Config.model_validate({"input": {"path": "d"}, "output": "o", "scorers": {}, "selections": selections})
+        return asked_of(config.selections["s"], unit="words")
+
+    assert said() == "3 documents"  # the second phase uses it
+    phases[1]["keep"] = {"documents": 2}
+    assert said() == "one: 1,000 tokens (words); two: 20 tokens (words)"
+
+
+def test_percentiles_of_a_combination_are_shares_of_words(spark: Any, tmp_path: Path) -> None:
+    values = {
+        "input": {"path": "d", "tokens": {"column": "n"}}, "output": str(tmp_path),
+        "scorers": {
+            **{name: {"kind": "expression", "column": name} for name in ("a", "b")},
+            "c": {"kind": "combine", "of": {"a": 1, "b": 2}},
+        },
+        "selections": {"s": {"scorer": "c", "keep": {"documents": 1}}},
+    }  # fmt: skip
+    config = Config.model_validate(values)
+    rows = [(f"d{n}", "x", 10 + n, 10 + n, 1000 - n * n, float(n % 7), float(n % 5)) for n in range(30)]
+    schema = "doc_id string, source string, n_words int, n_tokens int, n_lm_tokens int, logit_a double, logit_b double"
+    features = spark.createDataFrame(rows, schema)
+    delta.overwrite(features, config.table("features"), user_metadata="")
+    delta.overwrite(
+        spark.createDataFrame([(1, "d0", 1)], "rank int, doc_id string, n int"),
+        config.table("selected/s"),
+        user_metadata="",
+    )
+    by_words = with_combined_logits(features, config, ["c"]).select("n_lm_tokens", "logit_c").collect()
+    with outcomes(spark, config, ["s"]) as documents:
+        found = documents.rows.select("n_tokens", documents.logits["c"]).collect()
+    assert sorted(map(tuple, found)) == sorted(map(tuple, by_words))
+
+
+def test_contaminated_documents_of_phases_count_once(spark: Any, tmp_path: Path) -> None:
+    values = {
+        "input": {"path": "d"},
+        "output": str(tmp_path),
+        "scorers": {},
+        "selections": {"s": {"scorer": "random", "keep": {"documents": 1}}},
+    }
+    config = Config.model_validate(values)
+    selected = [(rank, doc_id, 5, "a", "text", 1.0, f"p{rank}") for rank, doc_id in enumerate(["d1", "d1", "d2"], 1)]
+    tables = {
+        "features": spark.createDataFrame(
+            [(f"d{n}", "a", 5, 5) for n in range(4)], "doc_id string, source string, n_words int, n_tokens int"
+        ),
+        "duplicates": spark.createDataFrame([], "doc_id string"),
+        "contamination": spark.createDataFrame([("d1", "t", "drop")], "doc_id string, benchmark string, action string"),
+        "selected/s": spark.createDataFrame(
+            selected, "rank int, doc_id string, n_tokens int, source string, text string, logit double, phase string"
+        ),
+    }
+    for name, rows in tables.items():
+        delta.overwrite(rows, config.table(name), user_metadata="")
+    figures = selection_figures(spark, config, "s")
+    assert figures.contamination is not None
+    of_all = figures.contamination[0]
+    assert (of_all.pool.n, of_all.pool.of, of_all.selected.n, of_all.selected.of) == (1, 4, 1, 2)
+
+
+def test_no_further_section_starts_after_an_error(spark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    selections = {f"s{n}": {"scorer": "random", "keep": {"documents": 1}} for n in range(20)}
+    values = {"input": {"path": "d"}, "output": str(tmp_path), "scorers": {}, "selections": selections}
+    started = list[str]()
+
+    def fails(*_: object) -> None:
+        raise KeyError("x")
+
+    def slow(_: object, name: str) -> None:
+        started.append(name)
+        sleep(0.05)
+
+    monkeypatch.setattr("betr_spark.report.page.further.overlaps", fails)
+    monkeypatch.setattr("betr_spark.report.page.further.readings", slow)
+    with pytest.raises(KeyError, match="x"):
+        further(RunContext(spark, Config.model_validate(values)), list(selections))
+    assert len(started) < 20
 
 
 def test_outcomes_and_the_funnel_agree_with_the_tables(spark: Any, finished: Path) -> None:
