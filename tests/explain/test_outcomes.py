@@ -47,17 +47,23 @@ def found(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, dic
     columns = {"id": ALL, "text": texts, "source": [source(number) for number in range(N)]}
     pq.write_table(pa.table(columns), folder / "docs/part.parquet")
     selections = {name: {"scorer": "betr", **settings} for name, settings in SELECTIONS.items()}
-    config = Config.model_validate({
+    values: dict[str, Any] = {
         "input": {"path": str(folder / "docs"), "id": "id", "source": "source"}, "output": str(folder / "out"),
         "targets": {"t": {"path": "none", "template": "{q}"}}, "selections": selections,
-    })  # fmt: skip
+    }  # fmt: skip
+    config = Config.model_validate(values)
     weights = np.linspace(4, -4, N, dtype=np.float32)
     table = NgramTable.build([f"w{number}" for number in range(N)], weights, np.empty(0, np.float32), word_ngrams=1)
     artifact.save(spark, config.table("scorers/betr"), table, {"name": "betr"})
     run_all(spark, config, "features")
     delta.overwrite(spark.createDataFrame([], DUPLICATES), config.table("duplicates"), user_metadata="")
     run_all(spark, config, "select")
-    documents, unknown = explained(RunContext(spark, config), ALL)
+    values |= {
+        "scorers": {"betr": {}, "new": {}},
+        "selections": {**selections, "later": {"scorer": "new", "keep": {"documents": 1}}},
+    }
+    later = Config.model_validate(values)  # a selection without a table says nothing about the others
+    documents, unknown = explained(RunContext(spark, later), ALL)
     assert unknown == []
     return {
         name: {each.doc_id: {o.selection: o for o in each.selections}[name] for each in documents}

@@ -1,6 +1,7 @@
 """The page of hostile documents: what it holds, how it is written, and how Chromium shows it without a network."""
 
 import json
+import math
 import re
 import shutil
 from collections.abc import Iterator
@@ -12,6 +13,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from conftest import write_config
+from jinja2 import Environment, PackageLoader
 
 from betr_spark.config import load_config
 from betr_spark.pipeline.run import run_all
@@ -122,6 +124,16 @@ def test_every_section_is_there_and_an_empty_one_names_a_command(page: Path) -> 
     assert html.count('type="radio"') == 2
 
 
+def test_numbers_that_do_not_exist_are_not_compared() -> None:
+    environment = Environment(loader=PackageLoader("betr_spark.report.page"))
+    environment.filters |= dict.fromkeys(("code", "count", "share", "visible"), str)  # of other macros
+    parts: Any = environment.get_template("parts.html").module
+    assert [parts.stability(psi) for psi in (math.nan, 0.0, 0.2, 0.3)] == [
+        "not comparable", "stable", "moved", "another distribution",
+    ]  # fmt: skip
+    assert [parts.decimals(value, "%+.3f") for value in (math.nan, 1.0)] == ["–", "+1.000"]
+
+
 def test_the_command_prints_a_summary_and_the_path(
     hostile: Path, run_command: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -140,6 +152,11 @@ def test_the_command_prints_a_summary_and_the_path(
     assert control["funnel"]["gaps"] == []
     code, _, errors = run_command("report", "--config", str(hostile), "--open", "--no-page")
     assert (code, errors) == (2, ["error: --open: there is no page with --no-page or --as-of"])
+    page.unlink()
+    monkeypatch.setattr("betr_spark.storage.hadoop_files.qualified", lambda *_: "s3a://bucket/report.html")
+    code, _, errors = run_command("report", "--config", str(hostile), "--open")
+    assert (code, len(errors), page.exists()) == (2, 1, False)
+    assert errors[0].startswith("error: --open: s3a://bucket/report.html is not on this machine")
 
 
 def test_a_selection_that_does_not_exist_is_named_with_its_command(
