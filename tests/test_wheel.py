@@ -15,6 +15,7 @@ import pytest
 from conftest import SMALL, write_config
 from deltalake import DeltaTable
 from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 REPOSITORY = Path(__file__).parents[1]
 TEXTS = [f"document {n} about {n * n} rivers and {n} bridges over them" for n in range(10)]
@@ -47,13 +48,12 @@ def dependencies(requirements: list[str], known: set[str]) -> Iterator[str]:
     """Names of the packages that the requirements need, with theirs, as installed here; each once."""
     for requirement in map(Requirement, requirements):
         extras = requirement.extras or {""}
-        if requirement.name in known or not any(
-            not r or r.evaluate({"extra": e}) for r in [requirement.marker] for e in extras
-        ):
+        name = canonicalize_name(requirement.name)
+        if name in known or not any(not r or r.evaluate({"extra": e}) for r in [requirement.marker] for e in extras):
             continue
-        known.add(requirement.name)
-        yield requirement.name
-        yield from dependencies(distribution(requirement.name).requires or [], known)
+        known.add(name)
+        yield name
+        yield from dependencies(distribution(name).requires or [], known)
 
 
 @pytest.fixture(scope="module")
