@@ -17,7 +17,7 @@ from betr_spark.config import KeepConfig, load_config
 from betr_spark.pipeline.run import run_all
 from betr_spark.schemas import CHOSEN_FOR, DOC_ID, LOGIT, N_TOKENS
 from betr_spark.selection.budget import Budget, with_order, within_budget
-from betr_spark.selection.ranking import scored_survivors
+from betr_spark.selection.population import scored_survivors
 from betr_spark.spark.session import build_session
 from betr_spark.storage import delta
 

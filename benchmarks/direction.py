@@ -43,7 +43,7 @@ def main() -> None:
         only = json.dumps({name: targets[name].model_dump(exclude_none=True)})
         config = load_config(arguments.config, (f"targets={only}", f"output={arguments.output}"))
         run_all(spark, config)
-        aimed, control = (share(selection_figures(spark, config, s), sources) for s in ("betr-10", "random-10"))
+        aimed, control = (share(selection_figures(spark, config, [s])[s], sources) for s in ("betr-10", "random-10"))
         ratio = aimed / control if control else float("inf")
         short |= ratio < required
         print(f"| {name} | {', '.join(sources)} | {aimed:.1%} | {control:.1%} | {ratio:.2f} | {required} |", flush=True)

@@ -12,7 +12,8 @@ from betr_spark.logs import Format
 if TYPE_CHECKING:
     from betr_spark.pipeline.run import Planned
     from betr_spark.pipeline.stage import RunContext
-    from betr_spark.selection.planner import Cut, Outlook
+    from betr_spark.selection.planner import Outlook
+    from betr_spark.selection.score_histogram import Cut
 
 FlopsOption = Annotated[float | None, typer.Option("--flops", min=1.0, help="Compute of the training run.")]
 TokensOption = Annotated[

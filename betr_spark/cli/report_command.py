@@ -83,12 +83,9 @@ def _summaries(context: "RunContext", as_of: str | None) -> dict[str, "Selection
     from betr_spark.storage import runs  # noqa: PLC0415
 
     spark, settings = context.spark, context.config
-    return {
-        name: selection_figures(spark, settings, name, as_of=as_of)
-        if runs.all_exist(spark, [settings.table(f"selected/{name}")])
-        else None
-        for name in settings.selections
-    }
+    written = [name for name in settings.selections if runs.all_exist(spark, [settings.table(f"selected/{name}")])]
+    found = selection_figures(spark, settings, written, as_of=as_of)
+    return {name: found.get(name) for name in settings.selections}
 
 
 def _as_text(

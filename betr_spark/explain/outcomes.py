@@ -28,7 +28,7 @@ from betr_spark.schemas import (
     SIMILARITY,
 )
 from betr_spark.selection.conditions import IS_ELIGIBLE, Conditions
-from betr_spark.selection.ranking import SelectionInput, marked_survivors
+from betr_spark.selection.population import RankedTables, marked_survivors
 from betr_spark.selection.reference import Reference
 from betr_spark.storage import delta
 
@@ -80,10 +80,10 @@ class Outcomes:
         self._context, self._found = context, found
 
     @cached_property
-    def _ranked(self) -> SelectionInput:
+    def _ranked(self) -> RankedTables:
         spark, selections = self._context.spark, self._context.config.selections
         written = [name for name in selections if delta.exists(spark, self._path(name))]  # others may have no logit yet
-        return SelectionInput.of(self._context, dict.fromkeys(selections[name].scorer for name in written))
+        return RankedTables.of(self._context, dict.fromkeys(selections[name].scorer for name in written))
 
     def of(self, ids: Sequence[str], name: str) -> dict[str, Outcome]:
         """What a selection did with each of some documents."""

@@ -14,13 +14,13 @@ from werkzeug.wrappers import Response
 
 from betr_spark.errors import BetrSparkError
 from betr_spark.look import requests as asked
-from betr_spark.look.characters import pieces
 from betr_spark.look.export import export_marks
 from betr_spark.look.marks import EXPORTS, Marks
 from betr_spark.look.recent import Recent
 from betr_spark.look.security import Secrets, nonce, protect
 from betr_spark.look.tables import EXCERPT, MOST, N_CHARACTERS, PAGE, PART, Tables
 from betr_spark.look.views import SAMPLE, Filters, Hit
+from betr_spark.report.characters import pieces
 from betr_spark.schemas import BY_BENCHMARK, TEXT
 from betr_spark.spark.error_messages import user_error
 

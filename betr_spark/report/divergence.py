@@ -17,7 +17,7 @@ from betr_spark.pipeline.stage import RunContext
 from betr_spark.schemas import DOC_ID, RANK, TEXT
 from betr_spark.scoring.dsir import bucket_counts
 from betr_spark.storage import delta
-from betr_spark.training.kinds.dsir import counts_of
+from betr_spark.training.kinds.dsir import counts_by_name
 from betr_spark.training.training_data import examples_by_benchmark
 
 ALL = "(all)"
@@ -25,6 +25,7 @@ N_BUCKETS = 10_000
 _MAX_SAMPLED = 2_000  # documents of each side
 _MAX_CHARACTERS = 20_000  # of a document
 _BLOCKS = 20  # of consecutive ranks
+_POOL, _OF = "pool", "of "
 _SMOOTHING = 0.5  # added to each count
 
 
@@ -105,13 +106,15 @@ def divergences(spark: SparkSession, config: Config, tables: Mapping[str, DataFr
     n_examples = {ALL: sum(map(len, examples.values())), **{name: len(texts) for name, texts in examples.items()}}
     order = [F.xxhash64(F.lit("report"), DOC_ID), F.col(DOC_ID)]
     pool = delta.read(spark, path).select(DOC_ID, _start_of_text())
-    n_pool = min(pool.count(), _MAX_SAMPLED)
-    before = counts_of(pool.orderBy(*order).limit(_MAX_SAMPLED), n_buckets=N_BUCKETS)
-    by_selection = {}
+    samples = {_POOL: pool.orderBy(*order).limit(_MAX_SAMPLED)}
     for name, table in tables.items():
         blocks = [F.col(RANK).between(*block) for block in rank_blocks(table.count())]
-        read = table.where(reduce(or_, blocks, F.lit(False)))
-        n_selected, after = read.count(), counts_of(read.select(_start_of_text()), n_buckets=N_BUCKETS)
+        samples[_OF + name] = table.where(reduce(or_, blocks, F.lit(False))).select(_start_of_text())
+    counted = counts_by_name(samples, n_buckets=N_BUCKETS)
+    n_pool, before = counted[_POOL]
+    by_selection = {}
+    for name in tables:
+        n_selected, after = counted[_OF + name]
         by_selection[name] = TextDivergence(
             n_pool, n_selected, _MAX_CHARACTERS,
             [

@@ -1,8 +1,10 @@
 """Figures of a selection: the share of each source before and after it, and the best documents."""
 
+from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import Any, NamedTuple
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from betr_spark import schemas
@@ -17,6 +19,8 @@ from betr_spark.storage import delta
 _BEST = 10
 _TEXT_SHOWN = 100
 _SOURCES_SHOWN = 20
+_INPUTS = (schemas.FEATURES_TABLE, schemas.DUPLICATES_TABLE)
+_NAME = "name"
 
 
 class SourceShare(NamedTuple):
@@ -92,56 +96,104 @@ def source_shares(
     return shares, n_sources
 
 
+Shares = tuple[list[SourceShare], int]
+
+
 def selection_figures(
-    spark: SparkSession, config: Config, name: str, *, as_of: str | None = None,
-    shares: tuple[list[SourceShare], int] | None = None,
-) -> SelectionFigures:  # fmt: skip
-    """Read the figures of one finished selection.
+    spark: SparkSession, config: Config, names: Sequence[str], *, as_of: str | None = None,
+    shares: Mapping[str, Shares] | None = None,
+) -> dict[str, SelectionFigures]:  # fmt: skip
+    """Read the figures of finished selections.
 
     Args:
         spark: the session.
         config: for the output.
-        name: of the selection.
+        names: of the selections.
         as_of: version or time of `selected/NAME`; `features` and `duplicates` are then those that it was made from.
-        shares: as `source_shares` returns them, if they are known; else they are computed.
+        shares: as `source_shares` returns them, by name, where they are known; else they are computed.
+
+    Returns:
+        By name.
     """
-    path, versions = config.table(f"selected/{name}"), dict[str, int]()
-    if as_of is not None:
-        commit = delta.commit_at(spark, path, as_of)
-        inputs = delta.as_object(commit.user_metadata).get("input_versions", {})
-        tables = (schemas.FEATURES_TABLE, schemas.DUPLICATES_TABLE)
-        versions = {table: int(inputs[table].partition(":")[0]) for table in tables if table in inputs}
-        versions["selected"] = commit.version
-        for table_name, version in versions.items():
-            if not delta.has_files(spark, path if table_name == "selected" else config.table(table_name), version):
-                raise DataError(
-                    f"--as-of: {as_of}: files of version {version} of `{table_name}` were deleted, as `betr-spark maintain` "
-                    "does; choose a later version"
-                )
-    selected = delta.read(spark, path, version=versions.get("selected"))
-
-    def table(name: str) -> DataFrame:
-        return delta.read(spark, config.table(name), version=versions.get(name))
-
-    features, unit = counted_if_configured(table(schemas.FEATURES_TABLE), config)
-    if REPEAT_COUNT in selected.columns:
-        selected = selected.withColumn(N_TOKENS, F.col(N_TOKENS).cast("bigint") * F.col(REPEAT_COUNT))
-    size = selected.agg(F.count("*"), F.sum(N_TOKENS)).first()
-    n_documents, n_tokens = (int(value or 0) for value in size or (0, 0))
-    top = selected.where(F.col(RANK) <= _BEST).orderBy(RANK)
-    best = [
-        (row[RANK], row[LOGIT], row[SOURCE] or "(none)", row[DOC_ID], " ".join(row[TEXT].split())[:_TEXT_SHOWN])
-        for row in top.select(RANK, LOGIT, SOURCE, DOC_ID, F.substring(TEXT, 1, 4 * _TEXT_SHOWN).alias(TEXT)).collect()
-    ]
-    settings, contamination = config.decontaminate, None
-    if delta.exists(spark, config.table(schemas.CONTAMINATION_TABLE)):
-        rows = contamination_rows(spark, config)
-        benchmarks = list(settings.files(config.targets)) if settings else []
-        ids = selected.select(DOC_ID).distinct() if PHASE in selected.columns else selected  # each document once
-        contamination = amplification(rows, features, ids, n_selected=ids.count(), benchmarks=benchmarks)
-    if shares is None:
-        removed = table(schemas.DUPLICATES_TABLE).select(DOC_ID)
-        survivors = features.where(F.col(N_WORDS) > 0).join(removed, on=DOC_ID, how="left_anti")
-        shares = source_shares(survivors, selected)
+    versions = {name: dict[str, int]() if as_of is None else _versions(spark, config, name, as_of) for name in names}
+    selected = {name: _selected(spark, config, name, versions[name].get("selected")) for name in names}
+    sizes, best, settings = _sizes(selected), _best(selected), config.decontaminate
     action = settings.action if settings else None
-    return SelectionFigures(name, n_documents, n_tokens, unit, *shares, best, contamination, action)
+    found = {}
+    for name, rows in selected.items():
+        of_inputs = [_at(spark, config, table, versions[name]) for table in _INPUTS]
+        features, unit = counted_if_configured(of_inputs[0], config)
+        contamination = _contamination(spark, config, features, rows)
+        of_sources = (shares or {}).get(name)
+        if of_sources is None:
+            survivors = features.where(F.col(N_WORDS) > 0).join(of_inputs[1].select(DOC_ID), on=DOC_ID, how="left_anti")
+            of_sources = source_shares(survivors, rows)
+        found[name] = SelectionFigures(name, *sizes[name], unit, *of_sources, best[name], contamination, action)
+    return found
+
+
+def _versions(spark: SparkSession, config: Config, name: str, as_of: str) -> dict[str, int]:
+    """Versions of the selection, as `selected`, and of the tables that it was made from."""
+    path = config.table(f"selected/{name}")
+    commit = delta.commit_at(spark, path, as_of)
+    inputs = delta.as_object(commit.user_metadata).get("input_versions", {})
+    versions = {table: int(inputs[table].partition(":")[0]) for table in _INPUTS if table in inputs}
+    versions["selected"] = commit.version
+    for table_name, version in versions.items():
+        if not delta.has_files(spark, path if table_name == "selected" else config.table(table_name), version):
+            raise DataError(
+                f"--as-of: {as_of}: files of version {version} of `{table_name}` were deleted, as `betr-spark maintain` "
+                "does; choose a later version"
+            )
+    return versions
+
+
+def _at(spark: SparkSession, config: Config, table: str, versions: Mapping[str, int]) -> DataFrame:
+    return delta.read(spark, config.table(table), version=versions.get(table))
+
+
+def _selected(spark: SparkSession, config: Config, name: str, version: int | None) -> DataFrame:
+    """Rows of a selection; tokens as often as they are repeated."""
+    rows = delta.read(spark, config.table(f"selected/{name}"), version=version)
+    if REPEAT_COUNT not in rows.columns:
+        return rows
+    return rows.withColumn(N_TOKENS, F.col(N_TOKENS).cast("bigint") * F.col(REPEAT_COUNT))
+
+
+def _sizes(selected: Mapping[str, DataFrame]) -> dict[str, tuple[int, int]]:
+    """Rows and tokens of selections, by name; one aggregation."""
+    rows = [table.select(F.lit(name).alias(_NAME), F.col(N_TOKENS).cast("bigint")) for name, table in selected.items()]
+    sizes = dict.fromkeys(selected, (0, 0))
+    if rows:
+        counted = reduce(DataFrame.unionAll, rows).groupBy(_NAME).agg(F.count("*"), F.sum(N_TOKENS))
+        sizes |= {row[0]: (int(row[1]), int(row[2] or 0)) for row in counted.collect()}  # one row a selection
+    return sizes
+
+
+def _best(selected: Mapping[str, DataFrame]) -> dict[str, list[tuple[int, float, str, str, str]]]:
+    """(rank, logit, source, doc_id, start of the text) of the first ranks of selections, by name; one query."""
+    columns: list[Column | str] = [
+        RANK, F.col(LOGIT).cast("double").alias(LOGIT), F.coalesce(SOURCE, F.lit("(none)")).alias(SOURCE), DOC_ID,
+        F.substring(TEXT, 1, 4 * _TEXT_SHOWN).alias(TEXT),
+    ]  # fmt: skip
+    tops = [
+        table.where(F.col(RANK) <= _BEST).select(F.lit(name).alias(_NAME), *columns) for name, table in selected.items()
+    ]
+    best: dict[str, list[tuple[int, float, str, str, str]]] = {name: [] for name in selected}
+    for name, *values, start in reduce(DataFrame.unionAll, tops).collect() if tops else []:  # _BEST of each selection
+        best[name].append((*values, " ".join(start.split())[:_TEXT_SHOWN]))
+    return {name: sorted(rows) for name, rows in best.items()}
+
+
+def _contamination(
+    spark: SparkSession, config: Config, features: DataFrame, selected: DataFrame
+) -> list[Amplification] | None:
+    """Documents with test items; None where the table does not exist."""
+    if not delta.exists(spark, config.table(schemas.CONTAMINATION_TABLE)):
+        return None
+    settings = config.decontaminate
+    benchmarks = list(settings.files(config.targets)) if settings else []
+    ids = selected.select(DOC_ID).distinct() if PHASE in selected.columns else selected  # each document once
+    return amplification(
+        contamination_rows(spark, config), features, ids, n_selected=ids.count(), benchmarks=benchmarks
+    )

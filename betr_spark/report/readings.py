@@ -1,6 +1,8 @@
 """Documents to read: the best of a selection, the last ones that it keeps, the first ones that it does not, and random ones."""
 
+import itertools
 from collections.abc import Collection, Sequence
+from functools import reduce
 from typing import NamedTuple
 
 from pyspark.sql import Column, DataFrame, Row, SparkSession
@@ -23,11 +25,12 @@ from betr_spark.schemas import (
 )
 from betr_spark.scoring.contributions import Contribution
 from betr_spark.selection.conditions import IS_ELIGIBLE, Conditions
-from betr_spark.selection.ranking import SelectionInput, marked_survivors
+from betr_spark.selection.population import RankedTables, marked_survivors
 from betr_spark.storage import delta
 
 _DOCUMENTS = 10  # of a group
 _SALT = "report"
+_GROUP = "group_number"
 
 
 class NearestExample(NamedTuple):
@@ -130,36 +133,27 @@ def readings(context: RunContext, name: str) -> Readings:
     conditions = Conditions(name, config.selections[name], context)
     scorer = conditions.selection.scorer
     conditions.check_unique()
-    population = marked_survivors(SelectionInput.of(context, [scorer]), conditions)
+    population = marked_survivors(RankedTables.of(context, [scorer]), conditions)
     population = population.select(DOC_ID, SOURCE, N_TOKENS, _logit(), IS_ELIGIBLE, _benchmark(population))
     population = population.persist()  # read for the rejected documents, for the random ones and for the percentiles
     try:
-        best, at_cut = _ends(selected)
-        not_kept = population.where(IS_ELIGIBLE).join(selected.select(DOC_ID), on=DOC_ID, how="left_anti")
-        rejected = not_kept.orderBy(*ranking_order()).limit(_DOCUMENTS).drop(IS_ELIGIBLE).collect()
-        random = (
-            population.orderBy(F.xxhash64(F.lit(_SALT), DOC_ID), DOC_ID).limit(_DOCUMENTS).drop(IS_ELIGIBLE).collect()
-        )
-        groups = [best, at_cut, rejected, random]
+        groups = _groups(selected, population)
         percentiles = percentiles_of(population, {row[LOGIT] for rows in groups for row in rows})
     finally:
         population.unpersist()
     ids = {row[DOC_ID] for rows in groups for row in rows}
     nearest = _nearest_examples(spark, config, ids)
-    ranks = (
-        selected.where(F.col(DOC_ID).isin([row[DOC_ID] for row in random])).groupBy(DOC_ID).agg(F.min(RANK)).collect()
-    )
-    rank_of = {row[DOC_ID]: row[RANK] for row in [*best, *at_cut]} | {row[0]: row[1] for row in ranks}
+    n_kept, rank_of = _ranks(selected, ids)
 
     def reading(row: Row) -> Reading:
         example = nearest.get(row[DOC_ID])
         return Reading(
-            doc_id=row[DOC_ID], rank=rank_of.get(row[DOC_ID]), logit=row[LOGIT], percentile=percentiles[row[LOGIT]],
-            source=row[SOURCE], n_tokens=row[N_TOKENS], nearest=example,
+            doc_id=row[DOC_ID], rank=row[RANK] or rank_of.get(row[DOC_ID]), logit=row[LOGIT],
+            percentile=percentiles[row[LOGIT]], source=row[SOURCE], n_tokens=row[N_TOKENS], nearest=example,
             benchmark=row[BENCHMARK] or (example.benchmark if example else None),
         )  # fmt: skip
 
-    return Readings(name, scorer, selected.count(), *([reading(row) for row in rows] for rows in groups))
+    return Readings(name, scorer, n_kept, *([reading(row) for row in rows] for rows in groups))
 
 
 def ranking_order() -> list[Column]:
@@ -177,13 +171,34 @@ def _benchmark(rows: DataFrame) -> Column:
     return (F.lit(None).cast("string") if named is None else F.col(named)).alias(BENCHMARK)
 
 
-def _ends(selected: DataFrame) -> tuple[list[Row], list[Row]]:
-    """The first and the last rows of a selection; `forget` leaves gaps in the ranks."""
-    first, last = ([row[RANK] for row in selected.select(RANK).orderBy(order).limit(_DOCUMENTS).collect()]
-                   for order in (F.asc(RANK), F.desc(RANK)))  # fmt: skip
-    columns: list[Column | str] = [RANK, DOC_ID, SOURCE, N_TOKENS, _logit(), _benchmark(selected)]
-    rows = {row[RANK]: row for row in selected.where(F.col(RANK).isin(first + last)).select(*columns).collect()}
-    return [rows[rank] for rank in first], [rows[rank] for rank in reversed(last)]
+def _groups(selected: DataFrame, population: DataFrame) -> list[list[Row]]:
+    """The best rows, the last ones, rejected and random documents, in one query, each group in its order."""
+    kept = selected.select(RANK, DOC_ID, SOURCE, N_TOKENS, _logit(), _benchmark(selected))
+    no_rank = F.lit(None).cast(kept.schema[RANK].dataType).alias(RANK)
+    columns: list[Column | str] = [no_rank, DOC_ID, SOURCE, N_TOKENS, LOGIT, BENCHMARK]
+    rejected = population.where(IS_ELIGIBLE).join(selected.select(DOC_ID), on=DOC_ID, how="left_anti")
+    orders = [
+        (kept, [F.asc(RANK)]),
+        (kept, [F.desc(RANK)]),
+        (rejected.select(columns), ranking_order()),
+        (population.select(columns), [F.xxhash64(F.lit(_SALT), DOC_ID), F.col(DOC_ID)]),
+    ]
+    parts = [
+        rows.orderBy(*order).limit(_DOCUMENTS).withColumn(_GROUP, F.lit(number))
+        for number, (rows, order) in enumerate(orders)
+    ]
+    found: list[list[Row]] = [[] for _ in orders]
+    for row in reduce(DataFrame.unionAll, parts).collect():  # at most 40
+        found[row[_GROUP]].append(row)
+    best, last, *others = found
+    return [best, last[::-1], *others]
+
+
+def _ranks(selected: DataFrame, ids: Collection[str]) -> tuple[int, dict[str, int]]:
+    """Count the rows of a selection, and find the rank of some documents: the best one of a document with several rows."""
+    row = F.when(F.col(DOC_ID).isin(*ids), F.struct(DOC_ID, RANK))
+    n_rows, rows = selected.agg(F.count("*"), F.sort_array(F.collect_list(row), asc=False)).head() or (0, [])
+    return int(n_rows), {row[DOC_ID]: row[RANK] for row in rows}
 
 
 def percentiles_of(population: DataFrame, logits: Collection[float]) -> dict[float, float]:
@@ -194,9 +209,21 @@ def percentiles_of(population: DataFrame, logits: Collection[float]) -> dict[flo
         logits: few of them.
     """
     ordered = sorted(logits)
-    counts = [F.count_if(F.col(LOGIT) <= F.lit(value)) for value in ordered]
-    total, *parts = population.agg(F.count("*"), *counts).head() or (0,) * (1 + len(ordered))
-    return {value: 100 * int(part) / max(1, int(total)) for value, part in zip(ordered, parts, strict=True)}
+
+    def part(first: int, last: int) -> Column:
+        """Position of the first of the logits from `first` on that is as high as a document's, as a search in a tree."""
+        if first == last:
+            return F.lit(first)
+        middle = (first + last) // 2
+        is_in_first_half = F.col(LOGIT) <= F.lit(ordered[middle])
+        return F.when(is_in_first_half, part(first, middle)).otherwise(part(middle + 1, last))
+
+    counted = (
+        population.groupBy(part(0, len(ordered)).alias(_GROUP)).agg(F.count("*")).collect()
+    )  # a row for each logit
+    counts = dict(map(tuple, counted))
+    up_to = itertools.accumulate(counts.get(position, 0) for position in range(len(ordered)))
+    return {value: 100 * n / max(1, sum(counts.values())) for value, n in zip(ordered, up_to, strict=True)}
 
 
 def _nearest_examples(spark: SparkSession, config: Config, ids: Collection[str]) -> dict[str, NearestExample]:

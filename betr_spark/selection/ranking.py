@@ -7,31 +7,16 @@ from typing import NamedTuple, Self
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from betr_spark import schemas
-from betr_spark.config import Config, PhaseConfig
-from betr_spark.contamination.detection import without_contaminated
-from betr_spark.contamination.stage import require_current
-from betr_spark.features.token_unit import check_unit, counted
+from betr_spark.config import PhaseConfig
 from betr_spark.ordering import GROUP
 from betr_spark.pipeline.stage import RunContext
 from betr_spark.schemas import (
-    BEST_BENCHMARK,
-    CONTENT_HASH,
     DOC_ID,
-    INPUT_FILE,
-    LOGIT,
-    N_BYTES,
     N_TOKENS,
-    OPTIONAL_COLUMNS,
     REPEAT_COUNT,
-    SOURCE,
 )
-from betr_spark.scoring.combination import with_combined_logits
-from betr_spark.scoring.logit import check_logits, logit_of
-from betr_spark.selection.benchmark_balance import with_balanced_logit
 from betr_spark.selection.budget import (
     Budget,
-    with_group_numbers,
     with_order,
     within_amounts,
     within_budget,
@@ -42,49 +27,37 @@ from betr_spark.selection.conditions import IS_ELIGIBLE, Conditions
 from betr_spark.selection.keep_rate import VALID_FLOPS, keep_rate
 from betr_spark.selection.kept import Kept
 from betr_spark.selection.phases import split_into_phases
-from betr_spark.selection.reference import Reference, source_key
+from betr_spark.selection.population import RankedTables, marked_survivors
+from betr_spark.selection.reference import Reference
 from betr_spark.selection.repetition import with_repeats
-from betr_spark.storage import delta
 
 _logger = logging.getLogger(__name__)
 
 
 class SelectionInput(NamedTuple):
-    """What all selections rank.
+    """What all selections rank, and how much it is.
 
     Attributes:
-        features: the rows of `features` that may be kept, with n_tokens in the unit of budgets.
-        duplicates: the rows of `duplicates`.
+        tables: features and duplicates.
         n_documents: rows of `features`.
         n_duplicates: rows of `duplicates`.
-        n_contaminated: documents that are no duplicates and that `decontaminate` drops; `features` does not have them.
+        n_contaminated: documents that are no duplicates and that `decontaminate` drops; `tables.features` does not have them.
     """
 
-    features: DataFrame
-    duplicates: DataFrame
+    tables: RankedTables
     n_documents: int
     n_duplicates: int
     n_contaminated: int = 0
 
     @classmethod
     def of(cls, context: RunContext, scorers: Iterable[str]) -> Self:
-        """Read the tables of the output, and add the logits of scorers that are combinations.
-
-        Raises:
-            DataError: `features` has no logit of a scorer, or its tokens are not those of the configuration.
-        """
-        scorers = list(scorers)
-        check_unit(context)
-        config, names = context.config, (schemas.FEATURES_TABLE, schemas.DUPLICATES_TABLE)
-        features, duplicates = (delta.read(context.spark, config.table(name)) for name in names)
-        check_logits(features, config, scorers)
-        features = counted(with_combined_logits(features, config, scorers), config).features
-        require_current(context)
-        clean, n_documents, n_duplicates = without_contaminated(features, config), features.count(), duplicates.count()
-        if clean is features:
-            return cls(features, duplicates, n_documents, n_duplicates)
-        n_clean = clean.join(duplicates.select(DOC_ID), on=DOC_ID, how="left_anti").count()
-        return cls(clean, duplicates, n_documents, n_duplicates, n_documents - n_duplicates - n_clean)
+        """Read the tables of the output and count their rows; see `RankedTables.of`."""
+        tables = RankedTables.of(context, scorers)
+        n_documents, n_duplicates = tables.documents.count(), tables.duplicates.count()
+        if tables.features is tables.documents:
+            return cls(tables, n_documents, n_duplicates)
+        n_clean = tables.features.join(tables.duplicates.select(DOC_ID), on=DOC_ID, how="left_anti").count()
+        return cls(tables, n_documents, n_duplicates, n_documents - n_duplicates - n_clean)
 
 
 class Ranking(NamedTuple):
@@ -110,41 +83,6 @@ class Ranking(NamedTuple):
     kept_bytes: int
     repeated_tokens: int | None = None
     n_contaminated: int = 0
-
-
-def scored_survivors(features: DataFrame, duplicates: DataFrame, config: Config, scorer: str) -> DataFrame:
-    """Documents that were not removed and have a score, with the logit, and the columns of `features`.
-
-    With benchmark scorers also best_benchmark, that of the highest one (the first of equals).
-    """
-    survivors = features.join(duplicates.select(DOC_ID), on=DOC_ID, how="left_anti")
-    logits = {name: F.col(schemas.logit_column(own)) for name, own in config.benchmark_scorers(scorer).items()}
-    highest = F.array_max(F.array(*logits.values()))
-    best = F.coalesce(*[F.when(logit == highest, F.lit(name)) for name, logit in logits.items()])
-    columns = {LOGIT: logit_of(config, scorer), **({BEST_BENCHMARK: best} if logits else {})}
-    return survivors.withColumns(columns).where(F.col(LOGIT).isNotNull())
-
-
-def marked_survivors(ranked: SelectionInput, conditions: Conditions, *, sources: Iterable[str] = ()) -> DataFrame:
-    """Survivors with the logit by which the selection ranks them, `is_eligible`, and `group`, what shares the budget.
-
-    Args:
-        ranked: the tables.
-        conditions: the selection, and what its settings refer to.
-        sources: with `stratified`, those of the reference.
-    """
-    config, selection = conditions.context.config, conditions.selection
-    marked = conditions.marked(ranked.features, conditions.context.scored_input)
-    survivors = scored_survivors(marked, ranked.duplicates, config, selection.scorer)
-    if selection.balance:
-        population = survivors.where(IS_ELIGIBLE)
-        survivors = with_balanced_logit(survivors, population, config, selection.scorer, selection.keep)
-    survivors = survivors.withColumn(GROUP, source_key()) if selection.stratified else survivors
-    named = sources if selection.stratified else next(iter(selection.quota.values()), None)
-    if named is not None:
-        survivors = with_group_numbers(survivors, named)
-    names = [DOC_ID, SOURCE, N_BYTES, N_TOKENS, CONTENT_HASH, INPUT_FILE, LOGIT, IS_ELIGIBLE, GROUP]
-    return survivors.select(*names, *[name for name in OPTIONAL_COLUMNS if name in survivors.columns])
 
 
 def rank_survivors(
@@ -175,7 +113,7 @@ def rank_survivors(
     conditions.check_unique()
     where = f"selections.{conditions.name}.stratified"
     of = Reference.of(reference, by_source=selection.stratified, where=where) if reference is not None else None
-    survivors = marked_survivors(ranked, conditions, sources=of.sources if of is not None else {})
+    survivors = marked_survivors(ranked.tables, conditions, sources=of.sources if of is not None else {})
     with_all = with_order(survivors).persist()  # read for the totals, for each histogram, and for the kept rows
     try:
         is_eligible = F.col(IS_ELIGIBLE)

@@ -90,7 +90,7 @@ def test_documents_with_test_items_are_found_once_and_dropped_by_action(spark: A
     assert (metrics["items"], metrics["items_without_answer"], metrics["documents_contaminated"]) == (5, 1, 3)
     assert (metrics["documents_new"], metrics["documents_read"]) == (30, 0)
     assert selected(spark, config) == [f"d{n}" for n in range(29, 19, -1)]
-    for amplified in selection_figures(spark, config, "best").contamination or []:
+    for amplified in selection_figures(spark, config, ["best"])["best"].contamination or []:
         assert (amplified.pool[:2], amplified.selected[:2]) == ((3, 30), (2, 10))
         assert amplified.ratio == pytest.approx(2.0)
         assert 0 < amplified.low < 2 < amplified.high <= 3
@@ -100,7 +100,7 @@ def test_documents_with_test_items_are_found_once_and_dropped_by_action(spark: A
         run_all(spark, dropping, "select")
     done = {run.stage: run for run in run_all(spark, dropping)}
     assert selected(spark, dropping) == ["d29", *[f"d{n}" for n in range(26, 17, -1)]]
-    figures = selection_figures(spark, dropping, "best")
+    figures = selection_figures(spark, dropping, ["best"])["best"]
     assert [row.benchmark for row in figures.contamination or []] == ["(any)", "quiz"]
     assert [row.selected[:2] for row in figures.contamination or []] == [(0, 10), (0, 10)]
     assert "  `action: drop` leaves them out of the selection" in figures.lines()
@@ -138,7 +138,10 @@ def test_common_words_of_an_item_leave_documents_in(
     assert (metrics["documents_contaminated"], metrics["items_found"], metrics["rows_ignored"]) == (2, 2, 3)
     assert "items are ignored wherever" not in caplog.text
     assert sorted(selected(spark, config)) == ["d0", "d1", "d2", "d5"]
-    assert [row.pool[:2] for row in selection_figures(spark, config, "best").contamination or []] == [(2, 6), (2, 6)]
+    assert [row.pool[:2] for row in selection_figures(spark, config, ["best"])["best"].contamination or []] == [
+        (2, 6),
+        (2, 6),
+    ]
     other = configured(tmp_path, action="drop", common=9)
     done = {run.stage: run for run in run_all(spark, other)}
     assert done["decontaminate"].metrics["documents_read"] == 0

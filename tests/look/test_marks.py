@@ -9,9 +9,9 @@ import pytest
 
 from betr_spark.config import Config
 from betr_spark.errors import ConfigError, DataError
-from betr_spark.look.characters import pieces
 from betr_spark.look.marks import Marks, check_place
 from betr_spark.look.recent import Recent
+from betr_spark.report.characters import pieces
 
 
 def config(input_path: str) -> Config:

@@ -103,8 +103,8 @@ def test_texts_are_escaped_cut_and_visible_and_nothing_is_loaded(page: Path) -> 
     text = "".join(elements.texts)
     assert "<img src=x onerror=alert(2)>" in text  # a source, as text
     assert SCRIPT in text
-    assert "\u27e8U+202E\u27e9مرحبا بالعالم" in text
-    assert "␛[31mred␛[0m ␀nul" in text
+    assert "[U+202E]مرحبا بالعالم" in text
+    assert "[U+001B][31mred[U+001B][0m [U+0000]nul" in text
     assert "$x^2$ \\frac{a}{b} {{ 7 * 7 }} {% raw %}" in text
     assert 0 < max(len(part) for part in text.split("\n") if part.startswith("long long")) <= 2_000 * 5
     assert "The text goes on; this is its beginning." in text

@@ -11,14 +11,15 @@ from deltalake import DeltaTable
 
 from betr_spark.config import Config, load_config
 from betr_spark.pipeline.stage import RunContext
+from betr_spark.report import characters
 from betr_spark.report.figures import selection_figures
-from betr_spark.report.page import drawing, render, texts
+from betr_spark.report.page import drawing, render
 from betr_spark.report.page.benchmarks import benchmarks_of
 from betr_spark.report.page.cost import configuration, cost
 from betr_spark.report.page.funnel import Records, funnel
-from betr_spark.report.page.further import further
+from betr_spark.report.page.further import further_sections
 from betr_spark.report.page.outcomes import Outcomes, outcomes
-from betr_spark.report.page.scores import length_edges, scores
+from betr_spark.report.page.scores import Ranked, length_edges, scores
 from betr_spark.report.page.sources import source_tables
 from betr_spark.report.page.verdict import asked, asked_of, verdict
 from betr_spark.schemas import RANKED_SAMPLE
@@ -27,6 +28,7 @@ from betr_spark.storage import delta
 from betr_spark.storage.runs import StageRun
 
 ROWS = "source string, n_tokens bigint, has_text boolean, removed boolean, left_out boolean, logit_0 double, times_0 bigint"
+BY_VALUE = {"s": Ranked("betr", by_value=True)}
 
 
 def of_rows(spark: Any, rows: list[tuple[Any, ...]]) -> Outcomes:
@@ -41,7 +43,7 @@ def test_histogram_keep_rates_and_lengths_are_those_of_the_survivors_with_a_scor
         ("a", 10, True, False, True, 501.0, 0),
         ("a", 0, False, False, False, None, 0),
     ]
-    found = scores(of_rows(spark, rows), "s", "betr", edges=[10], train_tokens=None, by_value=True)
+    found = scores(of_rows(spark, rows), BY_VALUE, edges=[10]).get("s")
     assert found is not None
     histogram, what_if, lengths = found.histogram, found.what_if, found.lengths
     assert (sum(histogram.selected), sum(histogram.rejected)) == (20, 80)
@@ -74,7 +76,7 @@ def test_parts_of_the_lengths_and_their_correlation_with_the_score(spark: Any) -
     documents = of_rows(spark, rows)
     edges = length_edges(documents)
     assert edges == [2**n - 1 for n in range(1, 11)]
-    found = scores(documents, "s", "betr", edges=edges, train_tokens=2.0 * 7 * 2036, by_value=False)
+    found = scores(documents, {"s": Ranked("betr", train_tokens=2.0 * 7 * 2036)}, edges=edges).get("s")
     assert found is not None
     assert [(part.low, part.high, part.documents, part.kept) for part in found.lengths.parts[-2:]] == [
         (256, 511, 7, 0), (512, 1023, 7, 7),
@@ -87,21 +89,39 @@ def test_parts_of_the_lengths_and_their_correlation_with_the_score(spark: Any) -
 
 def test_a_rejected_document_above_a_selected_one_is_no_clean_cut(spark: Any) -> None:
     rows = [("a", 5, True, False, False, float(n), int(n in (1, 3))) for n in range(5)]
-    found = scores(of_rows(spark, rows), "s", "betr", edges=[5], train_tokens=None, by_value=True)
+    found = scores(of_rows(spark, rows), BY_VALUE, edges=[5]).get("s")
     assert found is not None
     assert found.histogram.overlap
     empty = of_rows(spark, [("a", 5, True, True, False, 1.0, 0)])
-    assert scores(empty, "s", "betr", edges=[], train_tokens=None, by_value=True) is None
+    assert scores(empty, BY_VALUE, edges=[]) == {}
 
 
 def test_the_share_of_the_selection_is_looked_at_as_closely_as_the_other_rates(spark: Any) -> None:
     # All scores are in one coarse bin; the best 200 of 1,000 documents are shorter than the others.
     rows = [("a", 1 if n >= 800 else 10, True, False, False, 1 + n * 2.0**-20, int(n >= 800)) for n in range(1000)]
-    found = scores(of_rows(spark, rows), "s", "betr", edges=[10], train_tokens=None, by_value=True)
+    found = scores(of_rows(spark, rows), BY_VALUE, edges=[10]).get("s")
     assert found is not None
     current = found.what_if.current
     assert current is not None
     assert (current.tokens, current.documents, current.score) == (200, 200, 1 + 800 * 2.0**-20)
+
+
+def test_each_selection_has_the_scores_of_its_own_scorer(spark: Any) -> None:
+    # `a` ranks by the number and has the best ten; `b` ranks by a value that only even documents have, and has the last five.
+    rows = [
+        (10, False, False, float(n), -1000.0 * n if n % 2 == 0 else None, int(n >= 90), int(n % 2 == 0 and n < 10))
+        for n in range(100)
+    ]
+    schema = "n_tokens bigint, removed boolean, left_out boolean, logit_0 double, logit_1 double, times_0 bigint, times_1 bigint"
+    documents = Outcomes(spark.createDataFrame(rows, schema), "words", ("a", "b"), {"x": "logit_0", "y": "logit_1"})
+    by_value = {"a": Ranked("x", by_value=True), "b": Ranked("y", by_value=True), "c": Ranked("x")}
+    found = scores(documents, {name: by_value[name] for name in "ab"}, edges=[10])
+    of_a, of_b = found["a"], found["b"]
+    assert (of_a.what_if.documents, of_b.what_if.documents) == (100, 50)
+    assert (of_a.histogram.lowest_selected, of_b.histogram.lowest_selected) == (90.0, -8000.0)
+    assert [each.what_if.current.score for each in (of_a, of_b) if each.what_if.current] == [90.0, -8000.0]
+    assert [cut.score for cut in of_b.what_if.rows] == [0.0, -2000.0, -8000.0, -28000.0, -48000.0]
+    assert [part.mean for each in (of_a, of_b) for part in each.lengths.parts] == [49.5, -49000.0]
 
 
 def test_shares_of_sources_count_repeats_and_name_the_rest(spark: Any) -> None:
@@ -285,7 +305,7 @@ def test_contaminated_documents_of_phases_count_once(spark: Any, tmp_path: Path)
     }
     for name, rows in tables.items():
         delta.overwrite(rows, config.table(name), user_metadata="")
-    figures = selection_figures(spark, config, "s")
+    figures = selection_figures(spark, config, ["s"])["s"]
     assert figures.contamination is not None
     of_all = figures.contamination[0]
     assert (of_all.pool.n, of_all.pool.of, of_all.selected.n, of_all.selected.of) == (1, 4, 1, 2)
@@ -305,8 +325,9 @@ def test_no_further_section_starts_after_an_error(spark: Any, tmp_path: Path, mo
 
     monkeypatch.setattr("betr_spark.report.page.further.overlaps", fails)
     monkeypatch.setattr("betr_spark.report.page.further.readings", slow)
-    with pytest.raises(KeyError, match="x"):
-        further(RunContext(spark, Config.model_validate(values)), list(selections))
+    context = RunContext(spark, Config.model_validate(values))
+    with pytest.raises(KeyError, match="x"), further_sections(context, list(selections)) as sections:
+        sections.result()
     assert len(started) < 20
 
 
@@ -350,4 +371,4 @@ def test_the_configuration_is_without_credentials(monkeypatch: pytest.MonkeyPatc
 
 
 def test_examples_in_docstrings() -> None:
-    assert [doctest.testmod(module).failed for module in (drawing, render, texts)] == [0, 0, 0]
+    assert [doctest.testmod(module).failed for module in (drawing, render, characters)] == [0, 0, 0]

@@ -14,7 +14,8 @@ from betr_spark.cli.plan_command import _table
 from betr_spark.config import Config
 from betr_spark.pipeline.run import run_all
 from betr_spark.pipeline.stage import RunContext
-from betr_spark.selection.planner import _bin, laws, outlooks
+from betr_spark.selection.planner import laws, outlooks
+from betr_spark.selection.score_histogram import _bin
 from betr_spark.storage import delta
 
 

@@ -158,7 +158,7 @@ def test_a_selection_has_the_column_and_its_figures_count_repeats(spark: Any, tm
     assert all(row["doc_id"] >= "d20" for row in rows)
     assert sum(row["repeat_count"] * row["n_tokens"] for row in rows) == 320
     assert (done.metrics["repeated_tokens"], done.metrics["kept_tokens"]) == (320, 8 * len(rows))
-    figures = selection_figures(spark, config, "s")
+    figures = selection_figures(spark, config, ["s"])["s"]
     assert (figures.n_documents, figures.n_tokens) == (len(rows), 320)
     of_a = sum(row["repeat_count"] for row in rows if row["source"] == "a") * 8 / 320
     assert {share.source: share.after for share in figures.shares}["a"] == pytest.approx(of_a)

@@ -108,7 +108,7 @@ def test_all_documents_equal_leave_one_and_ends_of_the_budget_hold(spark: Any, t
     assert len(select(spark, config, with_dedup)) == 1
     nothing = configured(spark, tmp_path, {"tokens": 5}, id="id")
     assert select(spark, nothing, with_dedup) == []
-    figures = selection_figures(spark, nothing, "s")
+    figures = selection_figures(spark, nothing, ["s"])["s"]
     assert (figures.n_documents, figures.best) == (0, [])
 
 

@@ -1,15 +1,23 @@
-"""The sections that compare and sample: trust, controls, duplicates, readings and change. A section that fails says why."""
+"""The sections that compare and sample: trust, controls, duplicates, readings, change and benchmarks.
 
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+A section that fails says why.
+"""
+
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple, TypeVar
 
+from pyspark.sql import SparkSession
+
 from betr_spark import schemas
+from betr_spark.config import Config
 from betr_spark.errors import BetrSparkError
 from betr_spark.pipeline.stage import RunContext
 from betr_spark.report.change import Change, change
 from betr_spark.report.overlap import Overlap, overlaps
+from betr_spark.report.page.benchmarks import Benchmarks, benchmarks
 from betr_spark.report.reading_texts import all_with_texts
 from betr_spark.report.readings import Readings, readings
 from betr_spark.report.removed import Removed, WordDiff, removed, word_diffs
@@ -20,7 +28,7 @@ from betr_spark.spark.jobs import describe
 from betr_spark.storage import delta
 
 T = TypeVar("T")
-_AT_ONCE = 2  # sections
+_AT_ONCE = 2  # besides the sections of the calling thread
 
 
 class Further(NamedTuple):
@@ -49,71 +57,95 @@ class Duplicates(NamedTuple):
     problems: dict[str, str]
 
 
-def further(context: RunContext, names: Sequence[str]) -> tuple[dict[str, Further], Duplicates]:
-    """Compute the sections of finished selections, and what deduplication removed. The texts of all are read together.
+class FurtherSections:
+    """Sections that are computed while the caller computes others; the texts of all are read together at the end."""
 
-    Args:
-        context: of the command.
-        names: of selections that are written.
-    """
-    spark, config = context.spark, context.config
-    problems: dict[str, dict[str, str]] = {name: {} for name in names}
-    general: dict[str, str] = {}
-    overlap_problem: dict[str, str] = {}
-    scorer_of = {name: config.selections[name].scorer for name in names}
-    first_of = {
-        scorer: name for name, scorer in reversed(scorer_of.items())
-    }  # selections with one scorer share its figures
-    untrusted: dict[str, dict[str, str]] = {scorer: {} for scorer in first_of}
-    has_duplicates = delta.exists(spark, config.table(schemas.DUPLICATES_TABLE))
+    def __init__(self, context: RunContext, names: Sequence[str], threads: ThreadPoolExecutor) -> None:
+        """Start to compute.
 
-    def compute(section: str, name: str, mine: dict[str, str], call: Callable[[], T]) -> T | None:
-        describe(spark, f"report: {name}: {section}")
-        return _attempt(mine, section, call)
+        Args:
+            context: of the command.
+            names: of selections that are written.
+            threads: that compute the sections.
+        """
+        spark, config = context.spark, context.config
+        self._context, self._problems = context, {name: dict[str, str]() for name in names}
+        self._general, self._of_overlaps = dict[str, str](), dict[str, str]()
+        self._scorer_of = {name: config.selections[name].scorer for name in names}
+        first_of = {
+            scorer: name for name, scorer in reversed(self._scorer_of.items())
+        }  # selections with one scorer share its figures
+        self._untrusted = {scorer: dict[str, str]() for scorer in first_of}
 
-    threads = ThreadPoolExecutor(_AT_ONCE)  # planning takes most of the time of small tables, in one thread each
-    try:
-        start = threads.submit
-        compared = start(compute, "controls", "all", overlap_problem, lambda: overlaps(spark, config, names))
-        removal = (
-            start(compute, "duplicates", "all", general, lambda: removed(spark, config)) if has_duplicates else None
-        )
-        reading = {
-            name: start(compute, "readings", name, problems[name], partial(readings, context, name)) for name in names
+        def start(section: str, name: str, problems: dict[str, str], call: Callable[[], T | None]) -> Future[T | None]:
+            def compute() -> T | None:
+                describe(spark, f"report: {name}: {section}")
+                return _attempt(problems, section, call)
+
+            return threads.submit(compute)
+
+        self._overlaps = start("controls", "all", self._of_overlaps, lambda: overlaps(spark, config, names))
+        self._removed = start("duplicates", "all", self._general, lambda: _removed(spark, config))
+        self._readings = {
+            name: start("readings", name, self._problems[name], partial(readings, context, name)) for name in names
         }
-        trusted = {
-            scorer: start(compute, "trust", scorer, untrusted[scorer], partial(trust, spark, config, name))
+        self._trust = {
+            scorer: start("trust", scorer, self._untrusted[scorer], partial(trust, spark, config, name))
             for scorer, name in first_of.items()
         }
-        changed = {
-            name: start(compute, "change", name, problems[name], partial(change, spark, config, name)) for name in names
+        self._change = {
+            name: start("change", name, self._problems[name], partial(change, spark, config, name)) for name in names
         }
-        overlap = {each.name: each for each in compared.result() or []}
-        figures = None if removal is None else removal.result()
-        chosen = {name: each.result() for name, each in reading.items()}
-        of_scorers = {scorer: each.result() for scorer, each in trusted.items()}
-        changes = {name: each.result() for name, each in changed.items()}
+
+        self._benchmarks = threads.submit(benchmarks, spark, config)
+
+    @property
+    def benchmarks(self) -> Benchmarks | None:
+        """The section on benchmarks."""
+        return self._benchmarks.result()
+
+    def result(self) -> tuple[dict[str, Further], Duplicates]:
+        """The sections of finished selections, and what deduplication removed."""
+        context, general = self._context, self._general
+        overlap = {each.name: each for each in self._overlaps.result() or []}
+        figures = self._removed.result()
+        chosen = {name: each.result() for name, each in self._readings.items()}
+        trusted = {scorer: each.result() for scorer, each in self._trust.items()}
+        changes = {name: each.result() for name, each in self._change.items()}
+        describe(context.spark, "report: read texts")
+        ids = {doc_id for each in chosen.values() if each is not None for doc_id in each.ids()}
+        ids |= set(figures.ids()) if figures is not None else set()
+        texts = _attempt(general, "diffs", lambda: texts_of(context, ids)) or {}
+        unread = [each for each in chosen.values() if each is not None]
+        reading_problem: dict[str, str] = {}
+        filled = _attempt(reading_problem, "readings", lambda: all_with_texts(context, unread, texts)) or []
+        with_text = {each.name: each for each in filled}
+        sections = {
+            name: Further(
+                trusted[scorer], overlap.get(name), with_text.get(name), changes[name],
+                {**self._of_overlaps, **reading_problem, **self._untrusted[scorer], **self._problems[name]},
+            )
+            for name, scorer in self._scorer_of.items()
+        }  # fmt: skip
+        return sections, Duplicates(figures, word_diffs(figures, texts) if figures is not None else [], general)
+
+
+@contextmanager
+def further_sections(context: RunContext, names: Sequence[str]) -> Iterator[FurtherSections]:
+    """Start `FurtherSections`, in as many threads as small tables need: for these, planning takes most of the time."""
+    threads = ThreadPoolExecutor(_AT_ONCE)
+    try:
+        yield FurtherSections(context, names, threads)
     finally:
         threads.shutdown(cancel_futures=True)  # after an error or Ctrl-C no other section starts
-    describe(spark, "report: read texts")
-    ids = {doc_id for each in chosen.values() if each is not None for doc_id in each.ids()}
-    ids |= set(figures.ids()) if figures is not None else set()
-    texts = _attempt(general, "diffs", lambda: texts_of(context, ids)) or {}
-    unread = [each for each in chosen.values() if each is not None]
-    reading_problem: dict[str, str] = {}
-    filled = _attempt(reading_problem, "readings", lambda: all_with_texts(context, unread, texts)) or []
-    with_text = {each.name: each for each in filled}
-    sections = {
-        name: Further(
-            of_scorers[scorer], overlap.get(name), with_text.get(name), changes[name],
-            {**overlap_problem, **reading_problem, **untrusted[scorer], **problems[name]},
-        )
-        for name, scorer in scorer_of.items()
-    }  # fmt: skip
-    return sections, Duplicates(figures, word_diffs(figures, texts) if figures is not None else [], general)
 
 
-def _attempt(problems: dict[str, str], section: str, compute: Callable[[], T]) -> T | None:
+def _removed(spark: SparkSession, config: Config) -> Removed | None:
+    """None before deduplication."""
+    return removed(spark, config) if delta.exists(spark, config.table(schemas.DUPLICATES_TABLE)) else None
+
+
+def _attempt(problems: dict[str, str], section: str, compute: Callable[[], T | None]) -> T | None:
     """Compute a section; if this is not possible, note why in a sentence, and the page is written without it."""
     try:
         with translated():

@@ -1,6 +1,6 @@
 """Everything that the page shows, computed from the tables of an output."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -10,14 +10,14 @@ from betr_spark.config import Config
 from betr_spark.pipeline.stage import RunContext
 from betr_spark.redaction import redacted
 from betr_spark.report.change import Change
-from betr_spark.report.figures import SelectionFigures, SourceShare, selection_figures
+from betr_spark.report.figures import SelectionFigures, selection_figures
 from betr_spark.report.overlap import Overlap
-from betr_spark.report.page.benchmarks import Benchmarks, Chosen, benchmarks, chosen
+from betr_spark.report.page.benchmarks import Benchmarks, Chosen, chosen
 from betr_spark.report.page.cost import Cost, EvaluationRow, cost, evaluation
 from betr_spark.report.page.funnel import Funnel, Records, funnel
-from betr_spark.report.page.further import Duplicates, further
-from betr_spark.report.page.outcomes import Outcomes, outcomes
-from betr_spark.report.page.scores import Scores, length_edges, scores
+from betr_spark.report.page.further import Duplicates, further_sections
+from betr_spark.report.page.outcomes import outcomes
+from betr_spark.report.page.scores import Ranked, Scores, length_edges, scores
 from betr_spark.report.page.sources import Sources, source_tables
 from betr_spark.report.page.verdict import Verdict, verdict
 from betr_spark.report.readings import Readings
@@ -99,67 +99,80 @@ def _gather(context: RunContext, out_of_date: str) -> PageFigures:
     spark, config = context.spark, context.config
     tables = [config.table(f"selected/{name}") for name in config.selections]
     finished = [name for name, path in zip(config.selections, tables, strict=True) if runs.all_exist(spark, [path])]
-    describe(spark, "report: what became of each document")
-    with outcomes(spark, config, finished) as documents:
-        describe(spark, "report: sources")
-        sources = source_tables(documents, finished)
-        describe(spark, "report: scores and lengths")
-        edges = length_edges(documents)
+    with further_sections(context, finished) as others:
+        describe(spark, "report: what became of each document")
+        with outcomes(spark, config, finished) as documents:
+            describe(spark, "report: sources")
+            sources = source_tables(documents, finished)
+            describe(spark, "report: scores and lengths")
+            ranked = {name: _ranked(config, name) for name in finished}
+            known = {name: each for name, each in ranked.items() if each.scorer in documents.logits}
+            computed = scores(documents, known, edges=length_edges(documents))
+        describe(spark, "report: selections")
+        shares = {name: each.shares() for name, each in sources.items()}
+        summaries = selection_figures(spark, config, finished, shares=shares)
+        found = {name: Computed(summaries[name], sources[name], computed.get(name)) for name in finished}
         pages = [
-            _selection(context, documents, name, sources.get(name), edges=edges, out_of_date=out_of_date)
+            _selection(context, name, found.get(name), unit=documents.unit, out_of_date=out_of_date)
             for name in config.selections
         ]
-        unit = documents.unit
-    of_selections, duplicates = further(context, finished)
+        describe(spark, "report: cost")
+        stages = cost(spark, config)
+        of_selections, duplicates = others.result()
+        of_benchmarks = others.benchmarks
     pages = [
         page._replace(**of_selections[page.name]._asdict()) if page.name in of_selections else page for page in pages
     ]
-    describe(spark, "report: benchmarks and cost")
     return PageFigures(
         output=redacted(config.output),
         written_at=f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC",
         version=__version__,
         out_of_date=out_of_date,
-        unit=unit,
+        unit=documents.unit,
         selections=pages,
-        benchmarks=benchmarks(spark, config),
+        benchmarks=of_benchmarks,
         evaluation=evaluation(spark, config),
-        cost=cost(spark, config),
+        cost=stages,
         duplicates=duplicates,
     )
 
 
+class Computed(NamedTuple):
+    """Sections of a finished selection that are computed together with those of the others."""
+
+    summary: SelectionFigures
+    sources: Sources
+    scores: Scores | None
+
+
 def _selection(
-    context: RunContext, documents: Outcomes, name: str, sources: Sources | None, *, edges: Sequence[int], out_of_date: str
-) -> SelectionPage:  # fmt: skip
+    context: RunContext, name: str, computed: Computed | None, *, unit: str, out_of_date: str
+) -> SelectionPage:
     spark, config = context.spark, context.config
     scorer, table = config.selections[name].scorer, config.table(f"selected/{name}")
     records = Records.of(spark, config, name)
-    if sources is None:
+    if computed is None:
         rows = funnel(records, n_selected=None)
         return SelectionPage(name, scorer, table, None, None, rows, None, None, None)
-    shares = [SourceShare(source.source, source.before, source.after) for source in sources.largest_before]
-    summary = selection_figures(spark, config, name, shares=(shares, sources.n_sources))
-    n_selected = sources.documents
+    n_selected = computed.sources.documents
     rows = funnel(records, n_selected=n_selected)
-    computed = None
-    if scorer in documents.logits:
-        by_value, train_tokens = scorer in config.expressions(), _train_tokens(config, name)
-        computed = scores(documents, name, scorer, edges=edges, train_tokens=train_tokens, by_value=by_value)
     judged = verdict(
-        config, name, records, documents=n_selected, unit=documents.unit, rows=rows, scores=computed, sources=sources,
-        warnings=[*([f"out of date: {out_of_date}"] if out_of_date else []), *_leaks(summary)],
+        config, name, records, documents=n_selected, unit=unit, rows=rows, scores=computed.scores,
+        sources=computed.sources,
+        warnings=[*([f"out of date: {out_of_date}"] if out_of_date else []), *_leaks(computed.summary)],
     )  # fmt: skip
     picked = chosen(spark, config, name)
-    return SelectionPage(name, scorer, table, summary, judged, rows, computed, sources, picked)
+    return SelectionPage(name, scorer, table, computed.summary, judged, rows, computed.scores, computed.sources, picked)
 
 
-def _train_tokens(config: Config, name: str) -> float | None:
-    """Tokens that the configured training run reads."""
-    selection = config.selections[name]
+def _ranked(config: Config, name: str) -> Ranked:
+    """How a selection ranks, and the tokens that the configured training run reads."""
+    selection, train_tokens = config.selections[name], None
     if selection.phases:
-        return float(sum(phase.tokens for phase in selection.phases))
-    return selection.keep.training.tokens if selection.keep.training else None
+        train_tokens = float(sum(phase.tokens for phase in selection.phases))
+    elif selection.keep.training:
+        train_tokens = selection.keep.training.tokens
+    return Ranked(selection.scorer, train_tokens, by_value=selection.scorer in config.expressions())
 
 
 def _leaks(summary: SelectionFigures) -> list[str]:

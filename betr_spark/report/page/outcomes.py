@@ -12,7 +12,7 @@ from betr_spark import schemas
 from betr_spark.config import Config
 from betr_spark.contamination.detection import contamination_rows
 from betr_spark.features.token_unit import counted_if_configured
-from betr_spark.schemas import DOC_ID, LOGIT, N_TOKENS, N_WORDS, REPEAT_COUNT, SOURCE
+from betr_spark.schemas import DOC_ID, N_TOKENS, N_WORDS, REPEAT_COUNT, SOURCE
 from betr_spark.scoring.combination import with_combined_logits
 from betr_spark.scoring.logit import logit_of
 from betr_spark.storage import delta
@@ -42,12 +42,6 @@ class Outcomes(NamedTuple):
     def repeats(self, selection: str) -> Column:
         """How often a selection has a document."""
         return F.col(f"times_{self.selections.index(selection)}")
-
-    def ranked(self, selection: str, scorer: str) -> DataFrame:
-        """The survivors with a score: n_tokens, logit, times. These are the documents that the selection ranks."""
-        logit = F.col(self.logits[scorer])
-        ranked = self.rows.where(~F.col(REMOVED) & ~F.col(LEFT_OUT) & logit.isNotNull())
-        return ranked.select(N_TOKENS, logit.alias(LOGIT), self.repeats(selection).alias(_TIMES))
 
 
 @contextmanager

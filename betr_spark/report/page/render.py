@@ -9,11 +9,11 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
+from betr_spark.report.characters import visible
 from betr_spark.report.page import charts
 from betr_spark.report.page.contents import HEADINGS
 from betr_spark.report.page.drawing import short
 from betr_spark.report.page.gather import PageFigures, SelectionPage
-from betr_spark.report.page.texts import visible
 from betr_spark.report.trust import Trust
 
 MAX_BYTES = 3_000_000

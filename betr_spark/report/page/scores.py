@@ -1,28 +1,26 @@
 """Sections on scores: their histogram with the cut, what other keep rates would keep, and scores by length."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from betr_spark.report.page.outcomes import LEFT_OUT, REMOVED, Outcomes
-from betr_spark.schemas import LOGIT, N_TOKENS
+from betr_spark.report.page.score_bars import BAR, KEPT, N_BARS, PART, TIMES, bars_of, range_of
+from betr_spark.schemas import N_TOKENS
 from betr_spark.selection.budget import fraction_of
-from betr_spark.selection.planner import Cut, Histogram, score_histogram
+from betr_spark.selection.score_histogram import NUMBER, Cut, Histogram, by_number, score_histograms
 
 KEEP_RATES = (0.01, 0.03, 0.10, 0.30, 0.50)
-N_BARS, N_PARTS = 60, 10
+N_PARTS = 10
 _CURVE = tuple(float(rate) for rate in np.logspace(-3, 0, 61))
-_TAIL = 0.0005  # of the documents at each end of the histogram, which its outer bars take in
 _LENGTH_BINS = 16  # of each power of two
 _ROUNDING = 1e-9  # a smaller variance, relative to the mean's square, is taken as none
 _SAME_RATE = 0.01
-_TIMES = "times"
-_BAR, _PART, _KEPT = "bar", "part", "kept"
 
 
 class ScoreHistogram(NamedTuple):
@@ -117,8 +115,8 @@ def length_edges(outcomes: Outcomes) -> list[int]:
     """
     length = F.floor(F.log2(F.col(N_TOKENS) + 1) * _LENGTH_BINS)
     survivors = outcomes.rows.where(~F.col(REMOVED) & ~F.col(LEFT_OUT))
-    bins = survivors.groupBy(length.alias(_BAR)).agg(F.count("*").alias("n"), F.max(N_TOKENS).alias("last"))
-    table = bins.toArrow().sort_by(_BAR)  # at most 16 * 31 rows
+    bins = survivors.groupBy(length.alias(BAR)).agg(F.count("*").alias("n"), F.max(N_TOKENS).alias("last"))
+    table = bins.toArrow().sort_by(BAR)  # at most 16 * 31 rows
     up_to, last = np.cumsum(table.column("n").to_numpy()), table.column("last").to_numpy()
     if not len(up_to):
         return []
@@ -126,62 +124,60 @@ def length_edges(outcomes: Outcomes) -> list[int]:
     return sorted({int(last[position]) for position in np.searchsorted(up_to, ends)})
 
 
-def scores(
-    outcomes: Outcomes, selection: str, scorer: str, *, edges: Sequence[int], train_tokens: float | None, by_value: bool
-) -> Scores | None:
-    """Compute the sections with four aggregations over the documents; None if no survivor has a score.
+class Ranked(NamedTuple):
+    """How a selection ranks.
 
-    Args:
-        outcomes: of all documents.
-        selection: name.
+    Attributes:
         scorer: that ranks it; `outcomes` has its logits.
-        edges: of lengths, as `length_edges` gives them.
         train_tokens: of the configured training run.
         by_value: whether the score is the logit itself, as that of an expression scorer is.
     """
-    ranked = outcomes.ranked(selection, scorer)
-    kept = F.sum(F.when(F.col(_TIMES) > 0, F.col(N_TOKENS)).otherwise(0))
-    kept_tokens, tokens = (int(value or 0) for value in ranked.agg(kept, F.sum(N_TOKENS)).head() or (0, 0))
-    bins = score_histogram(ranked, rates=[*KEEP_RATES, *([kept_tokens / tokens] if kept_tokens else [])])
-    if not len(bins.number):
-        return None
-    low, high = _range(bins)
-    bars = _bars(ranked, low, high, edges)
-    what_if = _what_if(bins, kept_tokens=kept_tokens, train_tokens=train_tokens, by_value=by_value)
-    return Scores(scorer, _histogram(bars, low, high), what_if, _lengths(bars, low, high, edges))
+
+    scorer: str
+    train_tokens: float | None = None
+    by_value: bool = False
 
 
-def _range(bins: Histogram) -> tuple[float, float]:
-    """Logits between which all but the tails are."""
-    up_to = np.cumsum(bins.documents)
-    ends = [min(int(np.searchsorted(up_to, up_to[-1] * share)), len(up_to) - 1) for share in (_TAIL, 1 - _TAIL)]
-    high, low = (float(bins.logit[end]) for end in ends)
-    high += (high - low) / N_BARS  # the lowest logit of its bin
-    return low, max(high, low + max(abs(low), 1.0) * 1e-6)
+def scores(outcomes: Outcomes, selections: Mapping[str, Ranked], *, edges: Sequence[int]) -> dict[str, Scores]:
+    """Compute the sections of all selections with four aggregations over the documents.
+
+    Args:
+        outcomes: of all documents.
+        selections: by name.
+        edges: of lengths, as `length_edges` gives them.
+
+    Returns:
+        By name; without the selections that no survivor has a score for.
+    """
+    if not selections:
+        return {}
+    rows = _rows(outcomes, selections)
+    kept_of = F.sum(F.when(F.col(TIMES) > 0, F.col(N_TOKENS)).otherwise(0))
+    totals = {
+        row[0]: row[1:] for row in rows.groupBy(NUMBER).agg(kept_of, F.sum(N_TOKENS)).collect()
+    }  # one a selection
+    rates = {number: [*KEEP_RATES, *([kept / tokens] if kept else [])] for number, (kept, tokens) in totals.items()}
+    histograms = score_histograms(rows, rates)
+    ranges = {number: range_of(bins) for number, bins in histograms.items()}
+    bars = bars_of(rows, ranges, edges) if ranges else {}
+    found = {}
+    for number, (name, ranked) in enumerate(selections.items()):
+        if number in histograms:
+            what_if = _what_if(histograms[number], ranked, kept_tokens=int(totals[number][0]))
+            histogram = _histogram(bars[number], *ranges[number])
+            found[name] = Scores(ranked.scorer, histogram, what_if, _lengths(bars[number], *ranges[number], edges))
+    return found
 
 
-def _bars(ranked: DataFrame, low: float, high: float, edges: Sequence[int]) -> dict[str, NDArray[np.float64]]:
-    """Count by part of the lengths, bar of the score, and whether the selection has the document: at most 1,200 rows."""
-    logit, length = F.greatest(F.least(F.col(LOGIT), F.lit(1e300)), F.lit(-1e300)), F.log(F.col(N_TOKENS) + 1.0)
-    position = (logit - F.lit(low)) / F.lit((high - low) / N_BARS)
-    bar = F.floor(F.greatest(F.least(position, F.lit(N_BARS - 1.0)), F.lit(0.0)))
-    part: Column = F.lit(0)
-    for edge in edges[:-1]:
-        part = part + (F.col(N_TOKENS) > edge).cast("int")
-    sums = {
-        "documents": F.count("*"), "lowest": F.min(LOGIT), "highest": F.max(LOGIT), "sum": F.sum(logit),
-        "squares": F.sum(logit * logit), "lengths": F.sum(length), "length_squares": F.sum(length * length),
-        "products": F.sum(logit * length),
-    }  # fmt: skip
-    grouped = ranked.groupBy(
-        part.alias(_PART), bar.alias(_BAR), (F.col(_TIMES) > 0).alias(_KEPT)
-    ).agg(*[column.alias(name) for name, column in sums.items()])  # fmt: skip
-    table = grouped.orderBy(_PART, _BAR, _KEPT).toArrow()
-    return {name: table.column(name).to_numpy().astype(np.float64) for name in table.column_names}
+def _rows(outcomes: Outcomes, selections: Mapping[str, Ranked]) -> DataFrame:
+    """The documents that selections rank, the survivors with a score: n_tokens, number of the selection, logit, times."""
+    survivors = outcomes.rows.where(~F.col(REMOVED) & ~F.col(LEFT_OUT))
+    logits = [F.col(outcomes.logits[ranked.scorer]) for ranked in selections.values()]
+    return by_number(survivors, logits, [outcomes.repeats(name).alias(TIMES) for name in selections])
 
 
 def _histogram(bars: dict[str, NDArray[np.float64]], low: float, high: float) -> ScoreHistogram:
-    kept, number = bars[_KEPT] > 0, bars[_BAR].astype(int)
+    kept, number = bars[KEPT] > 0, bars[BAR].astype(int)
 
     def counts(which: NDArray[np.bool_]) -> list[int]:
         return [int(n) for n in np.bincount(number[which], bars["documents"][which], minlength=N_BARS)]
@@ -191,9 +187,9 @@ def _histogram(bars: dict[str, NDArray[np.float64]], low: float, high: float) ->
     return ScoreHistogram(np.linspace(low, high, N_BARS + 1).tolist(), counts(kept), counts(~kept), lowest, highest)
 
 
-def _what_if(bins: Histogram, *, kept_tokens: int, train_tokens: float | None, by_value: bool) -> WhatIf:
-    tokens = int(bins.tokens.sum())
-    train = train_tokens or float(tokens)
+def _what_if(bins: Histogram, ranked: Ranked, *, kept_tokens: int) -> WhatIf:
+    tokens, by_value = int(bins.tokens.sum()), ranked.by_value
+    train = ranked.train_tokens or float(tokens)
 
     def cut(rate: float) -> Cut:
         return bins.cut(rate, fraction_of(tokens, rate), train, by_value=by_value)
@@ -202,22 +198,22 @@ def _what_if(bins: Histogram, *, kept_tokens: int, train_tokens: float | None, b
     curve = [cut(rate) for rate in _CURVE if fraction_of(tokens, rate) > 0]
     documents = int(bins.documents.sum())
     rows = [cut(rate) for rate in KEEP_RATES]
-    return WhatIf(documents, tokens, train, train_tokens is not None, curve, rows, current)
+    return WhatIf(documents, tokens, train, ranked.train_tokens is not None, curve, rows, current)
 
 
 def _lengths(bars: dict[str, NDArray[np.float64]], low: float, high: float, edges: Sequence[int]) -> Lengths:
     parts, width = [], (high - low) / N_BARS
     for number, edge in enumerate(edges):
-        here = bars[_PART] == number
+        here = bars[PART] == number
         documents = bars["documents"][here]
         if not documents.sum():
             continue
-        up_to = np.cumsum(np.bincount(bars[_BAR][here].astype(int), documents, minlength=N_BARS))
+        up_to = np.cumsum(np.bincount(bars[BAR][here].astype(int), documents, minlength=N_BARS))
         quartiles = [
             low + width * float(np.interp(up_to[-1] * share, [0.0, *up_to], np.arange(N_BARS + 1)))
             for share in (0.25, 0.5, 0.75)
         ]
-        kept = int(documents[bars[_KEPT][here] > 0].sum())
+        kept = int(documents[bars[KEPT][here] > 0].sum())
         mean = float(bars["sum"][here].sum() / documents.sum())
         first = edges[number - 1] + 1 if number else 0
         quarter, half, three_quarters = quartiles

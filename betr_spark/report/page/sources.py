@@ -6,6 +6,7 @@ from typing import NamedTuple
 from pyspark.sql import Row
 from pyspark.sql import functions as F
 
+from betr_spark.report.figures import SourceShare
 from betr_spark.report.page.outcomes import HAS_TEXT, REMOVED, Outcomes
 from betr_spark.schemas import N_TOKENS, SOURCE
 
@@ -45,6 +46,12 @@ class Sources(NamedTuple):
     n_sources: int
     documents: int
     largest_before: list[Source]
+
+    def shares(self) -> tuple[list[SourceShare], int]:
+        """As `report.figures.source_shares` returns them."""
+        return [
+            SourceShare(source.source, source.before, source.after) for source in self.largest_before
+        ], self.n_sources
 
 
 def source_tables(outcomes: Outcomes, selections: Sequence[str], *, n_largest: int = N_LARGEST) -> dict[str, Sources]:

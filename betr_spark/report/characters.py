@@ -33,6 +33,15 @@ def pieces(text: str, search: str = "") -> Iterator[Piece]:
     yield from _shown(text[end:], PLAIN)
 
 
+def visible(text: str) -> str:
+    r"""Return a text with its hidden characters in a form that can be seen; `\r\n` is a line break.
+
+    >>> visible("\x1b[31mred\x00\r\n")
+    '[U+001B][31mred[U+0000]\n'
+    """
+    return "".join(piece.text for piece in pieces(text.replace("\r\n", "\n")))
+
+
 def _shown(text: str, kind: str) -> Iterator[Piece]:
     end = 0
     for match in _HIDDEN.finditer(text):
