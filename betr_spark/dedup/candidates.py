@@ -1,186 +1,168 @@
 """Candidate pairs: documents that share an LSH bucket and have similar signatures."""
 
-import itertools
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial, reduce
-from typing import NamedTuple, Self
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from scipy.special import bdtr, bdtrc
 
-from betr_spark.dedup.bucket_representatives import BucketRepresentatives, Members
-from betr_spark.dedup.buckets import RANK_KEY_BYTES
-from betr_spark.dedup.exact import RANK_KEY
-from betr_spark.kernels.arrow_buffers import binary_column, binary_rows
+from betr_spark.dedup.bucket_comparison import IN_BUCKETS, compare_in_buckets, signature_values
+from betr_spark.dedup.columns import (
+    BUCKET,
+    BUCKETS,
+    CANDIDATE,
+    EQUAL,
+    ID_KEY,
+    KEEPER,
+    KEEPER_PREVIOUSLY_KEPT,
+    LINKED,
+    PREVIOUSLY_KEPT,
+)
+from betr_spark.dedup.exact import RANK_KEY, id_key
+from betr_spark.dedup.thresholds import Thresholds
 from betr_spark.kernels.minhash import equal_values
 from betr_spark.schemas import SIGNATURE
+from betr_spark.storage.scratch import Materialise, counted
 
-KEEPER, CANDIDATE, EQUAL = "keeper", "candidate", "equal"
-PREVIOUSLY_KEPT, KEEPER_PREVIOUSLY_KEPT = "previously_kept", "keeper_previously_kept"
-BUCKET = "bucket"
-LINKED = (
-    f"{BUCKET} bigint, {PREVIOUSLY_KEPT} boolean, {RANK_KEY} binary, {KEEPER} binary, {KEEPER_PREVIOUSLY_KEPT} boolean"
-)
+_CANDIDATE_SIGNATURE, _KEEPER_SIGNATURE = "candidate_signature", "keeper_signature"
+_SIGNATURES = (_CANDIDATE_SIGNATURE, _KEEPER_SIGNATURE)
+_COMPARED = f"{LINKED}, {EQUAL} int, {_CANDIDATE_SIGNATURE} binary, {_KEEPER_SIGNATURE} binary"
 _PAIRS = f"{KEEPER} binary, {KEEPER_PREVIOUSLY_KEPT} boolean, {CANDIDATE} binary, {EQUAL} int"
-_SIDES = {CANDIDATE: "candidate_signature", KEEPER: "keeper_signature"}
+_TO_COMPARE, _SIMILAR, _UNSURE, _DISSIMILAR, _LEFT = "to_compare", "similar", "unsure", "dissimilar", "left"
 
 
-class Thresholds(NamedTuple):
-    """Limits for the number of equal values in two signatures.
+class Candidates(NamedTuple):
+    """Candidate pairs and their numbers.
 
     Attributes:
-        n_values: values of a signature.
-        least: pairs with fewer equal values are not similar.
-        enough: pairs with this many equal values are similar by the estimate alone.
-        sure: pairs with this many equal values are similar; between `least` and `sure` the true similarity decides.
+        pairs: keeper, keeper_previously_kept, candidate, equal; each pair once. The keeper is previously kept, or has the
+            smaller rank key.
+        n: pairs.
+        n_unsure: pairs with fewer than `Thresholds.sure` equal values.
     """
 
-    n_values: int
-    least: int
-    enough: int
-    sure: int
-
-    @classmethod
-    def of(cls, similarity: float, *, bands: int, rows: int) -> Self:
-        """Choose the limits for a similarity.
-
-        A pair of exactly this similarity has fewer than `least` equal values with P < 1e-3. It has `sure` or more equal values
-        with P < 1e-5, given that one band is equal, because only pairs that share a bucket are compared.
-        """
-        n_values = bands * rows
-        counts = np.arange(n_values + 1)
-        least = int(np.max(counts[bdtr(counts - 1.0, n_values, similarity) < 1e-3], initial=0))
-        improbable = counts[bdtrc(counts - 1.0 - rows, n_values - rows, similarity) < 1e-5]
-        sure = int(np.min(improbable, initial=n_values + 1))
-        return cls(n_values, least, math.ceil(similarity * n_values), sure)
+    pairs: DataFrame
+    n: int
+    n_unsure: int
 
 
 def candidate_pairs(
-    linked: DataFrame,
-    signatures: Callable[[DataFrame], DataFrame],
-    thresholds: Thresholds,
-    *,
-    materialise: Callable[[DataFrame], DataFrame],
-) -> DataFrame:
+    links: DataFrame, signatures: DataFrame, thresholds: Thresholds, *, n_parts: int, materialise: Materialise
+) -> Candidates:
     """Pair documents that share a bucket and have at least `thresholds.least` equal values.
 
     First, every document is compared with the first document of each of its buckets; each distinct pair is compared once. This
     decides most buckets. Documents that are not similar to the first document of their bucket are then compared with the
-    bucket's representatives (`BucketRepresentatives`), in rounds. A bucket of n documents costs n - 1 comparisons, and then at
-    most 16 n comparisons in each round. No bucket is skipped, whatever its size. Two previously kept documents are not
-    compared.
+    bucket's representatives (`BucketRepresentatives`), in rounds; they take their signatures with them. A bucket of n documents
+    costs n - 1 comparisons, and then at most 16 n comparisons in each round. No bucket is skipped, whatever its size. Two
+    previously kept documents are not compared.
 
     Args:
-        linked: as `linking.linked_documents` gives it; read several times.
-        signatures: takes a frame of distinct rank_key, returns rank_key, signature.
+        links: as `linking.linked_documents` gives them; computed once.
+        signatures: id_key, signature; of all linked documents at least.
         thresholds: limits for equal values.
+        n_parts: number of parts of the signatures; a task holds the pairs of a part in memory.
         materialise: computes a frame and cuts its lineage.
-
-    Returns:
-        keeper, keeper_previously_kept, candidate, equal; each pair once. The keeper is previously kept, or has the smaller rank
-        key.
     """
-    new_members = linked.where((F.col(KEEPER) != F.col(RANK_KEY)) & ~F.col(PREVIOUSLY_KEPT))
-    pairs = materialise(new_members.select(KEEPER, KEEPER_PREVIOUSLY_KEPT, F.col(RANK_KEY).alias(CANDIDATE)).distinct())
-    if not pairs.take(1):
-        return linked.sparkSession.createDataFrame([], _PAIRS)
-    previously_kept = linked.where(PREVIOUSLY_KEPT)
-    rank_keys = [
-        pairs.select(F.col(KEEPER).alias(RANK_KEY)),
-        pairs.select(F.col(CANDIDATE).alias(RANK_KEY)),
-        previously_kept.select(RANK_KEY),
-    ]
-    signed = materialise(signatures(reduce(DataFrame.unionByName, rank_keys).distinct()))
-    compared = materialise(_with_equal(pairs, signed, thresholds))
-    similar = compared.where(F.col(EQUAL) >= thresholds.least)
-    dissimilar = compared.where(F.col(EQUAL) < thresholds.enough).select(KEEPER, F.col(CANDIDATE).alias(RANK_KEY))
-    remaining = materialise(new_members.join(dissimilar.hint("shuffle_hash"), on=[KEEPER, RANK_KEY], how="left_semi"))
-    first = (
-        remaining.where(~F.col(KEEPER_PREVIOUSLY_KEPT))
-        .select(BUCKET, PREVIOUSLY_KEPT, F.col(KEEPER).alias(RANK_KEY))
-        .distinct()
+    links, n = counted(materialise, links, {_TO_COMPARE: F.count_if(~F.col(PREVIOUSLY_KEPT))})
+    if not n[_TO_COMPARE]:
+        return Candidates(links.sparkSession.createDataFrame([], _PAIRS), 0, 0)
+    compared, n = counted(
+        materialise, _first_comparison(links, signatures, thresholds, n_parts=n_parts), _counts(thresholds)
     )
-    previously_kept = previously_kept.join(remaining.select(BUCKET).distinct(), on=BUCKET, how="left_semi")
-    members = reduce(
-        DataFrame.unionByName,
-        [frame.select(BUCKET, PREVIOUSLY_KEPT, RANK_KEY) for frame in (remaining, first, previously_kept)],
-    )
-    for round_ in itertools.count():
-        with_signature = members.join(signed, on=RANK_KEY, how="inner")
-        with_signature = with_signature.select(BUCKET, PREVIOUSLY_KEPT, RANK_KEY, SIGNATURE)
-        in_order = with_signature.repartition(BUCKET).sortWithinPartitions(BUCKET, F.desc(PREVIOUSLY_KEPT), RANK_KEY)
-        compare = partial(_compare, thresholds=thresholds, round_=round_)
-        compared = materialise(in_order.mapInArrow(compare, f"{LINKED}, {EQUAL} int"))
+    columns = [KEEPER, KEEPER_PREVIOUSLY_KEPT, CANDIDATE, EQUAL]
+    similar = compared.where(F.col(EQUAL) >= thresholds.least).select(*columns)
+    if not n[_DISSIMILAR]:
+        return Candidates(similar, n[_SIMILAR], n[_UNSURE])
+    members = _members(compared, thresholds)
+    round_, n_left = 0, 1
+    while n_left:
+        in_order = members.repartition(BUCKET).sortWithinPartitions(BUCKET, F.desc(PREVIOUSLY_KEPT), RANK_KEY)
+        compare = partial(compare_in_buckets, thresholds=thresholds, round_=round_)
+        left = {_LEFT: F.count_if(F.col(KEEPER).isNull())}
+        compared, n = counted(materialise, in_order.mapInArrow(compare, IN_BUCKETS), left)
         pairs = compared.where(F.col(KEEPER).isNotNull()).withColumnRenamed(RANK_KEY, CANDIDATE)
-        similar = similar.unionByName(pairs.select(KEEPER, KEEPER_PREVIOUSLY_KEPT, CANDIDATE, EQUAL))
-        members = compared.where(F.col(KEEPER).isNull()).select(BUCKET, PREVIOUSLY_KEPT, RANK_KEY)
-        if not members.take(1):
-            break
-    return similar.distinct()
+        similar = similar.unionByName(pairs.select(*columns))
+        members = compared.where(F.col(KEEPER).isNull()).select(BUCKET, PREVIOUSLY_KEPT, RANK_KEY, SIGNATURE)
+        round_, n_left = round_ + 1, n[_LEFT]
+    similar, n = counted(materialise, similar.distinct(), _counts(thresholds))
+    return Candidates(similar, n[_SIMILAR], n[_UNSURE])
 
 
-def _with_equal(pairs: DataFrame, signed: DataFrame, thresholds: Thresholds) -> DataFrame:
-    """Count the equal values of each pair.
+def _counts(thresholds: Thresholds) -> dict[str, Column]:
+    equal = F.col(EQUAL)
+    return {
+        _SIMILAR: F.count_if(equal >= thresholds.least),
+        _UNSURE: F.count_if((equal >= thresholds.least) & (equal < thresholds.sure)),
+        _DISSIMILAR: F.count_if(equal < thresholds.enough),
+    }
 
-    The join by candidate builds a hash table of pairs in memory: a candidate is in at most as many pairs as it has bands. The
-    join by keeper has no such hint, because a keeper can be in millions of pairs; Spark sorts and spills there.
+
+def _first_comparison(links: DataFrame, signatures: DataFrame, thresholds: Thresholds, *, n_parts: int) -> DataFrame:
+    """Count the equal values of each pair; pairs of previously kept documents have none.
+
+    The signatures are shuffled once: both joins read the same exchange. Each join builds a hash table of a part, of at most one
+    row for each band of a document, and streams the other side, so that a keeper may have millions of candidates.
     """
-    pairs = pairs.hint("shuffle_hash")
-    for side, column in _SIDES.items():
-        pairs = pairs.join(
-            signed.select(F.col(RANK_KEY).alias(side), F.col(SIGNATURE).alias(column)), on=side, how="inner"
-        )
-    rows = pairs.select(KEEPER, KEEPER_PREVIOUSLY_KEPT, CANDIDATE, *_SIDES.values())
-    return rows.mapInArrow(partial(_count_equal, thresholds=thresholds), _PAIRS)
+    default = int(links.sparkSession.conf.get("spark.sql.shuffle.partitions") or 1)
+    n_parts = max(n_parts, default)  # with fewer parts than its default, Spark shuffles again
+    parts = signatures.select(ID_KEY, SIGNATURE).repartition(n_parts, ID_KEY)
+
+    def by(side: str, rows: DataFrame) -> DataFrame:
+        return rows.withColumn(ID_KEY, id_key(F.col(side))).repartition(n_parts, ID_KEY)
+
+    rows = parts.join(by(CANDIDATE, links).hint("shuffle_hash"), on=ID_KEY, how="inner")
+    rows = by(KEEPER, rows.withColumnRenamed(SIGNATURE, _CANDIDATE_SIGNATURE))
+    distinct = by(KEEPER, links.select(KEEPER)).select(ID_KEY).distinct()  # Spark would move a semi join below `parts`
+    keepers = parts.join(distinct.hint("shuffle_hash"), on=ID_KEY, how="inner")
+    keepers = keepers.withColumnRenamed(SIGNATURE, _KEEPER_SIGNATURE)
+    rows = rows.join(keepers.hint("shuffle_hash"), on=ID_KEY, how="inner")
+    names = [field.split()[0] for field in LINKED.split(", ")]
+    rows = rows.select(*names, _CANDIDATE_SIGNATURE, _KEEPER_SIGNATURE)
+    return rows.mapInArrow(partial(_count_equal, thresholds=thresholds), _COMPARED)
 
 
 def _count_equal(batches: Iterator[pa.RecordBatch], *, thresholds: Thresholds) -> Iterator[pa.RecordBatch]:
+    """Add `equal`; keep buckets and signatures only where the rounds need them."""
     for batch in batches:
-        signatures = [_values(batch.column(name), thresholds.n_values) for name in _SIDES.values()]
+        signatures = [signature_values(batch.column(name), thresholds.n_values) for name in _SIGNATURES]
         equal = equal_values(*signatures)
-        yield batch.drop_columns(list(_SIDES.values())).append_column(EQUAL, pa.array(equal))
+        earlier = batch.column(PREVIOUSLY_KEPT).to_numpy(zero_copy_only=False)
+        goes_on = earlier | (equal < thresholds.enough)
+        of_keeper = ~earlier & goes_on & ~batch.column(KEEPER_PREVIOUSLY_KEPT).to_numpy(zero_copy_only=False)
+        arrays = {name: batch.column(name) for name in batch.schema.names}
+        arrays[BUCKETS] = _where(goes_on, arrays[BUCKETS])
+        arrays[EQUAL] = pa.array(equal, mask=earlier)
+        arrays[_CANDIDATE_SIGNATURE] = _where(goes_on, arrays[_CANDIDATE_SIGNATURE])
+        arrays[_KEEPER_SIGNATURE] = _where(of_keeper, arrays[_KEEPER_SIGNATURE])
+        names = [field.split()[0] for field in _COMPARED.split(", ")]
+        yield pa.RecordBatch.from_arrays([arrays[name] for name in names], names)
 
 
-def _values(signatures: pa.Array, n_values: int) -> NDArray[np.uint32]:
-    return binary_rows(signatures, n_values * 4).view(np.uint32)
+def _where(condition: NDArray[np.bool_], values: pa.Array) -> pa.Array:
+    """Replace values by null where the condition does not hold."""
+    return values.take(pa.array(np.arange(len(values)), mask=~condition))
 
 
-def _compare(batches: Iterator[pa.RecordBatch], *, thresholds: Thresholds, round_: int) -> Iterator[pa.RecordBatch]:
-    """Rows with a keeper are pairs; rows without a keeper are documents of the next round, with their next bucket."""
-    representatives: BucketRepresentatives | None = None
-    for batch in batches:
-        if not batch.num_rows:
-            continue
-        if representatives is None:
-            representatives = BucketRepresentatives(
-                n_values=thresholds.n_values,
-                least_equal=thresholds.least,
-                enough_equal=thresholds.enough,
-                round_=round_,
-            )
-        compared = representatives.compare(
-            Members(
-                batch.column(BUCKET).to_numpy(),
-                batch.column(PREVIOUSLY_KEPT).to_numpy(zero_copy_only=False),
-                binary_rows(batch.column(RANK_KEY), RANK_KEY_BYTES),
-                _values(batch.column(SIGNATURE), thresholds.n_values),
-            )
-        )
-        pairs = batch.select([BUCKET, PREVIOUSLY_KEPT, RANK_KEY]).take(pa.array(compared.candidate))
-        remaining = batch.select([PREVIOUSLY_KEPT, RANK_KEY]).take(pa.array(compared.remaining))
-        yield pa.RecordBatch.from_arrays(
-            [
-                pa.concat_arrays([pairs.column(0), pa.array(compared.next_buckets, pa.int64())]),
-                pa.concat_arrays([pairs.column(1), remaining.column(0)]),
-                pa.concat_arrays([pairs.column(2), remaining.column(1)]),
-                pa.concat_arrays([binary_column(compared.keeper), pa.nulls(remaining.num_rows, pa.binary())]),
-                pa.concat_arrays([pa.array(compared.keeper_previously_kept), pa.nulls(remaining.num_rows, pa.bool_())]),
-                pa.concat_arrays([pa.array(compared.equal, pa.int32()), pa.nulls(remaining.num_rows, pa.int32())]),
-            ],
-            [BUCKET, PREVIOUSLY_KEPT, RANK_KEY, KEEPER, KEEPER_PREVIOUSLY_KEPT, EQUAL],
-        )
+def _members(compared: DataFrame, thresholds: Thresholds) -> DataFrame:
+    """Members of the buckets that the first comparison does not decide: bucket, previously_kept, rank_key, signature."""
+    bucket = F.explode(BUCKETS).alias(BUCKET)
+    columns: list[Column | str] = [
+        bucket,
+        PREVIOUSLY_KEPT,
+        F.col(CANDIDATE).alias(RANK_KEY),
+        F.col(_CANDIDATE_SIGNATURE).alias(SIGNATURE),
+    ]
+    dissimilar = compared.where(F.col(EQUAL) < thresholds.enough)
+    remaining = dissimilar.select(*columns)
+    new_keepers = dissimilar.where(~F.col(KEEPER_PREVIOUSLY_KEPT))
+    first = new_keepers.select(
+        bucket, PREVIOUSLY_KEPT, F.col(KEEPER).alias(RANK_KEY), F.col(_KEEPER_SIGNATURE).alias(SIGNATURE)
+    ).distinct()
+    earlier = compared.where(PREVIOUSLY_KEPT).select(*columns)
+    earlier = earlier.join(remaining.select(BUCKET).distinct(), on=BUCKET, how="left_semi")
+    return reduce(DataFrame.unionByName, [remaining, first, earlier])

@@ -11,7 +11,7 @@ from pyspark.sql import functions as F
 
 from betr_spark import schemas
 from betr_spark.config import Config, MinHashConfig
-from betr_spark.dedup.candidates import CANDIDATE, KEEPER, KEEPER_PREVIOUSLY_KEPT
+from betr_spark.dedup.columns import CANDIDATE, KEEPER, KEEPER_PREVIOUSLY_KEPT
 from betr_spark.dedup.evaluation_figures import Evaluation, Share
 from betr_spark.dedup.exact import RANK_KEY
 from betr_spark.dedup.exhaustive_search import Index, exhaustive_search

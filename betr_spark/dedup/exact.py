@@ -6,18 +6,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pyspark.sql import DataFrame, Window
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from betr_spark.dedup.buckets import RANK_KEY_BYTES
 from betr_spark.kernels.arrow_buffers import binary_column
 from betr_spark.ordering import descending_key, unsigned
-from betr_spark.schemas import CONTENT_HASH, DOC_ID
+from betr_spark.schemas import BANDS, CONTENT_HASH, DOC_ID
 
 RANK_KEY, SURVIVOR_SCORE = "rank_key", "survivor_score"
 NEW, REMOVED = "new", "removed"
 REPRESENTATIVE, COPIES = "representative", "copies"
-_HASH, _TIE = "hash", "tie"
+_HASH, _TIE, _FIRST = "hash", "tie", "first"
 _SIGN_64 = np.uint64(2**63)
 
 
@@ -39,7 +39,12 @@ def with_rank_key(documents: DataFrame) -> DataFrame:
 
 def with_hashes(documents: DataFrame) -> DataFrame:
     """Add the hashes of the doc_id that `add_rank_key` needs."""
-    return documents.withColumn(_HASH, unsigned(F.xxhash64(DOC_ID))).withColumn(_TIE, F.xxhash64(F.lit(1), DOC_ID))
+    hash64, tie = _hashes(F.col(DOC_ID))
+    return documents.withColumns({_HASH: hash64, _TIE: tie})
+
+
+def _hashes(doc_id: Column) -> tuple[Column, Column]:
+    return unsigned(F.xxhash64(doc_id)), F.xxhash64(F.lit(1), doc_id)
 
 
 def add_rank_key(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
@@ -62,23 +67,51 @@ def rank_keys(survivor_score: pa.Array, hash64: NDArray[np.uint64], tie: NDArray
     return rows
 
 
-def copies_of(documents: DataFrame) -> DataFrame:
-    """Find documents of equal content.
+def id_key(rank_key: Column) -> Column:
+    """The bytes of a rank key that come from the doc_id alone, 11 bytes; equal to `id_key_of` of the document."""
+    return F.substring(rank_key, 10, RANK_KEY_BYTES - 9)
+
+
+def id_key_of(doc_id: Column) -> Column:
+    """Build the id key of a document from its doc_id, in the JVM."""
+    hash64, tie = (F.unhex(F.lpad(F.hex(value), 16, "0")) for value in _hashes(doc_id))
+    return F.coalesce(F.concat(hash64, F.substring(tie, 1, 3)), F.lit(b""))  # never null, which spares a filter
+
+
+def with_copies(documents: DataFrame) -> DataFrame:
+    """Find documents of equal content, in one shuffle.
 
     The representative is the best document that an earlier run kept; without one, the best document that an earlier run
     removed, so that its copies are removed for the same document; without one, the best document.
 
     Args:
-        documents: doc_id, content_hash, rank_key, new (not seen by an earlier run), removed (by an earlier run); one row a
-            document.
+        documents: content_hash, rank_key, new (not seen by an earlier run), removed (by an earlier run), bands; one row a
+            document; other columns are kept.
 
     Returns:
-        doc_id, rank_key, representative (a rank key), copies (documents of equal content, this one included); one row for each
-        document that is not the only one of its content.
+        The rows of `documents` with representative (a rank key; null on a document that is the only one of its content) and
+        copies (documents of equal content, this one included). `bands` is null on a document that takes no part in the search
+        for near-duplicates: one that has none, that an earlier run removed, or that is not the representative.
     """
     same = Window.partitionBy(CONTENT_HASH)
-    first = F.min(F.struct(NEW, REMOVED, RANK_KEY)).over(same)
-    copies = documents.select(
-        DOC_ID, RANK_KEY, first[RANK_KEY].alias(REPRESENTATIVE), F.count("*").over(same).alias(COPIES)
-    )
-    return copies.where(F.col(COPIES) > 1)
+    first = F.min(F.struct(NEW, REMOVED, RANK_KEY)).over(same)[RANK_KEY]
+    grouped = documents.withColumns({_FIRST: first, COPIES: F.count("*").over(same)})
+    takes_part = (F.col(RANK_KEY) == F.col(_FIRST)) & ~F.col(REMOVED) & (F.size(BANDS) > 0)
+    return grouped.withColumns(
+        {
+            BANDS: F.when(takes_part, F.col(BANDS)),
+            REPRESENTATIVE: F.when(F.col(COPIES) > 1, F.col(_FIRST)),
+        }
+    ).drop(_FIRST)
+
+
+def copies_of(documents: DataFrame) -> DataFrame:
+    """Select the documents that are not the only ones of their content.
+
+    Args:
+        documents: as `with_copies` gives them.
+
+    Returns:
+        doc_id, rank_key, representative, copies.
+    """
+    return documents.where(F.col(COPIES) > 1).select(DOC_ID, RANK_KEY, REPRESENTATIVE, COPIES)

@@ -146,24 +146,6 @@ def with_removed(spark: SparkSession, config: Config, documents: DataFrame, hist
     return documents.join(removed, on=DOC_ID, how="left").fillna(value=False, subset=[REMOVED])
 
 
-def without_removed_and_copies(
-    spark: SparkSession, config: Config, documents: DataFrame, history: History | None, copies: DataFrame
-) -> DataFrame:
-    """Keep one document for each distinct content, and none of a content that an earlier run removed.
-
-    Args:
-        spark: the session.
-        config: for the output.
-        documents: doc_id, and other columns.
-        history: of an earlier run.
-        copies: as `exact.copies_of` gives it.
-    """
-    absent = copies.where(F.col(RANK_KEY) != F.col(REPRESENTATIVE)).select(DOC_ID)
-    if history is not None:
-        absent = absent.unionByName(_removed(spark, config).select(DOC_ID))
-    return documents.join(absent.hint("shuffle_hash"), on=DOC_ID, how="left_anti")
-
-
 def removed_earlier(spark: SparkSession, config: Config, documents: DataFrame, copies: DataFrame) -> DataFrame:
     """Representatives that an earlier run removed as near-duplicates, in the form of `survivors.removed_near`."""
     near = _removed(spark, config).where(F.col(KIND) == NEAR)

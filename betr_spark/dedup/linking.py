@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from functools import partial
 from typing import NamedTuple, Self
 
+import numpy as np
 import pyarrow as pa
 from pyspark import Accumulator, AccumulatorParam
 from pyspark.sql import DataFrame, SparkSession
@@ -11,13 +12,15 @@ from pyspark.sql import functions as F
 
 from betr_spark.dedup.bucket_linker import BucketLinker
 from betr_spark.dedup.buckets import MEMBER, RANK_KEY_BYTES, packed
-from betr_spark.dedup.candidates import BUCKET, KEEPER, KEEPER_PREVIOUSLY_KEPT, LINKED, PREVIOUSLY_KEPT
-from betr_spark.dedup.exact import NEW, RANK_KEY, add_rank_key, with_hashes
+from betr_spark.dedup.columns import BUCKETS, CANDIDATE, KEEPER, KEEPER_PREVIOUSLY_KEPT, LINKED, PREVIOUSLY_KEPT
+from betr_spark.dedup.exact import NEW, RANK_KEY
+from betr_spark.dedup.links import LINK, Pairs, distinct_pairs, packed_links
 from betr_spark.kernels.arrow_buffers import binary_column, binary_pieces, binary_rows, string_buffers
 from betr_spark.schemas import BANDS
 from betr_spark.storage.scratch import spill_file
 
-_PART, _MEMBERS = "part", "members"
+_PART, _MEMBERS, _LINKS = "part", "members", "links"
+_PAIRS_IN_BATCH = 2**14
 
 
 class _Maximum(AccumulatorParam[int]):
@@ -50,25 +53,30 @@ class LinkCounters(NamedTuple):
 def linked_documents(documents: DataFrame, *, n_parts: int, counters: LinkCounters) -> DataFrame:
     """Link every document to the first document of each of its buckets.
 
-    The memory of a task does not grow with the size of a bucket; see `BucketLinker` for the bound.
+    Two shuffles: by bucket, and by document, so that a pair that shares several buckets is one row. The memory of a task does
+    not grow with the size of a bucket: see `BucketLinker` for the bound, and a document has at most one link a band.
 
     Args:
-        documents: doc_id, survivor_score, new, bands; one row for each distinct content, without those that an earlier run
-            removed.
-        n_parts: number of parts that share the buckets; one task links a part.
+        documents: rank_key, new, bands; one row for each distinct content, without those that an earlier run removed.
+        n_parts: number of parts that share the buckets; one task links a part. The links are in twice as many parts.
         counters: to add to.
 
     Returns:
-        bucket, previously_kept, rank_key, keeper, keeper_previously_kept, for all buckets with at least two documents of
-        which at least one is new. The keeper is the first document of the bucket; its own row has it as its keeper, too.
+        keeper, keeper_previously_kept, candidate, previously_kept (of the candidate), buckets (those of the candidate whose
+        first document is the keeper), for all buckets with at least two documents of which at least one is new. Each new
+        document is there with every other document that is the first of one of its buckets, and each previously kept document
+        with every first document, also if that is itself.
     """
-    parts = with_hashes(documents).mapInArrow(partial(_pack, n_parts=n_parts), f"{_PART} int, {_MEMBERS} binary")
-    link = partial(_link, counters=counters)
-    return parts.repartitionById(n_parts, F.col(_PART)).select(_MEMBERS).mapInArrow(link, LINKED)
+    members = documents.select(RANK_KEY, NEW, BANDS)
+    parts = members.mapInArrow(partial(_pack, n_parts=n_parts), f"{_PART} int, {_MEMBERS} binary")
+    link = partial(_link, n_parts=2 * n_parts, counters=counters)
+    links = parts.repartitionById(n_parts, F.col(_PART)).select(_MEMBERS)
+    links = links.mapInArrow(link, f"{_PART} int, {_LINKS} binary")
+    return links.repartitionById(2 * n_parts, F.col(_PART)).select(_LINKS).mapInArrow(_pairs, LINKED)
 
 
 def _pack(batches: Iterator[pa.RecordBatch], *, n_parts: int) -> Iterator[pa.RecordBatch]:
-    for batch in add_rank_key(batches):
+    for batch in batches:
         bands = batch.column(BANDS)
         parts = packed(
             bands.flatten().to_numpy(),
@@ -81,22 +89,43 @@ def _pack(batches: Iterator[pa.RecordBatch], *, n_parts: int) -> Iterator[pa.Rec
         yield pa.RecordBatch.from_arrays([pa.array(parts.parts), pieces], [_PART, _MEMBERS])
 
 
-def _link(batches: Iterator[pa.RecordBatch], *, counters: LinkCounters) -> Iterator[pa.RecordBatch]:
+def _link(batches: Iterator[pa.RecordBatch], *, n_parts: int, counters: LinkCounters) -> Iterator[pa.RecordBatch]:
     with spill_file() as spill:
         linker = BucketLinker(spill)
         for batch in batches:
             data, offsets = string_buffers(batch.column(_MEMBERS))
             linker.add(data[offsets[0] : offsets[-1]].view(MEMBER))
         for linked in linker.linked():
-            arrays = [
-                pa.array(linked.buckets),
-                pa.array(linked.previously_kept),
-                binary_column(linked.rank_keys),
-                binary_column(linked.first),
-                pa.array(linked.first_previously_kept),
-            ]
-            yield pa.RecordBatch.from_arrays(
-                arrays, [BUCKET, PREVIOUSLY_KEPT, RANK_KEY, KEEPER, KEEPER_PREVIOUSLY_KEPT]
-            )
+            parts = packed_links(linked, n_parts=n_parts)
+            pieces = binary_pieces(parts.links.view("uint8"), parts.bounds * LINK.itemsize)
+            yield pa.RecordBatch.from_arrays([pa.array(parts.parts), pieces], [_PART, _LINKS])
     counters.largest_bucket.add(linker.largest_bucket)
     counters.spilled_bytes.add(linker.spilled_bytes)
+
+
+def _pairs(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
+    pieces = []
+    for batch in batches:
+        data, offsets = string_buffers(batch.column(_LINKS))
+        pieces.append(data[offsets[0] : offsets[-1]].copy())  # the batch, which Arrow shares, is freed
+    if not pieces:
+        return
+    links = np.concatenate(pieces).view(LINK)
+    pieces.clear()
+    pairs = distinct_pairs(links)
+    del links
+    for start in range(0, len(pairs.candidate), _PAIRS_IN_BATCH):
+        yield _as_batch(pairs, slice(start, start + _PAIRS_IN_BATCH))
+
+
+def _as_batch(pairs: Pairs, rows: slice) -> pa.RecordBatch:
+    bounds = pairs.bounds[rows.start : rows.stop + 1]
+    buckets = pa.array(pairs.buckets[bounds[0] : bounds[-1]])
+    arrays = [
+        binary_column(pairs.keeper[rows]),
+        pa.array(pairs.keeper_previously_kept[rows]),
+        binary_column(pairs.candidate[rows]),
+        pa.array(pairs.previously_kept[rows]),
+        pa.ListArray.from_arrays(pa.array((bounds - bounds[0]).astype("int32")), buckets),
+    ]
+    return pa.RecordBatch.from_arrays(arrays, [KEEPER, KEEPER_PREVIOUSLY_KEPT, CANDIDATE, PREVIOUSLY_KEPT, BUCKETS])

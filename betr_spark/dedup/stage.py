@@ -5,7 +5,7 @@ Their texts are read again only for pairs whose signatures do not decide whether
 """
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import NamedTuple
@@ -16,9 +16,19 @@ from pyspark.sql import functions as F
 from betr_spark import schemas
 from betr_spark.config import LONGEST, Config
 from betr_spark.dedup import guards
-from betr_spark.dedup.candidates import CANDIDATE, EQUAL, KEEPER, Thresholds, candidate_pairs
+from betr_spark.dedup.candidates import candidate_pairs
+from betr_spark.dedup.columns import CANDIDATE, EQUAL, ID_KEY, KEEPER
 from betr_spark.dedup.components import NODE, ROOT, connected_components
-from betr_spark.dedup.exact import NEW, RANK_KEY, SURVIVOR_SCORE, copies_of, with_rank_key
+from betr_spark.dedup.exact import (
+    NEW,
+    RANK_KEY,
+    REMOVED,
+    SURVIVOR_SCORE,
+    copies_of,
+    id_key_of,
+    with_copies,
+    with_rank_key,
+)
 from betr_spark.dedup.history import (
     History,
     earlier_components,
@@ -29,11 +39,11 @@ from betr_spark.dedup.history import (
     rule,
     rule_settings,
     with_removed,
-    without_removed_and_copies,
     write_components,
 )
 from betr_spark.dedup.linking import LinkCounters, linked_documents
 from betr_spark.dedup.survivors import duplicates, removed_near, with_sizes
+from betr_spark.dedup.thresholds import Thresholds
 from betr_spark.dedup.verification import shingles_of, similar_by_shingles, similar_by_signature
 from betr_spark.errors import DataError
 from betr_spark.pipeline.stage import Result, RunContext, Stage
@@ -54,9 +64,10 @@ from betr_spark.scoring.combination import with_combined_logits
 from betr_spark.spark.jobs import describe
 from betr_spark.storage import delta, runs
 from betr_spark.storage.runs import Metrics, StageKey, StageRun
-from betr_spark.storage.scratch import Materialise
+from betr_spark.storage.scratch import Materialise, counted
 
-_AGAIN = "again"
+_AGAIN, _DOCUMENTS = "again", "documents"
+_TEXTS_NEW, _TEXTS_EARLIER = "texts_new", "texts_earlier"
 _MEMBERS_PER_PART = 2**22  # documents times bands; `BucketLinker` gives the memory of a part
 
 
@@ -120,14 +131,15 @@ class Dedup(Stage):
         checkpoint, batch = newest_batch(spark, config)
         history = read_history(spark, config, checkpoint)
         with context.scratch("dedup") as materialise:
-            scored = _documents(config, features, history, CONTENT_HASH, SOURCE)
-            describe(spark, "dedup: order documents by score")
-            documents = materialise(with_rank_key(with_removed(spark, config, scored, history)))
-            decisions = _decide(context, features, history, documents, materialise)
+            describe(spark, "dedup: order documents and find exact copies")
+            scored = _documents(config, features, history, CONTENT_HASH, SOURCE, INPUT_FILE, BANDS)
+            ordered = with_rank_key(with_removed(spark, config, scored, history))
+            documents, n = counted(materialise, with_copies(ordered).drop(REMOVED), {_DOCUMENTS: F.count("*")})
+            decisions = _decide(context, features, history, documents, n[_DOCUMENTS], materialise)
             describe(spark, "dedup: choose survivors")
             rows = materialise(decisions.rows)
             describe(spark, "dedup: check guards")
-            totals = guards.check(rows, features, context)
+            totals = guards.check(rows, documents, context)
 
             def commit(run: StageRun) -> None:
                 describe(spark, "dedup: write")
@@ -185,42 +197,30 @@ def _decide(
     features: DataFrame,
     history: History | None,
     documents: DataFrame,
+    n_documents: int,
     materialise: Materialise,
 ) -> _Decisions:
     spark, config = context.spark, context.config
-    describe(spark, "dedup: find exact copies")
-    copies = materialise(copies_of(documents))
-
-    def signatures(rank_keys: DataFrame) -> DataFrame:
-        ids = documents.select(DOC_ID, RANK_KEY).join(rank_keys.hint("shuffle_hash"), on=RANK_KEY, how="left_semi")
-        signed = features.select(DOC_ID, SIGNATURE).join(ids.hint("shuffle_hash"), on=DOC_ID, how="inner")
-        return signed.select(RANK_KEY, SIGNATURE)
-
+    copies = copies_of(documents)
     thresholds = Thresholds.of(config.dedup.similarity, bands=config.minhash.bands, rows=config.minhash.rows)
-    members = documents.count() * config.minhash.bands
-    n_parts = max(spark.sparkContext.defaultParallelism, math.ceil(members / _MEMBERS_PER_PART))
+    n_members = n_documents * config.minhash.bands
+    n_parts = max(spark.sparkContext.defaultParallelism, math.ceil(n_members / _MEMBERS_PER_PART))
     counters = LinkCounters.of(spark)
-    with_bands = _documents(config, features.where(F.size(BANDS) > 0), history, BANDS)
-    describe(spark, "dedup: link documents in buckets")
-    distinct = without_removed_and_copies(spark, config, with_bands, history, copies)
-    linked = materialise(linked_documents(distinct, n_parts=n_parts, counters=counters))
     describe(spark, "dedup: compare signatures")
-    pairs = materialise(candidate_pairs(linked, signatures, thresholds, materialise=materialise))
+    links = linked_documents(documents.where(F.col(BANDS).isNotNull()), n_parts=n_parts, counters=counters)
+    signatures = features.select(id_key_of(F.col(DOC_ID)).alias(ID_KEY), SIGNATURE)
+    pairs, n_pairs, n_unsure = candidate_pairs(links, signatures, thresholds, n_parts=n_parts, materialise=materialise)
     edges = similar_by_signature(pairs, thresholds)
-    unsure = pairs.where(F.col(EQUAL) < thresholds.sure)
-    n_pairs, n_unsure = pairs.agg(F.count("*"), F.count_if(F.col(EQUAL) < thresholds.sure)).first() or (0, 0)
-    n_texts: dict[bool, int] = {}
+    n_texts: Mapping[str, int] = {_TEXTS_NEW: 0, _TEXTS_EARLIER: 0}
     if n_unsure:
         describe(spark, "dedup: compare texts of undecided pairs")
-        ends = (
-            unsure.select(F.col(KEEPER).alias(RANK_KEY))
-            .unionByName(unsure.select(F.col(CANDIDATE).alias(RANK_KEY)))
-            .distinct()
-        )
-        compared = documents.join(ends, on=RANK_KEY, how="left_semi").select(DOC_ID, RANK_KEY, NEW)
-        compared = materialise(compared.join(features.select(DOC_ID, INPUT_FILE, CONTENT_HASH), on=DOC_ID, how="inner"))
-        n_texts = {bool(row[NEW]): int(row["count"]) for row in compared.groupBy(NEW).count().collect()}  # two rows
-        sets = shingles_of(compared, context, materialise=materialise)
+        unsure = pairs.where(F.col(EQUAL) < thresholds.sure)
+        ends = unsure.select(F.explode(F.array(KEEPER, CANDIDATE)).alias(RANK_KEY))
+        compared = documents.join(ends, on=RANK_KEY, how="left_semi")
+        compared = compared.select(DOC_ID, RANK_KEY, NEW, INPUT_FILE, CONTENT_HASH)
+        counts = {_TEXTS_NEW: F.count_if(NEW), _TEXTS_EARLIER: F.count_if(~F.col(NEW))}
+        compared, n_texts = counted(materialise, compared, counts)
+        sets = shingles_of(compared, context, n_documents=sum(n_texts.values()), materialise=materialise)
         edges = materialise(edges.unionByName(similar_by_shingles(unsure, sets, similarity=config.dedup.similarity)))
     describe(spark, "dedup: find components")
     links = edges.select(F.col(KEEPER).alias(NODE), F.col(CANDIDATE).alias(ROOT))
@@ -235,8 +235,8 @@ def _decide(
     metrics = DedupMetrics(
         candidates=n_pairs,
         unsure=n_unsure,
-        texts_new=n_texts.get(True, 0),
-        texts_previously_kept=n_texts.get(False, 0),
+        texts_new=n_texts[_TEXTS_NEW],
+        texts_previously_kept=n_texts[_TEXTS_EARLIER],
         largest_bucket=counters.largest_bucket.value,
         bucket_bytes_spilled=counters.spilled_bytes.value,
     )

@@ -13,7 +13,7 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from betr_spark.dedup.buckets import RANK_KEY_BYTES
-from betr_spark.dedup.candidates import CANDIDATE, KEEPER, KEEPER_PREVIOUSLY_KEPT
+from betr_spark.dedup.columns import CANDIDATE, KEEPER, KEEPER_PREVIOUSLY_KEPT
 from betr_spark.dedup.components import NODE, ROOT
 from betr_spark.dedup.exact import COPIES, RANK_KEY, REPRESENTATIVE
 from betr_spark.dedup.greedy_removal import Edges, GreedyRemoval

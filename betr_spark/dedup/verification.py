@@ -1,27 +1,30 @@
 """Verification of candidate pairs: by signature where it decides, by the true Jaccard similarity of the shingles elsewhere."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from betr_spark.config import MinHashConfig
 from betr_spark.corpus.listing import files_of
-from betr_spark.dedup.candidates import CANDIDATE, EQUAL, KEEPER, KEEPER_PREVIOUSLY_KEPT, Thresholds
+from betr_spark.dedup.columns import CANDIDATE, EQUAL, KEEPER, KEEPER_PREVIOUSLY_KEPT
 from betr_spark.dedup.exact import RANK_KEY
+from betr_spark.dedup.thresholds import Thresholds
 from betr_spark.errors import DataError
 from betr_spark.kernels.arrow_buffers import binary_column, binary_pieces, string_buffers
 from betr_spark.kernels.murmur3 import content_hashes
 from betr_spark.kernels.shingles import jaccard, shingle_sets
 from betr_spark.pipeline.stage import RunContext
 from betr_spark.schemas import CONTENT_HASH, DOC_ID, EVIDENCE, REASON, SHINGLES, SIMILARITY, SKETCH, TEXT
+from betr_spark.storage.scratch import Materialise, counted
 
 _MAX_BROADCAST = 200_000  # documents
-_HASH_NOW = "content_hash_now"
+_CHANGED, _READ = "changed", "read"
 _LEFT, _RIGHT = "left_shingles", "right_shingles"
 _EDGE = f"{KEEPER} binary, {KEEPER_PREVIOUSLY_KEPT} boolean, {CANDIDATE} binary"
 
@@ -50,48 +53,55 @@ def similar_by_shingles(unsure: DataFrame, sets: DataFrame, *, similarity: float
     return compared.withColumn(EVIDENCE, F.lit(SHINGLES))
 
 
-def texts_of(documents: DataFrame, context: RunContext) -> DataFrame:
-    """Read the texts of some documents: doc_id, text, rank_key. Only their input files are read (Delta: the whole table).
+def texts_of(documents: DataFrame, context: RunContext, *columns: str, n_documents: int | None = None) -> DataFrame:
+    """Read the texts of some documents: doc_id, text, `columns`. Only their input files are read (Delta: the whole table).
 
     Args:
-        documents: doc_id, rank_key, input_file; few, compared with the corpus.
+        documents: doc_id, input_file, `columns`; few, compared with the corpus.
         context: for the input.
+        *columns: of `documents`, kept.
+        n_documents: rows of `documents`, if the number is known.
     """
     scored = context.scored_input().documents(only_files=files_of(documents, context.config.input))
     texts = scored.where(F.col(REASON).isNull()).select(DOC_ID, TEXT)
-    keys = documents.select(DOC_ID, RANK_KEY)
-    few = keys.limit(_MAX_BROADCAST + 1).count() <= _MAX_BROADCAST
-    return texts.join(F.broadcast(keys) if few else keys, on=DOC_ID, how="inner")
+    keys = documents.select(DOC_ID, *columns)
+    n = n_documents if n_documents is not None else keys.limit(_MAX_BROADCAST + 1).count()
+    return texts.join(F.broadcast(keys) if n <= _MAX_BROADCAST else keys, on=DOC_ID, how="inner")
 
 
 def shingles_of(
-    documents: DataFrame, context: RunContext, *, materialise: Callable[[DataFrame], DataFrame]
+    documents: DataFrame, context: RunContext, *, n_documents: int | None = None, materialise: Materialise
 ) -> DataFrame:
     """Return the shingles of some documents: rank_key, shingles (uint64 hashes, ascending and distinct, as binary).
 
     Args:
         documents: doc_id, rank_key, input_file, content_hash; few, compared with the corpus.
         context: for the input and minhash.
+        n_documents: rows of `documents`, if the number is known.
         materialise: computes a frame and cuts its lineage.
 
     Raises:
         DataError: the input does not have the text that was scored any more; the error names a document.
     """
     config = context.config
-    texts = texts_of(documents, context).select(RANK_KEY, TEXT)
-    schema = f"{RANK_KEY} binary, {SHINGLES} binary, {_HASH_NOW} binary"
+    if n_documents is None:
+        n_documents = documents.count()
+    texts = texts_of(documents, context, RANK_KEY, CONTENT_HASH, n_documents=n_documents)
+    schema = f"{RANK_KEY} binary, {SHINGLES} binary, {_CHANGED} boolean"
+    texts = texts.select(RANK_KEY, CONTENT_HASH, TEXT)
     sets = texts.mapInArrow(partial(_shingled, minhash=config.minhash), schema)
     if config.input.id is None:  # every copy of a text has the same id and the same shingles
         sets = sets.dropDuplicates([RANK_KEY])
-    sets = materialise(sets)
-    with_hashes = documents.join(sets.select(RANK_KEY, _HASH_NOW), on=RANK_KEY, how="left")
-    changed = with_hashes.where(~F.col(CONTENT_HASH).eqNullSafe(F.col(_HASH_NOW))).select(DOC_ID).limit(1).collect()
-    if changed:
-        raise DataError(
-            f"input.path: {config.input.path}: the text of document '{changed[0][DOC_ID]}' changed since it was scored, "
-            "or is gone; run `betr-spark features`"
-        )
-    return sets.drop(_HASH_NOW)
+    sets, n = counted(materialise, sets, {_READ: F.count("*"), _CHANGED: F.count_if(_CHANGED)})
+    if n[_CHANGED] or n[_READ] != n_documents:
+        unchanged = sets.where(~F.col(_CHANGED))
+        changed = documents.join(unchanged, on=RANK_KEY, how="left_anti").select(DOC_ID).limit(1).collect()
+        for row in changed:
+            raise DataError(
+                f"input.path: {config.input.path}: the text of document '{row[DOC_ID]}' changed since it was scored, "
+                "or is gone; run `betr-spark features`"
+            )
+    return sets.drop(_CHANGED)
 
 
 def _shingled(batches: Iterator[pa.RecordBatch], *, minhash: MinHashConfig) -> Iterator[pa.RecordBatch]:
@@ -100,8 +110,10 @@ def _shingled(batches: Iterator[pa.RecordBatch], *, minhash: MinHashConfig) -> I
         hashes, bounds = shingle_sets(*text, ngram=minhash.ngram, seed=minhash.seed)
         pieces = binary_pieces(hashes.view(np.uint8), bounds * 8)
         hash_now = binary_column(content_hashes(*text))
-        columns = [batch.column(RANK_KEY), pieces, hash_now]
-        yield pa.RecordBatch.from_arrays(columns, [RANK_KEY, SHINGLES, _HASH_NOW])
+        same = pc.fill_null(pc.equal(batch.column(CONTENT_HASH), hash_now), fill_value=False)
+        yield pa.RecordBatch.from_arrays(
+            [batch.column(RANK_KEY), pieces, pc.invert(same)], [RANK_KEY, SHINGLES, _CHANGED]
+        )
 
 
 def _with_jaccard(batches: Iterator[pa.RecordBatch], *, least: float) -> Iterator[pa.RecordBatch]:

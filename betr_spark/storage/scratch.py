@@ -4,11 +4,11 @@ import io
 import itertools
 import os
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, Observation, SparkSession
 
 from betr_spark.storage.hadoop_files import children, delete
 
@@ -45,6 +45,26 @@ def scratch(spark: SparkSession, folder: str) -> Iterator[Materialise]:
         yield materialise
     finally:
         delete(spark, folder)
+
+
+def counted(
+    materialise: Materialise, frame: DataFrame, counts: Mapping[str, Column]
+) -> tuple[DataFrame, Mapping[str, int]]:
+    """Materialise a frame and aggregate its rows on the way, without another job.
+
+    Args:
+        materialise: computes a frame and cuts its lineage.
+        frame: its rows are computed once.
+        counts: aggregates by name; null counts as 0.
+
+    Returns:
+        The materialised rows, and the value of each aggregate.
+    """
+    observation = Observation()
+    columns = [column.alias(name) for name, column in counts.items()]
+    rows = materialise(frame.observe(observation, *columns))
+    values = observation.get
+    return rows, {name: int(values.get(name) or 0) for name in counts}
 
 
 def spill_file() -> io.BufferedRandom:

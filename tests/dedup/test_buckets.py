@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from betr_spark.dedup.bucket_linker import BucketLinker
 from betr_spark.dedup.bucket_representatives import MAX_REPRESENTATIVES, BucketRepresentatives, Compared, Members
 from betr_spark.dedup.buckets import MEMBER, packed
-from betr_spark.dedup.candidates import Thresholds
+from betr_spark.dedup.thresholds import Thresholds
 
 N_VALUES = 12
 LEAST, ENOUGH = 4, 8

@@ -10,15 +10,16 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pyspark.sql import functions as F
 from scipy.sparse import coo_array, csgraph
 
-from betr_spark.dedup.candidates import Thresholds, candidate_pairs
+from betr_spark.dedup.candidates import candidate_pairs
 from betr_spark.dedup.components import NODE, ROOT, connected_components
-from betr_spark.dedup.exact import copies_of, rank_keys, with_rank_key
+from betr_spark.dedup.exact import copies_of, id_key, id_key_of, rank_keys, with_copies, with_rank_key
 from betr_spark.dedup.greedy_removal import Edges, GreedyRemoval
-from betr_spark.dedup.history import without_removed_and_copies
 from betr_spark.dedup.linking import LinkCounters, linked_documents
 from betr_spark.dedup.survivors import duplicates, removed_near, with_sizes
+from betr_spark.dedup.thresholds import Thresholds
 
 
 def materialise(frame: Any) -> Any:
@@ -57,6 +58,8 @@ def test_a_rank_key_does_not_depend_on_other_rows(spark: Any) -> None:
     assert keyed[0] == keyed[1]
     assert with_rank_key(frame).columns == ["doc_id", "kept", "rank_key"]
     assert len({bytes(row[2]) for row in keyed[0]}) == 50
+    same_key = id_key(F.col("rank_key")) == id_key_of(F.col("doc_id"))
+    assert with_rank_key(frame).where(same_key).count() == 50
     ranked = spark.createDataFrame(rows, "doc_id string, survivor_score double, kept int").selectExpr(
         "*", "xxhash64(doc_id) as h"
     )
@@ -172,21 +175,22 @@ def pairs_of(
 ) -> dict[tuple[int, int], int]:
     rows = [(str(i), float(-i), i not in previously_kept, buckets[i]) for i in signatures]
     documents = spark.createDataFrame(rows, "doc_id string, survivor_score double, new boolean, bands array<bigint>")
-    named = {
-        int(row["doc_id"]): row["rank_key"]
-        for row in with_rank_key(documents.select("doc_id", "survivor_score")).collect()
-    }
-    number_of = {bytes(rank_key): i for i, rank_key in named.items()}
-    packed = [(named[i], bytearray(np.array(s, np.uint32).tobytes())) for i, s in signatures.items()]
-    signed = spark.createDataFrame(packed, "rank_key binary, signature binary")
-    pairs = candidate_pairs(
-        linked_documents(documents, n_parts=3, counters=LinkCounters.of(spark)),
-        lambda rank_keys: signed.join(rank_keys, on="rank_key", how="left_semi"),
-        Thresholds(16, 8, 12, 17),
+    documents = with_rank_key(documents).localCheckpoint()
+    number_of = {bytes(row["rank_key"]): int(row["doc_id"]) for row in documents.select("doc_id", "rank_key").collect()}
+    packed = [(str(i), bytearray(np.array(s, np.uint32).tobytes())) for i, s in signatures.items()]
+    signed = spark.createDataFrame(packed, "doc_id string, signature binary")
+    links = linked_documents(documents, n_parts=3, counters=LinkCounters.of(spark))
+    pairs, n, n_unsure = candidate_pairs(
+        links,
+        signed.select(id_key_of(F.col("doc_id")).alias("id_key"), "signature"),
+        Thresholds(16, 8, 12, 16),
+        n_parts=3,
         materialise=materialise,
-    ).collect()
-    assert len({(bytes(row["keeper"]), bytes(row["candidate"])) for row in pairs}) == len(pairs)
-    return {(number_of[bytes(row["keeper"])], number_of[bytes(row["candidate"])]): row["equal"] for row in pairs}
+    )
+    collected = pairs.collect()
+    assert len({(bytes(row["keeper"]), bytes(row["candidate"])) for row in collected}) == len(collected) == n
+    assert n_unsure == sum(row["equal"] < 16 for row in collected)
+    return {(number_of[bytes(row["keeper"])], number_of[bytes(row["candidate"])]): row["equal"] for row in collected}
 
 
 def test_a_bucket_of_dissimilar_documents_still_gives_its_similar_pairs(spark: Any) -> None:
@@ -226,15 +230,23 @@ def test_exact_copies_follow_their_representative(spark: Any) -> None:
         ("h", b"4", 8, False, True),
         ("i", b"4", 4, True, False),
     ]
-    documents = spark.createDataFrame(
-        [(d, f"site {d}", bytearray(c), rank_key(p), new, removed) for d, c, p, new, removed in rows],
-        "doc_id string, source string, content_hash binary, rank_key binary, new boolean, removed boolean",
+    rows += [("s", b"5", 6, True, False), ("t", b"6", 10, True, False)]  # the only ones of their content
+    bands = {"t": []}
+    documents = with_copies(
+        spark.createDataFrame(
+            [
+                (d, f"site {d}", bytearray(c), rank_key(p), new, removed, bands.get(d, [7]))
+                for d, c, p, new, removed in rows
+            ],
+            "doc_id string, source string, content_hash binary, rank_key binary, new boolean, removed boolean, "
+            "bands array<bigint>",
+        )
     )
     copies = copies_of(documents)
     by_key = {number(row["rank_key"]): (number(row["representative"]), row["copies"]) for row in copies.collect()}
     assert by_key == {5: (2, 2), 2: (2, 2), 9: (9, 2), 1: (9, 2), 7: (7, 3), 8: (7, 3), 4: (7, 3)}
-    in_buckets = without_removed_and_copies(spark, None, documents, None, copies).collect()
-    assert sorted(row["doc_id"] for row in in_buckets) == ["b", "e", "g", "x"]
+    in_buckets = documents.where("bands is not null").collect()
+    assert sorted(row["doc_id"] for row in in_buckets) == ["b", "e", "s", "x"]  # g was removed
     near = spark.createDataFrame(
         [(rank_key(3), rank_key(2), 0.8, "shingles"), (rank_key(7), rank_key(9), 0.95, "signature")],
         "rank_key binary, kept binary, similarity float, evidence string",
