@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 
 from betr_spark.dedup.bucket_representatives import BucketRepresentatives, Compared, Members
 
-REMAINING_BYTES = 2**25  # of remaining documents that a task keeps for its next round
+REMAINING_BYTES = 2**26  # of remaining documents that a task keeps for its next round
 _ROWS = 4096
 
 

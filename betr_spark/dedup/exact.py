@@ -10,13 +10,13 @@ from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from betr_spark.dedup.buckets import RANK_KEY_BYTES
-from betr_spark.kernels.arrow_buffers import binary_column
+from betr_spark.kernels.arrow_buffers import binary_column, binary_pieces
 from betr_spark.ordering import descending_key, unsigned
-from betr_spark.schemas import BANDS, CONTENT_HASH, DOC_ID
+from betr_spark.schemas import BANDS, CONTENT_HASH, DOC_ID, SOURCE
 
 RANK_KEY, SURVIVOR_SCORE = "rank_key", "survivor_score"
 NEW, REMOVED = "new", "removed"
-REPRESENTATIVE, COPIES = "representative", "copies"
+REPRESENTATIVE, REPRESENTATIVE_ID, COPIES = "representative", "representative_id", "copies"
 _HASH, _TIE, _FIRST = "hash", "tie", "first"
 _SIGN_64 = np.uint64(2**63)
 
@@ -29,30 +29,38 @@ def with_rank_key(documents: DataFrame) -> DataFrame:
     partitioning.
 
     Args:
-        documents: doc_id; survivor_score, double (null comes last); other columns are kept.
+        documents: doc_id; survivor_score, double (null comes last); other columns are kept, `bands` as 8 bytes a band, null
+            where there are none.
     """
     columns = [
-        f"`{field.name}` {field.dataType.simpleString()}" for field in documents.schema if field.name != SURVIVOR_SCORE
+        f"`{field.name}` {'binary' if field.name == BANDS else field.dataType.simpleString()}"
+        for field in documents.schema
+        if field.name != SURVIVOR_SCORE
     ]
-    return with_hashes(documents).mapInArrow(add_rank_key, ", ".join([*columns, f"{RANK_KEY} binary"]))
-
-
-def with_hashes(documents: DataFrame) -> DataFrame:
-    """Add the hashes of the doc_id that `add_rank_key` needs."""
     hash64, tie = _hashes(F.col(DOC_ID))
-    return documents.withColumns({_HASH: hash64, _TIE: tie})
+    with_hashes = documents.withColumns({_HASH: hash64, _TIE: tie})
+    return with_hashes.mapInArrow(_add_rank_key, ", ".join([*columns, f"{RANK_KEY} binary"]))
 
 
 def _hashes(doc_id: Column) -> tuple[Column, Column]:
     return unsigned(F.xxhash64(doc_id)), F.xxhash64(F.lit(1), doc_id)
 
 
-def add_rank_key(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    """Replace `survivor_score` by `rank_key` in batches of documents that `with_hashes` prepared."""
+def _add_rank_key(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
     for batch in batches:
         hashes = [batch.column(name).to_numpy(zero_copy_only=False).view(np.uint64) for name in (_HASH, _TIE)]
         rows = rank_keys(batch.column(SURVIVOR_SCORE), *hashes)
-        yield batch.drop_columns([SURVIVOR_SCORE, _HASH, _TIE]).append_column(RANK_KEY, binary_column(rows))
+        keyed = batch.drop_columns([SURVIVOR_SCORE, _HASH, _TIE]).append_column(RANK_KEY, binary_column(rows))
+        if BANDS in keyed.schema.names:
+            keyed = keyed.set_column(keyed.schema.get_field_index(BANDS), BANDS, _as_binary(keyed.column(BANDS)))
+        yield keyed
+
+
+def _as_binary(bands: pa.Array) -> pa.Array:
+    """Return the numbers of each list as bytes, null where there are none: one value is cheaper to move than a list."""
+    sizes = pc.fill_null(pc.list_value_length(bands), 0).to_numpy(zero_copy_only=False).astype(np.int64)
+    pieces = binary_pieces(bands.flatten().to_numpy().view(np.uint8), np.append(0, np.cumsum(sizes)) * 8)
+    return pc.if_else(pa.array(sizes > 0), pieces, pa.scalar(None, pa.binary()))
 
 
 def rank_keys(survivor_score: pa.Array, hash64: NDArray[np.uint64], tie: NDArray[np.uint64]) -> NDArray[np.uint8]:
@@ -85,22 +93,25 @@ def with_copies(documents: DataFrame) -> DataFrame:
     removed, so that its copies are removed for the same document; without one, the best document.
 
     Args:
-        documents: content_hash, rank_key, new (not seen by an earlier run), removed (by an earlier run), bands; one row a
-            document; other columns are kept.
+        documents: doc_id, content_hash, rank_key, new (not seen by an earlier run), removed (by an earlier run), bands;
+            one row a document; other columns are kept.
 
     Returns:
-        The rows of `documents` with representative (a rank key; null on a document that is the only one of its content) and
-        copies (documents of equal content, this one included). `bands` is null on a document that takes no part in the search
-        for near-duplicates: one that has none, that an earlier run removed, or that is not the representative.
+        The rows of `documents` with representative (a rank key) and representative_id (its doc_id), both null on a document
+        that is the only one of its content, and copies (documents of equal content, this one included). `bands` is null on a
+        document that takes no part in the search for near-duplicates: one that has none, that an earlier run removed, or that
+        is not the representative.
     """
     same = Window.partitionBy(CONTENT_HASH)
-    first = F.min(F.struct(NEW, REMOVED, RANK_KEY)).over(same)[RANK_KEY]
+    first = F.min(F.struct(NEW, REMOVED, RANK_KEY, DOC_ID)).over(same)
     grouped = documents.withColumns({_FIRST: first, COPIES: F.count("*").over(same)})
-    takes_part = (F.col(RANK_KEY) == F.col(_FIRST)) & ~F.col(REMOVED) & (F.size(BANDS) > 0)
+    takes_part = (F.col(RANK_KEY) == F.col(_FIRST)[RANK_KEY]) & ~F.col(REMOVED)
+    has_copies = F.col(COPIES) > 1
     return grouped.withColumns(
         {
             BANDS: F.when(takes_part, F.col(BANDS)),
-            REPRESENTATIVE: F.when(F.col(COPIES) > 1, F.col(_FIRST)),
+            REPRESENTATIVE: F.when(has_copies, F.col(_FIRST)[RANK_KEY]),
+            REPRESENTATIVE_ID: F.when(has_copies, F.col(_FIRST)[DOC_ID]),
         }
     ).drop(_FIRST)
 
@@ -112,6 +123,7 @@ def copies_of(documents: DataFrame) -> DataFrame:
         documents: as `with_copies` gives them.
 
     Returns:
-        doc_id, rank_key, representative, copies.
+        doc_id, source, rank_key, representative, representative_id, copies.
     """
-    return documents.where(F.col(COPIES) > 1).select(DOC_ID, RANK_KEY, REPRESENTATIVE, COPIES)
+    columns = [DOC_ID, SOURCE, RANK_KEY, REPRESENTATIVE, REPRESENTATIVE_ID, COPIES]
+    return documents.where(F.col(COPIES) > 1).select(*columns)

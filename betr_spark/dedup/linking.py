@@ -57,7 +57,8 @@ def linked_documents(documents: DataFrame, *, n_parts: int, counters: LinkCounte
     not grow with the size of a bucket: see `BucketLinker` for the bound, and a document has at most one link a band.
 
     Args:
-        documents: rank_key, new, bands; one row for each distinct content, without those that an earlier run removed.
+        documents: rank_key, new, bands (8 bytes a band); one row for each distinct content, without those that an earlier run
+            removed.
         n_parts: number of parts that share the buckets; one task links a part. The links are in twice as many parts.
         counters: to add to.
 
@@ -67,7 +68,7 @@ def linked_documents(documents: DataFrame, *, n_parts: int, counters: LinkCounte
         document is there with every other document that is the first of one of its buckets, and each previously kept document
         with every first document, also if that is itself.
     """
-    members = documents.select(RANK_KEY, NEW, BANDS)
+    members = documents.where(F.col(BANDS).isNotNull()).select(RANK_KEY, NEW, BANDS)
     parts = members.mapInArrow(partial(_pack, n_parts=n_parts), f"{_PART} int, {_MEMBERS} binary")
     link = partial(_link, n_parts=2 * n_parts, counters=counters)
     links = parts.repartitionById(n_parts, F.col(_PART)).select(_MEMBERS)
@@ -77,10 +78,10 @@ def linked_documents(documents: DataFrame, *, n_parts: int, counters: LinkCounte
 
 def _pack(batches: Iterator[pa.RecordBatch], *, n_parts: int) -> Iterator[pa.RecordBatch]:
     for batch in batches:
-        bands = batch.column(BANDS)
+        data, offsets = string_buffers(batch.column(BANDS))
         parts = packed(
-            bands.flatten().to_numpy(),
-            bands.value_lengths().to_numpy().astype("int64"),
+            data[offsets[0] : offsets[-1]].view(np.int64),
+            np.diff(offsets) // 8,
             binary_rows(batch.column(RANK_KEY), RANK_KEY_BYTES),
             batch.column(NEW).to_numpy(zero_copy_only=False),
             n_parts=n_parts,

@@ -42,7 +42,7 @@ from betr_spark.dedup.history import (
     write_components,
 )
 from betr_spark.dedup.linking import LinkCounters, linked_documents
-from betr_spark.dedup.survivors import duplicates, removed_near, with_sizes
+from betr_spark.dedup.survivors import duplicates, named_components, removed_near
 from betr_spark.dedup.thresholds import Thresholds
 from betr_spark.dedup.verification import shingles_of, similar_by_shingles, similar_by_signature
 from betr_spark.errors import DataError
@@ -50,6 +50,7 @@ from betr_spark.pipeline.stage import Result, RunContext, Stage
 from betr_spark.schemas import (
     BANDS,
     BATCH,
+    COMPONENT_SIZE,
     CONTENT_HASH,
     DOC_ID,
     EXACT,
@@ -143,7 +144,7 @@ class Dedup(Stage):
 
             def commit(run: StageRun) -> None:
                 describe(spark, "dedup: write")
-                version = write_components(spark, config, decisions.components, key)
+                version = write_components(spark, config, decisions.components.select(NODE, ROOT, COMPONENT_SIZE), key)
                 metadata = run.to_json(
                     checkpoint=checkpoint, batch=batch, rule=rule(config), components_version=version
                 )
@@ -207,7 +208,7 @@ def _decide(
     n_parts = max(spark.sparkContext.defaultParallelism, math.ceil(n_members / _MEMBERS_PER_PART))
     counters = LinkCounters.of(spark)
     describe(spark, "dedup: compare signatures")
-    links = linked_documents(documents.where(F.col(BANDS).isNotNull()), n_parts=n_parts, counters=counters)
+    links = linked_documents(documents, n_parts=n_parts, counters=counters)
     signatures = features.select(id_key_of(F.col(DOC_ID)).alias(ID_KEY), SIGNATURE)
     pairs, n_pairs, n_unsure = candidate_pairs(links, signatures, thresholds, n_parts=n_parts, materialise=materialise)
     edges = similar_by_signature(pairs, thresholds)
@@ -228,10 +229,10 @@ def _decide(
     if history is not None:
         links = links.unionByName(earlier_components(spark, config, history, documents))
         earlier = removed_earlier(spark, config, documents, copies)
-    components = materialise(with_sizes(connected_components(links, materialise=materialise), copies))
+    components = materialise(named_components(connected_components(links, materialise=materialise), documents))
     near = removed_near(edges, components)
     near = near if earlier is None else near.unionByName(earlier)
-    rows = duplicates(documents, copies, near, components, materialise=materialise)
+    rows = duplicates(copies, near, components)
     metrics = DedupMetrics(
         candidates=n_pairs,
         unsure=n_unsure,

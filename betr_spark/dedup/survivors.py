@@ -6,7 +6,7 @@ a chain A~B~C where A and C are not similar, only B is removed. Two documents th
 unless an earlier run kept both.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pyarrow as pa
 from pyspark.sql import Column, DataFrame, Window
@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 from betr_spark.dedup.buckets import RANK_KEY_BYTES
 from betr_spark.dedup.columns import CANDIDATE, KEEPER, KEEPER_PREVIOUSLY_KEPT
 from betr_spark.dedup.components import NODE, ROOT
-from betr_spark.dedup.exact import COPIES, RANK_KEY, REPRESENTATIVE
+from betr_spark.dedup.exact import COPIES, RANK_KEY, REPRESENTATIVE, REPRESENTATIVE_ID
 from betr_spark.dedup.greedy_removal import Edges, GreedyRemoval
 from betr_spark.kernels.arrow_buffers import binary_rows
 from betr_spark.schemas import (
@@ -34,6 +34,7 @@ from betr_spark.schemas import (
 from betr_spark.storage.scratch import spill_file
 
 KEPT = "kept"
+_NODE_ID, _NODE_SOURCE = "node_id", "node_source"
 
 
 def removed_near(edges: DataFrame, components: DataFrame) -> DataFrame:
@@ -69,57 +70,51 @@ def _decide(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
         yield removed.rename_columns([RANK_KEY, KEPT, SIMILARITY, EVIDENCE])
 
 
-def with_sizes(components: DataFrame, copies: DataFrame) -> DataFrame:
-    """Add `component_size`, the number of documents of a component, exact copies and kept ones included.
+def named_components(components: DataFrame, documents: DataFrame) -> DataFrame:
+    """Add the ids of documents and of components, and `component_size`.
+
+    The size is the number of documents of a component, exact copies and kept ones included. The `component_id` is its best
+    document.
 
     Args:
         components: node, root.
-        copies: as `exact.copies_of` gives it.
+        documents: as `exact.with_copies` gives them.
+
+    Returns:
+        node, root, component_size, doc_id, source, component_id.
     """
-    with_copies = copies.where(F.col(RANK_KEY) == F.col(REPRESENTATIVE)).select(F.col(RANK_KEY).alias(NODE), COPIES)
-    size = F.sum(F.coalesce(COPIES, F.lit(1))).over(Window.partitionBy(ROOT)).alias(COMPONENT_SIZE)
-    return components.join(with_copies, on=NODE, how="left").select(NODE, ROOT, size)
+    names = documents.select(F.col(RANK_KEY).alias(NODE), DOC_ID, SOURCE, COPIES)
+    named = names.join(components.hint("shuffle_hash"), on=NODE, how="inner")
+    component = Window.partitionBy(ROOT)
+    size = F.sum(COPIES).over(component).alias(COMPONENT_SIZE)
+    root_id = F.max(F.when(F.col(NODE) == F.col(ROOT), F.col(DOC_ID))).over(component).alias(COMPONENT_ID)
+    return named.select(NODE, ROOT, size, DOC_ID, SOURCE, root_id)
 
 
-def duplicates(
-    documents: DataFrame,
-    copies: DataFrame,
-    near: DataFrame,
-    components: DataFrame,
-    *,
-    materialise: Callable[[DataFrame], DataFrame],
-) -> DataFrame:
+def duplicates(copies: DataFrame, near: DataFrame, components: DataFrame) -> DataFrame:
     """Join exact copies and near-duplicates into the rows of the `duplicates` table, with their source.
 
-    If a representative is removed, its copies are removed for the same document. `component_id` is the best document of the
-    component.
+    If a representative is removed, its copies are removed for the same document.
 
     Args:
-        documents: doc_id, source, rank_key; one row for each document.
         copies: as `exact.copies_of` gives it.
         near: rank_key (of a representative), kept (a rank key), similarity, evidence.
-        components: node (a representative), root, component_size; for every rank_key in `near`.
-        materialise: computes a frame and cuts its lineage.
+        components: as `named_components` gives them; for every document in `near`.
     """
-    nodes = components.join(near.withColumnRenamed(RANK_KEY, NODE), on=NODE, how="left")
+    kept = components.select(F.col(NODE).alias(KEPT), F.col(DOC_ID).alias(KEPT_DOC_ID))
+    near = near.withColumnRenamed(RANK_KEY, NODE).join(kept, on=KEPT, how="inner")
+    nodes = components.withColumnsRenamed({DOC_ID: _NODE_ID, SOURCE: _NODE_SOURCE}).join(near, on=NODE, how="left")
     joined = nodes.withColumnRenamed(NODE, REPRESENTATIVE).join(copies, on=REPRESENTATIVE, how="full")
-    rank_key = F.coalesce(RANK_KEY, REPRESENTATIVE)
-    kept = F.coalesce(KEPT, REPRESENTATIVE)
+    is_copy = F.col(RANK_KEY).isNotNull()
     is_exact = F.col(KEPT).isNull()
-    removed = joined.where(kept != rank_key).select(
-        rank_key.alias(RANK_KEY),
-        kept.alias(KEPT),
+    is_representative = ~is_copy | (F.col(RANK_KEY) == F.col(REPRESENTATIVE))
+    return joined.where(~(is_exact & is_representative)).select(
+        F.when(is_copy, F.col(DOC_ID)).otherwise(F.col(_NODE_ID)).alias(DOC_ID),
+        F.when(is_copy, F.col(SOURCE)).otherwise(F.col(_NODE_SOURCE)).alias(SOURCE),
+        F.coalesce(KEPT_DOC_ID, REPRESENTATIVE_ID).alias(KEPT_DOC_ID),
         F.when(is_exact, EXACT).otherwise(NEAR).alias(KIND),
         F.when(is_exact, F.lit(1.0)).otherwise(F.col(SIMILARITY)).cast("float").alias(SIMILARITY),
         F.when(is_exact, CONTENT).otherwise(F.col(EVIDENCE)).alias(EVIDENCE),
-        F.coalesce(ROOT, REPRESENTATIVE).alias(ROOT),
+        F.coalesce(COMPONENT_ID, REPRESENTATIVE_ID).alias(COMPONENT_ID),
         F.coalesce(COMPONENT_SIZE, COPIES).alias(COMPONENT_SIZE),
     )
-    removed = materialise(removed)
-    rank_keys = removed.select(F.explode(F.array(RANK_KEY, KEPT, ROOT)).alias(RANK_KEY)).distinct()
-    names = documents.select(RANK_KEY, DOC_ID, SOURCE)
-    names = materialise(names.join(rank_keys.hint("shuffle_hash"), on=RANK_KEY, how="left_semi"))
-    rows = removed.join(names, on=RANK_KEY, how="inner")
-    for key, doc_id in ((KEPT, KEPT_DOC_ID), (ROOT, COMPONENT_ID)):
-        rows = rows.join(names.select(F.col(RANK_KEY).alias(key), F.col(DOC_ID).alias(doc_id)), on=key, how="inner")
-    return rows.select(DOC_ID, SOURCE, KEPT_DOC_ID, KIND, SIMILARITY, EVIDENCE, COMPONENT_ID, COMPONENT_SIZE)

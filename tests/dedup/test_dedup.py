@@ -18,7 +18,7 @@ from betr_spark.dedup.components import NODE, ROOT, connected_components
 from betr_spark.dedup.exact import copies_of, id_key, id_key_of, rank_keys, with_copies, with_rank_key
 from betr_spark.dedup.greedy_removal import Edges, GreedyRemoval
 from betr_spark.dedup.linking import LinkCounters, linked_documents
-from betr_spark.dedup.survivors import duplicates, removed_near, with_sizes
+from betr_spark.dedup.survivors import duplicates, named_components, removed_near
 from betr_spark.dedup.thresholds import Thresholds
 
 
@@ -56,6 +56,12 @@ def test_a_rank_key_does_not_depend_on_other_rows(spark: Any) -> None:
     reordered = spark.createDataFrame(rows[::-1], "doc_id string, survivor_score double, kept int").repartition(7)
     keyed = [sorted(tuple(row) for row in with_rank_key(some).collect()) for some in (frame, reordered)]
     assert keyed[0] == keyed[1]
+    with_bands = with_rank_key(
+        frame.selectExpr("*", "if(kept < 2, array(kept, 7L), if(kept < 4, array(), null)) bands")
+    )
+    bands = {row["kept"]: row["bands"] for row in with_bands.collect()}
+    expected = {i: bytearray(np.array([i, 7], np.int64).tobytes()) if i < 2 else None for i in range(50)}
+    assert bands == expected
     assert with_rank_key(frame).columns == ["doc_id", "kept", "rank_key"]
     assert len({bytes(row[2]) for row in keyed[0]}) == 50
     same_key = id_key(F.col("rank_key")) == id_key_of(F.col("doc_id"))
@@ -231,15 +237,14 @@ def test_exact_copies_follow_their_representative(spark: Any) -> None:
         ("i", b"4", 4, True, False),
     ]
     rows += [("s", b"5", 6, True, False), ("t", b"6", 10, True, False)]  # the only ones of their content
-    bands = {"t": []}
     documents = with_copies(
         spark.createDataFrame(
             [
-                (d, f"site {d}", bytearray(c), rank_key(p), new, removed, bands.get(d, [7]))
+                (d, f"site {d}", bytearray(c), rank_key(p), new, removed, None if d == "t" else bytearray(8))
                 for d, c, p, new, removed in rows
             ],
             "doc_id string, source string, content_hash binary, rank_key binary, new boolean, removed boolean, "
-            "bands array<bigint>",
+            "bands binary",
         )
     )
     copies = copies_of(documents)
@@ -254,8 +259,8 @@ def test_exact_copies_follow_their_representative(spark: Any) -> None:
     components = spark.createDataFrame(
         [(rank_key(n), rank_key(r)) for n, r in ((2, 2), (3, 2), (7, 7), (9, 7))], "node binary, root binary"
     )
-    components = with_sizes(components, copies)
-    rows_found = duplicates(documents, copies, near, components, materialise=materialise).collect()
+    named = named_components(components, documents)
+    rows_found = duplicates(copies, near, named).collect()
     assert all(row["source"] == f"site {row['doc_id']}" for row in rows_found)
     by_id = {row["doc_id"]: tuple(row)[2:] for row in rows_found}
     near_b, near_e = pytest.approx(0.8), pytest.approx(0.95)
