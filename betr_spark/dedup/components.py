@@ -5,7 +5,6 @@ is linear in the edges; the number of rounds grows with the logarithm of the lon
 """
 
 import itertools
-from collections.abc import Callable
 
 import numpy as np
 import pyarrow as pa
@@ -15,13 +14,15 @@ from scipy.sparse import coo_array, csgraph
 
 from betr_spark.dedup.buckets import RANK_KEY_BYTES
 from betr_spark.kernels.arrow_buffers import binary_column, binary_rows
+from betr_spark.storage.scratch import Materialise, counted
 
 NODE, ROOT = "node", "root"
+_EDGES = "edges"
 MAX_EDGES_ON_DRIVER = 2_000_000  # 80 MB of rank keys
 
 
 def connected_components(
-    edges: DataFrame, *, materialise: Callable[[DataFrame], DataFrame], max_on_driver: int = MAX_EDGES_ON_DRIVER
+    edges: DataFrame, *, materialise: Materialise, max_on_driver: int = MAX_EDGES_ON_DRIVER
 ) -> DataFrame:
     """Label every node with the smallest node of its component.
 
@@ -38,12 +39,13 @@ def connected_components(
     few = edges.limit(max_on_driver + 1).toArrow()
     if few.num_rows <= max_on_driver:
         return edges.sparkSession.createDataFrame(_components(few.combine_chunks()), f"{NODE} binary, {ROOT} binary")
-    current = materialise(edges.distinct())
+    count = {_EDGES: F.count("*")}
+    current, n = counted(materialise, edges.distinct(), count)
     for _ in itertools.count():
-        following = materialise(_small_star(_large_star(current)))
-        if _same(current, following):
+        following, n_following = counted(materialise, _small_star(_large_star(current)), count)
+        if n == n_following and not current.join(following, on=["u", "v"], how="left_anti").take(1):
             break
-        current = following
+        current, n = following, n_following
     children = following.select(F.col("u").alias(NODE), F.col("v").alias(ROOT))
     return children.unionByName(children.select(F.col(ROOT).alias(NODE), ROOT)).distinct()
 
@@ -79,10 +81,3 @@ def _small_star(edges: DataFrame) -> DataFrame:
     neighbours = linked.select(F.col("v").alias("u"), F.col("least").alias("v"))
     nodes = least.select("u", F.col("least").alias("v"))
     return neighbours.unionByName(nodes).where("u <> v").distinct()
-
-
-def _same(left: DataFrame, right: DataFrame) -> bool:
-    """Tell whether two sets of edges are equal."""
-    if left.count() != right.count():
-        return False
-    return not left.join(right, on=["u", "v"], how="left_anti").take(1)

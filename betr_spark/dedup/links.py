@@ -71,7 +71,7 @@ def packed_links(linked: Linked, *, n_parts: int) -> LinkParts:
 
 
 def distinct_pairs(links: NDArray[np.void]) -> Pairs:
-    """Group links, LINK [n], by candidate and keeper. Memory: 65 bytes a link besides `links`."""
+    """Group links, LINK [n], by candidate and keeper. Memory besides `links`: at most 125 bytes a link."""
     rows = _as_bytes(links)
     hashes = _hashes(rows, 2 * RANK_KEY_BYTES)
     order = np.argsort(hashes)
