@@ -8,7 +8,6 @@ from typing import NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from scipy.special import bdtr, bdtrc
@@ -17,7 +16,7 @@ from betr_spark.dedup.bucket_representatives import BucketRepresentatives, Membe
 from betr_spark.dedup.buckets import RANK_KEY_BYTES
 from betr_spark.dedup.exact import RANK_KEY
 from betr_spark.kernels.arrow_buffers import binary_column, binary_rows
-from betr_spark.kernels.minhash import equal_values
+from betr_spark.kernels.minhash import equal_probability, equal_values
 from betr_spark.schemas import SIGNATURE
 
 KEEPER, CANDIDATE, EQUAL = "keeper", "candidate", "equal"
@@ -52,12 +51,12 @@ class Thresholds(NamedTuple):
         A pair of exactly this similarity has fewer than `least` equal values with P < 1e-3. It has `sure` or more equal values
         with P < 1e-5, given that one band is equal, because only pairs that share a bucket are compared.
         """
-        n_values = bands * rows
+        n_values, probability = bands * rows, equal_probability(similarity)
         counts = np.arange(n_values + 1)
-        least = int(np.max(counts[bdtr(counts - 1.0, n_values, similarity) < 1e-3], initial=0))
-        improbable = counts[bdtrc(counts - 1.0 - rows, n_values - rows, similarity) < 1e-5]
+        least = int(np.max(counts[bdtr(counts - 1.0, n_values, probability) < 1e-3], initial=0))
+        improbable = counts[bdtrc(counts - 1.0 - rows, n_values - rows, probability) < 1e-5]
         sure = int(np.min(improbable, initial=n_values + 1))
-        return cls(n_values, least, math.ceil(similarity * n_values), sure)
+        return cls(n_values, least, math.ceil(probability * n_values), sure)
 
 
 def candidate_pairs(
@@ -141,13 +140,9 @@ def _with_equal(pairs: DataFrame, signed: DataFrame, thresholds: Thresholds) -> 
 
 def _count_equal(batches: Iterator[pa.RecordBatch], *, thresholds: Thresholds) -> Iterator[pa.RecordBatch]:
     for batch in batches:
-        signatures = [_values(batch.column(name), thresholds.n_values) for name in _SIDES.values()]
+        signatures = [binary_rows(batch.column(name), thresholds.n_values) for name in _SIDES.values()]
         equal = equal_values(*signatures)
         yield batch.drop_columns(list(_SIDES.values())).append_column(EQUAL, pa.array(equal))
-
-
-def _values(signatures: pa.Array, n_values: int) -> NDArray[np.uint32]:
-    return binary_rows(signatures, n_values * 4).view(np.uint32)
 
 
 def _compare(batches: Iterator[pa.RecordBatch], *, thresholds: Thresholds, round_: int) -> Iterator[pa.RecordBatch]:
@@ -168,7 +163,7 @@ def _compare(batches: Iterator[pa.RecordBatch], *, thresholds: Thresholds, round
                 batch.column(BUCKET).to_numpy(),
                 batch.column(PREVIOUSLY_KEPT).to_numpy(zero_copy_only=False),
                 binary_rows(batch.column(RANK_KEY), RANK_KEY_BYTES),
-                _values(batch.column(SIGNATURE), thresholds.n_values),
+                binary_rows(batch.column(SIGNATURE), thresholds.n_values),
             )
         )
         pairs = batch.select([BUCKET, PREVIOUSLY_KEPT, RANK_KEY]).take(pa.array(compared.candidate))

@@ -177,7 +177,7 @@ def pairs_of(
         for row in with_rank_key(documents.select("doc_id", "survivor_score")).collect()
     }
     number_of = {bytes(rank_key): i for i, rank_key in named.items()}
-    packed = [(named[i], bytearray(np.array(s, np.uint32).tobytes())) for i, s in signatures.items()]
+    packed = [(named[i], bytearray(np.array(s, np.uint8).tobytes())) for i, s in signatures.items()]
     signed = spark.createDataFrame(packed, "rank_key binary, signature binary")
     pairs = candidate_pairs(
         linked_documents(documents, n_parts=3, counters=LinkCounters.of(spark)),
@@ -194,7 +194,7 @@ def test_a_bucket_of_dissimilar_documents_still_gives_its_similar_pairs(spark: A
     pick = random.Random(1)
     signatures = {}
     for family in range(200):
-        values = [pick.randrange(10**6) for _ in range(16)]
+        values = [pick.randrange(8, 256) for _ in range(16)]
         signatures[2 * family] = values
         signatures[2 * family + 1] = [*values[:15], 7]
     pairs = pairs_of(spark, signatures, {document: [5] for document in signatures}, set())
