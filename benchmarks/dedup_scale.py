@@ -44,7 +44,7 @@ def mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 def features(ids: NDArray[np.int64], n: int, giant: int) -> pa.RecordBatch:
     """Generate rows of `features` for the documents with these ids."""
     from betr_spark.kernels.arrow_buffers import binary_column  # noqa: PLC0415
-    from betr_spark.kernels.minhash import _band_keys  # noqa: PLC0415
+    from betr_spark.kernels.minhash import _band_keys, low_bytes  # noqa: PLC0415
 
     i = ids.astype(np.uint64)
     share = ids / n
@@ -76,7 +76,7 @@ def features(ids: NDArray[np.int64], n: int, giant: int) -> pa.RecordBatch:
         words,
         binary_column(hashes.reshape(len(ids), 16)),
         pa.ListArray.from_arrays(pa.array(offsets), pa.array(bands.reshape(-1))),
-        binary_column(np.ascontiguousarray(signatures).view(np.uint8)),
+        binary_column(low_bytes(signatures)),
         pa.array((hash_of_id >> np.uint64(40)).astype(np.float32) / np.float32(2**24)),
         pa.array(["none"] * len(ids)),
         pa.array(np.zeros(len(ids), np.int64)),

@@ -2,9 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 
-import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from betr_spark.dedup.bucket_representatives import Compared, Members
 from betr_spark.dedup.bucket_rounds import REMAINING_BYTES, BucketRounds
@@ -53,18 +51,13 @@ def compare_in_buckets(
             batch.column(BUCKET).to_numpy(),
             batch.column(PREVIOUSLY_KEPT).to_numpy(zero_copy_only=False),
             binary_rows(batch.column(RANK_KEY), RANK_KEY_BYTES),
-            signature_values(batch.column(SIGNATURE), thresholds.n_values),
+            binary_rows(batch.column(SIGNATURE), thresholds.n_values),
         )
         yield _pairs(members, rounds.compare(members))
         yield from map(_left, rounds.left)
     if rounds is not None:
         for members, compared in rounds.later_rounds():
             yield _pairs(members, compared)
-
-
-def signature_values(signatures: pa.Array, n_values: int) -> NDArray[np.uint32]:
-    """Return a binary column of signatures as uint32 [n, n_values]."""
-    return binary_rows(signatures, n_values * 4).view(np.uint32)
 
 
 def _pairs(members: Members, compared: Compared) -> pa.RecordBatch:
@@ -87,7 +80,7 @@ def _left(members: Members) -> pa.RecordBatch:
         pa.array(members.buckets),
         pa.array(members.previously_kept),
         binary_column(members.rank_keys),
-        binary_column(np.ascontiguousarray(members.signatures).view(np.uint8)),
+        binary_column(members.signatures),
     ]
     return _batch([*columns, *(pa.nulls(len(members.buckets), kind) for kind in list(_TYPES.values())[4:])])
 

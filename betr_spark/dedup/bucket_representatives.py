@@ -20,13 +20,13 @@ class Members(NamedTuple):
         buckets: int64 [n].
         previously_kept: bool [n].
         rank_keys: uint8 [n, 20].
-        signatures: uint32 [n, P].
+        signatures: uint8 [n, P].
     """
 
     buckets: NDArray[np.int64]
     previously_kept: NDArray[np.bool_]
     rank_keys: NDArray[np.uint8]
-    signatures: NDArray[np.uint32]
+    signatures: NDArray[np.uint8]
 
 
 class Compared(NamedTuple):
@@ -74,7 +74,7 @@ class BucketRepresentatives:
         self._n = np.zeros(1, np.int64)  # representatives of the current bucket, which is the bucket of all rows below
         self._representatives = Members(
             np.zeros(MAX_REPRESENTATIVES, np.int64), np.zeros(MAX_REPRESENTATIVES, np.bool_),
-            np.zeros((MAX_REPRESENTATIVES, RANK_KEY_BYTES), np.uint8), np.zeros((MAX_REPRESENTATIVES, n_values), np.uint32),
+            np.zeros((MAX_REPRESENTATIVES, RANK_KEY_BYTES), np.uint8), np.zeros((MAX_REPRESENTATIVES, n_values), np.uint8),
         )  # fmt: skip
 
     def compare(self, members: Members) -> Compared:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from betr_spark.dedup.bucket_comparison import IN_BUCKETS, compare_in_buckets, signature_values
+from betr_spark.dedup.bucket_comparison import IN_BUCKETS, compare_in_buckets
 from betr_spark.dedup.columns import (
     BUCKET,
     BUCKETS,
@@ -24,6 +24,7 @@ from betr_spark.dedup.columns import (
 )
 from betr_spark.dedup.exact import RANK_KEY, id_key
 from betr_spark.dedup.thresholds import Thresholds
+from betr_spark.kernels.arrow_buffers import binary_rows
 from betr_spark.kernels.minhash import equal_values
 from betr_spark.schemas import SIGNATURE
 from betr_spark.storage.scratch import Materialise, counted
@@ -129,7 +130,7 @@ def _first_comparison(links: DataFrame, signatures: DataFrame, thresholds: Thres
 def _count_equal(batches: Iterator[pa.RecordBatch], *, thresholds: Thresholds) -> Iterator[pa.RecordBatch]:
     """Add `equal`; keep buckets and signatures only where the rounds need them."""
     for batch in batches:
-        signatures = [signature_values(batch.column(name), thresholds.n_values) for name in _SIGNATURES]
+        signatures = [binary_rows(batch.column(name), thresholds.n_values) for name in _SIGNATURES]
         equal = equal_values(*signatures)
         earlier = batch.column(PREVIOUSLY_KEPT).to_numpy(zero_copy_only=False)
         goes_on = earlier | (equal < thresholds.enough)

@@ -17,6 +17,7 @@ from betr_spark.dedup.exact import RANK_KEY
 from betr_spark.dedup.thresholds import Thresholds
 from betr_spark.errors import DataError
 from betr_spark.kernels.arrow_buffers import binary_column, binary_pieces, string_buffers
+from betr_spark.kernels.minhash import similarity_at
 from betr_spark.kernels.murmur3 import content_hashes
 from betr_spark.kernels.shingles import jaccard, shingle_sets
 from betr_spark.pipeline.stage import RunContext
@@ -31,7 +32,7 @@ _EDGE = f"{KEEPER} binary, {KEEPER_PREVIOUSLY_KEPT} boolean, {CANDIDATE} binary"
 
 def similar_by_signature(pairs: DataFrame, thresholds: Thresholds) -> DataFrame:
     """Keep pairs with at least `thresholds.sure` equal values; replace `equal` by the estimated `similarity` and `evidence`."""
-    similarity = (F.col(EQUAL) / F.lit(thresholds.n_values)).cast("float").alias(SIMILARITY)
+    similarity = similarity_at(F.col(EQUAL) / F.lit(thresholds.n_values)).cast("float").alias(SIMILARITY)
     sure = pairs.where(F.col(EQUAL) >= thresholds.sure)
     return sure.select(KEEPER, KEEPER_PREVIOUSLY_KEPT, CANDIDATE, similarity, F.lit(SKETCH).alias(EVIDENCE))
 

@@ -36,14 +36,15 @@ class Checkpoint(NamedTuple):
 
 def progress_of(spark: SparkSession, path: str, checkpoint: str) -> dict[str, int]:
     """Counts so far, from the newest batch's or summary's commit of this checkpoint."""
-    if progress := _progress(spark, path, checkpoint):
+    if progress := progress_if_any(spark, path, checkpoint):
         return progress
     raise DataError(
         f"{path}: no commit of checkpoint {checkpoint}; delete {CHECKPOINTS} in the output to read all again"
     )
 
 
-def _progress(spark: SparkSession, path: str, checkpoint: str) -> dict[str, int] | None:
+def progress_if_any(spark: SparkSession, path: str, checkpoint: str) -> dict[str, int] | None:
+    """As `progress_of`; None if there is no such commit."""
     for commit in delta.commits(spark, path):
         about = delta.as_object(commit.user_metadata)
         if about.get("checkpoint") == checkpoint:
@@ -91,7 +92,7 @@ def _apart(spark: SparkSession, config: Config, name: str) -> str | None:
 
     Spark writes `offsets` before a batch is committed, and `commits` after it: going on from another state would lose rows.
     """
-    progress = _progress(spark, config.table(schemas.FEATURES_TABLE), name)
+    progress = progress_if_any(spark, config.table(schemas.FEATURES_TABLE), name)
     batch = progress["batch"] if progress else -1
     if batch < _newest(spark, config, name, "commits"):
         return "the features table is not that of the checkpoint"

@@ -15,26 +15,38 @@ _ENTRY = "path string, batchId bigint"
 _NO_AUTHORITY = "^([^:/]+):///"  # the log has file:///name where rows have file:/name
 
 
-def check_batch_read(config: Config, checkpoint: str, batch: int, read: DataFrame) -> None:
-    """Check that the files of a batch that gave no rows exist; then they have none.
+def files_of_batch(spark: SparkSession, config: Config, checkpoint: str, batch: int) -> DataFrame:
+    """Files that Spark planned a batch with: file.
 
     Args:
+        spark: the session.
         config: of the run.
         checkpoint: its name.
         batch: number of the batch.
-        read: file; those that gave rows.
+    """
+    log = _log(config, checkpoint)
+    first, last = (_log_offset(spark, config, checkpoint, number) for number in (batch - 1, batch))
+    names = [f"{log}/{number}" for number in range(first + 1, last + 1)]  # usually one
+    paths = [name if hadoop_files.exists(spark, name) else f"{name}.compact" for name in names]
+    return _entries(spark, *paths).where(F.col("batchId").between(first + 1, last)).select(FILE)
+
+
+def check_batch_read(in_batch: DataFrame, read: DataFrame, config: Config) -> None:
+    """Check that the files of a batch that have no row in `features` exist; then they have no such row.
+
+    A file with copies or rows for `quarantine` alone that is deleted after it was read is an error too.
+
+    Args:
+        in_batch: file; those of the batch.
+        read: file; those with rows in `features`.
+        config: of the run.
 
     Raises:
         DataError: a file of the batch was deleted before it was read.
     """
-    spark, log = read.sparkSession, _log(config, checkpoint)
-    first, last = (_log_offset(spark, config, checkpoint, number) for number in (batch - 1, batch))
-    names = [f"{log}/{number}" for number in range(first + 1, last + 1)]  # usually one
-    paths = [name if hadoop_files.exists(spark, name) else f"{name}.compact" for name in names]
-    without_rows = _entries(spark, *paths).where(F.col("batchId").between(first + 1, last)).select(FILE)
-    without_rows = without_rows.join(_names(read), on=FILE, how="left_anti")
+    without_rows = in_batch.join(_names(read), on=FILE, how="left_anti")
     if without_rows.take(1):
-        existing = _names(Listing.of(spark, config.input.path).files)
+        existing = _names(Listing.of(read.sparkSession, config.input.path).files)
         _require_none(without_rows.join(existing, on=FILE, how="left_anti"), config)
 
 

@@ -13,7 +13,7 @@ from betr_spark.corpus.scored_state import INPUTS_TABLE, ScoredState
 from betr_spark.corpus.snapshot import InputSnapshot
 from betr_spark.errors import DataError
 from betr_spark.features.checkpoint import CHECKPOINTS, Checkpoint
-from betr_spark.features.file_log import check_all_read, check_batch_read
+from betr_spark.features.file_log import check_all_read, check_batch_read, files_of_batch
 from betr_spark.schemas import INPUT_FILE
 from betr_spark.storage import delta, hadoop_files
 
@@ -31,11 +31,11 @@ class InputState:
         self._snapshot, self._config, self._checkpoint = snapshot, config, checkpoint
         self._inputs_version = checkpoint.inputs_version
 
-    def after(self, computed: DataFrame, batch: int) -> ScoredState:
+    def after(self, read: DataFrame, batch: int) -> ScoredState:
         """The state after a batch.
 
         Args:
-            computed: input_file, and others; the rows of the batch.
+            read: input_file, and others; rows of `features` from the batch.
             batch: its number.
 
         Raises:
@@ -44,10 +44,10 @@ class InputState:
         if self._config.input.format == "delta":
             return self._table_state(batch)
         path, spark = self._config.table(INPUTS_TABLE), self._snapshot.spark
+        in_batch = files_of_batch(spark, self._config, self._checkpoint.name, batch)
+        check_batch_read(in_batch, read.select(F.col(INPUT_FILE).alias(FILE)).distinct(), self._config)
         listed = delta.read(spark, path, version=self._inputs_version)
-        read = computed.select(F.col(INPUT_FILE).alias(FILE)).distinct()
-        check_batch_read(self._config, self._checkpoint.name, batch, read)
-        late = read.join(listed, on=FILE, how="left_anti")
+        late = in_batch.join(listed, on=FILE, how="left_anti").distinct()
         if late.take(1):
             self._add(late)
         return ScoredState(self._inputs_version)

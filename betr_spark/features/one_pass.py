@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from betr_spark.contamination.in_pass import ItemFinder
 from betr_spark.features.token_counter import TokenCounter
 from betr_spark.kernels.arrow_buffers import binary_column, string_buffers
-from betr_spark.kernels.minhash import MinHasher
+from betr_spark.kernels.minhash import MinHasher, low_bytes
 from betr_spark.kernels.murmur3 import content_hashes
 from betr_spark.kernels.utf8 import valid_utf8
 from betr_spark.schemas import (
@@ -112,7 +112,7 @@ def features_of(
         N_TOKENS: words,
         CONTENT_HASH: binary_column(content_hashes(data, offsets)),
         BANDS: _lists(sketch.band_keys, has_shingles),
-        SIGNATURE: binary_column(np.ascontiguousarray(sketch.signatures).view(np.uint8), has_shingles),
+        SIGNATURE: binary_column(low_bytes(sketch.signatures), has_shingles),
     }
     if token_counter is not None:
         columns[N_LM_TOKENS] = token_counter(text, batch.column(DOC_ID), valid)

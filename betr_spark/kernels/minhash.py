@@ -1,7 +1,7 @@
 """MinHash signatures and LSH band keys of shingles, on raw UTF-8 bytes."""
 
 import dataclasses
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +11,7 @@ from betr_spark.kernels.shingles import SLICE_BYTES, STEP, document_shingles
 from betr_spark.kernels.token_runs import end_of_slice, mix
 
 _ALL_32 = np.uint32(0xFFFFFFFF)
+_BY_CHANCE = 1 / 256  # two independent bytes are equal
 _32, _LOW_32 = np.uint64(32), np.uint64(0xFFFFFFFF)
 
 
@@ -68,8 +69,33 @@ class MinHasher:
         return MinHashes(signatures, _band_keys(signatures, self.bands, self.rows), n_shingles)
 
 
-def equal_values(left: NDArray[np.uint32], right: NDArray[np.uint32]) -> NDArray[np.int32]:
-    """Count the equal positions of signatures [n, P], int32 [n]; divided by P, the count estimates the Jaccard similarity."""
+def low_bytes(signatures: NDArray[np.uint32]) -> NDArray[np.uint8]:
+    """Keep 8 bits of each value, as in b-bit minwise hashing (Li, König 2010): a quarter of the bytes, uint8 [n, P].
+
+    Two of these are equal where the values are, and by chance in one of 256 other positions (`equal_probability`).
+    """
+    return np.ascontiguousarray(signatures.astype(np.uint8))
+
+
+def equal_probability(similarity: float) -> float:
+    """Probability that two documents of a Jaccard similarity have the same byte at a position of their signatures."""
+    return similarity + (1 - similarity) * _BY_CHANCE
+
+
+def similarity_at(equal_fraction: Any) -> Any:
+    """Jaccard similarity that a fraction of equal bytes estimates, without bias; the inverse of `equal_probability`.
+
+    Works on numbers, arrays and columns.
+    """
+    estimate: Any = (equal_fraction - _BY_CHANCE) / (1 - _BY_CHANCE)
+    return estimate
+
+
+def equal_values(left: NDArray[np.unsignedinteger], right: NDArray[np.unsignedinteger]) -> NDArray[np.int32]:
+    """Count the equal positions of signatures [n, P], int32 [n].
+
+    Divided by P, the count of equal values of 32 bits estimates the Jaccard similarity; that of bytes, see `similarity_at`.
+    """
     equal: NDArray[np.int32] = np.count_nonzero(left == right, axis=1).astype(np.int32)
     return equal
 

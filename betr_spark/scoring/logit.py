@@ -50,8 +50,8 @@ def gumbel_noise(seed: int) -> Column:
 
 
 def random_logit(seed: int) -> Column:
-    """Logit of a uniform number in (0, 1) from xxhash64(seed, doc_id): the same for any partitioning."""
-    uniform = _uniform(F.lit(seed))
+    """Logit of a uniform number in (0, 1) from a hash of (seed, doc_id) of its own; the same for any partitioning."""
+    uniform = uniform_draw("random", seed)
     return F.log(uniform / (F.lit(1.0) - uniform)).cast("float")
 
 

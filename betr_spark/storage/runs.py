@@ -17,7 +17,7 @@ from betr_spark import __version__, schemas
 from betr_spark.spark.work import Work
 from betr_spark.storage.delta import append, as_object, exists, newest_commit, newest_version, read, to_json
 
-FORMAT_VERSION = "9"  # of the stages' tables: raise it when the same settings would give different rows
+FORMAT_VERSION = "10"  # of the stages' tables: raise it when the same settings would give different rows
 
 
 SAME_AS, _RECORDED = "same_as", "recorded"

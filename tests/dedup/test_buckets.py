@@ -22,7 +22,7 @@ documents = st.lists(st.tuples(st.integers(-1, 1), st.booleans(), st.integers(0,
 
 
 def members(rows: list[tuple[int, bool, int, int]]) -> Members:
-    signatures = np.array([[value] * N_VALUES for _, _, value, _ in rows], np.uint32).reshape(-1, N_VALUES)
+    signatures = np.array([[value] * N_VALUES for _, _, value, _ in rows], np.uint8).reshape(-1, N_VALUES)
     for i, (_, _, _, different) in enumerate(rows):
         signatures[i, :different] = 100 + i
     rank_keys = np.zeros((len(rows), 20), np.uint8)
@@ -153,14 +153,14 @@ def test_the_memory_of_linking_does_not_grow_with_the_bucket() -> None:
 
 @pytest.mark.parametrize("similarity", [0.5, 0.75, 0.9])
 def test_thresholds_leave_few_pairs_of_exactly_the_similarity_outside(similarity: float) -> None:
-    limits = Thresholds.of(similarity, bands=14, rows=8)
+    limits, p = Thresholds.of(similarity, bands=14, rows=8), similarity + (1 - similarity) / 256
 
     def at_least(k: int, n: int) -> float:
-        return sum(math.comb(n, i) * similarity**i * (1 - similarity) ** (n - i) for i in range(max(0, k), n + 1))
+        return sum(math.comb(n, i) * p**i * (1 - p) ** (n - i) for i in range(max(0, k), n + 1))
 
     assert 1 - at_least(limits.least, 112) < 1e-3 <= 1 - at_least(limits.least + 1, 112)
     assert at_least(limits.sure - 8, 104) < 1e-5 <= at_least(limits.sure - 9, 104)
-    assert limits.least < limits.enough == math.ceil(112 * similarity) < limits.sure
+    assert limits.least < limits.enough == math.ceil(112 * p) < limits.sure
 
 
 def test_equal_signatures_are_never_enough_for_similarity_one() -> None:

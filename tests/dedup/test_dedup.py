@@ -183,7 +183,7 @@ def pairs_of(
     documents = spark.createDataFrame(rows, "doc_id string, survivor_score double, new boolean, bands array<bigint>")
     documents = with_rank_key(documents).localCheckpoint()
     number_of = {bytes(row["rank_key"]): int(row["doc_id"]) for row in documents.select("doc_id", "rank_key").collect()}
-    packed = [(str(i), bytearray(np.array(s, np.uint32).tobytes())) for i, s in signatures.items()]
+    packed = [(str(i), bytearray(np.array(s, np.uint8).tobytes())) for i, s in signatures.items()]
     signed = spark.createDataFrame(packed, "doc_id string, signature binary")
     links = linked_documents(documents, n_parts=3, counters=LinkCounters.of(spark))
     pairs, n, n_unsure = candidate_pairs(
@@ -204,7 +204,7 @@ def test_a_bucket_of_dissimilar_documents_still_gives_its_similar_pairs(spark: A
     pick = random.Random(1)
     signatures = {}
     for family in range(200):
-        values = [pick.randrange(10**6) for _ in range(16)]
+        values = [pick.randrange(8, 256) for _ in range(16)]
         signatures[2 * family] = values
         signatures[2 * family + 1] = [*values[:15], 7]
     pairs = pairs_of(spark, signatures, {document: [5] for document in signatures}, set())

@@ -348,7 +348,7 @@ def test_the_highest_score_in_double_precision_survives(spark: Any, tmp_path: Pa
     pick = random.Random(4)
     order = pick.sample(range(60), 60)
     content = {number: bytes([number if number >= 30 else 0] * 16) for number in range(60)}
-    rows = [(f"d{n}", "s", 9, bytearray(content[n]), [5], bytearray([3] * 448), scores[n], "none", 0) for n in order]
+    rows = [(f"d{n}", "s", 9, bytearray(content[n]), [5], bytearray([3] * 112), scores[n], "none", 0) for n in order]
     names = "doc_id string, source string, n_bytes int, content_hash binary, bands array<bigint>, signature binary, "
     table = spark.createDataFrame(rows, names + "logit_quality double, input_file string, batch bigint")
     values = {

@@ -16,11 +16,13 @@ from conftest import write_parquet
 
 from betr_spark.config import Config
 from betr_spark.errors import DataError
+from betr_spark.features.batch_writer import BatchWriter
 from betr_spark.features.stage import Features
 from betr_spark.pipeline.run import run_all
 from betr_spark.pipeline.stage import RunContext
 from betr_spark.scoring import artifact
 from betr_spark.scoring.ngram_table import NgramTable
+from betr_spark.storage import delta
 from betr_spark.storage.runs import StageRun
 
 
@@ -129,9 +131,11 @@ def test_a_duplicate_id_stops_the_increment_and_writes_nothing(spark: Any, tmp_p
     run(spark, config)
     write_parquet(tmp_path / "more", [document("other", doc_id="c"), document("again", doc_id="b")])
     (tmp_path / "more/part-0.parquet").rename(path / "part-8.parquet")
+    files = set((tmp_path / "out/features").rglob("*.parquet"))
     for _ in range(2):
         with pytest.raises(DataError, match="duplicate ids, for example 'b'"):
             run(spark, config)
+    assert set((tmp_path / "out/features").rglob("*.parquet")) == files
     assert sorted(row["doc_id"] for row in rows(spark, config)) == ["a", "b"]
     (path / "part-8.parquet").unlink()
     write_parquet(tmp_path / "more", [document("other", doc_id="c")])
@@ -257,3 +261,39 @@ def test_a_text_that_is_not_utf8_is_quarantined_by_the_pass(spark: Any, tmp_path
     assert json.loads(bad["invalid_utf8"]["row"]) == {"doc_id": "b", "source": "s", "text": "bad \ufffd\ufffd"}
     assert bad["invalid_utf8"]["detail"] == "the text is not UTF-8"
     assert all(row["input_file"].endswith("part-0.parquet") for row in bad.values())
+
+
+_NOT_UTF8 = [
+    b"\x80", b"a\xc3", b"\xc0\x80", b"\xc1\xbf", b"\xe0\x80\x80", b"\xe0\x9f\xbf", b"\xed\xa0\x80", b"\xed\xbf\xbf b",
+    b"\xf0\x80\x80\x80", b"\xf0\x8f\xbf\xbf", b"\xf4\x90\x80\x80", b"\xf5\x80\x80\x80", b"\xff", b"\xe2\x82", b"\xf0\x9f\x98",
+]  # fmt: skip
+_UTF8 = ["\x00", "\x7f", "\x80", "\u07ff", "\u0800", "\ud7ff", "\ue000", "\uffff", "\U00010000", "\U0010ffff"]
+
+
+def test_every_row_that_the_pass_keeps_out_of_features_is_in_quarantine(spark: Any, tmp_path: Path) -> None:
+    config = configured(spark, tmp_path, id="id")
+    (tmp_path / "docs").mkdir()
+    texts = [*_NOT_UTF8, *(text.encode() for text in _UTF8)]
+    ids = [f"{n:02d}" for n in range(len(texts))]
+    column = pa.array(texts, pa.binary()).view(pa.string())
+    pq.write_table(pa.table({"id": ids, "source": ["s"] * len(texts), "text": column}), tmp_path / "docs/a.parquet")
+    done = run(spark, config)
+    assert (done.rows_in, done.rows_out, done.dropped) == (25, 10, {"invalid_utf8": 15})
+    assert sorted(row["doc_id"] for row in rows(spark, config, "quarantine")) == ids[:15]
+
+
+def test_killed_between_the_commits_of_two_tables(spark: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = configured(spark, tmp_path, id="id")
+    path = write_parquet(tmp_path / "docs", [document("one", doc_id="a"), document(None, doc_id="b")])
+    for number, bad in enumerate(["b", "bd"]):
+        versions = delta.newest_version(spark, config.table("features"))
+        with monkeypatch.context() as patch:
+            patch.setattr(BatchWriter, "_commit", lambda *_: 1 / 0)
+            with pytest.raises(Exception, match="division by zero"):
+                run(spark, config)
+        assert delta.newest_version(spark, config.table("features")) == versions + 1
+        run(spark, config)
+        assert sorted(row["doc_id"] for row in rows(spark, config, "quarantine")) == [*bad]
+        assert Counter(row["batch"] for row in rows(spark, config)) == Counter(range(number + 1))
+        write_parquet(tmp_path / "more", [document("three", doc_id="c"), document(None, doc_id="d")])
+        (tmp_path / "more/part-0.parquet").rename(path / "part-8.parquet")

@@ -59,7 +59,7 @@ def test_a_file_that_comes_between_the_listing_and_the_query_is_listed_too(spark
     write(tmp_path / "docs", "late", "cd")
     write(tmp_path / "docs", "no rows", "")
     assert run(spark, config, context).rows_out == 4
-    assert listed(spark, config) == {"one.parquet", "late.parquet"}
+    assert listed(spark, config) == {"one.parquet", "late.parquet", "no%20rows.parquet"}
     assert scored_ids(spark, config) == "abcd"
     write(tmp_path / "docs", "new", "ef")
     assert scored_ids(spark, config) == "abcd"

@@ -9,7 +9,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from planted import shingle_set, shingle_tokens
 
-from betr_spark.kernels.minhash import MinHasher, MinHashes, _band_keys, equal_values
+from betr_spark.kernels.minhash import (
+    MinHasher,
+    MinHashes,
+    _band_keys,
+    equal_probability,
+    equal_values,
+    low_bytes,
+    similarity_at,
+)
 
 HASHER = MinHasher(ngram=5, bands=14, rows=8, seed=1)
 
@@ -214,3 +222,33 @@ def test_many_documents_and_long_ones_are_sketched_as_each_alone() -> None:
 def test_any_bytes_are_sketched_within_bounds(raw: bytes) -> None:
     sketches = HASHER(np.frombuffer(raw, np.uint8), np.array([0, len(raw)], np.int64))
     assert 0 <= sketches.n_shingles[0] <= len(raw)
+
+
+def test_bytes_estimate_without_bias_and_about_as_exactly_as_32_bits() -> None:
+    pick = random.Random(9)
+    similar = [pick.randrange(40, 100) / 100 for _ in range(150)]
+    pairs = []
+    for share in similar:
+        words = [f"w{pick.randrange(10**6)}" for _ in range(200)]
+        changed = [word if pick.random() < share**0.2 else f"x{pick.randrange(10**6)}" for word in words]
+        pairs += [" ".join(words), " ".join(changed)]
+    true = np.array([jaccard(pairs[i], pairs[i + 1]) for i in range(0, len(pairs), 2)])
+    errors: dict[str, list[np.ndarray]] = {"values": [], "bytes": []}
+    for seed in range(20):
+        values = sketch(pairs, MinHasher(5, 14, 8, seed)).signatures
+        stored = low_bytes(values)
+        assert (stored.dtype, stored.shape) == (np.uint8, values.shape)
+        errors["values"].append(equal_values(values[0::2], values[1::2]) / 112 - true)
+        errors["bytes"].append(similarity_at(equal_values(stored[0::2], stored[1::2]) / 112) - true)
+    rmse = {name: float(np.sqrt((np.stack(each) ** 2).mean())) for name, each in errors.items()}
+    assert abs(np.stack(errors["bytes"]).mean()) < 0.002
+    assert rmse["bytes"] < 1.05 * rmse["values"]
+
+
+def test_bytes_of_dissimilar_documents_are_equal_as_often_as_by_chance() -> None:
+    texts = [" ".join(f"w{document}-{word}" for word in range(300)) for document in range(2_000)]
+    stored = low_bytes(sketch(texts).signatures)
+    share = equal_values(stored[0::2], stored[1::2]).mean() / 112
+    assert share == pytest.approx(equal_probability(0.0), rel=0.1)  # 5 standard errors
+    assert (equal_probability(1.0), similarity_at(1.0)) == (1.0, 1.0)
+    assert similarity_at(equal_probability(0.3)) == pytest.approx(0.3)

@@ -1,0 +1,118 @@
+"""Rows of a Delta table whose files are written before the record of their commit is known."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from pyspark.sql import DataFrame, SparkSession
+
+from betr_spark.spark.jvm import java_class
+from betr_spark.storage import hadoop_files
+
+_DELTA = "org.apache.spark.sql.delta"
+_STATISTICS = "delta.dataSkippingStatsColumns"
+
+
+class StagedRows:
+    """Data files in the folder of a table that no commit has added yet, so that no reader sees them."""
+
+    def __init__(self, spark: SparkSession, path: str, transaction: Any, mode: Any, actions: Any) -> None:
+        """Take Delta's transaction, SaveMode, and the actions of the commit, or None if there is nothing to commit."""
+        self._spark, self._folder = spark, path.rstrip("/")
+        self._transaction, self._mode, self._actions = transaction, mode, actions
+        self._files = [] if actions is None else [f"{self._folder}/{file}" for file in _added(actions)]
+
+    def read(self, *columns: str) -> DataFrame:
+        """Read columns of the rows from the files; a table is not needed for it.
+
+        Args:
+            columns: of type string.
+        """
+        schema = ", ".join(f"{column} string" for column in columns)
+        if not self._files:
+            return self._spark.createDataFrame([], schema)
+        return self._spark.read.schema(schema).parquet(*self._files)
+
+    def commit(self, *, user_metadata: str) -> None:
+        """Add the files to the table, with the schema of the rows."""
+        if self._actions is None:
+            return
+        nothing, some = _nothing(self._spark), java_class(self._spark, "scala.Option").apply
+        operation = java_class(self._spark, f"{_DELTA}.DeltaOperations$Write")(
+            self._mode, some(_sequence(self._spark)), nothing, some(user_metadata), *[nothing] * 5
+        )
+        self._transaction.commit(self._actions, operation)
+        self._actions, self._files = None, []
+
+    def discard(self) -> None:
+        """Delete the files if they were not committed."""
+        for file in self._files:
+            hadoop_files.delete(self._spark, file)
+
+
+@contextmanager
+def staged(
+    rows: DataFrame, path: str, *, transaction: tuple[str, int], overwrite: bool, statistics: Sequence[str]
+) -> Iterator[StagedRows]:  # fmt: skip
+    """Evaluate rows once and write their files; the block checks them, and commits them with a record of what was written.
+
+    DataFrameWriter takes `userMetadata` before it evaluates the rows. This calls the two halves of Delta's own write
+    (`WriteIntoDelta`) one after the other, so that schema, transaction and conflicts are handled as in any other write. The
+    classes are not public; Delta's version is fixed. Files that are not committed in the block are deleted at its end, or by
+    VACUUM if the process is killed.
+
+    Args:
+        rows: for the table.
+        path: of the table, which need not exist.
+        transaction: name and number; if the table has it already, nothing is written and the commit does nothing.
+        overwrite: replace rows and schema instead of adding the rows.
+        statistics: columns with statistics in the log of a new table.
+    """
+    spark = rows.sparkSession
+    session = spark._jsparkSession  # noqa: SLF001
+    name, number = transaction
+    options = {"txnAppId": name, "txnVersion": str(number), "overwriteSchema": str(overwrite).lower()}
+    log = java_class(spark, f"{_DELTA}.DeltaLog").forTable(session, path)
+    mode = getattr(java_class(spark, "org.apache.spark.sql.SaveMode"), "Overwrite" if overwrite else "Append")
+    delta_options = java_class(spark, f"{_DELTA}.DeltaOptions")(_map(spark, options), session.sessionState().conf())
+    properties = _map(spark, {_STATISTICS: ",".join(statistics)} if overwrite and statistics else {})
+    nothing, by_name, replaces_table = _nothing(spark), False, False
+    write = java_class(spark, f"{_DELTA}.commands.WriteIntoDelta")(
+        log, mode, delta_options, _sequence(spark), properties, rows._jdf, nothing, nothing, by_name  # noqa: SLF001
+    )  # fmt: skip
+    begun = log.startTransaction()
+    is_committed = begun.txnVersion(name) >= number
+    actions = (
+        None if is_committed else write.writeAndReturnCommitData(begun, session, nothing, replaces_table).actions()
+    )
+    written = StagedRows(spark, path, begun, mode, actions)
+    try:
+        yield written
+    finally:
+        written.discard()
+
+
+def _added(actions: Any) -> Iterator[str]:
+    """Names of the files that actions of a commit add."""
+    each = actions.iterator()
+    while each.hasNext():
+        action = each.next()
+        if action.getClass().getSimpleName() == "AddFile":
+            yield str(action.path())
+
+
+def _nothing(spark: SparkSession) -> Any:
+    return java_class(spark, "scala.Option").empty()
+
+
+def _sequence(spark: SparkSession) -> Any:
+    return java_class(spark, "org.apache.spark.api.python.PythonUtils").toSeq(
+        java_class(spark, "java.util.ArrayList")()
+    )
+
+
+def _map(spark: SparkSession, values: Mapping[str, str]) -> Any:
+    java_map = java_class(spark, "java.util.HashMap")()
+    for name, value in values.items():
+        java_map.put(name, value)
+    return java_class(spark, "org.apache.spark.api.python.PythonUtils").toScalaMap(java_map)
