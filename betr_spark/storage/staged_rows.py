@@ -1,20 +1,38 @@
 """Rows of a Delta table whose files are written before the record of their commit is known."""
 
-from collections.abc import Iterator, Mapping, Sequence
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
+from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark.sql import DataFrame, SparkSession
 
 from betr_spark.spark.jvm import java_class
-from betr_spark.storage import hadoop_files
+from betr_spark.storage import delta, hadoop_files
 
+_logger = logging.getLogger(__name__)
 _DELTA = "org.apache.spark.sql.delta"
+_WRITE = f"{_DELTA}.commands.WriteIntoDelta"
 _STATISTICS = "delta.dataSkippingStatsColumns"
 
 
-class StagedRows:
-    """Data files in the folder of a table that no commit has added yet, so that no reader sees them."""
+class StagedRows(Protocol):
+    """Rows that were evaluated, and that no commit has added to the table yet, so that no reader sees them."""
+
+    def read(self, *columns: str) -> DataFrame:
+        """Read columns of the rows; a table is not needed for it.
+
+        Args:
+            columns: of type string.
+        """
+
+    def commit(self, *, user_metadata: str) -> None:
+        """Add the rows to the table, with their schema."""
+
+
+class _Files:
+    """Data files in the folder of the table."""
 
     def __init__(self, spark: SparkSession, path: str, transaction: Any, mode: Any, actions: Any) -> None:
         """Take Delta's transaction, SaveMode, and the actions of the commit, or None if there is nothing to commit."""
@@ -23,18 +41,12 @@ class StagedRows:
         self._files = [] if actions is None else [f"{self._folder}/{file}" for file in _added(actions)]
 
     def read(self, *columns: str) -> DataFrame:
-        """Read columns of the rows from the files; a table is not needed for it.
-
-        Args:
-            columns: of type string.
-        """
         schema = ", ".join(f"{column} string" for column in columns)
         if not self._files:
             return self._spark.createDataFrame([], schema)
         return self._spark.read.schema(schema).parquet(*self._files)
 
     def commit(self, *, user_metadata: str) -> None:
-        """Add the files to the table, with the schema of the rows."""
         if self._actions is None:
             return
         nothing, some = _nothing(self._spark), java_class(self._spark, "scala.Option").apply
@@ -50,6 +62,28 @@ class StagedRows:
             hadoop_files.delete(self._spark, file)
 
 
+class _Kept:
+    """Rows in the memory of executors or on their disks, for a Delta without the classes of `_Files`."""
+
+    def __init__(self, rows: DataFrame, path: str, write: Callable[[DataFrame, str, str], None]) -> None:
+        """Evaluate the rows."""
+        self._rows, self._path, self._write = rows.persist(), path, write
+        try:
+            self._rows.count()
+        except BaseException:
+            self.discard()
+            raise
+
+    def read(self, *columns: str) -> DataFrame:
+        return self._rows.select(*columns)
+
+    def commit(self, *, user_metadata: str) -> None:
+        self._write(self._rows, self._path, user_metadata)
+
+    def discard(self) -> None:
+        self._rows.unpersist()
+
+
 @contextmanager
 def staged(
     rows: DataFrame, path: str, *, transaction: tuple[str, int], overwrite: bool, statistics: Sequence[str]
@@ -57,9 +91,10 @@ def staged(
     """Evaluate rows once and write their files; the block checks them, and commits them with a record of what was written.
 
     DataFrameWriter takes `userMetadata` before it evaluates the rows. This calls the two halves of Delta's own write
-    (`WriteIntoDelta`) one after the other, so that schema, transaction and conflicts are handled as in any other write. The
-    classes are not public; Delta's version is fixed. Files that are not committed in the block are deleted at its end, or by
-    VACUUM if the process is killed.
+    (`WriteIntoDelta`) one after the other, so that schema, transaction and conflicts are handled as in any other write. Files
+    that are not committed in the block are deleted at its end, or by VACUUM if the process is killed. The classes are not
+    public: with a Delta that has others, as that of Databricks, the rows are kept while the block runs, and written by its
+    commit, which costs more.
 
     Args:
         rows: for the table.
@@ -68,28 +103,50 @@ def staged(
         overwrite: replace rows and schema instead of adding the rows.
         statistics: columns with statistics in the log of a new table.
     """
+    written: _Files | _Kept | None = _files(rows, path, transaction, overwrite=overwrite, statistics=statistics)
+    if written is None:
+        _logger.info("%s: this Delta has no %s; rows are kept in memory until they are written", path, _WRITE)
+
+        def write(kept: DataFrame, path: str, metadata: str) -> None:
+            if overwrite:
+                delta.overwrite(kept, path, user_metadata=metadata, transaction=transaction, statistics=statistics)
+            else:
+                delta.append(kept, path, user_metadata=metadata, transaction=transaction)
+
+        written = _Kept(rows, path, write)
+    try:
+        yield written
+    finally:
+        written.discard()
+
+
+def _files(
+    rows: DataFrame, path: str, transaction: tuple[str, int], *, overwrite: bool, statistics: Sequence[str]
+) -> _Files | None:
+    """Write the files; None if Delta does not have the classes, or has others of these names."""
     spark = rows.sparkSession
     session = spark._jsparkSession  # noqa: SLF001
     name, number = transaction
     options = {"txnAppId": name, "txnVersion": str(number), "overwriteSchema": str(overwrite).lower()}
-    log = java_class(spark, f"{_DELTA}.DeltaLog").forTable(session, path)
     mode = getattr(java_class(spark, "org.apache.spark.sql.SaveMode"), "Overwrite" if overwrite else "Append")
-    delta_options = java_class(spark, f"{_DELTA}.DeltaOptions")(_map(spark, options), session.sessionState().conf())
     properties = _map(spark, {_STATISTICS: ",".join(statistics)} if overwrite and statistics else {})
     nothing, by_name, replaces_table = _nothing(spark), False, False
-    write = java_class(spark, f"{_DELTA}.commands.WriteIntoDelta")(
-        log, mode, delta_options, _sequence(spark), properties, rows._jdf, nothing, nothing, by_name  # noqa: SLF001
-    )  # fmt: skip
+    try:
+        log = java_class(spark, f"{_DELTA}.DeltaLog").forTable(session, path)
+        delta_options = java_class(spark, f"{_DELTA}.DeltaOptions")(_map(spark, options), session.sessionState().conf())
+        write = java_class(spark, _WRITE)(
+            log, mode, delta_options, _sequence(spark), properties, rows._jdf, nothing, nothing, by_name  # noqa: SLF001
+        )  # fmt: skip
+    except (TypeError, Py4JError) as error:  # a package where a class is expected; other parameters
+        if isinstance(error, Py4JJavaError):
+            raise
+        return None
     begun = log.startTransaction()
     is_committed = begun.txnVersion(name) >= number
     actions = (
         None if is_committed else write.writeAndReturnCommitData(begun, session, nothing, replaces_table).actions()
     )
-    written = StagedRows(spark, path, begun, mode, actions)
-    try:
-        yield written
-    finally:
-        written.discard()
+    return _Files(spark, path, begun, mode, actions)
 
 
 def _added(actions: Any) -> Iterator[str]:

@@ -7,8 +7,15 @@ import pytest
 from pyspark.sql import Observation
 from pyspark.sql import functions as F
 
-from betr_spark.storage import delta
+from betr_spark.storage import delta, staged_rows
 from betr_spark.storage.staged_rows import staged
+
+
+@pytest.fixture(params=["files", "kept"])
+def way(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With Delta's classes, and as if it had none of them."""
+    if request.param == "kept":
+        monkeypatch.setattr(staged_rows, "_WRITE", "org.apache.spark.sql.delta.commands.Absent")
 
 
 def write(spark: Any, path: Path, number: int, ids: str, *, commit: bool = True) -> list[str]:
@@ -26,6 +33,7 @@ def table(spark: Any, path: Path) -> str:
     return "".join(sorted(row["doc_id"] for row in delta.read(spark, str(path)).collect()))
 
 
+@pytest.mark.usefixtures("way")
 def test_rows_are_in_the_table_after_the_commit_alone(spark: Any, tmp_path: Path) -> None:
     path = tmp_path / "table"
     assert write(spark, path, 0, "ab") == ["a", "b"]
@@ -40,6 +48,7 @@ def test_rows_are_in_the_table_after_the_commit_alone(spark: Any, tmp_path: Path
     assert 'minValues\\":{\\"doc_id\\":\\"e\\"}' in statistics
 
 
+@pytest.mark.usefixtures("way")
 def test_a_repeated_transaction_adds_nothing_and_a_first_one_replaces_the_table(spark: Any, tmp_path: Path) -> None:
     path = tmp_path / "table"
     for _ in range(2):
@@ -53,6 +62,7 @@ def test_a_repeated_transaction_adds_nothing_and_a_first_one_replaces_the_table(
     assert table(spark, path) == "x"
 
 
+@pytest.mark.usefixtures("way")
 def test_a_table_without_rows_has_a_commit_with_its_record(spark: Any, tmp_path: Path) -> None:
     for number in range(2):
         assert write(spark, tmp_path / "table", number, "") == []
@@ -70,6 +80,7 @@ def test_another_commit_of_the_same_transaction_meanwhile_is_an_error(spark: Any
     assert table(spark, path) == "ac"
 
 
+@pytest.mark.usefixtures("way")
 def test_rows_are_evaluated_once_and_counted_while_they_are_written(spark: Any, tmp_path: Path) -> None:
     counter, calls = Observation(), spark.sparkContext.accumulator(0)
 
