@@ -92,7 +92,7 @@ def test_rounds_in_memory_find_the_pairs_of_rounds_of_the_caller() -> None:
     rows = []
     for n in range(1200):
         family = pick.integers(0, 500)
-        values = np.random.default_rng(family).integers(0, 6, N_VALUES).astype(np.uint32)
+        values = np.random.default_rng(family).integers(0, 6, N_VALUES).astype(np.uint8)
         values[:8] = 1  # two rounds do not split the buckets
         values[pick.integers(8, N_VALUES, 2)] = pick.integers(100, 200, 2)
         key = int(pick.integers(0, 2**62)).to_bytes(20, "little")
