@@ -44,11 +44,13 @@ def report(
     if no_page or as_of is not None:
         summaries = _summaries(context, as_of)
     else:
+        from betr_spark.report.page.drawing import prepared  # noqa: PLC0415
         from betr_spark.report.page.gather import gather  # noqa: PLC0415 - pyspark, only when needed
         from betr_spark.report.page.write import check_page, write_page  # noqa: PLC0415
 
         check_page(context)
-        sections = gather(context, out_of_date=why)
+        with prepared():
+            sections = gather(context, out_of_date=why)
         path = write_page(context, sections)
         summaries = {selection.name: selection.summary for selection in sections.selections}
     lines, selections = _as_text(settings, summaries)

@@ -28,7 +28,7 @@ from betr_spark.spark.jobs import describe
 from betr_spark.storage import delta
 
 T = TypeVar("T")
-_AT_ONCE = 2  # besides the sections of the calling thread
+_AT_ONCE = 3  # besides the sections of the calling thread
 
 
 class Further(NamedTuple):
