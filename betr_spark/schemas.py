@@ -58,6 +58,7 @@ FEATURES_TABLE = "features"
 DUPLICATES_TABLE, COMPONENTS_TABLE = "duplicates", "_components"
 QUARANTINE_TABLE = "quarantine"
 RUNS_TABLE = "runs"
+REPORT_PAGE = "report.html"  # a file, not a table
 TOMBSTONES_TABLE = "tombstones"
 EVALUATIONS_TABLE = "evaluations"
 CONTAMINATION_TABLE, FOUND_TABLE = "contamination", "_test_items"

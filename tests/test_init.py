@@ -379,7 +379,7 @@ def test_columns_are_guessed_by_name_and_value() -> None:
         "dump",
         ["url"],
     )
-    assert guessed.text.why == "the longest strings, 80 characters in a row; check it"
+    assert guessed.text.why == "the longest strings, 80 characters on average; check it"
     assert guessed.source.why == "the folders `dump=...`"
     twice = guessed_columns([{"text": "a", "Text": "b", "body": "c", "id": n and None} for n in range(3)], where="docs")
     assert (twice.text.value, twice.id.value) == ("body", None)

@@ -38,20 +38,29 @@ def report(
     context = reading(settings)
     if open_page:
         _check_local(context)
-    out_of_date = [] if as_of is not None else _out_of_date(context)
-    why = f"{out_of_date[0]['stage']} is not up to date ({out_of_date[0]['why']})" if out_of_date else ""
     path, sections = None, None
     if no_page or as_of is not None:
+        out_of_date = [] if as_of is not None else _out_of_date(context)
         summaries = _summaries(context, as_of)
     else:
+        from betr_spark.report.page.drawing import prepared  # noqa: PLC0415
         from betr_spark.report.page.gather import gather  # noqa: PLC0415 - pyspark, only when needed
         from betr_spark.report.page.write import check_page, write_page  # noqa: PLC0415
 
         check_page(context)
-        sections = gather(context, out_of_date=why)
+        with prepared():
+            found: list[dict[str, str]] = []
+
+            def first() -> str:
+                found.extend(_out_of_date(context))
+                return _why(found)
+
+            sections = gather(context, out_of_date=first)
+        out_of_date = found
         path = write_page(context, sections)
         summaries = {selection.name: selection.summary for selection in sections.selections}
     lines, selections = _as_text(settings, summaries)
+    why = _why(out_of_date)
     lines += ["", f"out of date: {why}; the figures are those of the last run"] if why else []
     lines += ["", f"page: {path}"] if path else []
     output.emit(
@@ -76,6 +85,11 @@ def _out_of_date(context: "RunContext") -> list[dict[str, str]]:
         return [{"stage": planned.stage.name, "why": planned.why} for planned in plan(context) if planned.work]
     except BetrSparkError as error:  # the input or a target is not there any more; the tables still are
         return [{"stage": "features", "why": f"it cannot be checked: {error}"}]
+
+
+def _why(out_of_date: list[dict[str, str]]) -> str:
+    """The first stage that is not up to date, in words; empty if all are."""
+    return f"{out_of_date[0]['stage']} is not up to date ({out_of_date[0]['why']})" if out_of_date else ""
 
 
 def _summaries(context: "RunContext", as_of: str | None) -> dict[str, "SelectionFigures | None"]:

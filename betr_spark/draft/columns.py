@@ -123,14 +123,14 @@ def _named(columns: Sequence[Column], names: Sequence[str]) -> list[Column]:
 def _text(columns: Sequence[Column], where: str) -> Guess:
     texts = [column for column in columns if column.has_only(str, bytes)]
     for column in _named(texts, _TEXT):
-        return Guess(column.name, f"by its name; {column.mean_length():,.0f} characters in a row")
+        return Guess(column.name, f"by its name; {column.mean_length():,.0f} characters on average")
     longest = max(texts, key=lambda column: column.mean_length(), default=None)
     if longest is None or longest.mean_length() < _MIN_MEAN:
         raise DataError(
             f"documents: {where}: no column can be the text; found {listed(columns)}; a column of texts of at least "
             f"{_MIN_MEAN} characters, or with a name such as 'text', is required"
         )
-    return Guess(longest.name, f"the longest strings, {longest.mean_length():,.0f} characters in a row; check it")
+    return Guess(longest.name, f"the longest strings, {longest.mean_length():,.0f} characters on average; check it")
 
 
 def _id(columns: Sequence[Column]) -> Guess:
@@ -144,7 +144,7 @@ def _id(columns: Sequence[Column]) -> Guess:
         elif len(set(column.values)) < len(column.values):
             refused.append(f"'{column.name}' has equal values in several rows")
         else:
-            return Guess(column.name, f"by its name; its values differ in {column.n_rows:,} rows")
+            return Guess(column.name, f"by its name; all {column.n_rows:,} values are different")
     reason = refused[0] if refused else f"found {listed(columns)}"
     return Guess(
         None,
@@ -156,9 +156,12 @@ def _source(columns: Sequence[Column], folders: Sequence[str]) -> Guess:
     for column in _named(columns, _SOURCE):
         n_distinct = len({str(value) for value in column.values})
         is_group = column.n_rows < 1 / (1 - _MAX_SOURCES) or n_distinct <= _MAX_SOURCES * column.n_rows
-        if all(isinstance(value, str | int | Decimal | dt.date) for value in column.values) and n_distinct and is_group:
-            values = "1 value" if n_distinct == 1 else f"{n_distinct:,} values"
-            return Guess(column.name, f"by its name; {values} in {column.n_rows:,} rows")
+        if (
+            all(isinstance(value, str | int | Decimal | dt.date) for value in column.values)
+            and n_distinct > 1
+            and is_group
+        ):
+            return Guess(column.name, f"by its name; {n_distinct:,} values in {column.n_rows:,} rows")
     for key in sorted(set(folders) & set(_SOURCE), key=_SOURCE.index):
         return Guess(key, f"the folders `{key}=...`")
     return Guess(None, f"no column looks like a source of documents; found {listed(columns)}")

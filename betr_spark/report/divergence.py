@@ -17,7 +17,6 @@ from betr_spark.pipeline.stage import RunContext
 from betr_spark.schemas import DOC_ID, RANK, TEXT
 from betr_spark.scoring.dsir import bucket_counts
 from betr_spark.storage import delta
-from betr_spark.training.kinds.dsir import counts_by_name
 from betr_spark.training.training_data import examples_by_benchmark
 
 ALL = "(all)"
@@ -110,7 +109,7 @@ def divergences(spark: SparkSession, config: Config, tables: Mapping[str, DataFr
     for name, table in tables.items():
         blocks = [F.col(RANK).between(*block) for block in rank_blocks(table.count())]
         samples[_OF + name] = table.where(reduce(or_, blocks, F.lit(False))).select(_start_of_text())
-    counted = counts_by_name(samples, n_buckets=N_BUCKETS)
+    counted = {name: _counts(rows) for name, rows in samples.items()}
     n_pool, before = counted[_POOL]
     by_selection = {}
     for name in tables:
@@ -123,6 +122,12 @@ def divergences(spark: SparkSession, config: Config, tables: Mapping[str, DataFr
             ],
         )  # fmt: skip
     return by_selection
+
+
+def _counts(texts: DataFrame) -> tuple[int, NDArray[np.int64]]:
+    """Count documents, and their features by bucket: on the driver, because Python workers take seconds to start."""
+    rows = texts.select(TEXT).toArrow().column(TEXT).to_pylist()  # at most _MAX_SAMPLED
+    return len(rows), bucket_counts(*as_buffers(rows), n_buckets=N_BUCKETS)
 
 
 def rank_blocks(n_rows: int) -> list[tuple[int, int]]:

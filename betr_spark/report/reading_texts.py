@@ -1,7 +1,7 @@
 """Texts of the documents to read, with the n-grams that raise and lower their logits."""
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from betr_spark.config import Config
 from betr_spark.config.scorers import DsirScorer
@@ -23,9 +23,19 @@ def with_texts(context: RunContext, chosen: Readings, texts: Mapping[str, str], 
     return all_with_texts(context, [chosen], texts, shown=shown)[0]
 
 
+def explainers_of(context: RunContext, scorers: Iterable[str]) -> dict[str, LogitExplainer | None]:
+    """Read the artifacts of scorers; None for a scorer without weights of n-grams.
+
+    Raises:
+        ArtifactError: an artifact is damaged.
+    """
+    return {scorer: _explainer(context, scorer) for scorer in scorers}
+
+
 def all_with_texts(
-    context: RunContext, chosen: Sequence[Readings], texts: Mapping[str, str], *, shown: int = _SHOWN
-) -> list[Readings]:
+    context: RunContext, chosen: Sequence[Readings], texts: Mapping[str, str], *, shown: int = _SHOWN,
+    explainers: Mapping[str, LogitExplainer | None] | None = None,
+) -> list[Readings]:  # fmt: skip
     """Add texts, the texts of the nearest examples, and the n-grams that raise and lower the scorer's logit.
 
     Texts of examples are left out if the targets cannot be read, and n-grams if their sum is not the logit any more, because
@@ -36,11 +46,13 @@ def all_with_texts(
         chosen: the documents of selections.
         texts: by id, as `report.texts.texts_of` reads them; a document without a text keeps None.
         shown: characters of a text that are returned; n-grams are those of the whole text.
+        explainers: of the selections' scorers, if they are read already.
 
     Raises:
         ArtifactError: a scorer's artifact is damaged.
     """
-    explainers = {scorer: _explainer(context, scorer) for scorer in {each.scorer for each in chosen}}
+    if explainers is None:
+        explainers = explainers_of(context, {each.scorer for each in chosen})
     sampled = any(reading.nearest for each in chosen for reading in each.all())
     examples = _examples(context) if sampled else {}
 

@@ -129,29 +129,31 @@ def removed(spark: SparkSession, config: Config) -> Removed:
     duplicates = delta.read(spark, config.table(schemas.DUPLICATES_TABLE))
     features, unit = counted_if_configured(delta.read(spark, config.table(schemas.FEATURES_TABLE)), config)
     losses, n_sources, total = source_losses(features, duplicates)
-    counts = duplicates.agg(F.count_if(F.col(KIND) == EXACT), F.count_if(F.col(KIND) == NEAR)).head() or (0, 0)
+    sizes, (n_exact, n_near) = component_sizes(duplicates)
     order = [F.xxhash64(F.lit("report"), DOC_ID), F.col(DOC_ID)]
     near = duplicates.where(F.col(KIND) == NEAR).orderBy(*order).limit(_PAIRS)
     pairs = near.select(DOC_ID, KEPT_DOC_ID, F.col(SIMILARITY).cast("double"), EVIDENCE).collect()
     return Removed(
-        n_exact=int(counts[0]), n_near=int(counts[1]), sizes=component_sizes(duplicates), losses=losses,
+        n_exact=n_exact, n_near=n_near, sizes=sizes, losses=losses,
         n_sources=n_sources, total=total, unit=unit, pairs=[RemovedPair(*row) for row in pairs],
     )  # fmt: skip
 
 
-def component_sizes(duplicates: DataFrame) -> list[ComponentSizes]:
-    """Count components by the power of two of their size.
+def component_sizes(duplicates: DataFrame) -> tuple[list[ComponentSizes], tuple[int, int]]:
+    """Count components by the power of two of their size, and the removed documents: exact copies and near-duplicates.
 
     Args:
-        duplicates: component_id, component_size; one row for each removed document.
+        duplicates: kind, component_id, component_size; one row for each removed document.
     """
+    kinds = [F.count_if(F.col(KIND) == kind).alias(kind) for kind in (EXACT, NEAR)]
     components = duplicates.groupBy(COMPONENT_ID).agg(
-        F.max(COMPONENT_SIZE).alias(COMPONENT_SIZE), F.count("*").alias(_DOCUMENTS)
+        F.max(COMPONENT_SIZE).alias(COMPONENT_SIZE), F.count("*").alias(_DOCUMENTS), *kinds
     )
     exponent = (F.length(F.bin(COMPONENT_SIZE)) - 1).alias(_EXPONENT)  # exact, unlike a logarithm
-    sums = [F.count("*"), F.sum(COMPONENT_SIZE), F.sum(_DOCUMENTS)]
+    sums = [F.count("*"), F.sum(COMPONENT_SIZE), F.sum(_DOCUMENTS), F.sum(EXACT), F.sum(NEAR)]
     rows = components.groupBy(exponent).agg(*sums).collect()  # at most 63
-    return [ComponentSizes(2 ** row[0], 2 ** (row[0] + 1) - 1, *map(int, row[1:])) for row in sorted(rows)]
+    sizes = [ComponentSizes(2 ** row[0], 2 ** (row[0] + 1) - 1, *map(int, row[1:4])) for row in sorted(rows)]
+    return sizes, (sum(int(row[4]) for row in rows), sum(int(row[5]) for row in rows))
 
 
 def source_losses(features: DataFrame, duplicates: DataFrame) -> tuple[list[SourceLoss], int, SourceLoss]:

@@ -1,32 +1,18 @@
 """Whether the scorer of a selection can be trusted: its agreement with the target ranking on documents that were held out."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pyspark.sql import Column, DataFrame, SparkSession
-from pyspark.sql import functions as F
+from pyspark.sql import SparkSession
 from scipy.special import expit
 
 from betr_spark import schemas
 from betr_spark.config import Config
 from betr_spark.config.root import RANDOM_SCORER
 from betr_spark.intervals import Rate
-from betr_spark.ordering import ORDER_HASH
-from betr_spark.ranking.labels import held_out
-from betr_spark.schemas import (
-    BEST_BENCHMARK,
-    BEST_COSINE,
-    BY_BENCHMARK,
-    DOC_ID,
-    LABEL,
-    LOGIT,
-    SCORE,
-    SPLIT,
-    TARGET_SCORE,
-    VALIDATION,
-)
+from betr_spark.report.held_out import HeldOut, held_out_rows
 from betr_spark.scoring.combination import with_combined_logits
 from betr_spark.scoring.logit import check_logits, logit_of
 from betr_spark.storage import delta
@@ -35,7 +21,6 @@ from betr_spark.training.agreement import positions, recall_counts, spearman
 PERCENTS = (1, 3, 10, 30)
 TOP_PERCENT = 10  # of the figures of each benchmark
 _DECILES = 10
-_MAX_HELD_OUT = 200_000  # documents that the driver holds
 
 
 class RecallAt(NamedTuple):
@@ -113,57 +98,40 @@ class Trust(NamedTuple):
     benchmarks: list[BenchmarkTrust]
 
 
-def trust(spark: SparkSession, config: Config, name: str) -> Trust | None:
-    """Measure the scorer of a selection, of any kind; reads no text. Selections with the same scorer have the same figures.
+def trust(spark: SparkSession, config: Config, scorers: Sequence[str]) -> dict[str, Trust | None]:
+    """Measure scorers of any kind, in one query; reads no text.
 
     Args:
         spark: the session.
         config: for the output.
-        name: of the selection.
+        scorers: of selections.
 
     Returns:
-        The figures; None if there is no target ranking, or fewer than two of its documents are held out.
+        The figures by scorer; None if there is no target ranking, or fewer than two of its documents are held out.
 
     Raises:
-        DataError: `features` has no logit of the scorer.
+        DataError: `features` has no logit of a scorer.
     """
-    scorer, path = config.selections[name].scorer, config.table(schemas.RANKED_SAMPLE_TABLE)
-    if not config.needs_target_ranking() or not delta.exists(spark, path):
-        return None
+    path = config.table(schemas.RANKED_SAMPLE_TABLE)
+    if not scorers or not config.needs_target_ranking() or not delta.exists(spark, path):
+        return dict.fromkeys(scorers)
     features = delta.read(spark, config.table(schemas.FEATURES_TABLE))
-    check_logits(features, config, [scorer])
-    features = with_combined_logits(features, config, [scorer])
-    benchmark_scorers = {name: config.benchmark_scorers(scorer).get(name) for name in config.targets}
-    rows = _held_out_rows(delta.read(spark, path), features, logit_of(config, scorer), benchmark_scorers)
+    check_logits(features, config, scorers)
+    features = with_combined_logits(features, config, scorers)
+    logits = [logit_of(config, scorer) for scorer in scorers]
+    of_benchmarks = [
+        {name: config.benchmark_scorers(scorer).get(name) for name in config.targets} for scorer in scorers
+    ]
+    found = held_out_rows(delta.read(spark, path), features, logits, of_benchmarks)
+    return {scorer: _trust(config, scorer, rows) for scorer, rows in zip(scorers, found, strict=True)}
+
+
+def _trust(config: Config, scorer: str, rows: HeldOut) -> Trust | None:
     if len(rows.logit) < 2:
         return None
     settings = config.scorers.get(scorer)
     kind = settings.kind if settings is not None else "benchmark" if scorer in config.scored() else RANDOM_SCORER
     return trust_of(rows, scorer=scorer, kind=kind, is_target_ranking=scorer in config.direct())
-
-
-class OfBenchmark(NamedTuple):
-    """Orders of n documents for one benchmark, float64 [n]: score and cosine by its own examples, logit of its own scorer."""
-
-    score: NDArray[np.float64]
-    cosine: NDArray[np.float64]
-    logit: NDArray[np.float64] | None
-
-
-class HeldOut(NamedTuple):
-    """Documents that are held out, n, in the order of the hash that breaks ties of rankings.
-
-    logit: of the scorer, NaN for none, float64 [n]. score, cosine: order of the target ranking, float64 [n]. label: 1
-    positive, 0 negative, -1 for a document that is not in the validation split, int8 [n]. best: benchmark of the best
-    example, n names. benchmarks: by name.
-    """
-
-    logit: NDArray[np.float64]
-    score: NDArray[np.float64]
-    cosine: NDArray[np.float64]
-    label: NDArray[np.int8]
-    best: Sequence[str | None]
-    benchmarks: Mapping[str, OfBenchmark]
 
 
 def trust_of(rows: HeldOut, *, scorer: str, kind: str, is_target_ranking: bool) -> Trust:
@@ -211,37 +179,3 @@ def deciles(logit: NDArray[np.float64], label: NDArray[np.int8]) -> list[Decile]
         for part in parts
         if len(part)
     ]
-
-
-def _held_out_rows(
-    ranked: DataFrame, features: DataFrame, logit: Column, benchmark_scorers: Mapping[str, str | None]
-) -> HeldOut:
-    """Read the documents that are held out; benchmark scorers by benchmark, None for none."""
-    of_benchmarks = []
-    for number, benchmark in enumerate(benchmark_scorers):
-        score = F.col(BY_BENCHMARK)[benchmark]
-        of_benchmarks += [score[SCORE].alias(f"score_{number}"), score["cosine"].alias(f"cosine_{number}")]
-    order = [F.xxhash64(F.lit("evaluation"), DOC_ID), F.col(DOC_ID)]
-    label = F.coalesce(F.when(F.col(SPLIT) == VALIDATION, F.col(LABEL)), F.lit(-1)).alias(LABEL)
-    drawn = ranked.where(held_out()).orderBy(*order).limit(_MAX_HELD_OUT)
-    drawn = drawn.select(DOC_ID, TARGET_SCORE, BEST_COSINE, BEST_BENCHMARK, label, *of_benchmarks)
-    columns = [F.col(schemas.logit_column(name)) for name in benchmark_scorers.values() if name is not None]
-    scored = features.select(DOC_ID, logit.alias(LOGIT), *columns).join(F.broadcast(drawn), on=DOC_ID, how="inner")
-    rows = scored.withColumn(ORDER_HASH, F.xxhash64(DOC_ID)).toArrow()  # at most _MAX_HELD_OUT
-    rows = rows.sort_by([(ORDER_HASH, "ascending"), (DOC_ID, "ascending")])
-
-    def column(name: str) -> NDArray[np.float64]:
-        values: NDArray[np.float64] = rows.column(name).to_numpy().astype(np.float64)
-        return values
-
-    return HeldOut(
-        column(LOGIT), column(TARGET_SCORE), column(BEST_COSINE), rows.column(LABEL).to_numpy().astype(np.int8),
-        rows.column(BEST_BENCHMARK).to_pylist(),
-        {
-            benchmark: OfBenchmark(
-                column(f"score_{number}"), column(f"cosine_{number}"),
-                None if name is None else column(schemas.logit_column(name)),
-            )
-            for number, (benchmark, name) in enumerate(benchmark_scorers.items())
-        },
-    )  # fmt: skip

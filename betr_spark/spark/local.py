@@ -13,6 +13,7 @@ from betr_spark.errors import SetupError
 MIN_JAVA = 17
 JAVA_OPTIONS = ("SPARK_SUBMIT_OPTS", "JDK_JAVA_OPTIONS", "JAVA_TOOL_OPTIONS")
 _FEW_COMPILERS, _COLLECTOR = "-XX:TieredStopAtLevel=1", "-XX:+UseParallelGC"
+_MEMORY = ("-XX:InitialRAMPercentage=6", "-XX:MetaspaceSize=256m")  # as much as such a command takes in the end
 
 
 def local_conf_dir() -> Path | None:
@@ -57,7 +58,8 @@ def short_work() -> Iterator[None]:
     before = os.environ.get("SPARK_SUBMIT_OPTS")
     given = " ".join(os.environ.get(name, "") for name in (*JAVA_OPTIONS, "PYSPARK_SUBMIT_ARGS"))
     own_conf = os.environ.get("SPARK_CONF_DIR") != str(local_conf_dir())
-    options = [_FEW_COMPILERS] if own_conf or re.search(r"-XX:\+Use\w+GC\b", given) else [_FEW_COMPILERS, _COLLECTOR]
+    options = [_FEW_COMPILERS, *_MEMORY]
+    options += [] if own_conf or re.search(r"-XX:\+Use\w+GC\b", given) else [_COLLECTOR]
     os.environ["SPARK_SUBMIT_OPTS"] = " ".join([*options, before or ""]).rstrip()
     try:
         yield

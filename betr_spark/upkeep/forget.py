@@ -26,6 +26,7 @@ from betr_spark.storage.delta_upkeep import delete_rows
 from betr_spark.storage.runs import Metrics, StageKey, StageRun
 
 _logger = logging.getLogger(__name__)
+_SHOWN = 5  # ids
 _WITH_TEXTS = (schemas.SAMPLE_TABLE, schemas.EMBEDDINGS_TABLE, schemas.RANKED_SAMPLE_TABLE)
 
 
@@ -86,9 +87,14 @@ class Forget(Stage):
             n_ids = ids.count()
             quarantined = delta.read(spark, config.table(schemas.QUARANTINE_TABLE)).select(DOC_ID)
             known = features.select(DOC_ID).unionByName(quarantined)
-            n_unknown = ids.join(known, on=DOC_ID, how="left_anti").count()
+            unknown = ids.join(known, on=DOC_ID, how="left_anti")
+            n_unknown = unknown.count()
             if n_unknown:
-                _logger.warning("forget: %d of %d ids are neither in `features` nor in `quarantine`", n_unknown, n_ids)
+                shown = [row[DOC_ID] for row in unknown.orderBy(DOC_ID).limit(_SHOWN).collect()]
+                names = ", ".join(shown) + (", ..." if n_unknown > len(shown) else "")
+                _logger.warning(
+                    "forget: %d of %d ids are neither in `features` nor in `quarantine`: %s", n_unknown, n_ids, names
+                )
             if self.copies:
                 hashes = features.join(ids, on=DOC_ID, how="left_semi").select(CONTENT_HASH).distinct()
                 copies = features.join(hashes, on=CONTENT_HASH, how="left_semi").select(DOC_ID)
@@ -106,6 +112,7 @@ class Forget(Stage):
                 _forget_rows(ids, config.table(name))
             for name in hadoop_files.children(spark, config.table("selected")):  # also selections that were renamed
                 _forget_rows(ids, config.table(f"selected/{name}"))
+            hadoop_files.delete(spark, config.table(schemas.REPORT_PAGE))  # it may have their texts
             total = delta.read(spark, path).count()
             yield Result(
                 rows_in=n_ids,

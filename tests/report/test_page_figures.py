@@ -192,6 +192,13 @@ def test_the_funnel_adds_up_and_says_where_records_differ() -> None:
         "documents in `features`: 110, but documents that `select` ranked: 90",
         "eligible documents above the cut: 30, but documents of the selection: 29",
     ]
+    forgotten = RECORDS._replace(features=record("features", 103, 93, {"null_text": 7, "copies": 3}), n_features=90)
+    after = funnel(forgotten, n_selected=30)
+    assert after is not None
+    assert (after.gaps, [(step.name, step.rows) for step in after.steps[4:6]]) == (
+        [],
+        [("forgotten_since", 3), ("exact", 5)],
+    )
     before = funnel(RECORDS._replace(dedup=None, select=None), n_selected=None)
     assert before is not None
     assert before.steps[-1].name == "features"

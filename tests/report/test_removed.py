@@ -25,7 +25,10 @@ from betr_spark.storage import delta
 
 def test_components_are_counted_by_powers_of_two(spark: Any) -> None:
     rows = [("a", 2), ("b", 3), ("b", 3), ("c", 4), ("c", 4), ("c", 4), ("d", 7), *[("e", 2**30)] * 5]
-    sizes = component_sizes(spark.createDataFrame(rows, "component_id string, component_size bigint"))
+    kinds = [(*row, "exact" if row[0] == "e" else "near") for row in rows]
+    table = spark.createDataFrame(kinds, "component_id string, component_size bigint, kind string")
+    sizes, counts = component_sizes(table)
+    assert counts == (5, 7)
     assert sizes == [
         ComponentSizes(2, 3, 2, 5, 3),
         ComponentSizes(4, 7, 2, 11, 4),

@@ -13,7 +13,8 @@ from betr_spark.config import load_config
 from betr_spark.errors import DataError
 from betr_spark.intervals import Rate
 from betr_spark.ranking.labels import held_out
-from betr_spark.report.trust import HeldOut, OfBenchmark, deciles, trust, trust_of
+from betr_spark.report.held_out import HeldOut, OfBenchmark
+from betr_spark.report.trust import deciles, trust, trust_of
 from betr_spark.storage import delta
 
 N = 100
@@ -68,7 +69,7 @@ def test_deciles_have_the_labelled_documents_with_a_score_best_first() -> None:
 
 def test_figures_of_a_finished_run(spark: Any, finished: Path) -> None:
     config = load_config(finished / "conf.yaml")
-    figures, control = (trust(spark, config, name) for name in ("betr-30", "random-30"))
+    figures, control = trust(spark, config, ["betr", "random"]).values()
     assert figures
     assert control
     ranked = delta.read(spark, config.table("ranked_sample")).where(held_out()).drop("by_benchmark")
@@ -96,7 +97,7 @@ def test_a_benchmark_scorer_is_named_as_one(spark: Any, finished: Path, tmp_path
     delta.overwrite(
         delta.read(spark, str(finished / "out/ranked_sample")), config.table("ranked_sample"), user_metadata=""
     )
-    found = trust(spark, config, "c")
+    found = trust(spark, config, ["betr_sailing"])["betr_sailing"]
     assert found
     assert (found.scorer, found.kind) == ("betr_sailing", "benchmark")
 
@@ -105,10 +106,10 @@ def test_without_a_target_ranking_there_are_no_figures(spark: Any, finished: Pat
     config = load_config(
         finished / "conf.yaml", ("scorers={}", "selections={c: {scorer: random, keep: {documents: 1}}}")
     )
-    assert trust(spark, config, "c") is None
+    assert trust(spark, config, ["random"]) == {"random": None}
 
 
 def test_a_scorer_without_a_logit_is_a_user_error(spark: Any, finished: Path) -> None:
     config = load_config(finished / "conf.yaml", ("scorers.new={}", "selections.betr-30.scorer=new"))
     with pytest.raises(DataError, match="no column 'logit_new'; add it with `betr-spark features`"):
-        trust(spark, config, "betr-30")
+        trust(spark, config, ["betr", "new"])

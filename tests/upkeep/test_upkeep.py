@@ -55,6 +55,7 @@ def test_a_forgotten_document_leaves_no_trace_and_the_next_best_move_up(
     before, texts = rows(output, "duplicates"), {row["id"]: row["text"] for row in corpus}
     shutil.copytree(output / "selected/best-50", output / "selected/former")  # not in the configuration any more
     file.write_text("\n".join([*listed.values(), "no-such-document", ""]) + "\r\n", encoding="utf-8")
+    (output / "report.html").write_text(listed["selected"], encoding="utf-8")
     code, out, errors = run_command(
         "forget", "--config", str(copied), "--ids", str(file), "--why", "letter 12", "--json"
     )
@@ -62,6 +63,7 @@ def test_a_forgotten_document_leaves_no_trace_and_the_next_best_move_up(
     assert [(s["stage"], s["skipped"]) for s in json.loads(out)["stages"]][:2] == [("forget", False), ("dedup", False)]
     assert json.loads(out)["stages"][0]["metrics"]["unknown"] == 1
     assert ids(output, "tombstones") == {*listed.values(), "no-such-document"}
+    assert not (output / "report.html").exists()
     assert {row["why"] for row in rows(output, "tombstones")} == {"letter 12"}
     for name in ("features", "_sample", "_embeddings", "ranked_sample", "selected/betr-30", "selected/former"):
         assert not ids(output, name) & set(listed.values()), name

@@ -62,7 +62,8 @@ HEADINGS = (
     ),
     Heading(
         "change", "Change", "What is different from the previous version of the selection.",
-        "There is no previous version to compare with; a `betr-spark run` that changes the selection makes one.",
+        "There is no previous version to compare with, or `betr-spark maintain` deleted its files. A `betr-spark run` that "
+        "changes the selection makes one.",
     ),
     Heading(
         "cost", "Cost and provenance", "What each stage took, and what the tables were computed from.",

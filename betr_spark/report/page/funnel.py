@@ -8,9 +8,10 @@ from pyspark.sql import SparkSession
 from betr_spark import schemas
 from betr_spark.config import Config
 from betr_spark.schemas import EXACT, NEAR
-from betr_spark.storage import runs
+from betr_spark.storage import delta, runs
 from betr_spark.storage.runs import StageRun
 
+_FORGOTTEN_SINCE = "forgotten_since"
 _REASONS = {
     "null_text": "the text is null",
     "null_id": "the id is null or empty",
@@ -21,6 +22,7 @@ _REASONS = {
     "invalid_tokens": "the value of input.tokens.column cannot be used",
     "copies": "further copies of a text; without input.id, equal texts are one document",
     "forgotten": "rows of documents that were forgotten",
+    _FORGOTTEN_SINCE: "documents that were forgotten since",
     EXACT: "exact copies of a document that stays",
     NEAR: "near duplicates of a document that stays",
     "contaminated": "documents with a test item of a benchmark",
@@ -47,17 +49,24 @@ class Funnel(NamedTuple):
 
 
 class Records(NamedTuple):
-    """The records of the runs that wrote the current tables; None where there is no table."""
+    """The records of the runs that wrote the current tables; None where there is no table.
+
+    `n_features` are the rows that `features` has now, which are fewer than its run wrote after `betr-spark forget`.
+    """
 
     features: StageRun | None
     dedup: StageRun | None
     select: StageRun | None
+    n_features: int | None = None
 
     @classmethod
     def of(cls, spark: SparkSession, config: Config, selection: str) -> "Records":
         """Read the newest commits of `features`, `duplicates` and `selected/NAME`."""
         names = (schemas.FEATURES_TABLE, schemas.DUPLICATES_TABLE, f"selected/{selection}")
-        return cls(*[runs.made_by(spark, config.table(name)) for name in names])
+        path = config.table(schemas.FEATURES_TABLE)
+        n_features = delta.read(spark, path).count() if delta.exists(spark, path) else None  # Delta's log has it
+        features, dedup, select = (runs.made_by(spark, config.table(name)) for name in names)
+        return cls(features, dedup, select, n_features)
 
 
 def funnel(records: Records, *, n_selected: int | None) -> Funnel | None:
@@ -67,7 +76,7 @@ def funnel(records: Records, *, n_selected: int | None) -> Funnel | None:
         records: of the tables.
         n_selected: documents of the selection's table, each once; None if there is no table.
     """
-    features, dedup, select = records
+    features, dedup, select, n_features = records
     if features is None:
         return None
     steps = [Step("read", "rows read from the input", features.rows_in, is_total=True), *_losses(features.dropped)]
@@ -75,14 +84,16 @@ def funnel(records: Records, *, n_selected: int | None) -> Funnel | None:
     gaps = _gap(
         "rows read", features.rows_in - sum(features.dropped.values()), features.rows_out, "documents in `features`"
     )
+    n_left = features.rows_out if n_features is None else min(n_features, features.rows_out)
+    steps += _losses({_FORGOTTEN_SINCE: features.rows_out - n_left})
     if dedup is not None:
         left = dedup.rows_in - dedup.rows_out
-        gaps += _gap("documents in `features`", features.rows_out, dedup.rows_in, "documents that `dedup` compared")
+        gaps += _gap("documents in `features`", n_left, dedup.rows_in, "documents that `dedup` compared")
         steps += [*_losses(dedup.dropped), Step("dedup", "documents that are no duplicates", left, is_total=True)]
     if select is not None and n_selected is not None:
         others = {name: count for name, count in select.dropped.items() if name not in ("duplicate", "below_cut")}
         eligible = select.rows_in - sum(others.values()) - select.dropped.get("duplicate", 0)
-        gaps += _gap("documents in `features`", features.rows_out, select.rows_in, "documents that `select` ranked")
+        gaps += _gap("documents in `features`", n_left, select.rows_in, "documents that `select` ranked")
         if dedup is not None:
             removed = select.dropped.get("duplicate", 0)
             gaps += _gap("documents that `dedup` removed", dedup.rows_out, removed, "duplicates that `select` left out")

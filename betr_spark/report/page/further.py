@@ -18,17 +18,18 @@ from betr_spark.pipeline.stage import RunContext
 from betr_spark.report.change import Change, change
 from betr_spark.report.overlap import Overlap, overlaps
 from betr_spark.report.page.benchmarks import Benchmarks, benchmarks
-from betr_spark.report.reading_texts import all_with_texts
+from betr_spark.report.reading_texts import all_with_texts, explainers_of
 from betr_spark.report.readings import Readings, readings
 from betr_spark.report.removed import Removed, WordDiff, removed, word_diffs
 from betr_spark.report.texts import texts_of
 from betr_spark.report.trust import Trust, trust
+from betr_spark.scoring.logit import check_logits
 from betr_spark.spark.error_messages import translated
 from betr_spark.spark.jobs import describe
 from betr_spark.storage import delta
 
 T = TypeVar("T")
-_AT_ONCE = 2  # besides the sections of the calling thread
+_AT_ONCE = 3  # besides the sections of the calling thread
 
 
 class Further(NamedTuple):
@@ -89,15 +90,13 @@ class FurtherSections:
         self._readings = {
             name: start("readings", name, self._problems[name], partial(readings, context, name)) for name in names
         }
-        self._trust = {
-            scorer: start("trust", scorer, self._untrusted[scorer], partial(trust, spark, config, name))
-            for scorer, name in first_of.items()
-        }
+        self._trust = threads.submit(self._trusts)
         self._change = {
             name: start("change", name, self._problems[name], partial(change, spark, config, name)) for name in names
         }
 
         self._benchmarks = threads.submit(benchmarks, spark, config)
+        self._explainers = threads.submit(explainers_of, context, first_of)
 
     @property
     def benchmarks(self) -> Benchmarks | None:
@@ -110,7 +109,7 @@ class FurtherSections:
         overlap = {each.name: each for each in self._overlaps.result() or []}
         figures = self._removed.result()
         chosen = {name: each.result() for name, each in self._readings.items()}
-        trusted = {scorer: each.result() for scorer, each in self._trust.items()}
+        trusted = self._trust.result()
         changes = {name: each.result() for name, each in self._change.items()}
         describe(context.spark, "report: read texts")
         ids = {doc_id for each in chosen.values() if each is not None for doc_id in each.ids()}
@@ -118,16 +117,47 @@ class FurtherSections:
         texts = _attempt(general, "diffs", lambda: texts_of(context, ids)) or {}
         unread = [each for each in chosen.values() if each is not None]
         reading_problem: dict[str, str] = {}
-        filled = _attempt(reading_problem, "readings", lambda: all_with_texts(context, unread, texts)) or []
+
+        def fill() -> list[Readings]:
+            return all_with_texts(context, unread, texts, explainers=self._explainers.result())
+
+        filled = (
+            _attempt(
+                reading_problem,
+                "readings",
+                lambda: all_with_texts(context, unread, texts, explainers=self._explainers.result()),
+            )
+            or []
+        )
         with_text = {each.name: each for each in filled}
         sections = {
             name: Further(
-                trusted[scorer], overlap.get(name), with_text.get(name), changes[name],
+                trusted.get(scorer), overlap.get(name), with_text.get(name), changes[name],
                 {**self._of_overlaps, **reading_problem, **self._untrusted[scorer], **self._problems[name]},
             )
             for name, scorer in self._scorer_of.items()
         }  # fmt: skip
         return sections, Duplicates(figures, word_diffs(figures, texts) if figures is not None else [], general)
+
+    def _trusts(self) -> dict[str, Trust | None]:
+        """Figures of the scorers that can be measured, in one query."""
+        spark, config = self._context.spark, self._context.config
+        describe(spark, "report: trust in the scorers")
+
+        def is_known(scorer: str) -> bool:
+            check_logits(delta.read(spark, config.table(schemas.FEATURES_TABLE)), config, [scorer])
+            return True
+
+        known = [
+            scorer
+            for scorer, problems in self._untrusted.items()
+            if _attempt(problems, "trust", partial(is_known, scorer))
+        ]
+        general: dict[str, str] = {}
+        found = _attempt(general, "trust", lambda: trust(spark, config, known)) or {}
+        for scorer in known:
+            self._untrusted[scorer].update(general)
+        return found
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Everything that the page shows, computed from the tables of an output."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -74,15 +75,17 @@ class PageFigures(NamedTuple):
 
 
 _FEW_DOCUMENTS = 500_000
-_FOR_FEW = {"spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN"}
+_FOR_FEW = {
+    "spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN", "spark.sql.shuffle.partitions": "2",
+}  # fmt: skip
 
 
-def gather(context: RunContext, *, out_of_date: str = "") -> PageFigures:
+def gather(context: RunContext, *, out_of_date: Callable[[], str] = str) -> PageFigures:
     """Compute the sections. `features` is joined once with what says what became of its documents; no text is read but samples.
 
     Args:
         context: of the command.
-        out_of_date: the first stage that is not up to date and why, if there is one.
+        out_of_date: gives the first stage that is not up to date and why, or an empty string; called once, in another thread.
 
     Raises:
         DataError: there is no table `features`.
@@ -95,11 +98,12 @@ def gather(context: RunContext, *, out_of_date: str = "") -> PageFigures:
         return _gather(context, out_of_date)
 
 
-def _gather(context: RunContext, out_of_date: str) -> PageFigures:
+def _gather(context: RunContext, is_out_of_date: Callable[[], str]) -> PageFigures:
     spark, config = context.spark, context.config
     tables = [config.table(f"selected/{name}") for name in config.selections]
     finished = [name for name, path in zip(config.selections, tables, strict=True) if runs.all_exist(spark, [path])]
-    with further_sections(context, finished) as others:
+    with ThreadPoolExecutor(1) as thread, further_sections(context, finished) as others:
+        state = thread.submit(is_out_of_date)
         describe(spark, "report: what became of each document")
         with outcomes(spark, config, finished) as documents:
             describe(spark, "report: sources")
@@ -109,6 +113,7 @@ def _gather(context: RunContext, out_of_date: str) -> PageFigures:
             known = {name: each for name, each in ranked.items() if each.scorer in documents.logits}
             computed = scores(documents, known, edges=length_edges(documents))
         describe(spark, "report: selections")
+        out_of_date = state.result()
         shares = {name: each.shares() for name, each in sources.items()}
         summaries = selection_figures(spark, config, finished, shares=shares)
         found = {name: Computed(summaries[name], sources[name], computed.get(name)) for name in finished}

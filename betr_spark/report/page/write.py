@@ -1,5 +1,6 @@
 """The file of the page."""
 
+from betr_spark import schemas
 from betr_spark.errors import DataError
 from betr_spark.pipeline.stage import RunContext
 from betr_spark.report.page.gather import PageFigures
@@ -7,7 +8,7 @@ from betr_spark.report.page.render import render
 from betr_spark.storage import hadoop_files
 from betr_spark.storage.small_files import write_bytes
 
-FILE = "report.html"
+FILE = schemas.REPORT_PAGE
 
 
 def check_page(context: RunContext) -> None:

@@ -1,14 +1,11 @@
 """`kind: dsir`: log-ratio of hashed uni- and bigrams between the targets' examples and the sample."""
 
-from collections.abc import Iterator, Mapping
-from functools import reduce
-from typing import NamedTuple
+from collections.abc import Iterator
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
 from betr_spark.config.scorers import DsirScorer
 from betr_spark.kernels.text_preparation import as_buffers
@@ -19,9 +16,6 @@ from betr_spark.targets.reading import target_problems
 from betr_spark.training.kinds.base import Kind
 from betr_spark.training.records import FitMetrics, Fitted
 from betr_spark.training.training_data import FittedScorer, TrainingSample, examples_by_benchmark, target_versions
-
-_NUMBER = "number"
-_COUNT_TYPES = {_NUMBER: pa.int32(), "documents": pa.int64(), "counts": pa.binary()}
 
 
 class Dsir(Kind):
@@ -53,13 +47,6 @@ class Dsir(Kind):
         return FittedScorer(Fitted(table, settings, FitMetrics()), sample.documents)
 
 
-class Counts(NamedTuple):
-    """Number of documents, and their words and word pairs by bucket, int64 [n_buckets]."""
-
-    documents: int
-    buckets: NDArray[np.int64]
-
-
 def counts_of(texts: DataFrame, *, n_buckets: int) -> NDArray[np.int64]:
     """Count the words and word pairs of all documents by bucket, int64 [n_buckets]; on the executors.
 
@@ -67,40 +54,13 @@ def counts_of(texts: DataFrame, *, n_buckets: int) -> NDArray[np.int64]:
         texts: text, which is not null.
         n_buckets: number of buckets.
     """
-    return counts_by_name({"": texts}, n_buckets=n_buckets)[""].buckets
-
-
-def counts_by_name(texts: Mapping[str, DataFrame], *, n_buckets: int) -> dict[str, Counts]:
-    """As `counts_of`, for several sets of documents in one query.
-
-    Args:
-        texts: text, which is not null, by the name of the set.
-        n_buckets: number of buckets.
-    """
-    names = list(texts)
 
     def count(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-        counts: dict[int, Counts] = {}
+        counts = np.zeros(n_buckets, np.int64)
         for batch in batches:
-            numbers = batch.column(_NUMBER).to_numpy()
-            for number in np.unique(numbers).tolist():
-                chosen = batch.column(TEXT).filter(pa.array(numbers == number)).to_pylist()
-                n, before = counts.get(number, (0, np.zeros(n_buckets, np.int64)))
-                counts[number] = Counts(
-                    n + len(chosen), before + bucket_counts(*as_buffers(chosen), n_buckets=n_buckets)
-                )
-        columns = [list(counts), [n for n, _ in counts.values()], [buckets.tobytes() for _, buckets in counts.values()]]
-        arrays = [pa.array(column, kind) for column, kind in zip(columns, _COUNT_TYPES.values(), strict=True)]
-        yield pa.RecordBatch.from_arrays(arrays, list(_COUNT_TYPES))
+            counts += bucket_counts(*as_buffers(batch.column(TEXT).to_pylist()), n_buckets=n_buckets)
+        yield pa.RecordBatch.from_arrays([pa.array([counts.tobytes()], pa.binary())], ["counts"])
 
-    rows = [frame.select(TEXT, F.lit(number).alias(_NUMBER)) for number, frame in enumerate(texts.values())]
-    every = reduce(DataFrame.unionAll, rows)
-    narrow = every.coalesce(every.sparkSession.sparkContext.defaultParallelism)
-    parts = narrow.mapInArrow(
-        count, f"{_NUMBER} int, documents bigint, counts binary"
-    ).collect()  # a row for task and set
-    totals = {name: Counts(0, np.zeros(n_buckets, np.int64)) for name in names}
-    for number, n, counts in parts:
-        before = totals[names[number]]
-        totals[names[number]] = Counts(before.documents + n, before.buckets + np.frombuffer(counts, np.int64))
-    return totals
+    narrow = texts.select(TEXT).coalesce(texts.sparkSession.sparkContext.defaultParallelism)
+    parts = narrow.mapInArrow(count, "counts binary").collect()  # one row for each task
+    return sum((np.frombuffer(row["counts"], np.int64) for row in parts), np.zeros(n_buckets, np.int64))
