@@ -24,7 +24,6 @@ N_BUCKETS = 10_000
 _MAX_SAMPLED = 2_000  # documents of each side
 _MAX_CHARACTERS = 20_000  # of a document
 _BLOCKS = 20  # of consecutive ranks
-_POOL, _OF = "pool", "of "
 _SMOOTHING = 0.5  # added to each count
 
 
@@ -105,15 +104,11 @@ def divergences(spark: SparkSession, config: Config, tables: Mapping[str, DataFr
     n_examples = {ALL: sum(map(len, examples.values())), **{name: len(texts) for name, texts in examples.items()}}
     order = [F.xxhash64(F.lit("report"), DOC_ID), F.col(DOC_ID)]
     pool = delta.read(spark, path).select(DOC_ID, _start_of_text())
-    samples = {_POOL: pool.orderBy(*order).limit(_MAX_SAMPLED)}
+    n_pool, before = _counts(pool.orderBy(*order).limit(_MAX_SAMPLED))
+    by_selection = {}
     for name, table in tables.items():
         blocks = [F.col(RANK).between(*block) for block in rank_blocks(table.count())]
-        samples[_OF + name] = table.where(reduce(or_, blocks, F.lit(False))).select(_start_of_text())
-    counted = {name: _counts(rows) for name, rows in samples.items()}
-    n_pool, before = counted[_POOL]
-    by_selection = {}
-    for name in tables:
-        n_selected, after = counted[_OF + name]
+        n_selected, after = _counts(table.where(reduce(or_, blocks, F.lit(False))).select(_start_of_text()))
         by_selection[name] = TextDivergence(
             n_pool, n_selected, _MAX_CHARACTERS,
             [
