@@ -41,7 +41,7 @@ class Stability(NamedTuple):
     """Population stability index of a number, with its bins: the deciles of the version before; equal deciles are one.
 
     The index is the sum of (after - before) * ln(after / before) over the shares of the bins: below 0.1 the distribution
-    is stable, above 0.25 it is another one. NaN if a version is empty.
+    is stable, above 0.25 it has changed much. NaN if a version is empty.
     """
 
     psi: float

@@ -1,4 +1,4 @@
-"""Figures of a selection: the share of each source before and after it, and the best documents."""
+"""Figures of a selection: the share of each source before and after it, and its first documents."""
 
 from collections.abc import Mapping, Sequence
 from functools import reduce
@@ -21,6 +21,7 @@ _TEXT_SHOWN = 100
 _SOURCES_SHOWN = 20
 _INPUTS = (schemas.FEATURES_TABLE, schemas.DUPLICATES_TABLE)
 _NAME = "name"
+NO_SOURCE = "(none)"
 
 
 class SourceShare(NamedTuple):
@@ -62,7 +63,7 @@ class SelectionFigures(NamedTuple):
             lines.append(f"  {share.source[:32]:32} {share.before:7.2%} -> {share.after:7.2%} {change}")
         if self.n_sources > len(self.shares):
             lines.append(f"  ... and {self.n_sources - len(self.shares)} more sources")
-        lines.append("  best documents:")
+        lines.append("  first documents of the selection:")
         for rank, logit, source, doc_id, text in self.best:
             lines.append(f"  {rank:3}. logit {logit:.2f} {source} {doc_id}: {text}")
         if self.contamination is not None:
@@ -86,7 +87,7 @@ def source_shares(
     """
 
     def tokens(rows: DataFrame, name: str) -> DataFrame:
-        return rows.groupBy(F.coalesce(SOURCE, F.lit("(none)")).alias(SOURCE)).agg(F.sum(N_TOKENS).alias(name))
+        return rows.groupBy(F.coalesce(SOURCE, F.lit(NO_SOURCE)).alias(SOURCE)).agg(F.sum(N_TOKENS).alias(name))
 
     both = tokens(before, "before").join(tokens(after, "after"), on=SOURCE, how="left").fillna(0)
     totals = both.agg(F.sum("before"), F.sum("after"), F.count("*")).first()
@@ -173,7 +174,7 @@ def _sizes(selected: Mapping[str, DataFrame]) -> dict[str, tuple[int, int]]:
 def _best(selected: Mapping[str, DataFrame]) -> dict[str, list[tuple[int, float, str, str, str]]]:
     """(rank, logit, source, doc_id, start of the text) of the first ranks of selections, by name; one query."""
     columns: list[Column | str] = [
-        RANK, F.col(LOGIT).cast("double").alias(LOGIT), F.coalesce(SOURCE, F.lit("(none)")).alias(SOURCE), DOC_ID,
+        RANK, F.col(LOGIT).cast("double").alias(LOGIT), F.coalesce(SOURCE, F.lit(NO_SOURCE)).alias(SOURCE), DOC_ID,
         F.substring(TEXT, 1, 4 * _TEXT_SHOWN).alias(TEXT),
     ]  # fmt: skip
     tops = [

@@ -11,12 +11,13 @@ from pyspark.sql import functions as F
 from betr_spark import schemas
 from betr_spark.config import Config
 from betr_spark.pipeline.stage import RunContext
+from betr_spark.report.outcomes import Outcomes
+from betr_spark.report.ranked_documents import IS_REJECTED, benchmark_of, double_logit, ranked_documents
 from betr_spark.schemas import (
     BENCHMARK,
     BEST_BENCHMARK,
     BEST_COSINE,
     BEST_EXAMPLE,
-    CHOSEN_FOR,
     DOC_ID,
     LOGIT,
     N_TOKENS,
@@ -24,8 +25,6 @@ from betr_spark.schemas import (
     SOURCE,
 )
 from betr_spark.scoring.contributions import Contribution
-from betr_spark.selection.conditions import IS_ELIGIBLE, Conditions
-from betr_spark.selection.population import RankedTables, marked_survivors
 from betr_spark.storage import delta
 
 _DOCUMENTS = 10  # of a group
@@ -115,32 +114,25 @@ class Readings(NamedTuple):
         return list(dict.fromkeys(reading.doc_id for reading in self.all()))
 
 
-def readings(context: RunContext, name: str) -> Readings:
+def readings(context: RunContext, name: str, documents: Outcomes | None = None) -> Readings:
     """Choose documents to read; reads no text.
 
-    One scan of the documents that the selection ranks, which are kept in memory without their texts, and no sort of them. If
-    the selection's condition uses carried columns, also a scan of these in the input.
+    Two scans of the documents that the selection ranks, and no sort of them. If the selection's condition uses carried columns,
+    also a scan of these in the input.
 
     Args:
         context: for the output.
         name: of a selection that is written.
+        documents: what became of all documents, if it is known.
 
     Raises:
         DataError: a table does not exist or is not up to date.
     """
     spark, config = context.spark, context.config
     selected = delta.read(spark, config.table(f"selected/{name}"))
-    conditions = Conditions(name, config.selections[name], context)
-    scorer = conditions.selection.scorer
-    conditions.check_unique()
-    population = marked_survivors(RankedTables.of(context, [scorer]), conditions)
-    population = population.select(DOC_ID, SOURCE, N_TOKENS, _logit(), IS_ELIGIBLE, _benchmark(population))
-    population = population.persist()  # read for the rejected documents, for the random ones and for the percentiles
-    try:
+    with ranked_documents(context, name, selected, documents) as population:
         groups = _groups(selected, population)
         percentiles = percentiles_of(population, {row[LOGIT] for rows in groups for row in rows})
-    finally:
-        population.unpersist()
     ids = {row[DOC_ID] for rows in groups for row in rows}
     nearest = _nearest_examples(spark, config, ids)
     n_kept, rank_of = _ranks(selected, ids)
@@ -153,7 +145,7 @@ def readings(context: RunContext, name: str) -> Readings:
             benchmark=row[BENCHMARK] or (example.benchmark if example else None),
         )  # fmt: skip
 
-    return Readings(name, scorer, n_kept, *([reading(row) for row in rows] for rows in groups))
+    return Readings(name, config.selections[name].scorer, n_kept, *([reading(row) for row in rows] for rows in groups))
 
 
 def ranking_order() -> list[Column]:
@@ -161,26 +153,15 @@ def ranking_order() -> list[Column]:
     return [F.desc(F.col(LOGIT) + F.lit(0.0)), F.xxhash64(DOC_ID), F.col(DOC_ID)]
 
 
-def _logit() -> Column:
-    return F.col(LOGIT).cast("double").alias(LOGIT)
-
-
-def _benchmark(rows: DataFrame) -> Column:
-    """The target that the selection names for a document."""
-    named = next((column for column in (CHOSEN_FOR, BEST_BENCHMARK) if column in rows.columns), None)
-    return (F.lit(None).cast("string") if named is None else F.col(named)).alias(BENCHMARK)
-
-
 def _groups(selected: DataFrame, population: DataFrame) -> list[list[Row]]:
     """The best rows, the last ones, rejected and random documents, in one query, each group in its order."""
-    kept = selected.select(RANK, DOC_ID, SOURCE, N_TOKENS, _logit(), _benchmark(selected))
+    kept = selected.select(RANK, DOC_ID, SOURCE, N_TOKENS, double_logit(), benchmark_of(selected))
     no_rank = F.lit(None).cast(kept.schema[RANK].dataType).alias(RANK)
     columns: list[Column | str] = [no_rank, DOC_ID, SOURCE, N_TOKENS, LOGIT, BENCHMARK]
-    rejected = population.where(IS_ELIGIBLE).join(selected.select(DOC_ID), on=DOC_ID, how="left_anti")
     orders = [
         (kept, [F.asc(RANK)]),
         (kept, [F.desc(RANK)]),
-        (rejected.select(columns), ranking_order()),
+        (population.where(IS_REJECTED).select(columns), ranking_order()),
         (population.select(columns), [F.xxhash64(F.lit(_SALT), DOC_ID), F.col(DOC_ID)]),
     ]
     parts = [

@@ -33,7 +33,7 @@ _CONTEXT = 12  # equal words that are shown on each side of a difference
 _IDEOGRAPHS = r"\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"  # Chinese and Japanese have no spaces: each is a word
 _WORDS = re.compile(rf"\s*(?:[{_IDEOGRAPHS}]|[^\s{_IDEOGRAPHS}]{{1,100}})")
 EQUAL, DELETED, INSERTED, SKIPPED = "equal", "deleted", "inserted", "skipped"
-_DOCUMENTS, _TOKENS, _EXPONENT = "documents", "tokens", "exponent"
+_DOCUMENTS, _TOKENS, _EXPONENT, _REMOVED = "documents", "tokens", "exponent", "removed"
 
 
 class ComponentSizes(NamedTuple):
@@ -119,16 +119,20 @@ class WordDiff(NamedTuple):
     is_whole: bool
 
 
-def removed(spark: SparkSession, config: Config) -> Removed:
-    """Count what deduplication removed; reads no text. Two aggregations of `duplicates`, and a join of it with `features`.
+def removed(spark: SparkSession, config: Config, documents: DataFrame | None = None) -> Removed:
+    """Count what deduplication removed; reads no text. Two aggregations of `duplicates`, and one of all documents.
 
     Args:
         spark: the session.
         config: for the output.
+        documents: source, n_tokens, removed; one row a document of `features`. Without it, the tables are joined.
     """
     duplicates = delta.read(spark, config.table(schemas.DUPLICATES_TABLE))
     features, unit = counted_if_configured(delta.read(spark, config.table(schemas.FEATURES_TABLE)), config)
-    losses, n_sources, total = source_losses(features, duplicates)
+    if documents is None:
+        copies = duplicates.select(DOC_ID, F.lit(True).alias(_REMOVED))
+        documents = features.join(copies, on=DOC_ID, how="left").fillna(False, [_REMOVED])
+    losses, n_sources, total = source_losses(documents)
     sizes, (n_exact, n_near) = component_sizes(duplicates)
     order = [F.xxhash64(F.lit("report"), DOC_ID), F.col(DOC_ID)]
     near = duplicates.where(F.col(KIND) == NEAR).orderBy(*order).limit(_PAIRS)
@@ -156,27 +160,23 @@ def component_sizes(duplicates: DataFrame) -> tuple[list[ComponentSizes], tuple[
     return sizes, (sum(int(row[4]) for row in rows), sum(int(row[5]) for row in rows))
 
 
-def source_losses(features: DataFrame, duplicates: DataFrame) -> tuple[list[SourceLoss], int, SourceLoss]:
+def source_losses(documents: DataFrame) -> tuple[list[SourceLoss], int, SourceLoss]:
     """Count removed documents by source.
 
     Args:
-        features: doc_id, source, n_tokens; one row a document.
-        duplicates: doc_id of the removed documents.
+        documents: source, n_tokens, removed; one row a document.
 
     Returns:
         The sources with the most tokens, the number of all sources, and the sum over all sources.
     """
-    is_removed = F.col("removed").isNotNull()
-    marked = features.select(DOC_ID, SOURCE, N_TOKENS).join(
-        duplicates.select(DOC_ID, F.lit(True).alias("removed")), on=DOC_ID, how="left"
-    )
+    is_removed = F.col(_REMOVED)
     sums = {
         _DOCUMENTS: F.count("*"),
         _TOKENS: F.coalesce(F.sum(N_TOKENS), F.lit(0)),
         "removed_documents": F.count_if(is_removed),
         "removed_tokens": F.coalesce(F.sum(F.when(is_removed, F.col(N_TOKENS))), F.lit(0)),
     }
-    by_source = marked.groupBy(F.coalesce(SOURCE, F.lit("(none)")).alias(SOURCE)).agg(
+    by_source = documents.groupBy(F.coalesce(SOURCE, F.lit("(none)")).alias(SOURCE)).agg(
         *[column.alias(name) for name, column in sums.items()]
     )
     by_source = by_source.persist()  # read for the largest sources and for the totals

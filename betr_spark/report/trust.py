@@ -21,6 +21,7 @@ from betr_spark.training.agreement import positions, recall_counts, spearman
 PERCENTS = (1, 3, 10, 30)
 TOP_PERCENT = 10  # of the figures of each benchmark
 _DECILES = 10
+_WITHOUT_PROBABILITY = ("random", "expression")  # kinds whose values are no logits of a label
 
 
 class RecallAt(NamedTuple):
@@ -83,7 +84,8 @@ class Trust(NamedTuple):
         n_without_score: those of them that have no logit; they rank last.
         spearman: rank correlation with the target ranking.
         recalls: at 1, 3, 10 and 30 %.
-        deciles: of the labelled documents, the best first; fewer than ten if there are fewer than ten documents.
+        deciles: of the labelled documents, the best first; fewer than ten if there are fewer than ten documents, none if the
+            values of the kind are no logits of a label.
         benchmarks: in the order of the configuration.
     """
 
@@ -160,7 +162,8 @@ def trust_of(rows: HeldOut, *, scorer: str, kind: str, is_target_ranking: bool) 
         scorer=scorer, kind=kind, is_target_ranking=is_target_ranking, n_held_out=len(rows.logit),
         n_without_score=int(np.isnan(rows.logit).sum()), spearman=spearman(-target, rows.logit),
         recalls=[RecallAt(percent, Rate.of_counts(*recall_counts(target, scored, percent))) for percent in PERCENTS],
-        deciles=deciles(rows.logit, rows.label), benchmarks=benchmarks,
+        deciles=[] if kind in _WITHOUT_PROBABILITY else deciles(rows.logit, rows.label),
+        benchmarks=benchmarks,
     )  # fmt: skip
 
 

@@ -129,7 +129,7 @@ def test_numbers_that_do_not_exist_are_not_compared() -> None:
     environment.filters |= dict.fromkeys(("code", "count", "share", "visible"), str)  # of other macros
     parts: Any = environment.get_template("parts.html").module
     assert [parts.stability(psi) for psi in (math.nan, 0.0, 0.2, 0.3)] == [
-        "not comparable", "stable", "moved", "another distribution",
+        "not comparable", "stable", "changed", "changed much",
     ]  # fmt: skip
     assert [parts.decimals(value, "%+.3f") for value in (math.nan, 1.0)] == ["–", "+1.000"]
 

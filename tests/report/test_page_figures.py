@@ -13,12 +13,12 @@ from betr_spark.config import Config, load_config
 from betr_spark.pipeline.stage import RunContext
 from betr_spark.report import characters
 from betr_spark.report.figures import selection_figures
+from betr_spark.report.outcomes import Outcomes, outcomes
 from betr_spark.report.page import drawing, render
 from betr_spark.report.page.benchmarks import benchmarks_of
 from betr_spark.report.page.cost import configuration, cost
 from betr_spark.report.page.funnel import Records, funnel
 from betr_spark.report.page.further import further_sections
-from betr_spark.report.page.outcomes import Outcomes, outcomes
 from betr_spark.report.page.scores import Ranked, length_edges, scores
 from betr_spark.report.page.sources import source_tables
 from betr_spark.report.page.verdict import asked, asked_of, verdict
@@ -120,7 +120,7 @@ def test_each_selection_has_the_scores_of_its_own_scorer(spark: Any) -> None:
     assert (of_a.what_if.documents, of_b.what_if.documents) == (100, 50)
     assert (of_a.histogram.lowest_selected, of_b.histogram.lowest_selected) == (90.0, -8000.0)
     assert [each.what_if.current.score for each in (of_a, of_b) if each.what_if.current] == [90.0, -8000.0]
-    assert [cut.score for cut in of_b.what_if.rows] == [0.0, -2000.0, -8000.0, -28000.0, -48000.0]
+    assert [cut.score for cut in of_b.what_if.rows] == [0.0, 0.0, -8000.0, -28000.0, -48000.0]
     assert [part.mean for each in (of_a, of_b) for part in each.lengths.parts] == [49.5, -49000.0]
 
 
@@ -223,7 +223,7 @@ def test_the_verdict_says_what_to_look_at(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert found.warnings == [
         "first",
-        "the selection has 300 of the 500 tokens that were asked for",
+        "the selection has 300 of the 500 tokens that were asked for; the next document does not fit",
         "7.0% of the rows could not be used; see the table `quarantine`",
         "deduplication removed 60% of a source",
     ]
@@ -326,14 +326,15 @@ def test_no_further_section_starts_after_an_error(spark: Any, tmp_path: Path, mo
     def fails(*_: object) -> None:
         raise KeyError("x")
 
-    def slow(_: object, name: str) -> None:
+    def slow(_: object, name: str, __: object) -> None:
         started.append(name)
         sleep(0.05)
 
     monkeypatch.setattr("betr_spark.report.page.further.overlaps", fails)
     monkeypatch.setattr("betr_spark.report.page.further.readings", slow)
     context = RunContext(spark, Config.model_validate(values))
-    with pytest.raises(KeyError, match="x"), further_sections(context, list(selections)) as sections:
+    documents = of_rows(spark, [])
+    with pytest.raises(KeyError, match="x"), further_sections(context, list(selections), documents) as sections:
         sections.result()
     assert len(started) < 20
 

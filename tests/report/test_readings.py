@@ -11,6 +11,7 @@ from betr_spark.config import Config, load_config
 from betr_spark.ordering import ORDER_HASH, ORDER_KEY
 from betr_spark.pipeline.run import run_all
 from betr_spark.pipeline.stage import RunContext
+from betr_spark.report.outcomes import outcomes
 from betr_spark.report.reading_texts import with_texts
 from betr_spark.report.readings import Readings, percentiles_of, ranking_order, readings
 from betr_spark.report.texts import texts_of
@@ -87,6 +88,15 @@ def test_documents_are_those_around_the_cut_of_the_eligible_ones(spark: Any, ran
     assert d01.percentile == pytest.approx(100 * 98 / 99)  # of 99 documents, all but d00 rank lower
     texts = with_texts(context, chosen, texts_of(context, chosen.ids()), shown=8)
     assert (texts.best[0].text, texts.best[0].is_whole, texts.best[0].raised) == ("document", False, None)
+
+
+def test_documents_are_the_same_where_what_became_of_each_is_known(spark: Any, ranked: Config, finished: Path) -> None:
+    configs = (ranked, load_config(finished / "conf.yaml"))
+    for config in configs:
+        context, names = RunContext(spark, config), list(config.selections)
+        with outcomes(spark, config, names) as documents:
+            for name in names:
+                assert readings(context, name, documents) == readings(context, name)
 
 
 def test_small_selections_have_fewer_documents(spark: Any, ranked: Config) -> None:

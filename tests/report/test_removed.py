@@ -44,9 +44,9 @@ def test_losses_are_those_of_the_largest_sources_and_of_all(spark: Any) -> None:
         ("4", None, 6),
         *[(f"s{n}", f"s{n:02d}", 1) for n in range(30)],
     ]
-    features = spark.createDataFrame(rows, "doc_id string, source string, n_tokens int")
-    duplicates = spark.createDataFrame([("2",), ("3",), ("s7",)], "doc_id string")
-    losses, n_sources, total = source_losses(features, duplicates)
+    marked = [(source, n_tokens, doc_id in ("2", "3", "s7")) for doc_id, source, n_tokens in rows]
+    documents = spark.createDataFrame(marked, "source string, n_tokens int, removed boolean")
+    losses, n_sources, total = source_losses(documents)
     assert losses[:3] == [
         SourceLoss("x", 2, 30, 1, 20), SourceLoss("(none)", 2, 11, 1, 5), SourceLoss("s00", 1, 1, 0, 0),
     ]  # fmt: skip

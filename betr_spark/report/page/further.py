@@ -16,6 +16,7 @@ from betr_spark.config import Config
 from betr_spark.errors import BetrSparkError
 from betr_spark.pipeline.stage import RunContext
 from betr_spark.report.change import Change, change
+from betr_spark.report.outcomes import Outcomes
 from betr_spark.report.overlap import Overlap, overlaps
 from betr_spark.report.page.benchmarks import Benchmarks, benchmarks
 from betr_spark.report.reading_texts import all_with_texts, explainers_of
@@ -61,12 +62,15 @@ class Duplicates(NamedTuple):
 class FurtherSections:
     """Sections that are computed while the caller computes others; the texts of all are read together at the end."""
 
-    def __init__(self, context: RunContext, names: Sequence[str], threads: ThreadPoolExecutor) -> None:
+    def __init__(
+        self, context: RunContext, names: Sequence[str], documents: Outcomes, threads: ThreadPoolExecutor
+    ) -> None:
         """Start to compute.
 
         Args:
             context: of the command.
             names: of selections that are written.
+            documents: what became of each; computed by the first section that reads it.
             threads: that compute the sections.
         """
         spark, config = context.spark, context.config
@@ -86,17 +90,17 @@ class FurtherSections:
             return threads.submit(compute)
 
         self._overlaps = start("controls", "all", self._of_overlaps, lambda: overlaps(spark, config, names))
-        self._removed = start("duplicates", "all", self._general, lambda: _removed(spark, config))
-        self._readings = {
-            name: start("readings", name, self._problems[name], partial(readings, context, name)) for name in names
-        }
         self._trust = threads.submit(self._trusts)
         self._change = {
             name: start("change", name, self._problems[name], partial(change, spark, config, name)) for name in names
         }
-
         self._benchmarks = threads.submit(benchmarks, spark, config)
         self._explainers = threads.submit(explainers_of, context, first_of)
+        self._removed = start("duplicates", "all", self._general, lambda: _removed(spark, config, documents))
+        self._readings = {
+            name: start("readings", name, self._problems[name], partial(readings, context, name, documents))
+            for name in names
+        }
 
     @property
     def benchmarks(self) -> Benchmarks | None:
@@ -121,14 +125,7 @@ class FurtherSections:
         def fill() -> list[Readings]:
             return all_with_texts(context, unread, texts, explainers=self._explainers.result())
 
-        filled = (
-            _attempt(
-                reading_problem,
-                "readings",
-                lambda: all_with_texts(context, unread, texts, explainers=self._explainers.result()),
-            )
-            or []
-        )
+        filled = _attempt(reading_problem, "readings", fill) or []
         with_text = {each.name: each for each in filled}
         sections = {
             name: Further(
@@ -161,18 +158,20 @@ class FurtherSections:
 
 
 @contextmanager
-def further_sections(context: RunContext, names: Sequence[str]) -> Iterator[FurtherSections]:
+def further_sections(context: RunContext, names: Sequence[str], documents: Outcomes) -> Iterator[FurtherSections]:
     """Start `FurtherSections`, in as many threads as small tables need: for these, planning takes most of the time."""
     threads = ThreadPoolExecutor(_AT_ONCE)
     try:
-        yield FurtherSections(context, names, threads)
+        yield FurtherSections(context, names, documents, threads)
     finally:
         threads.shutdown(cancel_futures=True)  # after an error or Ctrl-C no other section starts
 
 
-def _removed(spark: SparkSession, config: Config) -> Removed | None:
+def _removed(spark: SparkSession, config: Config, documents: Outcomes) -> Removed | None:
     """None before deduplication."""
-    return removed(spark, config) if delta.exists(spark, config.table(schemas.DUPLICATES_TABLE)) else None
+    return (
+        removed(spark, config, documents.rows) if delta.exists(spark, config.table(schemas.DUPLICATES_TABLE)) else None
+    )
 
 
 def _attempt(problems: dict[str, str], section: str, compute: Callable[[], T | None]) -> T | None:

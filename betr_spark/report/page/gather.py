@@ -12,12 +12,12 @@ from betr_spark.pipeline.stage import RunContext
 from betr_spark.redaction import redacted
 from betr_spark.report.change import Change
 from betr_spark.report.figures import SelectionFigures, selection_figures
+from betr_spark.report.outcomes import outcomes
 from betr_spark.report.overlap import Overlap
 from betr_spark.report.page.benchmarks import Benchmarks, Chosen, chosen
 from betr_spark.report.page.cost import Cost, EvaluationRow, cost, evaluation
 from betr_spark.report.page.funnel import Funnel, Records, funnel
 from betr_spark.report.page.further import Duplicates, further_sections
-from betr_spark.report.page.outcomes import outcomes
 from betr_spark.report.page.scores import Ranked, Scores, length_edges, scores
 from betr_spark.report.page.sources import Sources, source_tables
 from betr_spark.report.page.verdict import Verdict, verdict
@@ -102,16 +102,18 @@ def _gather(context: RunContext, is_out_of_date: Callable[[], str]) -> PageFigur
     spark, config = context.spark, context.config
     tables = [config.table(f"selected/{name}") for name in config.selections]
     finished = [name for name, path in zip(config.selections, tables, strict=True) if runs.all_exist(spark, [path])]
-    with ThreadPoolExecutor(1) as thread, further_sections(context, finished) as others:
+    with (
+        ThreadPoolExecutor(1) as thread,
+        outcomes(spark, config, finished) as documents,
+        further_sections(context, finished, documents) as others,
+    ):
         state = thread.submit(is_out_of_date)
-        describe(spark, "report: what became of each document")
-        with outcomes(spark, config, finished) as documents:
-            describe(spark, "report: sources")
-            sources = source_tables(documents, finished)
-            describe(spark, "report: scores and lengths")
-            ranked = {name: _ranked(config, name) for name in finished}
-            known = {name: each for name, each in ranked.items() if each.scorer in documents.logits}
-            computed = scores(documents, known, edges=length_edges(documents))
+        describe(spark, "report: sources")
+        sources = source_tables(documents, finished)
+        describe(spark, "report: scores and lengths")
+        ranked = {name: _ranked(config, name) for name in finished}
+        known = {name: each for name, each in ranked.items() if each.scorer in documents.logits}
+        computed = scores(documents, known, edges=length_edges(documents))
         describe(spark, "report: selections")
         out_of_date = state.result()
         shares = {name: each.shares() for name, each in sources.items()}

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from betr_spark.report.page.outcomes import LEFT_OUT, REMOVED, Outcomes
+from betr_spark.report.outcomes import Outcomes
 from betr_spark.report.page.score_bars import BAR, KEPT, N_BARS, PART, TIMES, bars_of, range_of
 from betr_spark.schemas import N_TOKENS
 from betr_spark.selection.budget import fraction_of
@@ -114,8 +114,7 @@ def length_edges(outcomes: Outcomes) -> list[int]:
     Lengths of nearly the same logarithm are not divided, so there can be fewer parts. The last number is the largest length.
     """
     length = F.floor(F.log2(F.col(N_TOKENS) + 1) * _LENGTH_BINS)
-    survivors = outcomes.rows.where(~F.col(REMOVED) & ~F.col(LEFT_OUT))
-    bins = survivors.groupBy(length.alias(BAR)).agg(F.count("*").alias("n"), F.max(N_TOKENS).alias("last"))
+    bins = outcomes.survivors().groupBy(length.alias(BAR)).agg(F.count("*").alias("n"), F.max(N_TOKENS).alias("last"))
     table = bins.toArrow().sort_by(BAR)  # at most 16 * 31 rows
     up_to, last = np.cumsum(table.column("n").to_numpy()), table.column("last").to_numpy()
     if not len(up_to):
@@ -171,9 +170,8 @@ def scores(outcomes: Outcomes, selections: Mapping[str, Ranked], *, edges: Seque
 
 def _rows(outcomes: Outcomes, selections: Mapping[str, Ranked]) -> DataFrame:
     """The documents that selections rank, the survivors with a score: n_tokens, number of the selection, logit, times."""
-    survivors = outcomes.rows.where(~F.col(REMOVED) & ~F.col(LEFT_OUT))
     logits = [F.col(outcomes.logits[ranked.scorer]) for ranked in selections.values()]
-    return by_number(survivors, logits, [outcomes.repeats(name).alias(TIMES) for name in selections])
+    return by_number(outcomes.survivors(), logits, [outcomes.repeats(name).alias(TIMES) for name in selections])
 
 
 def _histogram(bars: dict[str, NDArray[np.float64]], low: float, high: float) -> ScoreHistogram:

@@ -6,8 +6,8 @@ from typing import NamedTuple
 from pyspark.sql import Row
 from pyspark.sql import functions as F
 
-from betr_spark.report.figures import SourceShare
-from betr_spark.report.page.outcomes import HAS_TEXT, REMOVED, Outcomes
+from betr_spark.report.figures import NO_SOURCE, SourceShare
+from betr_spark.report.outcomes import HAS_TEXT, REMOVED, Outcomes
 from betr_spark.schemas import N_TOKENS, SOURCE
 
 N_LARGEST = 20
@@ -74,7 +74,8 @@ def source_tables(outcomes: Outcomes, selections: Sequence[str], *, n_largest: i
         _SURVIVES,
         *[f"{kind}_{number}" for number in range(len(selections)) for kind in ("tokens", "documents")],
     ]
-    by_source = outcomes.rows.groupBy(SOURCE).agg(*sums).persist()  # read for the totals and for each order
+    source = F.coalesce(SOURCE, F.lit(NO_SOURCE)).alias(SOURCE)
+    by_source = outcomes.rows.groupBy(source).agg(*sums).persist()  # read for the totals and for each order
     try:
         totals = by_source.agg(F.count("*").alias(SOURCE), *[F.sum(name).alias(name) for name in columns]).head()
         if totals is None or not totals[SOURCE]:

@@ -113,7 +113,8 @@ def verdict(
     selection, metrics = config.selections[name], records.select.metrics
     tokens, repeated = metrics.get("kept_tokens", 0), metrics.get("repeated_tokens")
     lines = [*warnings, *(rows.gaps if rows else [])]
-    lines += _short(selection, documents, metrics)
+    left = records.select.dropped.get("below_cut", 0)
+    lines += _short(selection, documents, metrics, left=left)
     lines += _of_the_input(records)
     if sources:
         lines += [
@@ -132,8 +133,8 @@ def verdict(
     )  # fmt: skip
 
 
-def _short(selection: SelectionConfig, documents: int, metrics: Any) -> list[str]:
-    """Whether the selection is smaller than its budget, or has none."""
+def _short(selection: SelectionConfig, documents: int, metrics: Any, *, left: int) -> list[str]:
+    """Whether the selection is smaller than its budget, or has none; `left` documents are below the cut."""
     keep, eligible = selection.keep, metrics.get("survivor_tokens", 0)
     if not documents:
         return ["no document is selected"]
@@ -147,7 +148,8 @@ def _short(selection: SelectionConfig, documents: int, metrics: Any) -> list[str
         budget = fraction_of(int(eligible), rate)
     lines = []
     if not selection.phases and got < _SHORT * budget:
-        lines.append(f"the selection has {got:,.0f} of the {budget:,} {unit} that were asked for")
+        why = "; the next document does not fit" if not (selection.quota or selection.max_fraction) and left else ""
+        lines.append(f"the selection has {got:,.0f} of the {budget:,} {unit} that were asked for{why}")
     if keep.training is not None and not keep_rate(keep.training).in_range:
         lines.append(f"the law {keep.training.law} was fitted to {VALID_FLOPS[0]:g} to {VALID_FLOPS[1]:g} FLOPs")
     return lines

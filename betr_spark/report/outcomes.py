@@ -18,7 +18,6 @@ from betr_spark.scoring.logit import logit_of
 from betr_spark.storage import delta
 
 HAS_TEXT, REMOVED, LEFT_OUT = "has_text", "removed", "left_out"
-NO_SOURCE = "(none)"
 _MARK, _TIMES = "mark", "times"
 _DUPLICATE, _CONTAMINATED = -1, -2  # values of the mark; those of selections are their positions
 
@@ -27,8 +26,8 @@ class Outcomes(NamedTuple):
     """Every document, and what became of it.
 
     Attributes:
-        rows: persisted; source, n_tokens, has_text, removed (a duplicate), left_out (with a test item), and the columns of the
-            selections' logits and of their repeats: how often a selection has the document, 0 if it does not.
+        rows: persisted; doc_id, source, n_tokens, has_text, removed (a duplicate), left_out (with a test item), and the columns
+            of the selections' logits and of their repeats: how often a selection has the document, 0 if it does not.
         unit: what tokens are.
         selections: names of the finished selections.
         logits: columns of `rows`, by scorer; without the scorers that `features` does not have.
@@ -38,6 +37,10 @@ class Outcomes(NamedTuple):
     unit: str
     selections: tuple[str, ...]
     logits: dict[str, str]
+
+    def survivors(self) -> DataFrame:
+        """Documents that selections may rank: no duplicates, and without test items if these are dropped."""
+        return self.rows.where(~F.col(REMOVED) & ~F.col(LEFT_OUT))
 
     def repeats(self, selection: str) -> Column:
         """How often a selection has a document."""
@@ -60,7 +63,7 @@ def outcomes(spark: SparkSession, config: Config, selections: Sequence[str]) -> 
     features, unit = counted_if_configured(features, config)
     logits = {name: f"logit_{number}" for number, name in enumerate(known)}
     columns = [
-        F.col(DOC_ID), F.coalesce(SOURCE, F.lit(NO_SOURCE)).alias(SOURCE), F.col(N_TOKENS).cast("bigint").alias(N_TOKENS),
+        F.col(DOC_ID), F.col(SOURCE), F.col(N_TOKENS).cast("bigint").alias(N_TOKENS),
         (F.col(N_WORDS) > 0).alias(HAS_TEXT), *[logit_of(config, name).cast("double").alias(logits[name]) for name in known],
     ]  # fmt: skip
     marks = reduce(DataFrame.unionByName, _marks(spark, config, selections), _none(spark))
@@ -74,7 +77,8 @@ def outcomes(spark: SparkSession, config: Config, selections: Sequence[str]) -> 
         (times(_CONTAMINATED) > 0).alias(LEFT_OUT),
         *[times(number).alias(name) for number, name in enumerate(names)],
     )
-    joined = features.select(*columns).join(marked, on=DOC_ID, how="left").drop(DOC_ID)
+    marked = marked.hint("shuffle_hash")  # all documents need not be sorted by their ids
+    joined = features.select(*columns).join(marked, on=DOC_ID, how="left")
     rows = joined.fillna(False, [REMOVED, LEFT_OUT]).fillna(0, names).persist()  # read by every section
     try:
         yield Outcomes(rows, unit, tuple(selections), logits)
