@@ -1,11 +1,11 @@
 """Combinations of scorers and `balance: benchmarks` against single scorers, on the two halves of `benefit.py`.
 
-    python benchmarks/combinations.py OUTPUT [--sample 3000]
+    python benchmarks/combinations.py OUTPUT [--sample 3000] [--half tuning|reporting|all]
 
-For each half, runs the stages up to `dedup` on its sources, with two thirds of the examples of its benchmarks; the others are
-items. Then orders the survivors by each scorer, by each combination, and by `betr` with `balance: benchmarks`, and prints bits
-per byte of the items against random documents, as `benefit.py` does. A combination that is chosen by the table of the tuning
-half is reported by that of the other half.
+For each half, or for all benchmarks and sources together (`--half all`), runs the stages up to `dedup` on its sources, with two
+thirds of the examples of its benchmarks; the others are items. Then orders the survivors by each scorer, by each combination,
+and by `betr` with `balance: benchmarks`, and prints bits per byte of the items against random documents, as `benefit.py` does.
+A combination that is chosen by the table of the tuning half is reported by that of the other half.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from benefit import BUDGETS, HALVES, N_GENERAL, VOCABULARY, World, show, sizes, 
 from numpy.typing import NDArray
 from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
-from scorers import SHARED
+from scorers import SHARED, TARGETS
 
 from betr_spark import schemas
 from betr_spark.config import Config
@@ -58,8 +58,9 @@ BALANCED = "betr, balance: benchmarks"
 
 def half_config(output: Path, half: str, targets: Path, n_sample: int) -> Config:
     """The configuration of a half, whose files are written."""
-    names, sources = HALVES[half]
-    documents = pq.read_table(SHARED / "corpus/documents.parquet", filters=[("domain", "in", sources)])
+    names, sources = HALVES.get(half, (tuple(TARGETS), None))
+    filters = None if sources is None else [("domain", "in", sources)]
+    documents = pq.read_table(SHARED / "corpus/documents.parquet", filters=filters)
     (output / half).mkdir(parents=True, exist_ok=True)
     pq.write_table(documents, output / half / "documents.parquet")
     files = {name: parts for name, parts in split(output / half, targets).items() if name in names}
@@ -122,9 +123,10 @@ def main() -> None:
     parser.add_argument("output", type=Path)
     parser.add_argument("--targets", type=Path, default=SHARED / "targets")
     parser.add_argument("--sample", type=int, default=3_000)
+    parser.add_argument("--half", choices=(*HALVES, "all"), nargs="+", default=list(HALVES))
     arguments = parser.parse_args()
     spark = build_session("combinations")
-    for half in HALVES:
+    for half in arguments.half:
         config = half_config(arguments.output, half, arguments.targets, arguments.sample)
         run_all(spark, config)
         here, logits = survivors(spark, config)

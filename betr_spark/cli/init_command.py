@@ -66,7 +66,7 @@ def _answers(documents: str | None, target: list[str] | None, to_output: str | N
     missing = [name for name, value in given.items() if not value]
     if missing and not sys.stdin.isatty():
         raise ConfigError(*(f"{name}: missing; it is asked for only in a terminal" for name in missing))
-    source = documents or _asked("Where are the documents? (folder, file, glob or Delta table)")
+    source = documents or _found(_asked("Where are the documents? (folder, file, glob or Delta table)"))
     examples = target or _parts(
         _asked("Where are the benchmarks' training examples? (NAME=PATH, several with spaces between)")
     )
@@ -75,6 +75,13 @@ def _answers(documents: str | None, target: list[str] | None, to_output: str | N
 
 def _asked(question: str, default: str | None = None) -> str:
     return _expanded(str(typer.prompt(question, default=default, err=True)))
+
+
+def _found(path: str) -> str:
+    """The path, if it exists or cannot be looked up here: a wrong one is named before the next question."""
+    if "://" not in path and not any(character in path for character in "*?[{") and not Path(path).exists():
+        raise ConfigError(f"documents: {path}: no such file or folder")
+    return path
 
 
 def _parts(answer: str) -> list[str]:

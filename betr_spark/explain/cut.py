@@ -52,8 +52,10 @@ class Missed(NamedTuple):
         least = selection.keep.min_score
         score = self.logit if by_value else score_of_logit(self.logit)
         rule = "" if least is None else f"score {score:.4g}, keep.min_score is {least:g}; "
-        between = f"{self.by_documents:,} documents, {self.by_tokens:,} tokens ({unit})"
-        return f"outranked: {where}; {rule}{end}, it has {self.logit:.4g}: {self.by_logit:.4g} less, with {between} between"
+        between = f"with {self.by_documents:,} documents, {self.by_tokens:,} tokens ({unit}) between"
+        if not self.by_documents:
+            between = "and it is the next one in the order"
+        return f"outranked: {where}; {rule}{end}, it has {self.logit:.4g}: {self.by_logit:.4g} less, {between}"
 
 
 def distances(

@@ -94,7 +94,7 @@ def _scorer(facts: ScorerFacts) -> Iterator[str]:
     if facts.logit is None:
         yield f"scorer {facts.scorer} ({facts.kind}): no logit"
         return
-    place = f"position {facts.position:,} of {facts.n_documents:,}, percentile {facts.percentile:.1f}"
+    place = f"position {facts.position:,} of {facts.n_documents:,} with a logit, percentile {facts.percentile:.1f}"
     yield f"scorer {facts.scorer} ({facts.kind}): logit {facts.logit:.4f}, score {facts.score:.4f}, {place}"
     if facts.note is not None:
         yield f"  {facts.note}"

@@ -94,9 +94,7 @@ def run_stage(context: RunContext, stage: Stage, *, started_at: float) -> StageR
             )  # with that of the commit
             runs.record(context.spark, context.config.output, [run])
             figures = {name: getattr(run, name) for name in ("seconds", "rows_in", "rows_out", "dropped", "metrics")}
-            _logger.info(
-                "%s: %d rows in, %d out, %.1f s", run.stage, run.rows_in, run.rows_out, run.seconds, extra=figures
-            )
+            _logger.info("%s", stage.summary(run)[0], extra=figures)
         if context.progress:
             context.progress.end(stage.name, stage.summary(run)[0].partition(": ")[2])
         stage.clean_up(context, key)
