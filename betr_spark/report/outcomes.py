@@ -42,6 +42,12 @@ class Outcomes(NamedTuple):
         """Documents that selections may rank: no duplicates, and without test items if these are dropped."""
         return self.rows.where(~F.col(REMOVED) & ~F.col(LEFT_OUT))
 
+    def marked(self) -> DataFrame:
+        """n_tokens, and in_0, in_1 and so on: whether the selection of this position has the document."""
+        return self.rows.select(
+            N_TOKENS, *[(self.repeats(n) > 0).alias(f"in_{i}") for i, n in enumerate(self.selections)]
+        )
+
     def repeats(self, selection: str) -> Column:
         """How often a selection has a document."""
         return F.col(f"times_{self.selections.index(selection)}")

@@ -13,6 +13,7 @@ from betr_spark.config import Config
 from betr_spark.config.root import RANDOM_SCORER
 from betr_spark.report.compare import Agreement, compare
 from betr_spark.report.divergence import TextDivergence, divergences
+from betr_spark.report.outcomes import Outcomes
 from betr_spark.schemas import DOC_ID, N_TOKENS
 from betr_spark.storage import delta
 
@@ -69,16 +70,19 @@ class Overlap(NamedTuple):
     text: TextDivergence | None
 
 
-def overlaps(spark: SparkSession, config: Config, names: Sequence[str]) -> list[Overlap]:
+def overlaps(
+    spark: SparkSession, config: Config, names: Sequence[str], documents: Outcomes | None = None
+) -> list[Overlap]:
     """Compute the figures of selections; what they share is computed once for all of them.
 
-    One aggregation over the ids of all selections, one sample of the logits, one read of the texts of `_sample`, and about
-    20 row groups of the texts of each selection.
+    One sample of the logits, one read of the texts of `_sample` and about 20 row groups of the texts of each selection, and one
+    aggregation over the documents, or, if these are not known, over the ids of all selections.
 
     Args:
         spark: the session.
         config: for the output.
         names: of selections that are written; without any there are no figures.
+        documents: what became of each, with all selections that are written.
 
     Raises:
         DataError: a table does not exist, or a target's file cannot be read.
@@ -87,10 +91,10 @@ def overlaps(spark: SparkSession, config: Config, names: Sequence[str]) -> list[
         return []
     written = [name for name in config.selections if name in names or delta.exists(spark, _path(config, name))]
     tables = {name: delta.read(spark, _path(config, name)) for name in written}
-    shared = shared_documents(tables)
     scorers = _scorers(spark, config)
     pairs, n_compared = compare(spark, config, percent=TOP_PERCENT, scorers=scorers) if len(scorers) > 1 else ([], 0)
     texts = divergences(spark, config, {name: tables[name] for name in names})
+    shared = shared_documents(_documents(tables) if documents is None else documents.marked(), written)
     return [
         Overlap(
             name=name,
@@ -118,26 +122,27 @@ def _path(config: Config, name: str) -> str:
     return config.table(f"selected/{name}")
 
 
-def shared_documents(tables: Mapping[str, DataFrame]) -> dict[tuple[str, str], tuple[int, int]]:
+def _documents(tables: Mapping[str, DataFrame]) -> DataFrame:
+    """One row for each document of the selections: n_tokens, and for each selection whether it has the document."""
+    rows = [
+        table.select(DOC_ID, N_TOKENS, *[F.lit(name == other).alias(f"in_{i}") for i, other in enumerate(tables)])
+        for name, table in tables.items()
+    ]
+    is_in = [F.bool_or(f"in_{i}").alias(f"in_{i}") for i in range(len(tables))]
+    return reduce(DataFrame.unionByName, rows).groupBy(DOC_ID).agg(F.max(N_TOKENS).alias(N_TOKENS), *is_in)
+
+
+def shared_documents(documents: DataFrame, names: Sequence[str]) -> dict[tuple[str, str], tuple[int, int]]:
     """Count the documents that every two selections share, and their tokens; one aggregation.
 
     Args:
-        tables: doc_id and n_tokens of the rows of selections, by name.
+        documents: n_tokens, and in_0, in_1 and so on: whether the selection of this position has the document.
+        names: of the selections.
 
     Returns:
         Documents and tokens by pair of names, in both directions; of a name with itself, those of the selection.
     """
-    names = list(tables)
-    rows = [
-        table.select(DOC_ID, N_TOKENS, *[F.lit(name == other).alias(f"_{i}") for i, other in enumerate(names)])
-        for name, table in tables.items()
-    ]
-    is_in = [f"_{i}" for i in range(len(names))]
-    documents = (
-        reduce(DataFrame.unionByName, rows)
-        .groupBy(DOC_ID)
-        .agg(F.max(N_TOKENS).alias(N_TOKENS), *[F.bool_or(column).alias(column) for column in is_in])
-    )
+    is_in = [f"in_{i}" for i in range(len(names))]
     pairs = list(itertools.combinations_with_replacement(range(len(names)), 2))
     sums = []
     for left, right in pairs:

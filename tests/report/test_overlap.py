@@ -10,7 +10,8 @@ from scipy.stats import entropy
 from betr_spark.config import Config, load_config
 from betr_spark.report.compare import compare
 from betr_spark.report.divergence import ALL, kl_divergence, rank_blocks
-from betr_spark.report.overlap import overlaps, shared_documents
+from betr_spark.report.outcomes import outcomes
+from betr_spark.report.overlap import _documents, overlaps, shared_documents
 from betr_spark.storage import delta
 
 
@@ -19,11 +20,11 @@ def test_documents_are_shared_once_whatever_their_phases(spark: Any) -> None:
     a = spark.createDataFrame([("1", 5), ("2", 7), ("2", 7), ("3", 11)], schema)
     b = spark.createDataFrame([("2", 7), ("3", 11), ("4", 13)], schema)
     none = spark.createDataFrame([], schema)
-    shared = shared_documents({"a": a, "b": b, "none": none})
+    shared = shared_documents(_documents({"a": a, "b": b, "none": none}), ["a", "b", "none"])
     assert shared["a", "a"] == (3, 23)
     assert shared["a", "b"] == shared["b", "a"] == (2, 18)
     assert shared["b", "none"] == shared["none", "none"] == (0, 0)
-    assert shared_documents({"a": a}) == {("a", "a"): (3, 23)}
+    assert shared_documents(_documents({"a": a}), ["a"]) == {("a", "a"): (3, 23)}
 
 
 def test_divergence_equals_scipy_with_half_a_count_more_in_the_sample() -> None:
@@ -48,6 +49,8 @@ def test_figures_of_a_finished_run(spark: Any, finished: Path) -> None:
         finished / "conf.yaml", ("selections.later={scorer: betr, keep: {documents: 1}}", "scorers.new={}")
     )
     betr, control = overlaps(spark, config, ["betr-30", "random-30"])
+    with outcomes(spark, config, list(config.selections)) as documents:
+        assert overlaps(spark, config, ["betr-30", "random-30"], documents) == [betr, control]
     ids = {
         name: {row[0] for row in delta.read(spark, config.table(f"selected/{name}")).select("doc_id").collect()}
         for name in ("betr-30", "random-30", "best-50")

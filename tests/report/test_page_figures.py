@@ -360,7 +360,7 @@ def test_outcomes_and_the_funnel_agree_with_the_tables(spark: Any, finished: Pat
             row["n_tokens"] for row in tables["selected/betr-30"] if (row["source"] or "(none)") == source.source
         )
         assert (source.before, source.after) == pytest.approx((before / all_tokens, after / kept))
-    found = funnel(Records.of(spark, config, "betr-30"), n_selected=table.documents)
+    found = funnel(Records.of(spark, config)["betr-30"], n_selected=table.documents)
     assert found is not None
     assert found.gaps == []
     assert found.steps[0].rows == 598

@@ -60,13 +60,15 @@ class Records(NamedTuple):
     n_features: int | None = None
 
     @classmethod
-    def of(cls, spark: SparkSession, config: Config, selection: str) -> "Records":
-        """Read the newest commits of `features`, `duplicates` and `selected/NAME`."""
-        names = (schemas.FEATURES_TABLE, schemas.DUPLICATES_TABLE, f"selected/{selection}")
+    def of(cls, spark: SparkSession, config: Config) -> "dict[str, Records]":
+        """Read the newest commits of `features`, `duplicates` and `selected/NAME`; by the names of all selections."""
         path = config.table(schemas.FEATURES_TABLE)
         n_features = delta.read(spark, path).count() if delta.exists(spark, path) else None  # Delta's log has it
-        features, dedup, select = (runs.made_by(spark, config.table(name)) for name in names)
-        return cls(features, dedup, select, n_features)
+        features, dedup = (
+            runs.made_by(spark, config.table(name)) for name in (schemas.FEATURES_TABLE, schemas.DUPLICATES_TABLE)
+        )
+        of_selections = {name: runs.made_by(spark, config.table(f"selected/{name}")) for name in config.selections}
+        return {name: cls(features, dedup, select, n_features) for name, select in of_selections.items()}
 
 
 def funnel(records: Records, *, n_selected: int | None) -> Funnel | None:

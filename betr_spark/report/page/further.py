@@ -89,7 +89,7 @@ class FurtherSections:
 
             return threads.submit(compute)
 
-        self._overlaps = start("controls", "all", self._of_overlaps, lambda: overlaps(spark, config, names))
+        self._overlaps = start("controls", "all", self._of_overlaps, lambda: overlaps(spark, config, names, documents))
         self._trust = threads.submit(self._trusts)
         self._change = {
             name: start("change", name, self._problems[name], partial(change, spark, config, name)) for name in names

@@ -120,8 +120,8 @@ def _gather(context: RunContext, is_out_of_date: Callable[[], str]) -> PageFigur
         summaries = selection_figures(spark, config, finished, shares=shares)
         found = {name: Computed(summaries[name], sources[name], computed.get(name)) for name in finished}
         pages = [
-            _selection(context, name, found.get(name), unit=documents.unit, out_of_date=out_of_date)
-            for name in config.selections
+            _selection(context, name, records, found.get(name), unit=documents.unit, out_of_date=out_of_date)
+            for name, records in Records.of(spark, config).items()
         ]
         describe(spark, "report: cost")
         stages = cost(spark, config)
@@ -153,11 +153,10 @@ class Computed(NamedTuple):
 
 
 def _selection(
-    context: RunContext, name: str, computed: Computed | None, *, unit: str, out_of_date: str
+    context: RunContext, name: str, records: Records, computed: Computed | None, *, unit: str, out_of_date: str
 ) -> SelectionPage:
     spark, config = context.spark, context.config
     scorer, table = config.selections[name].scorer, config.table(f"selected/{name}")
-    records = Records.of(spark, config, name)
     if computed is None:
         rows = funnel(records, n_selected=None)
         return SelectionPage(name, scorer, table, None, None, rows, None, None, None)
