@@ -17,6 +17,7 @@ import statistics
 import tempfile
 import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -32,6 +33,7 @@ from pyspark.sql import DataFrame, SparkSession
 
 from betr_spark.config import InputConfig
 from betr_spark.corpus.snapshot import InputSnapshot
+from betr_spark.features.batch_writer import STATISTICS, WITHOUT_DICTIONARY
 from betr_spark.features.one_pass import one_pass
 from betr_spark.kernels.arrow_buffers import string_buffers
 from betr_spark.kernels.murmur3 import content_hashes
@@ -40,6 +42,7 @@ from betr_spark.scoring.artifact import ship
 from betr_spark.scoring.ngram_table import NgramTable, stack
 from betr_spark.scoring.score import score
 from betr_spark.spark.session import build_session
+from betr_spark.storage.staged_rows import staged
 from betr_spark.training.fasttext import POSITIVE
 from betr_spark.training.fold import fold
 
@@ -142,10 +145,17 @@ def works_of(spark: SparkSession, folder: Path, table: NgramTable, scratch: Path
         **{f"score only, {k} scorers": scored(k) for k in (1, 4, 8)},
         "whole pass to noop": lambda: to_noop(one_scorer),
         "whole pass to noop, 8 scorers": lambda: to_noop(eight_scorers),
-        "whole pass to Delta": lambda: (
-            one_scorer.write.format("delta").mode("overwrite").save(str(scratch / "features"))
-        ),
+        "whole pass to Delta": lambda: to_delta(one_scorer, str(scratch / "features")),
     }
+
+
+def to_delta(rows: DataFrame, path: str) -> None:
+    """Write as the stage does."""
+    with staged(
+        rows, path, transaction=(uuid.uuid4().hex, 0), overwrite=True, statistics=STATISTICS,
+        without_dictionary=WITHOUT_DICTIONARY,
+    ) as written:  # fmt: skip
+        written.commit(user_metadata="")
 
 
 def serve(

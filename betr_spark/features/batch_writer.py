@@ -13,7 +13,9 @@ from betr_spark.corpus.tombstones import tombstones, without_forgotten
 from betr_spark.features.checkpoint import progress_if_any, progress_of
 from betr_spark.features.input_state import InputState
 from betr_spark.schemas import (
+    BANDS,
     BATCH,
+    CONTENT_HASH,
     DETAIL,
     DOC_ID,
     INPUT_FILE,
@@ -21,6 +23,7 @@ from betr_spark.schemas import (
     N_LM_TOKENS,
     REASON,
     ROW,
+    SIGNATURE,
     SOURCE,
     TEST_ITEMS,
     TEXT,
@@ -31,7 +34,8 @@ from betr_spark.storage.staged_rows import staged
 _NOTHING = {"rows_in": 0, "copies": 0, "forgotten": 0, "batch": -1}
 _FORGOTTEN, _KEY, _ROW = "betr_spark_forgotten", "betr_spark_key", "betr_spark_row"
 _ROWS, _FORGOTTEN_ROWS, _BAD, _GOOD = "n_rows", "n_forgotten", "n_bad", "n_good"
-_STATISTICS = (DOC_ID, BATCH)  # those of hashes and signatures are of no use, and cost time and log
+WITHOUT_DICTIONARY = (DOC_ID, CONTENT_HASH, SIGNATURE, f"{BANDS}.list.element")
+STATISTICS = (DOC_ID, BATCH)  # those of hashes and signatures are of no use, and cost time and log
 
 
 class BatchWriter:
@@ -106,7 +110,11 @@ class BatchWriter:
             counter_of_written, F.count("*").alias(_ROWS)
         )
         transaction = (self._checkpoint, batch)
-        with staged(rows, path, transaction=transaction, overwrite=batch == 0, statistics=_STATISTICS) as written:
+        staging = staged(
+            rows, path, transaction=transaction, overwrite=batch == 0, statistics=STATISTICS,
+            without_dictionary=WITHOUT_DICTIONARY,
+        )  # fmt: skip
+        with staging as written:
             counts = {name: int(count or 0) for name, count in counter.get.items()}
             if config.input.id is not None:
                 ids = written.read(DOC_ID)

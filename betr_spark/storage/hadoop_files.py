@@ -1,6 +1,7 @@
 """Files on any Hadoop file system: small ones, the listing of an input and its fingerprint."""
 
 import re
+import tempfile
 import uuid
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,6 +17,8 @@ from betr_spark.errors import DataError
 from betr_spark.spark.causes import causes
 from betr_spark.spark.error_messages import spark_error_line
 from betr_spark.spark.jvm import java_class
+
+_SMALL = 100_000  # bytes
 
 
 def path_and_system(spark: SparkSession, path: str) -> tuple[Any, Any]:
@@ -69,9 +72,14 @@ def opened(spark: SparkSession, path: str) -> Iterator[tuple[Any, int]]:
 
 
 def read_bytes(spark: SparkSession, path: str) -> bytes:
-    """Read a whole small file; raises what `opened` raises."""
-    with opened(spark, path) as (stream, _):
-        return bytes(java_class(spark, "org.apache.commons.io.IOUtils").toByteArray(stream))
+    """Read a whole file that the driver's memory has room for; raises what `opened` raises."""
+    with opened(spark, path) as (stream, size):
+        if size <= _SMALL:
+            return bytes(java_class(spark, "org.apache.commons.io.IOUtils").toByteArray(stream))
+    with tempfile.TemporaryDirectory(prefix="betr-spark-") as folder:  # py4j takes 0.2 s for a MB
+        target = Path(folder) / "file"
+        fetch(spark, path, target)
+        return target.read_bytes()
 
 
 def version(spark: SparkSession, path: str) -> str:

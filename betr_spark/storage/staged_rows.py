@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
 
 from py4j.protocol import Py4JError, Py4JJavaError
@@ -86,7 +86,8 @@ class _Kept:
 
 @contextmanager
 def staged(
-    rows: DataFrame, path: str, *, transaction: tuple[str, int], overwrite: bool, statistics: Sequence[str]
+    rows: DataFrame, path: str, *, transaction: tuple[str, int], overwrite: bool, statistics: Sequence[str],
+    without_dictionary: Sequence[str] = (),
 ) -> Iterator[StagedRows]:  # fmt: skip
     """Evaluate rows once and write their files; the block checks them, and commits them with a record of what was written.
 
@@ -102,8 +103,15 @@ def staged(
         transaction: name and number; if the table has it already, nothing is written and the commit does nothing.
         overwrite: replace rows and schema instead of adding the rows.
         statistics: columns with statistics in the log of a new table.
+        without_dictionary: Parquet's paths of columns whose values hardly repeat; a dictionary of them would only cost time.
     """
-    written: _Files | _Kept | None = _files(rows, path, transaction, overwrite=overwrite, statistics=statistics)
+    written: _Files | _Kept | None
+    with ExitStack() as settings:
+        for column in without_dictionary:
+            settings.enter_context(
+                delta.session_conf(rows.sparkSession, f"parquet.enable.dictionary#{column}", "false")
+            )
+        written = _files(rows, path, transaction, overwrite=overwrite, statistics=statistics)
     if written is None:
         _logger.info("%s: this Delta has no %s; rows are kept in memory until they are written", path, _WRITE)
 
