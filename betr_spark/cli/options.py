@@ -65,10 +65,11 @@ def writing(
     settings: Config, command: str, *, again: bool = False, wait_s: float = 0.0, check: bool = True
 ) -> "RunContext":
     """A context of a command that writes: no other run holds the output, and (`check`) it can be written to."""
+    from betr_spark.spark.local import is_small  # noqa: PLC0415
     from betr_spark.spark.session import build_session, jvm_starting  # noqa: PLC0415
 
     began = time.monotonic()
-    with jvm_starting():
+    with jvm_starting(is_short=is_small(settings.input.path)):
         from pyspark.sql import SparkSession  # noqa: PLC0415
 
         from betr_spark.pipeline.invocation import writing_context  # noqa: PLC0415

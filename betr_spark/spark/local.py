@@ -1,18 +1,21 @@
 """What Spark needs outside spark-submit: Java, the interpreter of Python workers, a configuration."""
 
+import glob
 import os
 import re
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from urllib.parse import unquote, urlparse
 
 from betr_spark.errors import SetupError
 
 MIN_JAVA = 17
 JAVA_OPTIONS = ("SPARK_SUBMIT_OPTS", "JDK_JAVA_OPTIONS", "JAVA_TOOL_OPTIONS")
 _FEW_COMPILERS, _COLLECTOR = "-XX:TieredStopAtLevel=1", "-XX:+UseParallelGC"
+_FEW_FILES, _FEW_BYTES = 1_000, 32_000_000
 _MEMORY = ("-XX:InitialRAMPercentage=6", "-XX:MetaspaceSize=256m")  # as much as such a command takes in the end
 
 
@@ -46,6 +49,28 @@ def prepare_local() -> None:
     conf = local_conf_dir()
     if conf is not None:
         os.environ.setdefault("SPARK_CONF_DIR", str(conf))
+
+
+def is_small(path: str) -> bool:
+    """Whether a path, or glob, is of this machine, and its files so small that Java compiles for longer than it works."""
+    parts, size = urlparse(path), 0
+    if parts.scheme not in ("", "file"):
+        return False
+    here = unquote(parts.path) if parts.scheme else path
+    for number, file in enumerate(_files(here), 1):
+        with suppress(OSError):
+            size += file.stat().st_size
+        if number > _FEW_FILES or size > _FEW_BYTES:
+            return False
+    return size > 0
+
+
+def _files(path: str) -> Iterator[Path]:
+    for found in [path] if Path(path).exists() else glob.iglob(path):  # noqa: PTH207 - of an absolute or relative pattern
+        if Path(found).is_file():
+            yield Path(found)
+        for folder, _, names in os.walk(found):
+            yield from (Path(folder) / name for name in names)
 
 
 @contextmanager
