@@ -83,7 +83,6 @@ def outcomes(spark: SparkSession, config: Config, selections: Sequence[str]) -> 
         (times(_CONTAMINATED) > 0).alias(LEFT_OUT),
         *[times(number).alias(name) for number, name in enumerate(names)],
     )
-    marked = marked.hint("shuffle_hash")  # all documents need not be sorted by their ids
     joined = features.select(*columns).join(marked, on=DOC_ID, how="left")
     rows = joined.fillna(False, [REMOVED, LEFT_OUT]).fillna(0, names).persist()  # read by every section
     try:
