@@ -99,7 +99,7 @@ def _outlooks(
     numbers, rows = range(len(scorers)), survivors.persist()
     try:
         logits = [F.col(f"{LOGIT}_{number}") for number in numbers]
-        found = score_histograms(by_number(rows, logits), dict.fromkeys(numbers, rates))
+        found = score_histograms(by_number(rows, logits), rates)
         histograms = [found.get(number, Histogram.empty()) for number in numbers]
         budgets = [[fraction_of(int(bins.tokens.sum()), rate) for rate in rates] for bins in histograms]
         largest = _largest_sources(rows, logits, histograms, budgets)

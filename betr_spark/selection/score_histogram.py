@@ -1,7 +1,7 @@
 """Histograms of scores: documents and tokens in narrow bins, from which the cut of a budget is read."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -37,12 +37,16 @@ class Cut(NamedTuple):
 
 
 class Histogram(NamedTuple):
-    """Bins of the ranking, the best first: number, documents, tokens, the lowest logit; each [n]."""
+    """Bins of the ranking, the best first: number, documents, tokens, the lowest logit; each [n].
+
+    `kept` are the tokens of the documents that are kept, where it is known which these are.
+    """
 
     number: NDArray[np.int64]
     documents: NDArray[np.int64]
     tokens: NDArray[np.int64]
     logit: NDArray[np.float64]
+    kept: int = 0
 
     @classmethod
     def empty(cls) -> Self:
@@ -59,10 +63,10 @@ class Histogram(NamedTuple):
         others = ~np.isin(self.number, numbers)
         first = np.concatenate([self.number[others] << (_FINE - _COARSE), fine.number])
         order = np.argsort(first)
-        joined = [
-            np.concatenate([mine[others], theirs])[order] for mine, theirs in zip(self[1:], fine[1:], strict=True)
-        ]
-        return Histogram(first[order], *joined)
+        documents, tokens, logit = (
+            np.concatenate([mine[others], theirs])[order] for mine, theirs in zip(self[1:4], fine[1:4], strict=True)
+        )
+        return Histogram(first[order], documents, tokens, logit, self.kept)
 
     def kept_tokens(self, budget: int, logit: Column) -> Column:
         """Sum of the tokens that a budget keeps; of the bin at the cut, a part of every document's.
@@ -110,26 +114,27 @@ def by_number(rows: DataFrame, logits: Sequence[Column], *others: Sequence[Colum
     return rows.select(N_TOKENS, F.inline(F.array(*numbered))).where(F.col(LOGIT).isNotNull())
 
 
-def score_histograms(rows: DataFrame, rates: Mapping[int, Sequence[float]]) -> dict[int, Histogram]:
+def score_histograms(rows: DataFrame, rates: Sequence[float], *, is_kept: Column | None = None) -> dict[int, Histogram]:
     """Count documents and tokens by score, in narrow bins at the cuts of the keep rates. `rows` are read twice.
 
     Args:
         rows: as `by_number` gives them.
-        rates: fractions of the tokens, by number.
+        rates: fractions of the tokens.
+        is_kept: whether a document is kept; then the tokens of these are one more budget.
 
     Returns:
         By number; without the numbers that no row has.
     """
     coarse = _bin(F.col(LOGIT), _COARSE)
-    bins = _histograms(rows, coarse)
+    bins = _histograms(rows, coarse, F.lit(False) if is_kept is None else is_kept)
     if not bins:
         return {}
     at_cut, is_there = {}, F.lit(False)
     for number, of in bins.items():
-        budgets = [fraction_of(int(of.tokens.sum()), rate) for rate in rates[number]]
+        budgets = [fraction_of(int(of.tokens.sum()), rate) for rate in rates] + ([of.kept] if of.kept else [])
         at_cut[number] = np.unique(of.number[[of.position(budget) for budget in budgets]])
         is_there |= (F.col(NUMBER) == number) & coarse.isin(*at_cut[number].tolist())
-    fine = _histograms(rows.where(is_there), _bin(F.col(LOGIT), _FINE))
+    fine = _histograms(rows.where(is_there), _bin(F.col(LOGIT), _FINE), F.lit(False))
     return {number: of.refined(at_cut[number], fine[number]) for number, of in bins.items()}
 
 
@@ -146,15 +151,18 @@ def _bin(logit: Column, bits: int) -> Column:
     return F.coalesce(F.when(value > 0, -number).otherwise(number), F.lit(0)).cast("bigint")
 
 
-def _histograms(rows: DataFrame, number: Column) -> dict[int, Histogram]:
+def _histograms(rows: DataFrame, number: Column, is_kept: Column) -> dict[int, Histogram]:
     """At most 2**20 coarse bins of each number, or 2**15 fine ones for each coarse one."""
-    columns = [F.count("*"), F.coalesce(F.sum(N_TOKENS), F.lit(0)), F.min(LOGIT)]
+    tokens = [F.coalesce(F.sum(values), F.lit(0)) for values in (F.col(N_TOKENS), F.when(is_kept, F.col(N_TOKENS)))]
+    columns = [F.count("*"), tokens[0], F.min(LOGIT), tokens[1]]
     bins = rows.groupBy(NUMBER, number.alias(_BIN)).agg(*columns).toArrow()
     table = bins.sort_by([(NUMBER, "ascending"), (_BIN, "ascending")])
-    numbers, *values = (column.to_numpy() for column in table.columns)
+    numbers, bins_of, documents, tokens, logit, kept = (column.to_numpy() for column in table.columns)
     found = np.unique(numbers)
     starts, ends = np.searchsorted(numbers, found), np.searchsorted(numbers, found, side="right")
     return {
-        int(number): Histogram(*[column[start:end] for column in values])
+        int(number): Histogram(
+            bins_of[start:end], documents[start:end], tokens[start:end], logit[start:end], int(kept[start:end].sum())
+        )
         for number, start, end in zip(found, starts, ends, strict=True)
     }

@@ -13,7 +13,7 @@ from betr_spark.report.outcomes import Outcomes
 from betr_spark.report.page.score_bars import BAR, KEPT, N_BARS, PART, TIMES, bars_of, range_of
 from betr_spark.schemas import N_TOKENS
 from betr_spark.selection.budget import fraction_of
-from betr_spark.selection.score_histogram import NUMBER, Cut, Histogram, by_number, score_histograms
+from betr_spark.selection.score_histogram import Cut, Histogram, by_number, score_histograms
 
 KEEP_RATES = (0.01, 0.03, 0.10, 0.30, 0.50)
 N_PARTS = 10
@@ -138,7 +138,7 @@ class Ranked(NamedTuple):
 
 
 def scores(outcomes: Outcomes, selections: Mapping[str, Ranked], *, edges: Sequence[int]) -> dict[str, Scores]:
-    """Compute the sections of all selections with four aggregations over the documents.
+    """Compute the sections of all selections with three aggregations over the documents.
 
     Args:
         outcomes: of all documents.
@@ -151,18 +151,13 @@ def scores(outcomes: Outcomes, selections: Mapping[str, Ranked], *, edges: Seque
     if not selections:
         return {}
     rows = _rows(outcomes, selections)
-    kept_of = F.sum(F.when(F.col(TIMES) > 0, F.col(N_TOKENS)).otherwise(0))
-    totals = {
-        row[0]: row[1:] for row in rows.groupBy(NUMBER).agg(kept_of, F.sum(N_TOKENS)).collect()
-    }  # one a selection
-    rates = {number: [*KEEP_RATES, *([kept / tokens] if kept else [])] for number, (kept, tokens) in totals.items()}
-    histograms = score_histograms(rows, rates)
+    histograms = score_histograms(rows, KEEP_RATES, is_kept=F.col(TIMES) > 0)
     ranges = {number: range_of(bins) for number, bins in histograms.items()}
     bars = bars_of(rows, ranges, edges) if ranges else {}
     found = {}
     for number, (name, ranked) in enumerate(selections.items()):
         if number in histograms:
-            what_if = _what_if(histograms[number], ranked, kept_tokens=int(totals[number][0]))
+            what_if = _what_if(histograms[number], ranked)
             histogram = _histogram(bars[number], *ranges[number])
             found[name] = Scores(ranked.scorer, histogram, what_if, _lengths(bars[number], *ranges[number], edges))
     return found
@@ -185,8 +180,8 @@ def _histogram(bars: dict[str, NDArray[np.float64]], low: float, high: float) ->
     return ScoreHistogram(np.linspace(low, high, N_BARS + 1).tolist(), counts(kept), counts(~kept), lowest, highest)
 
 
-def _what_if(bins: Histogram, ranked: Ranked, *, kept_tokens: int) -> WhatIf:
-    tokens, by_value = int(bins.tokens.sum()), ranked.by_value
+def _what_if(bins: Histogram, ranked: Ranked) -> WhatIf:
+    tokens, kept_tokens, by_value = int(bins.tokens.sum()), bins.kept, ranked.by_value
     train = ranked.train_tokens or float(tokens)
 
     def cut(rate: float) -> Cut:
