@@ -8,6 +8,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from betr_spark.config import Config
+from betr_spark.report.figures import NO_SOURCE
 from betr_spark.schemas import DOC_ID, LOGIT, N_TOKENS, PHASE, SOURCE
 from betr_spark.storage import delta, runs
 from betr_spark.storage.runs import StageKey, StageRun
@@ -188,7 +189,7 @@ def source_stability(rows: DataFrame, *, n_before: int, n_after: int) -> SourceS
         n_before: documents of the previous version.
         n_after: documents now.
     """
-    source = F.coalesce(SOURCE, F.lit("(none)")).alias(SOURCE)
+    source = F.coalesce(SOURCE, F.lit(NO_SOURCE)).alias(SOURCE)
     counts = [F.count_if(~F.col(_IS_NEW)).alias(_BEFORE), F.count_if(_IS_NEW).alias(_AFTER)]
     by_source = rows.groupBy(source).agg(*counts).orderBy(F.desc(F.greatest(_BEFORE, _AFTER)), SOURCE)
     sources = [SourceCount(*row) for row in by_source.limit(_MAX_SOURCES).collect()]

@@ -2,7 +2,6 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
-from functools import reduce
 from typing import NamedTuple
 
 from pyspark.sql import DataFrame, SparkSession
@@ -14,7 +13,7 @@ from betr_spark.config.root import RANDOM_SCORER
 from betr_spark.report.compare import Agreement, compare
 from betr_spark.report.divergence import TextDivergence, divergences
 from betr_spark.report.outcomes import Outcomes
-from betr_spark.schemas import DOC_ID, N_TOKENS
+from betr_spark.schemas import N_TOKENS
 from betr_spark.storage import delta
 
 TOP_PERCENT = 10.0
@@ -70,37 +69,33 @@ class Overlap(NamedTuple):
     text: TextDivergence | None
 
 
-def overlaps(
-    spark: SparkSession, config: Config, names: Sequence[str], documents: Outcomes | None = None
-) -> list[Overlap]:
+def overlaps(spark: SparkSession, config: Config, documents: Outcomes) -> list[Overlap]:
     """Compute the figures of selections; what they share is computed once for all of them.
 
     One sample of the logits, one read of the texts of `_sample` and about 20 row groups of the texts of each selection, and one
-    aggregation over the documents, or, if these are not known, over the ids of all selections.
+    aggregation over the documents.
 
     Args:
         spark: the session.
         config: for the output.
-        names: of selections that are written; without any there are no figures.
-        documents: what became of each, with all selections that are written.
+        documents: what became of each, with the selections that are written; without any there are no figures.
 
     Raises:
         DataError: a table does not exist, or a target's file cannot be read.
     """
+    names = documents.selections
     if not names:
         return []
-    written = [name for name in config.selections if name in names or delta.exists(spark, _path(config, name))]
-    tables = {name: delta.read(spark, _path(config, name)) for name in written}
     scorers = _scorers(spark, config)
     pairs, n_compared = compare(spark, config, percent=TOP_PERCENT, scorers=scorers) if len(scorers) > 1 else ([], 0)
-    texts = divergences(spark, config, {name: tables[name] for name in names})
-    shared = shared_documents(_documents(tables) if documents is None else documents.marked(), written)
+    texts = divergences(spark, config, {name: delta.read(spark, config.table(f"selected/{name}")) for name in names})
+    shared = shared_documents(documents.marked(), names)
     return [
         Overlap(
             name=name,
             scorer=config.selections[name].scorer,
             n_documents=shared[name, name][0],
-            selections=[_selection_overlap(shared, name, other) for other in written if other != name],
+            selections=[_selection_overlap(shared, name, other) for other in names if other != name],
             n_compared=n_compared,
             scorers=_correlations(pairs, config.selections[name].scorer),
             text=texts.get(name),
@@ -116,20 +111,6 @@ def _scorers(spark: SparkSession, config: Config) -> list[str]:
     lacks = [name for name in config.scored() if schemas.logit_column(name) not in columns]
     names = [name for name in config.scorers if not set(parts[name]) & set(lacks)]
     return names if RANDOM_SCORER in names else [*names, RANDOM_SCORER]
-
-
-def _path(config: Config, name: str) -> str:
-    return config.table(f"selected/{name}")
-
-
-def _documents(tables: Mapping[str, DataFrame]) -> DataFrame:
-    """One row for each document of the selections: n_tokens, and for each selection whether it has the document."""
-    rows = [
-        table.select(DOC_ID, N_TOKENS, *[F.lit(name == other).alias(f"in_{i}") for i, other in enumerate(tables)])
-        for name, table in tables.items()
-    ]
-    is_in = [F.bool_or(f"in_{i}").alias(f"in_{i}") for i in range(len(tables))]
-    return reduce(DataFrame.unionByName, rows).groupBy(DOC_ID).agg(F.max(N_TOKENS).alias(N_TOKENS), *is_in)
 
 
 def shared_documents(documents: DataFrame, names: Sequence[str]) -> dict[tuple[str, str], tuple[int, int]]:

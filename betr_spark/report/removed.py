@@ -10,7 +10,8 @@ from pyspark.sql import functions as F
 
 from betr_spark import schemas
 from betr_spark.config import Config
-from betr_spark.features.token_unit import counted_if_configured
+from betr_spark.report.figures import NO_SOURCE
+from betr_spark.report.outcomes import REMOVED, Outcomes
 from betr_spark.schemas import (
     COMPONENT_ID,
     COMPONENT_SIZE,
@@ -33,7 +34,7 @@ _CONTEXT = 12  # equal words that are shown on each side of a difference
 _IDEOGRAPHS = r"\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"  # Chinese and Japanese have no spaces: each is a word
 _WORDS = re.compile(rf"\s*(?:[{_IDEOGRAPHS}]|[^\s{_IDEOGRAPHS}]{{1,100}})")
 EQUAL, DELETED, INSERTED, SKIPPED = "equal", "deleted", "inserted", "skipped"
-_DOCUMENTS, _TOKENS, _EXPONENT, _REMOVED = "documents", "tokens", "exponent", "removed"
+_DOCUMENTS, _TOKENS, _EXPONENT = "documents", "tokens", "exponent"
 
 
 class ComponentSizes(NamedTuple):
@@ -119,27 +120,23 @@ class WordDiff(NamedTuple):
     is_whole: bool
 
 
-def removed(spark: SparkSession, config: Config, documents: DataFrame | None = None) -> Removed:
+def removed(spark: SparkSession, config: Config, documents: Outcomes) -> Removed:
     """Count what deduplication removed; reads no text. Two aggregations of `duplicates`, and one of all documents.
 
     Args:
         spark: the session.
         config: for the output.
-        documents: source, n_tokens, removed; one row a document of `features`. Without it, the tables are joined.
+        documents: what became of each.
     """
     duplicates = delta.read(spark, config.table(schemas.DUPLICATES_TABLE))
-    features, unit = counted_if_configured(delta.read(spark, config.table(schemas.FEATURES_TABLE)), config)
-    if documents is None:
-        copies = duplicates.select(DOC_ID, F.lit(True).alias(_REMOVED))
-        documents = features.join(copies, on=DOC_ID, how="left").fillna(False, [_REMOVED])
-    losses, n_sources, total = source_losses(documents)
+    losses, n_sources, total = source_losses(documents.rows)
     sizes, (n_exact, n_near) = component_sizes(duplicates)
     order = [F.xxhash64(F.lit("report"), DOC_ID), F.col(DOC_ID)]
     near = duplicates.where(F.col(KIND) == NEAR).orderBy(*order).limit(_PAIRS)
     pairs = near.select(DOC_ID, KEPT_DOC_ID, F.col(SIMILARITY).cast("double"), EVIDENCE).collect()
     return Removed(
         n_exact=n_exact, n_near=n_near, sizes=sizes, losses=losses,
-        n_sources=n_sources, total=total, unit=unit, pairs=[RemovedPair(*row) for row in pairs],
+        n_sources=n_sources, total=total, unit=documents.unit, pairs=[RemovedPair(*row) for row in pairs],
     )  # fmt: skip
 
 
@@ -169,14 +166,14 @@ def source_losses(documents: DataFrame) -> tuple[list[SourceLoss], int, SourceLo
     Returns:
         The sources with the most tokens, the number of all sources, and the sum over all sources.
     """
-    is_removed = F.col(_REMOVED)
+    is_removed = F.col(REMOVED)
     sums = {
         _DOCUMENTS: F.count("*"),
         _TOKENS: F.coalesce(F.sum(N_TOKENS), F.lit(0)),
         "removed_documents": F.count_if(is_removed),
         "removed_tokens": F.coalesce(F.sum(F.when(is_removed, F.col(N_TOKENS))), F.lit(0)),
     }
-    by_source = documents.groupBy(F.coalesce(SOURCE, F.lit("(none)")).alias(SOURCE)).agg(
+    by_source = documents.groupBy(F.coalesce(SOURCE, F.lit(NO_SOURCE)).alias(SOURCE)).agg(
         *[column.alias(name) for name, column in sums.items()]
     )
     by_source = by_source.persist()  # read for the largest sources and for the totals

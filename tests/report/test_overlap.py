@@ -10,21 +10,18 @@ from scipy.stats import entropy
 from betr_spark.config import Config, load_config
 from betr_spark.report.compare import compare
 from betr_spark.report.divergence import ALL, kl_divergence, rank_blocks
-from betr_spark.report.outcomes import outcomes
-from betr_spark.report.overlap import _documents, overlaps, shared_documents
+from betr_spark.report.outcomes import Outcomes, outcomes
+from betr_spark.report.overlap import overlaps, shared_documents
 from betr_spark.storage import delta
 
 
 def test_documents_are_shared_once_whatever_their_phases(spark: Any) -> None:
-    schema = "doc_id string, n_tokens int"
-    a = spark.createDataFrame([("1", 5), ("2", 7), ("2", 7), ("3", 11)], schema)
-    b = spark.createDataFrame([("2", 7), ("3", 11), ("4", 13)], schema)
-    none = spark.createDataFrame([], schema)
-    shared = shared_documents(_documents({"a": a, "b": b, "none": none}), ["a", "b", "none"])
+    rows = [(5, 1, 0, 0), (7, 2, 1, 0), (11, 1, 1, 0), (13, 0, 1, 0)]  # the second one is in two phases of `a`
+    names, schema = ("a", "b", "none"), "n_tokens bigint, times_0 bigint, times_1 bigint, times_2 bigint"
+    shared = shared_documents(Outcomes(spark.createDataFrame(rows, schema), "words", names, {}).marked(), names)
     assert shared["a", "a"] == (3, 23)
     assert shared["a", "b"] == shared["b", "a"] == (2, 18)
     assert shared["b", "none"] == shared["none", "none"] == (0, 0)
-    assert shared_documents(_documents({"a": a}), ["a"]) == {("a", "a"): (3, 23)}
 
 
 def test_divergence_equals_scipy_with_half_a_count_more_in_the_sample() -> None:
@@ -48,10 +45,10 @@ def test_figures_of_a_finished_run(spark: Any, finished: Path) -> None:
     config = load_config(
         finished / "conf.yaml", ("selections.later={scorer: betr, keep: {documents: 1}}", "scorers.new={}")
     )
-    betr, control = overlaps(spark, config, ["betr-30", "random-30"])
     written = [name for name in config.selections if name != "later"]
     with outcomes(spark, config, written) as documents:
-        assert overlaps(spark, config, ["betr-30", "random-30"], documents) == [betr, control]
+        found = {each.name: each for each in overlaps(spark, config, documents)}
+    betr, control = found["betr-30"], found["random-30"]
     ids = {
         name: {row[0] for row in delta.read(spark, config.table(f"selected/{name}")).select("doc_id").collect()}
         for name in ("betr-30", "random-30", "best-50")
@@ -89,7 +86,7 @@ def test_figures_of_a_finished_run(spark: Any, finished: Path) -> None:
 
 def test_without_selections_there_are_no_figures(spark: Any, tmp_path: Path) -> None:
     values = {"input": {"path": "d"}, "output": str(tmp_path), "scorers": {}, "selections": {}}
-    assert overlaps(spark, Config.model_validate(values), []) == []
+    assert overlaps(spark, Config.model_validate(values), Outcomes(spark.range(0), "words", (), {})) == []
 
 
 def test_a_random_scorer_is_compared_only_if_it_is_named(spark: Any, finished: Path) -> None:

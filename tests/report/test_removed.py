@@ -5,6 +5,7 @@ from typing import Any
 
 from betr_spark.config import load_config
 from betr_spark.pipeline.stage import RunContext
+from betr_spark.report.outcomes import outcomes
 from betr_spark.report.removed import (
     DELETED,
     EQUAL,
@@ -85,7 +86,9 @@ def test_a_diff_skips_what_is_equal_and_is_bounded() -> None:
 
 def test_pairs_of_a_finished_run_have_diffs_and_one_scan_gives_their_texts(spark: Any, finished: Path) -> None:
     context = RunContext(spark, load_config(finished / "conf.yaml"))
-    figures = removed(spark, context.config)
+    with outcomes(spark, context.config, []) as documents:
+        figures = removed(spark, context.config, documents)
+        assert removed(spark, context.config, documents).pairs == figures.pairs
     rows = delta.read(spark, context.config.table("duplicates")).toPandas()
     near = rows[rows.kind == "near"]
     assert (figures.n_exact, figures.n_near) == (len(rows) - len(near), len(near))
@@ -95,7 +98,6 @@ def test_pairs_of_a_finished_run_have_diffs_and_one_scan_gives_their_texts(spark
     assert {(pair.doc_id, pair.kept_doc_id) for pair in figures.pairs} <= {
         *zip(near.doc_id, near.kept_doc_id, strict=True)
     }
-    assert removed(spark, context.config).pairs == figures.pairs
     texts = texts_of(context, [*figures.ids(), "unknown"])
     assert set(texts) == set(figures.ids())
     diffs = word_diffs(figures, texts)

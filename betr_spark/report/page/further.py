@@ -89,7 +89,7 @@ class FurtherSections:
 
             return threads.submit(compute)
 
-        self._overlaps = start("controls", "all", self._of_overlaps, lambda: overlaps(spark, config, names, documents))
+        self._overlaps = start("controls", "all", self._of_overlaps, lambda: overlaps(spark, config, documents))
         self._trust = threads.submit(self._trusts)
         self._change = {
             name: start("change", name, self._problems[name], partial(change, spark, config, name)) for name in names
@@ -169,9 +169,7 @@ def further_sections(context: RunContext, names: Sequence[str], documents: Outco
 
 def _removed(spark: SparkSession, config: Config, documents: Outcomes) -> Removed | None:
     """None before deduplication."""
-    return (
-        removed(spark, config, documents.rows) if delta.exists(spark, config.table(schemas.DUPLICATES_TABLE)) else None
-    )
+    return removed(spark, config, documents) if delta.exists(spark, config.table(schemas.DUPLICATES_TABLE)) else None
 
 
 def _attempt(problems: dict[str, str], section: str, compute: Callable[[], T | None]) -> T | None:
