@@ -44,7 +44,7 @@ def mixed(values: NDArray[np.uint64]) -> NDArray[np.uint64]:
 def features(ids: NDArray[np.int64], n: int, giant: int) -> pa.RecordBatch:
     """Generate rows of `features` for the documents with these ids."""
     from betr_spark.kernels.arrow_buffers import binary_column  # noqa: PLC0415
-    from betr_spark.kernels.minhash import _band_keys, low_bytes  # noqa: PLC0415
+    from betr_spark.kernels.minhash import low_bytes  # noqa: PLC0415
 
     i = ids.astype(np.uint64)
     share = ids / n
@@ -65,8 +65,6 @@ def features(ids: NDArray[np.int64], n: int, giant: int) -> pa.RecordBatch:
     exact = (share >= 0.05) & (share < 0.15)
     content = np.where(exact, mixed(group), hash_of_id)
     hashes = np.ascontiguousarray(np.stack([content, mixed(content)], axis=1)).view(np.uint8)
-    bands = _band_keys(signatures, BANDS, ROWS)
-    offsets = np.arange(len(ids) + 1, dtype=np.int32) * BANDS
     words = pa.array(np.full(len(ids), 600, np.int32))
     columns = [
         pa.array([f"{h:016x}{j:016x}" for h, j in zip(hash_of_id.tolist(), ids.tolist(), strict=True)]),
@@ -75,7 +73,7 @@ def features(ids: NDArray[np.int64], n: int, giant: int) -> pa.RecordBatch:
         words,
         words,
         binary_column(hashes.reshape(len(ids), 16)),
-        pa.ListArray.from_arrays(pa.array(offsets), pa.array(bands.reshape(-1))),
+        pa.nulls(len(ids), pa.list_(pa.int64())),
         binary_column(low_bytes(signatures)),
         pa.array((hash_of_id >> np.uint64(40)).astype(np.float32) / np.float32(2**24)),
         pa.array(["none"] * len(ids)),

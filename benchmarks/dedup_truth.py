@@ -169,7 +169,7 @@ def varied(config: Path, rows: list[Row]) -> None:
     n_kills = 0
     shutil.rmtree(again.parent / "out/duplicates", ignore_errors=True)
     for step in range(100):
-        if not killed(again, again.parent / f"out/_scratch/dedup/{step}"):
+        if not killed(again, f"out/_scratch/*/dedup/{step}"):  # in the folder of the run
             break
         n_kills += 1
     command(again, "dedup")
@@ -185,13 +185,18 @@ def ways() -> Iterator[tuple[str, str]]:
     yield "one core", "--master local[1]"
 
 
-def killed(config: Path, appears: Path) -> bool:
-    """Start the stage and kill all its processes when a path appears; return False if the stage ended first."""
+def killed(config: Path, appears: str) -> bool:
+    """Start the stage and kill all its processes when a path next to the configuration appears; False if the stage ended first.
+
+    Args:
+        config: file of the configuration.
+        appears: pattern of the path.
+    """
     arguments: list[Any] = [sys.executable, "-m", "betr_spark", "dedup", "--config", str(config)]
     shutil.rmtree(config.parent / "out/_scratch", ignore_errors=True)
     process = subprocess.Popen(arguments, start_new_session=True, stderr=subprocess.DEVNULL)
     while process.poll() is None:
-        if appears.exists():
+        if any(config.parent.glob(appears)):
             os.killpg(process.pid, signal.SIGKILL)
             process.wait()
             return True

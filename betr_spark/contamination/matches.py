@@ -62,7 +62,7 @@ def sketch_and_find_matches(
     """Return what `hasher` and `find_matches` return, at less cost: documents are divided into words once."""
     signatures, n_shingles = hasher.no_signatures(len(offsets) - 1), np.zeros(len(offsets) - 1, np.int32)
     rows = _find(data, offsets, index, hasher.ngram, hasher.seed, signatures, n_shingles)
-    return hasher.with_band_keys(signatures, n_shingles), _as_matches(rows)
+    return MinHashes(signatures, n_shingles), _as_matches(rows)
 
 
 def _as_matches(rows: NDArray[np.int64]) -> Matches:

@@ -16,13 +16,12 @@ from betr_spark.dedup.columns import (
     BUCKETS,
     CANDIDATE,
     EQUAL,
-    ID_KEY,
     KEEPER,
     KEEPER_PREVIOUSLY_KEPT,
     LINKED,
     PREVIOUSLY_KEPT,
 )
-from betr_spark.dedup.exact import RANK_KEY, id_key
+from betr_spark.dedup.exact import RANK_KEY
 from betr_spark.dedup.thresholds import Thresholds
 from betr_spark.kernels.arrow_buffers import binary_rows
 from betr_spark.kernels.minhash import equal_values
@@ -64,7 +63,7 @@ def candidate_pairs(
 
     Args:
         links: as `linking.linked_documents` gives them; computed once.
-        signatures: id_key, signature; of all linked documents at least.
+        signatures: rank_key, signature; of all linked documents at least.
         thresholds: limits for equal values.
         n_parts: number of parts of the signatures; a task holds the pairs of a part in memory.
         materialise: computes a frame and cuts its lineage.
@@ -111,17 +110,16 @@ def _first_comparison(links: DataFrame, signatures: DataFrame, thresholds: Thres
     """
     default = int(links.sparkSession.conf.get("spark.sql.shuffle.partitions") or 1)
     n_parts = max(n_parts, default)  # with fewer parts than its default, Spark shuffles again
-    parts = signatures.select(ID_KEY, SIGNATURE).repartition(n_parts, ID_KEY)
-
-    def by(side: str, rows: DataFrame) -> DataFrame:
-        return rows.withColumn(ID_KEY, id_key(F.col(side))).repartition(n_parts, ID_KEY)
-
-    rows = parts.join(by(CANDIDATE, links).hint("shuffle_hash"), on=ID_KEY, how="inner")
-    rows = by(KEEPER, rows.withColumnRenamed(SIGNATURE, _CANDIDATE_SIGNATURE))
-    distinct = by(KEEPER, links.select(KEEPER)).select(ID_KEY).distinct()  # Spark would move a semi join below `parts`
-    keepers = parts.join(distinct.hint("shuffle_hash"), on=ID_KEY, how="inner")
-    keepers = keepers.withColumnRenamed(SIGNATURE, _KEEPER_SIGNATURE)
-    rows = rows.join(keepers.hint("shuffle_hash"), on=ID_KEY, how="inner")
+    parts = signatures.select(RANK_KEY, SIGNATURE).repartition(n_parts, RANK_KEY)
+    of_candidates = parts.withColumnsRenamed({RANK_KEY: CANDIDATE, SIGNATURE: _CANDIDATE_SIGNATURE})
+    of_keepers = parts.withColumnsRenamed({RANK_KEY: KEEPER, SIGNATURE: _KEEPER_SIGNATURE})
+    by_candidate = links.repartition(n_parts, CANDIDATE)
+    rows = of_candidates.join(by_candidate.hint("shuffle_hash"), on=CANDIDATE, how="inner").repartition(n_parts, KEEPER)
+    distinct = (
+        links.select(KEEPER).repartition(n_parts, KEEPER).distinct()
+    )  # not a semi join, which Spark moves below `parts`
+    keepers = of_keepers.join(distinct.hint("shuffle_hash"), on=KEEPER, how="inner")
+    rows = rows.join(keepers.hint("shuffle_hash"), on=KEEPER, how="inner")
     names = [field.split()[0] for field in LINKED.split(", ")]
     rows = rows.select(*names, _CANDIDATE_SIGNATURE, _KEEPER_SIGNATURE)
     return rows.mapInArrow(partial(_count_equal, thresholds=thresholds), _COMPARED)

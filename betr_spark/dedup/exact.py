@@ -1,23 +1,21 @@
 """Rank keys, and exact copies: documents of equal content hash, represented by one of them."""
 
-from collections.abc import Iterator
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from betr_spark.dedup.buckets import RANK_KEY_BYTES
-from betr_spark.kernels.arrow_buffers import binary_column, binary_pieces
+from betr_spark.kernels.arrow_buffers import binary_column
 from betr_spark.ordering import descending_key, unsigned
-from betr_spark.schemas import BANDS, CONTENT_HASH, DOC_ID, SOURCE
+from betr_spark.schemas import CONTENT_HASH, DOC_ID, SIGNATURE, SOURCE
 
 RANK_KEY, SURVIVOR_SCORE = "rank_key", "survivor_score"
 NEW, REMOVED = "new", "removed"
 REPRESENTATIVE, REPRESENTATIVE_ID, COPIES = "representative", "representative_id", "copies"
-_HASH, _TIE, _FIRST = "hash", "tie", "first"
+_FIRST = "first"
 _SIGN_64 = np.uint64(2**63)
 
 
@@ -29,38 +27,16 @@ def with_rank_key(documents: DataFrame) -> DataFrame:
     partitioning.
 
     Args:
-        documents: doc_id; survivor_score, double (null comes last); other columns are kept, `bands` as 8 bytes a band, null
-            where there are none.
+        documents: doc_id; survivor_score, double (null comes last); other columns are kept.
     """
-    columns = [
-        f"`{field.name}` {'binary' if field.name == BANDS else field.dataType.simpleString()}"
-        for field in documents.schema
-        if field.name != SURVIVOR_SCORE
-    ]
-    hash64, tie = _hashes(F.col(DOC_ID))
-    with_hashes = documents.withColumns({_HASH: hash64, _TIE: tie})
-    return with_hashes.mapInArrow(_add_rank_key, ", ".join([*columns, f"{RANK_KEY} binary"]))
 
+    def keys(score: pa.Array, hash64: pa.Array, tie: pa.Array) -> pa.Array:
+        hashes = [column.to_numpy(zero_copy_only=False).view(np.uint64) for column in (hash64, tie)]
+        return binary_column(rank_keys(score, *hashes))
 
-def _hashes(doc_id: Column) -> tuple[Column, Column]:
-    return unsigned(F.xxhash64(doc_id)), F.xxhash64(F.lit(1), doc_id)
-
-
-def _add_rank_key(batches: Iterator[pa.RecordBatch]) -> Iterator[pa.RecordBatch]:
-    for batch in batches:
-        hashes = [batch.column(name).to_numpy(zero_copy_only=False).view(np.uint64) for name in (_HASH, _TIE)]
-        rows = rank_keys(batch.column(SURVIVOR_SCORE), *hashes)
-        keyed = batch.drop_columns([SURVIVOR_SCORE, _HASH, _TIE]).append_column(RANK_KEY, binary_column(rows))
-        if BANDS in keyed.schema.names:
-            keyed = keyed.set_column(keyed.schema.get_field_index(BANDS), BANDS, _as_binary(keyed.column(BANDS)))
-        yield keyed
-
-
-def _as_binary(bands: pa.Array) -> pa.Array:
-    """Return the numbers of each list as bytes, null where there are none: one value is cheaper to move than a list."""
-    sizes = pc.fill_null(pc.list_value_length(bands), 0).to_numpy(zero_copy_only=False).astype(np.int64)
-    pieces = binary_pieces(bands.flatten().to_numpy().view(np.uint8), np.append(0, np.cumsum(sizes)) * 8)
-    return pc.if_else(pa.array(sizes > 0), pieces, pa.scalar(None, pa.binary()))
+    hash64, tie = unsigned(F.xxhash64(DOC_ID)), F.xxhash64(F.lit(1), DOC_ID)
+    rank_key = F.arrow_udf(keys, "binary")(SURVIVOR_SCORE, hash64, tie)  # type: ignore[attr-defined] # not in its stubs
+    return documents.withColumn(RANK_KEY, rank_key).drop(SURVIVOR_SCORE)
 
 
 def rank_keys(survivor_score: pa.Array, hash64: NDArray[np.uint64], tie: NDArray[np.uint64]) -> NDArray[np.uint8]:
@@ -75,17 +51,6 @@ def rank_keys(survivor_score: pa.Array, hash64: NDArray[np.uint64], tie: NDArray
     return rows
 
 
-def id_key(rank_key: Column) -> Column:
-    """The bytes of a rank key that come from the doc_id alone, 11 bytes; equal to `id_key_of` of the document."""
-    return F.substring(rank_key, 10, RANK_KEY_BYTES - 9)
-
-
-def id_key_of(doc_id: Column) -> Column:
-    """Build the id key of a document from its doc_id, in the JVM."""
-    hash64, tie = (F.unhex(F.lpad(F.hex(value), 16, "0")) for value in _hashes(doc_id))
-    return F.coalesce(F.concat(hash64, F.substring(tie, 1, 3)), F.lit(b""))  # never null, which spares a filter
-
-
 def with_copies(documents: DataFrame) -> DataFrame:
     """Find documents of equal content, in one shuffle.
 
@@ -93,14 +58,14 @@ def with_copies(documents: DataFrame) -> DataFrame:
     removed, so that its copies are removed for the same document; without one, the best document.
 
     Args:
-        documents: doc_id, content_hash, rank_key, new (not seen by an earlier run), removed (by an earlier run), bands;
+        documents: doc_id, content_hash, rank_key, new (not seen by an earlier run), removed (by an earlier run), signature;
             one row a document; other columns are kept.
 
     Returns:
         The rows of `documents` with representative (a rank key) and representative_id (its doc_id), both null on a document
-        that is the only one of its content, and copies (documents of equal content, this one included). `bands` is null on a
-        document that takes no part in the search for near-duplicates: one that has none, that an earlier run removed, or that
-        is not the representative.
+        that is the only one of its content, and copies (documents of equal content, this one included). `signature` is null
+        on a document that takes no part in the search for near-duplicates: one that has none, that an earlier run removed,
+        or that is not the representative.
     """
     same = Window.partitionBy(CONTENT_HASH)
     first = F.min(F.struct(NEW, REMOVED, RANK_KEY, DOC_ID)).over(same)
@@ -109,7 +74,7 @@ def with_copies(documents: DataFrame) -> DataFrame:
     has_copies = F.col(COPIES) > 1
     return grouped.withColumns(
         {
-            BANDS: F.when(takes_part, F.col(BANDS)),
+            SIGNATURE: F.when(takes_part, F.col(SIGNATURE)),
             REPRESENTATIVE: F.when(has_copies, F.col(_FIRST)[RANK_KEY]),
             REPRESENTATIVE_ID: F.when(has_copies, F.col(_FIRST)[DOC_ID]),
         }

@@ -16,7 +16,8 @@ from betr_spark.dedup.columns import BUCKETS, CANDIDATE, KEEPER, KEEPER_PREVIOUS
 from betr_spark.dedup.exact import NEW, RANK_KEY
 from betr_spark.dedup.links import LINK, Pairs, distinct_pairs, packed_links
 from betr_spark.kernels.arrow_buffers import binary_column, binary_pieces, binary_rows, string_buffers
-from betr_spark.schemas import BANDS
+from betr_spark.kernels.minhash import band_keys
+from betr_spark.schemas import SIGNATURE
 from betr_spark.storage.scratch import spill_file
 
 _PART, _MEMBERS, _LINKS = "part", "members", "links"
@@ -50,15 +51,16 @@ class LinkCounters(NamedTuple):
         return cls(spark.sparkContext.accumulator(0, _Maximum()), spark.sparkContext.accumulator(0))
 
 
-def linked_documents(documents: DataFrame, *, n_parts: int, counters: LinkCounters) -> DataFrame:
+def linked_documents(documents: DataFrame, *, bands: int, n_parts: int, counters: LinkCounters) -> DataFrame:
     """Link every document to the first document of each of its buckets.
 
     Two shuffles: by bucket, and by document, so that a pair that shares several buckets is one row. The memory of a task does
     not grow with the size of a bucket: see `BucketLinker` for the bound, and a document has at most one link a band.
 
     Args:
-        documents: rank_key, new, bands (8 bytes a band); one row for each distinct content, without those that an earlier run
-            removed.
+        documents: rank_key, new, signature; one row for each distinct content, without those that an earlier run removed. A
+            document without a signature has no bucket.
+        bands: of a signature; each is a bucket.
         n_parts: number of parts that share the buckets; one task links a part. The links are in twice as many parts.
         counters: to add to.
 
@@ -68,20 +70,23 @@ def linked_documents(documents: DataFrame, *, n_parts: int, counters: LinkCounte
         document is there with every other document that is the first of one of its buckets, and each previously kept document
         with every first document, also if that is itself.
     """
-    members = documents.where(F.col(BANDS).isNotNull()).select(RANK_KEY, NEW, BANDS)
-    parts = members.mapInArrow(partial(_pack, n_parts=n_parts), f"{_PART} int, {_MEMBERS} binary")
+    members = documents.where(F.col(SIGNATURE).isNotNull()).select(RANK_KEY, NEW, SIGNATURE)
+    parts = members.mapInArrow(partial(_pack, bands=bands, n_parts=n_parts), f"{_PART} int, {_MEMBERS} binary")
     link = partial(_link, n_parts=2 * n_parts, counters=counters)
     links = parts.repartitionById(n_parts, F.col(_PART)).select(_MEMBERS)
     links = links.mapInArrow(link, f"{_PART} int, {_LINKS} binary")
     return links.repartitionById(2 * n_parts, F.col(_PART)).select(_LINKS).mapInArrow(_pairs, LINKED)
 
 
-def _pack(batches: Iterator[pa.RecordBatch], *, n_parts: int) -> Iterator[pa.RecordBatch]:
+def _pack(batches: Iterator[pa.RecordBatch], *, bands: int, n_parts: int) -> Iterator[pa.RecordBatch]:
     for batch in batches:
-        data, offsets = string_buffers(batch.column(BANDS))
+        if not len(batch):
+            continue
+        data, offsets = string_buffers(batch.column(SIGNATURE))
+        keys = band_keys(data[offsets[0] : offsets[-1]].reshape(len(batch), -1), bands)
         parts = packed(
-            data[offsets[0] : offsets[-1]].view(np.int64),
-            np.diff(offsets) // 8,
+            keys.reshape(-1),
+            np.full(len(keys), bands, np.int64),
             binary_rows(batch.column(RANK_KEY), RANK_KEY_BYTES),
             batch.column(NEW).to_numpy(zero_copy_only=False),
             n_parts=n_parts,

@@ -17,7 +17,7 @@ from betr_spark import schemas
 from betr_spark.config import LONGEST, Config
 from betr_spark.dedup import guards
 from betr_spark.dedup.candidates import candidate_pairs
-from betr_spark.dedup.columns import CANDIDATE, EQUAL, ID_KEY, KEEPER
+from betr_spark.dedup.columns import CANDIDATE, EQUAL, KEEPER
 from betr_spark.dedup.components import NODE, ROOT, connected_components
 from betr_spark.dedup.exact import (
     NEW,
@@ -25,7 +25,6 @@ from betr_spark.dedup.exact import (
     REMOVED,
     SURVIVOR_SCORE,
     copies_of,
-    id_key_of,
     with_copies,
     with_rank_key,
 )
@@ -48,7 +47,6 @@ from betr_spark.dedup.verification import shingles_of, similar_by_shingles, simi
 from betr_spark.errors import DataError
 from betr_spark.pipeline.stage import Result, RunContext, Stage
 from betr_spark.schemas import (
-    BANDS,
     BATCH,
     COMPONENT_SIZE,
     CONTENT_HASH,
@@ -133,10 +131,10 @@ class Dedup(Stage):
         history = read_history(spark, config, checkpoint)
         with context.scratch("dedup") as materialise:
             describe(spark, "dedup: order documents and find exact copies")
-            scored = _documents(config, features, history, CONTENT_HASH, SOURCE, INPUT_FILE, BANDS)
+            scored = _documents(config, features, history, CONTENT_HASH, SOURCE, INPUT_FILE, SIGNATURE)
             ordered = with_rank_key(with_removed(spark, config, scored, history))
             documents, n = counted(materialise, with_copies(ordered).drop(REMOVED), {_DOCUMENTS: F.count("*")})
-            decisions = _decide(context, features, history, documents, n[_DOCUMENTS], materialise)
+            decisions = _decide(context, history, documents, n[_DOCUMENTS], materialise)
             describe(spark, "dedup: choose survivors")
             rows = materialise(decisions.rows)
             describe(spark, "dedup: check guards")
@@ -195,7 +193,6 @@ def _documents(config: Config, features: DataFrame, history: History | None, *co
 
 def _decide(
     context: RunContext,
-    features: DataFrame,
     history: History | None,
     documents: DataFrame,
     n_documents: int,
@@ -208,8 +205,8 @@ def _decide(
     n_parts = max(spark.sparkContext.defaultParallelism, math.ceil(n_members / _MEMBERS_PER_PART))
     counters = LinkCounters.of(spark)
     describe(spark, "dedup: compare signatures")
-    links = linked_documents(documents, n_parts=n_parts, counters=counters)
-    signatures = features.select(id_key_of(F.col(DOC_ID)).alias(ID_KEY), SIGNATURE)
+    links = linked_documents(documents, bands=config.minhash.bands, n_parts=n_parts, counters=counters)
+    signatures = documents.where(F.col(SIGNATURE).isNotNull()).select(RANK_KEY, SIGNATURE)
     pairs, n_pairs, n_unsure = candidate_pairs(links, signatures, thresholds, n_parts=n_parts, materialise=materialise)
     edges = similar_by_signature(pairs, thresholds)
     n_texts: Mapping[str, int] = {_TEXTS_NEW: 0, _TEXTS_EARLIER: 0}

@@ -13,7 +13,6 @@ from betr_spark.corpus.tombstones import tombstones, without_forgotten
 from betr_spark.features.checkpoint import progress_if_any, progress_of
 from betr_spark.features.input_state import InputState
 from betr_spark.schemas import (
-    BANDS,
     BATCH,
     CONTENT_HASH,
     DETAIL,
@@ -34,7 +33,7 @@ from betr_spark.storage.staged_rows import staged
 _NOTHING = {"rows_in": 0, "copies": 0, "forgotten": 0, "batch": -1}
 _FORGOTTEN, _KEY, _ROW = "betr_spark_forgotten", "betr_spark_key", "betr_spark_row"
 _ROWS, _FORGOTTEN_ROWS, _BAD, _GOOD = "n_rows", "n_forgotten", "n_bad", "n_good"
-WITHOUT_DICTIONARY = (DOC_ID, CONTENT_HASH, SIGNATURE, f"{BANDS}.list.element")
+WITHOUT_DICTIONARY = (DOC_ID, CONTENT_HASH, SIGNATURE)
 STATISTICS = (DOC_ID, BATCH)  # those of hashes and signatures are of no use, and cost time and log
 
 

@@ -92,8 +92,8 @@ def features_of(
 ) -> pa.RecordBatch:
     """Compute the features of one batch; see `one_pass` for the columns. A document without a word has null logits.
 
-    `bands` is empty and `signature` null for a document of fewer tokens than a shingle: it takes part in exact
-    deduplication only.
+    `signature` is null for a document of fewer tokens than a shingle: it takes part in exact deduplication only. `bands` is
+    null: a band is `rows` bytes of the signature (`kernels.minhash.band_keys`).
     """
     text = batch.column(TEXT)
     if text.null_count:
@@ -111,7 +111,7 @@ def features_of(
         N_WORDS: words,
         N_TOKENS: words,
         CONTENT_HASH: binary_column(content_hashes(data, offsets)),
-        BANDS: _lists(sketch.band_keys, has_shingles),
+        BANDS: pa.nulls(len(words), pa.list_(pa.int64())),
         SIGNATURE: binary_column(low_bytes(sketch.signatures), has_shingles),
     }
     if token_counter is not None:
@@ -155,10 +155,3 @@ def _quarantine(
         DETAIL: pc.if_else(wrong, NOT_UTF8, batch.column(DETAIL)),
         ROW: pc.if_else(wrong, pa.array(rows, pa.string()), batch.column(ROW)),
     }
-
-
-def _lists(rows: NDArray[np.int64], present: NDArray[np.bool_]) -> pa.Array:
-    """Rows as lists, empty where not `present`."""
-    lengths = np.where(present, rows.shape[1], 0)
-    offsets = np.concatenate([[0], np.cumsum(lengths)]).astype(np.int32)
-    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(rows[present].reshape(-1), pa.int64()))

@@ -1,4 +1,4 @@
-"""MinHash signatures and LSH band keys of shingles, on raw UTF-8 bytes."""
+"""MinHash signatures of shingles, on raw UTF-8 bytes, and the LSH band keys of signatures."""
 
 import dataclasses
 from typing import Any, NamedTuple
@@ -12,20 +12,18 @@ from betr_spark.kernels.token_runs import end_of_slice, mix
 
 _ALL_32 = np.uint32(0xFFFFFFFF)
 _BY_CHANCE = 1 / 256  # two independent bytes are equal
-_32, _LOW_32 = np.uint64(32), np.uint64(0xFFFFFFFF)
+_8, _32, _LOW_32 = np.uint64(8), np.uint64(32), np.uint64(0xFFFFFFFF)
 
 
 class MinHashes(NamedTuple):
-    """Sketches of n documents. If `n_shingles` is 0, the document is shorter than a shingle and its other rows are undefined.
+    """Sketches of n documents. If `n_shingles` is 0, the document is shorter than a shingle and its signature is undefined.
 
     Attributes:
         signatures: uint32 [n, bands * rows].
-        band_keys: int64 [n, bands].
         n_shingles: int32 [n], repeated shingles included.
     """
 
     signatures: NDArray[np.uint32]
-    band_keys: NDArray[np.int64]
     n_shingles: NDArray[np.int32]
 
 
@@ -35,7 +33,7 @@ class MinHasher:
 
     Attributes:
         ngram: tokens in a shingle.
-        bands: band keys of a document.
+        bands: of a signature; documents with an equal band are compared.
         rows: signature values in a band.
         seed: seed of the shingles' hash.
     """
@@ -58,15 +56,11 @@ class MinHasher:
             offsets: int64 [n + 1].
         """
         signatures = self.no_signatures(len(offsets) - 1)
-        return self.with_band_keys(signatures, _fill(data, offsets, self.ngram, self.seed, signatures))
+        return MinHashes(signatures, _fill(data, offsets, self.ngram, self.seed, signatures))
 
     def no_signatures(self, n: int) -> NDArray[np.uint32]:
         """Return the signatures of n documents before any shingle is added."""
         return np.full((n, self.n_permutations), _ALL_32, np.uint32)
-
-    def with_band_keys(self, signatures: NDArray[np.uint32], n_shingles: NDArray[np.int32]) -> MinHashes:
-        """Complete the sketches of documents whose signatures are filled."""
-        return MinHashes(signatures, _band_keys(signatures, self.bands, self.rows), n_shingles)
 
 
 def low_bytes(signatures: NDArray[np.uint32]) -> NDArray[np.uint8]:
@@ -174,13 +168,28 @@ def fill_signatures(
 
 
 @jit
-def _band_keys(signatures: NDArray[np.uint32], bands: int, rows: int) -> NDArray[np.int64]:
-    n = len(signatures)
+def band_keys(signatures: NDArray[np.uint8], bands: int) -> NDArray[np.int64]:
+    """Hash the bytes of each band, and its number, to a key of 64 bits.
+
+    Two documents of similarity J have an equal band with probability 1 - (1 - e^rows)^bands, where e is `equal_probability(J)`;
+    with 8 rows, bands of documents that share nothing are equal by chance once in 2^64.
+
+    Args:
+        signatures: uint8 [n, bands * rows], as `low_bytes` gives them.
+        bands: their number.
+
+    Returns:
+        int64 [n, bands].
+    """
+    n, rows = len(signatures), signatures.shape[1] // bands
     keys = np.empty((n, bands), np.int64)
     for document in range(n):
         for band in range(bands):
-            value = mix(np.uint64(band + 1))
+            value, word = mix(np.uint64(band + 1)), np.uint64(0)
             for row in range(rows):
-                value = mix(value ^ np.uint64(signatures[document, band * rows + row])) + STEP
+                word = word << _8 | np.uint64(signatures[document, band * rows + row])
+                if row % 8 == 7 or row == rows - 1:
+                    value = mix(value ^ word) + STEP
+                    word = np.uint64(0)
             keys[document, band] = np.int64(mix(value))
     return keys

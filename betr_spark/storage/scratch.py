@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from pyspark.sql import Column, DataFrame, Observation, SparkSession
+from pyspark.sql.types import BinaryType
 
 from betr_spark.storage.hadoop_files import children, delete
 
@@ -38,7 +39,9 @@ def scratch(spark: SparkSession, folder: str) -> Iterator[Materialise]:
 
     def materialise(frame: DataFrame) -> DataFrame:
         path = f"{folder}/{next(number)}"
-        frame.write.parquet(path)
+        distinct = [field.name for field in frame.schema if field.dataType == BinaryType()]  # keys, hashes, packed rows
+        options = {f"parquet.enable.dictionary#{name}": "false" for name in distinct}
+        frame.write.options(**options, **{"parquet.column.statistics.enabled": "false"}).parquet(path)
         return spark.read.schema(frame.schema).parquet(path)
 
     try:

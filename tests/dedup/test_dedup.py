@@ -10,12 +10,11 @@ import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from pyspark.sql import functions as F
 from scipy.sparse import coo_array, csgraph
 
 from betr_spark.dedup.candidates import candidate_pairs
 from betr_spark.dedup.components import NODE, ROOT, connected_components
-from betr_spark.dedup.exact import copies_of, id_key, id_key_of, rank_keys, with_copies, with_rank_key
+from betr_spark.dedup.exact import copies_of, rank_keys, with_copies, with_rank_key
 from betr_spark.dedup.greedy_removal import Edges, GreedyRemoval
 from betr_spark.dedup.linking import LinkCounters, linked_documents
 from betr_spark.dedup.survivors import duplicates, named_components, removed_near
@@ -56,16 +55,8 @@ def test_a_rank_key_does_not_depend_on_other_rows(spark: Any) -> None:
     reordered = spark.createDataFrame(rows[::-1], "doc_id string, survivor_score double, kept int").repartition(7)
     keyed = [sorted(tuple(row) for row in with_rank_key(some).collect()) for some in (frame, reordered)]
     assert keyed[0] == keyed[1]
-    with_bands = with_rank_key(
-        frame.selectExpr("*", "if(kept < 2, array(kept, 7L), if(kept < 4, array(), null)) bands")
-    )
-    bands = {row["kept"]: row["bands"] for row in with_bands.collect()}
-    expected = {i: bytearray(np.array([i, 7], np.int64).tobytes()) if i < 2 else None for i in range(50)}
-    assert bands == expected
     assert with_rank_key(frame).columns == ["doc_id", "kept", "rank_key"]
     assert len({bytes(row[2]) for row in keyed[0]}) == 50
-    same_key = id_key(F.col("rank_key")) == id_key_of(F.col("doc_id"))
-    assert with_rank_key(frame).where(same_key).count() == 50
     ranked = spark.createDataFrame(rows, "doc_id string, survivor_score double, kept int").selectExpr(
         "*", "xxhash64(doc_id) as h"
     )
@@ -177,18 +168,20 @@ def test_the_rule_holds_for_components_larger_than_a_task_keeps_in_memory() -> N
 
 
 def pairs_of(
-    spark: Any, signatures: dict[int, list[int]], buckets: dict[int, list[int]], previously_kept: set[int]
+    spark: Any, signatures: dict[int, list[int]], buckets: dict[int, int | None], previously_kept: set[int]
 ) -> dict[tuple[int, int], int]:
-    rows = [(str(i), float(-i), i not in previously_kept, buckets[i]) for i in signatures]
-    documents = spark.createDataFrame(rows, "doc_id string, survivor_score double, new boolean, bands array<bigint>")
-    documents = with_rank_key(documents).localCheckpoint()
+    bands = {i: None if bucket is None else bytearray(bucket.to_bytes(8)) for i, bucket in buckets.items()}
+    rows = [
+        (str(i), float(-i), i not in previously_kept, bands[i], bytearray(values)) for i, values in signatures.items()
+    ]
+    names = "doc_id string, survivor_score double, new boolean, band binary, signature binary"
+    documents = with_rank_key(spark.createDataFrame(rows, names)).localCheckpoint()
     number_of = {bytes(row["rank_key"]): int(row["doc_id"]) for row in documents.select("doc_id", "rank_key").collect()}
-    packed = [(str(i), bytearray(np.array(s, np.uint8).tobytes())) for i, s in signatures.items()]
-    signed = spark.createDataFrame(packed, "doc_id string, signature binary")
-    links = linked_documents(documents, n_parts=3, counters=LinkCounters.of(spark))
+    one_band = documents.drop("signature").withColumnRenamed("band", "signature")
+    links = linked_documents(one_band, bands=1, n_parts=3, counters=LinkCounters.of(spark))
     pairs, n, n_unsure = candidate_pairs(
         links,
-        signed.select(id_key_of(F.col("doc_id")).alias("id_key"), "signature"),
+        documents.select("rank_key", "signature"),
         Thresholds(16, 8, 12, 16),
         n_parts=3,
         materialise=materialise,
@@ -207,7 +200,7 @@ def test_a_bucket_of_dissimilar_documents_still_gives_its_similar_pairs(spark: A
         values = [pick.randrange(8, 256) for _ in range(16)]
         signatures[2 * family] = values
         signatures[2 * family + 1] = [*values[:15], 7]
-    pairs = pairs_of(spark, signatures, {document: [5] for document in signatures}, set())
+    pairs = pairs_of(spark, signatures, dict.fromkeys(signatures, 5), set())
     inside = {(2 * f, 2 * f + 1): 15 for f in range(200)}
     assert set(pairs.items()) <= set(inside.items())
     assert len(pairs) >= 195  # a pair may get different buckets
@@ -215,14 +208,14 @@ def test_a_bucket_of_dissimilar_documents_still_gives_its_similar_pairs(spark: A
 
 def test_previously_kept_documents_are_compared_with_new_documents_only_and_come_first(spark: Any) -> None:
     signatures = {i: [1] * 16 for i in range(6)}
-    buckets = {i: [3] for i in range(6)}
+    buckets: dict[int, int | None] = dict.fromkeys(range(6), 3)
     pairs = pairs_of(spark, signatures, buckets, {2, 4})
     assert set(pairs) == {(2, i) for i in (0, 1, 3, 5)}
     assert pairs_of(spark, signatures, buckets, set(range(6))) == {}
 
 
-def test_documents_without_a_band_have_no_pairs(spark: Any) -> None:
-    assert pairs_of(spark, {0: [1] * 16, 1: [1] * 16}, {0: [], 1: []}, set()) == {}
+def test_documents_without_a_signature_have_no_pairs(spark: Any) -> None:
+    assert pairs_of(spark, {0: [1] * 16, 1: [1] * 16}, {0: None, 1: None}, set()) == {}
 
 
 def test_exact_copies_follow_their_representative(spark: Any) -> None:
@@ -244,13 +237,13 @@ def test_exact_copies_follow_their_representative(spark: Any) -> None:
                 for d, c, p, new, removed in rows
             ],
             "doc_id string, source string, content_hash binary, rank_key binary, new boolean, removed boolean, "
-            "bands binary",
+            "signature binary",
         )
     )
     copies = copies_of(documents)
     by_key = {number(row["rank_key"]): (number(row["representative"]), row["copies"]) for row in copies.collect()}
     assert by_key == {5: (2, 2), 2: (2, 2), 9: (9, 2), 1: (9, 2), 7: (7, 3), 8: (7, 3), 4: (7, 3)}
-    in_buckets = documents.where("bands is not null").collect()
+    in_buckets = documents.where("signature is not null").collect()
     assert sorted(row["doc_id"] for row in in_buckets) == ["b", "e", "s", "x"]  # g was removed
     near = spark.createDataFrame(
         [(rank_key(3), rank_key(2), 0.8, "shingles"), (rank_key(7), rank_key(9), 0.95, "signature")],
