@@ -31,16 +31,16 @@ def sample(documents: DataFrame, ids: DataFrame, *, n_documents: int, seed: int,
     return taken.drop(ORDER_KEY, ORDER_HASH)
 
 
-def smallest_by_hash(rows: DataFrame, hash64: Column, *, n: int, n_rows: int) -> DataFrame:
-    """Take the rows with the `n` smallest hashes, in the order of (hash, doc_id); most rows are left out before the sort.
+def with_small_hashes(rows: DataFrame, hash64: Column, *, n: int, n_rows: int) -> DataFrame:
+    """Leave out rows with large hashes, so that the `n` rows with the smallest ones stay, and few others.
 
     Args:
-        rows: doc_id, and what the hash is computed from.
+        rows: what the hash is computed from.
         hash64: a hash of each row, uniform over the 64-bit integers; fewer than `n` rows would be ten standard deviations.
-        n: number of rows; all of them where there are fewer.
-        n_rows: number of rows of `rows`.
+        n: number of rows.
+        n_rows: number of rows of `rows`; with fewer than `n` all stay.
     """
     share = (n + 10 * math.sqrt(n) + 100) / max(1, n_rows)
     if share < 1:
         rows = rows.where(hash64 < F.lit(int(share * 2**64) - 2**63).cast("bigint"))
-    return rows.orderBy(hash64, DOC_ID).limit(n)
+    return rows

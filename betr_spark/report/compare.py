@@ -1,16 +1,16 @@
 """The agreement of the orders of several scorers."""
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import numpy as np
-from pyspark.sql import SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from betr_spark import schemas
 from betr_spark.config import Config
-from betr_spark.corpus.sampling import smallest_by_hash
+from betr_spark.corpus.sampling import with_small_hashes
 from betr_spark.errors import ConfigError
 from betr_spark.schemas import DOC_ID, logit_column
 from betr_spark.scoring.combination import with_combined_logits
@@ -19,6 +19,7 @@ from betr_spark.storage import delta
 from betr_spark.training.agreement import positions, spearman
 
 _MAX_COMPARED = 200_000  # documents of the corpus
+_HASH = "hash"
 
 
 class Agreement(NamedTuple):
@@ -52,17 +53,32 @@ def compare(
     if len(names) < 2:
         raise ConfigError(f"config.scorers: compare requires at least two scorers, found {', '.join(names) or 'none'}")
     features = delta.read(spark, config.table(schemas.FEATURES_TABLE))
-    n_rows, hash64 = features.count(), F.xxhash64(F.lit("comparison"), DOC_ID)
-    features = with_combined_logits(features, config, names)
+    n_rows, features = features.count(), with_combined_logits(features, config, names)
     columns = [F.col(logit_column(name)) if name in with_logit else logit_of(config, name) for name in names]
-    named = [column.alias(logit_column(name)) for name, column in zip(names, columns, strict=True)]
-    rows = smallest_by_hash(features, hash64, n=_MAX_COMPARED, n_rows=n_rows).select(*named).toArrow()
-    logits = {name: rows.column(logit_column(name)).to_numpy().astype(np.float64) for name in names}
-    agreements = []
-    for left, right in itertools.combinations(names, 2):
+    return agreements(features, dict(zip(names, columns, strict=True)), percent=percent, n_rows=n_rows)
+
+
+def agreements(
+    documents: DataFrame, scorers: Mapping[str, Column], *, percent: float, n_rows: int
+) -> tuple[list[Agreement], int]:
+    """As `compare`.
+
+    Args:
+        documents: doc_id, and what the logits are computed from; one row a document.
+        scorers: logits by name.
+        percent: size of the top, as a percentage of the documents, in (0, 100].
+        n_rows: number of documents.
+    """
+    hash64 = F.xxhash64(F.lit("comparison"), DOC_ID)
+    named = [logit.cast("double").alias(logit_column(name)) for name, logit in scorers.items()]
+    drawn = with_small_hashes(documents, hash64, n=_MAX_COMPARED, n_rows=n_rows)
+    rows = drawn.select(hash64.alias(_HASH), *named).toArrow().sort_by(_HASH).slice(0, _MAX_COMPARED)
+    logits = {name: rows.column(logit_column(name)).to_numpy() for name in scorers}
+    found = []
+    for left, right in itertools.combinations(scorers, 2):
         both = ~np.isnan(logits[left]) & ~np.isnan(logits[right])
         a, b = logits[left][both], logits[right][both]
         top = round(len(a) * percent / 100)
         overlap = float(np.mean(positions(b)[positions(a) < top] < top)) if top else 0.0
-        agreements.append(Agreement(left, right, spearman(a, b), overlap))
-    return agreements, rows.num_rows
+        found.append(Agreement(left, right, spearman(a, b), overlap))
+    return found, rows.num_rows

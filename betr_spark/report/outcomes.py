@@ -1,5 +1,6 @@
 """One row for each document of `features` with what became of it, computed once for all sections and selections."""
 
+import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from functools import reduce
@@ -15,10 +16,12 @@ from betr_spark.features.token_unit import counted_if_configured
 from betr_spark.schemas import DOC_ID, N_TOKENS, N_WORDS, REPEAT_COUNT, SOURCE
 from betr_spark.scoring.combination import with_combined_logits
 from betr_spark.scoring.logit import logit_of
-from betr_spark.storage import delta
+from betr_spark.storage import delta, runs
 
 HAS_TEXT, REMOVED, LEFT_OUT = "has_text", "removed", "left_out"
 _MARK, _TIMES = "mark", "times"
+_COMPRESSION = "spark.sql.inMemoryColumnarStorage.compressed"
+_HASHED_ROWS = 2**19  # of a part of a join, about 100 MB
 _DUPLICATE, _CONTAMINATED = -1, -2  # values of the mark; those of selections are their positions
 
 
@@ -41,12 +44,6 @@ class Outcomes(NamedTuple):
     def survivors(self) -> DataFrame:
         """Documents that selections may rank: no duplicates, and without test items if these are dropped."""
         return self.rows.where(~F.col(REMOVED) & ~F.col(LEFT_OUT))
-
-    def marked(self) -> DataFrame:
-        """n_tokens, and in_0, in_1 and so on: whether the selection of this position has the document."""
-        return self.rows.select(
-            N_TOKENS, *[(self.repeats(n) > 0).alias(f"in_{i}") for i, n in enumerate(self.selections)]
-        )
 
     def repeats(self, selection: str) -> Column:
         """How often a selection has a document."""
@@ -83,8 +80,13 @@ def outcomes(spark: SparkSession, config: Config, selections: Sequence[str]) -> 
         (times(_CONTAMINATED) > 0).alias(LEFT_OUT),
         *[times(number).alias(name) for number, name in enumerate(names)],
     )
+    n_parts = int(spark.conf.get("spark.sql.shuffle.partitions") or 1)
+    if _n_marks(spark, config, selections) <= _HASHED_ROWS * n_parts:
+        marked = marked.hint("shuffle_hash")  # it spares a sort of all documents, but cannot spill
     joined = features.select(*columns).join(marked, on=DOC_ID, how="left")
-    rows = joined.fillna(False, [REMOVED, LEFT_OUT]).fillna(0, names).persist()  # read by every section
+    rows = joined.fillna(False, [REMOVED, LEFT_OUT]).fillna(0, names)
+    with delta.session_conf(spark, _COMPRESSION, "false"):  # it takes longer than the sections take to read the rows
+        rows = rows.persist()  # in memory, and what does not fit on disk
     try:
         yield Outcomes(rows, unit, tuple(selections), logits)
     finally:
@@ -98,6 +100,14 @@ def _has_logit(features: DataFrame, config: Config, scorer: str) -> bool:
 
 def _none(spark: SparkSession) -> DataFrame:
     return spark.createDataFrame([], f"{DOC_ID} string, {_MARK} int, {_TIMES} bigint")
+
+
+def _n_marks(spark: SparkSession, config: Config, selections: Sequence[str]) -> float:
+    """About as many rows as `_marks` gives, by the records of the runs that wrote the tables; inf if there is none."""
+    names = [schemas.DUPLICATES_TABLE, *[f"selected/{name}" for name in selections]]
+    tables = [path for path in map(config.table, names) if delta.exists(spark, path)]
+    found = [runs.made_by(spark, path) for path in tables]
+    return sum(math.inf if run is None else run.rows_out for run in found)
 
 
 def _marks(spark: SparkSession, config: Config, selections: Sequence[str]) -> Iterator[DataFrame]:

@@ -4,16 +4,16 @@ import itertools
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import SparkSession
 from pyspark.sql import functions as F
 
 from betr_spark import schemas
 from betr_spark.config import Config
 from betr_spark.config.root import RANDOM_SCORER
-from betr_spark.report.compare import Agreement, compare
+from betr_spark.report.compare import Agreement, agreements, compare
 from betr_spark.report.divergence import TextDivergence, divergences
 from betr_spark.report.outcomes import Outcomes
-from betr_spark.schemas import N_TOKENS
+from betr_spark.report.source_sums import DOCUMENTS, SourceSums, shared_documents, shared_tokens
 from betr_spark.storage import delta
 
 TOP_PERCENT = 10.0
@@ -69,16 +69,16 @@ class Overlap(NamedTuple):
     text: TextDivergence | None
 
 
-def overlaps(spark: SparkSession, config: Config, documents: Outcomes) -> list[Overlap]:
+def overlaps(spark: SparkSession, config: Config, documents: Outcomes, sums: SourceSums) -> list[Overlap]:
     """Compute the figures of selections; what they share is computed once for all of them.
 
-    One sample of the logits, one read of the texts of `_sample` and about 20 row groups of the texts of each selection, and one
-    aggregation over the documents.
+    One sample of the logits, one read of the texts of `_sample` and about 20 row groups of the texts of each selection.
 
     Args:
         spark: the session.
         config: for the output.
         documents: what became of each, with the selections that are written; without any there are no figures.
+        sums: of `documents`.
 
     Raises:
         DataError: a table does not exist, or a target's file cannot be read.
@@ -87,15 +87,20 @@ def overlaps(spark: SparkSession, config: Config, documents: Outcomes) -> list[O
     if not names:
         return []
     scorers = _scorers(spark, config)
-    pairs, n_compared = compare(spark, config, percent=TOP_PERCENT, scorers=scorers) if len(scorers) > 1 else ([], 0)
+    pairs, n_compared = list[Agreement](), 0
+    if len(scorers) > 1 and set(scorers) <= documents.logits.keys():
+        logits = {scorer: F.col(documents.logits[scorer]) for scorer in scorers}
+        pairs, n_compared = agreements(documents.rows, logits, percent=TOP_PERCENT, n_rows=sums.total[DOCUMENTS])
+    elif len(scorers) > 1:
+        pairs, n_compared = compare(spark, config, percent=TOP_PERCENT, scorers=scorers)
     texts = divergences(spark, config, {name: delta.read(spark, config.table(f"selected/{name}")) for name in names})
-    shared = shared_documents(documents.marked(), names)
+    of_pairs = shared(sums, names)
     return [
         Overlap(
             name=name,
             scorer=config.selections[name].scorer,
-            n_documents=shared[name, name][0],
-            selections=[_selection_overlap(shared, name, other) for other in names if other != name],
+            n_documents=of_pairs[name, name][0],
+            selections=[_selection_overlap(of_pairs, name, other) for other in names if other != name],
             n_compared=n_compared,
             scorers=_correlations(pairs, config.selections[name].scorer),
             text=texts.get(name),
@@ -113,33 +118,26 @@ def _scorers(spark: SparkSession, config: Config) -> list[str]:
     return names if RANDOM_SCORER in names else [*names, RANDOM_SCORER]
 
 
-def shared_documents(documents: DataFrame, names: Sequence[str]) -> dict[tuple[str, str], tuple[int, int]]:
-    """Count the documents that every two selections share, and their tokens; one aggregation.
+def shared(sums: SourceSums, names: Sequence[str]) -> dict[tuple[str, str], tuple[int, int]]:
+    """Arrange the sums of the documents that every two selections share.
 
     Args:
-        documents: n_tokens, and in_0, in_1 and so on: whether the selection of this position has the document.
-        names: of the selections.
+        sums: over the sources.
+        names: of the selections, in the order of the sums' numbers.
 
     Returns:
         Documents and tokens by pair of names, in both directions; of a name with itself, those of the selection.
     """
-    is_in = [f"in_{i}" for i in range(len(names))]
-    pairs = list(itertools.combinations_with_replacement(range(len(names)), 2))
-    sums = []
-    for left, right in pairs:
-        in_both = F.col(is_in[left]) & F.col(is_in[right])
-        sums += [F.count_if(in_both), F.coalesce(F.sum(F.when(in_both, F.col(N_TOKENS))), F.lit(0))]
-    values = list(documents.agg(*sums).head() or ())
-    shared = {}
-    for number, (left, right) in enumerate(pairs):
-        counts = int(values[2 * number]), int(values[2 * number + 1])
-        shared[names[left], names[right]] = shared[names[right], names[left]] = counts
-    return shared
+    found = {}
+    for left, right in itertools.combinations_with_replacement(range(len(names)), 2):
+        counts = sums.total[shared_documents(left, right)], sums.total[shared_tokens(left, right)]
+        found[names[left], names[right]] = found[names[right], names[left]] = counts
+    return found
 
 
-def _selection_overlap(shared: Mapping[tuple[str, str], tuple[int, int]], name: str, other: str) -> SelectionOverlap:
+def _selection_overlap(of_pairs: Mapping[tuple[str, str], tuple[int, int]], name: str, other: str) -> SelectionOverlap:
     (n, tokens), (n_own, own_tokens), (n_other, other_tokens) = (
-        shared[pair] for pair in ((name, other), (name, name), (other, other))
+        of_pairs[pair] for pair in ((name, other), (name, name), (other, other))
     )
     union = n_own + n_other - n
     return SelectionOverlap(

@@ -34,9 +34,8 @@ def ranked_documents(
     Raises:
         DataError: a table does not exist or is not up to date.
     """
-    known = None if documents is None else _known(context.config, name, documents)
-    if known is not None:
-        yield known
+    if documents is not None and ranks_all(context.config, name, documents):
+        yield _known(context.config, name, documents)
         return
     rows = _computed(context, name, selected).persist()
     try:
@@ -45,13 +44,16 @@ def ranked_documents(
         rows.unpersist()
 
 
-def _known(config: Config, name: str, documents: Outcomes) -> DataFrame | None:
-    """As `ranked_documents`; None if the selection has rules that `documents` does not know of."""
+def ranks_all(config: Config, name: str, documents: Outcomes) -> bool:
+    """Whether a selection ranks all survivors by a logit that `documents` has: it has no rules of its own."""
     selection, scorer = config.selections[name], config.selections[name].scorer
     has_rules = selection.where is not None or selection.balanced_by() is not None or selection.balance is not None
-    if has_rules or config.benchmark_scorers(scorer) or scorer not in documents.logits:
-        return None
-    logit = F.col(documents.logits[scorer])
+    return not has_rules and not config.benchmark_scorers(scorer) and scorer in documents.logits
+
+
+def _known(config: Config, name: str, documents: Outcomes) -> DataFrame:
+    """As `ranked_documents`, of a selection that `ranks_all`."""
+    logit = F.col(documents.logits[config.selections[name].scorer])
     return documents.survivors().where(logit.isNotNull()).select(
         DOC_ID, SOURCE, N_TOKENS, logit.alias(LOGIT), (documents.repeats(name) == 0).alias(IS_REJECTED),
         F.lit(None).cast("string").alias(BENCHMARK),

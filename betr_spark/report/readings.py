@@ -10,9 +10,10 @@ from pyspark.sql import functions as F
 
 from betr_spark import schemas
 from betr_spark.config import Config
+from betr_spark.corpus.sampling import with_small_hashes
 from betr_spark.pipeline.stage import RunContext
 from betr_spark.report.outcomes import Outcomes
-from betr_spark.report.ranked_documents import IS_REJECTED, benchmark_of, double_logit, ranked_documents
+from betr_spark.report.ranked_documents import IS_REJECTED, benchmark_of, double_logit, ranked_documents, ranks_all
 from betr_spark.schemas import (
     BENCHMARK,
     BEST_BENCHMARK,
@@ -25,6 +26,7 @@ from betr_spark.schemas import (
     SOURCE,
 )
 from betr_spark.scoring.contributions import Contribution
+from betr_spark.selection.score_histogram import Histogram
 from betr_spark.storage import delta
 
 _DOCUMENTS = 10  # of a group
@@ -114,16 +116,19 @@ class Readings(NamedTuple):
         return list(dict.fromkeys(reading.doc_id for reading in self.all()))
 
 
-def readings(context: RunContext, name: str, documents: Outcomes | None = None) -> Readings:
+def readings(
+    context: RunContext, name: str, documents: Outcomes | None = None, bins: Histogram | None = None
+) -> Readings:
     """Choose documents to read; reads no text.
 
-    Two scans of the documents that the selection ranks, and no sort of them. If the selection's condition uses carried columns,
-    also a scan of these in the input.
+    Three scans of the documents that the selection ranks, and no sort of them. If the selection's condition uses carried
+    columns, also a scan of these in the input.
 
     Args:
         context: for the output.
         name: of a selection that is written.
         documents: what became of all documents, if it is known.
+        bins: of the scores of `documents` that the scorer of the selection gives, with which fewer documents are compared.
 
     Raises:
         DataError: a table does not exist or is not up to date.
@@ -131,7 +136,8 @@ def readings(context: RunContext, name: str, documents: Outcomes | None = None) 
     spark, config = context.spark, context.config
     selected = delta.read(spark, config.table(f"selected/{name}"))
     with ranked_documents(context, name, selected, documents) as population:
-        groups = _groups(selected, population)
+        is_known = documents is not None and ranks_all(config, name, documents)
+        groups = _groups(selected, population, bins if is_known else None)
         percentiles = percentiles_of(population, {row[LOGIT] for rows in groups for row in rows})
     ids = {row[DOC_ID] for rows in groups for row in rows}
     nearest = _nearest_examples(spark, config, ids)
@@ -153,16 +159,25 @@ def ranking_order() -> list[Column]:
     return [F.desc(F.col(LOGIT) + F.lit(0.0)), F.xxhash64(DOC_ID), F.col(DOC_ID)]
 
 
-def _groups(selected: DataFrame, population: DataFrame) -> list[list[Row]]:
-    """The best rows, the last ones, rejected and random documents, in one query, each group in its order."""
+def _groups(selected: DataFrame, population: DataFrame, bins: Histogram | None) -> list[list[Row]]:
+    """The best rows, the last ones, rejected and random documents, in one query, each group in its order.
+
+    With `bins`, most documents are left out by one comparison each.
+    """
+    rejected, by_hash, drawn = population.where(IS_REJECTED), F.xxhash64(F.lit(_SALT), DOC_ID), population
+    if bins is not None:
+        rejected = rejected.where(F.col(LOGIT) >= F.lit(bins.logit_of_others(_DOCUMENTS)))
+        drawn = with_small_hashes(population, by_hash, n=_DOCUMENTS, n_rows=int(bins.documents.sum()))
     kept = selected.select(RANK, DOC_ID, SOURCE, N_TOKENS, double_logit(), benchmark_of(selected))
+    n_rows, last = selected.agg(F.count("*"), F.max(RANK)).head() or (0, 0)  # Delta's log has them
+    near = _DOCUMENTS + (last or 0) - n_rows  # ranks of forgotten documents are missing
     no_rank = F.lit(None).cast(kept.schema[RANK].dataType).alias(RANK)
     columns: list[Column | str] = [no_rank, DOC_ID, SOURCE, N_TOKENS, LOGIT, BENCHMARK]
     orders = [
-        (kept, [F.asc(RANK)]),
-        (kept, [F.desc(RANK)]),
-        (population.where(IS_REJECTED).select(columns), ranking_order()),
-        (population.select(columns), [F.xxhash64(F.lit(_SALT), DOC_ID), F.col(DOC_ID)]),
+        (kept.where(F.col(RANK) <= near), [F.asc(RANK)]),
+        (kept.where(F.col(RANK) > (last or 0) - near), [F.desc(RANK)]),
+        (rejected.select(columns), ranking_order()),
+        (drawn.select(columns), [by_hash, F.col(DOC_ID)]),
     ]
     parts = [
         rows.orderBy(*order).limit(_DOCUMENTS).withColumn(_GROUP, F.lit(number))

@@ -10,8 +10,7 @@ from pyspark.sql import functions as F
 
 from betr_spark import schemas
 from betr_spark.config import Config
-from betr_spark.report.figures import NO_SOURCE
-from betr_spark.report.outcomes import REMOVED, Outcomes
+from betr_spark.report.source_sums import DOCUMENTS, REMOVED_DOCUMENTS, REMOVED_TOKENS, TOKENS, SourceSums
 from betr_spark.schemas import (
     COMPONENT_ID,
     COMPONENT_SIZE,
@@ -20,21 +19,18 @@ from betr_spark.schemas import (
     EXACT,
     KEPT_DOC_ID,
     KIND,
-    N_TOKENS,
     NEAR,
     SIMILARITY,
-    SOURCE,
 )
 from betr_spark.storage import delta
 
 _PAIRS = 10
-_SOURCES_SHOWN = 20
 _MAX_WORDS = 400  # of a text in a diff
 _CONTEXT = 12  # equal words that are shown on each side of a difference
 _IDEOGRAPHS = r"\u3040-\u30ff\u3400-\u9fff\uf900-\ufaff"  # Chinese and Japanese have no spaces: each is a word
 _WORDS = re.compile(rf"\s*(?:[{_IDEOGRAPHS}]|[^\s{_IDEOGRAPHS}]{{1,100}})")
 EQUAL, DELETED, INSERTED, SKIPPED = "equal", "deleted", "inserted", "skipped"
-_DOCUMENTS, _TOKENS, _EXPONENT = "documents", "tokens", "exponent"
+_EXPONENT = "exponent"
 
 
 class ComponentSizes(NamedTuple):
@@ -81,7 +77,7 @@ class Removed(NamedTuple):
         n_exact: removed exact copies.
         n_near: removed near-duplicates.
         sizes: of the components, by powers of two; powers without a component are left out.
-        losses: of the sources with the most tokens, at most 20.
+        losses: of the sources with the most tokens, at most `source_sums.N_LARGEST`.
         n_sources: all sources.
         total: of all sources together.
         unit: what tokens are.
@@ -120,23 +116,24 @@ class WordDiff(NamedTuple):
     is_whole: bool
 
 
-def removed(spark: SparkSession, config: Config, documents: Outcomes) -> Removed:
-    """Count what deduplication removed; reads no text. Two aggregations of `duplicates`, and one of all documents.
+def removed(spark: SparkSession, config: Config, sums: SourceSums, *, unit: str) -> Removed:
+    """Count what deduplication removed; reads no text. Two aggregations of `duplicates`.
 
     Args:
         spark: the session.
         config: for the output.
-        documents: what became of each.
+        sums: over the sources.
+        unit: what tokens are.
     """
     duplicates = delta.read(spark, config.table(schemas.DUPLICATES_TABLE))
-    losses, n_sources, total = source_losses(documents.rows)
+    losses, n_sources, total = source_losses(sums)
     sizes, (n_exact, n_near) = component_sizes(duplicates)
     order = [F.xxhash64(F.lit("report"), DOC_ID), F.col(DOC_ID)]
     near = duplicates.where(F.col(KIND) == NEAR).orderBy(*order).limit(_PAIRS)
     pairs = near.select(DOC_ID, KEPT_DOC_ID, F.col(SIMILARITY).cast("double"), EVIDENCE).collect()
     return Removed(
         n_exact=n_exact, n_near=n_near, sizes=sizes, losses=losses,
-        n_sources=n_sources, total=total, unit=documents.unit, pairs=[RemovedPair(*row) for row in pairs],
+        n_sources=n_sources, total=total, unit=unit, pairs=[RemovedPair(*row) for row in pairs],
     )  # fmt: skip
 
 
@@ -148,42 +145,24 @@ def component_sizes(duplicates: DataFrame) -> tuple[list[ComponentSizes], tuple[
     """
     kinds = [F.count_if(F.col(KIND) == kind).alias(kind) for kind in (EXACT, NEAR)]
     components = duplicates.groupBy(COMPONENT_ID).agg(
-        F.max(COMPONENT_SIZE).alias(COMPONENT_SIZE), F.count("*").alias(_DOCUMENTS), *kinds
+        F.max(COMPONENT_SIZE).alias(COMPONENT_SIZE), F.count("*").alias(DOCUMENTS), *kinds
     )
     exponent = (F.length(F.bin(COMPONENT_SIZE)) - 1).alias(_EXPONENT)  # exact, unlike a logarithm
-    sums = [F.count("*"), F.sum(COMPONENT_SIZE), F.sum(_DOCUMENTS), F.sum(EXACT), F.sum(NEAR)]
+    sums = [F.count("*"), F.sum(COMPONENT_SIZE), F.sum(DOCUMENTS), F.sum(EXACT), F.sum(NEAR)]
     rows = components.groupBy(exponent).agg(*sums).collect()  # at most 63
     sizes = [ComponentSizes(2 ** row[0], 2 ** (row[0] + 1) - 1, *map(int, row[1:4])) for row in sorted(rows)]
     return sizes, (sum(int(row[4]) for row in rows), sum(int(row[5]) for row in rows))
 
 
-def source_losses(documents: DataFrame) -> tuple[list[SourceLoss], int, SourceLoss]:
-    """Count removed documents by source.
-
-    Args:
-        documents: source, n_tokens, removed; one row a document.
+def source_losses(sums: SourceSums) -> tuple[list[SourceLoss], int, SourceLoss]:
+    """Arrange the sums of removed documents.
 
     Returns:
         The sources with the most tokens, the number of all sources, and the sum over all sources.
     """
-    is_removed = F.col(REMOVED)
-    sums = {
-        _DOCUMENTS: F.count("*"),
-        _TOKENS: F.coalesce(F.sum(N_TOKENS), F.lit(0)),
-        "removed_documents": F.count_if(is_removed),
-        "removed_tokens": F.coalesce(F.sum(F.when(is_removed, F.col(N_TOKENS))), F.lit(0)),
-    }
-    by_source = documents.groupBy(F.coalesce(SOURCE, F.lit(NO_SOURCE)).alias(SOURCE)).agg(
-        *[column.alias(name) for name, column in sums.items()]
-    )
-    by_source = by_source.persist()  # read for the largest sources and for the totals
-    try:
-        largest = by_source.orderBy(F.desc(_TOKENS), SOURCE).limit(_SOURCES_SHOWN).collect()
-        totals = by_source.agg(F.count("*"), *[F.coalesce(F.sum(name), F.lit(0)) for name in sums]).head()
-    finally:
-        by_source.unpersist()
-    n_sources, *total = map(int, totals or (0, 0, 0, 0, 0))
-    return [SourceLoss(*row) for row in largest], n_sources, SourceLoss("(all)", *total)
+    names = (DOCUMENTS, TOKENS, REMOVED_DOCUMENTS, REMOVED_TOKENS)
+    losses = [SourceLoss(source, *[sums.of_source[source][name] for name in names]) for source in sums.largest(TOKENS)]
+    return losses, sums.n_sources, SourceLoss("(all)", *[sums.total[name] for name in names])
 
 
 def word_diffs(figures: Removed, texts: Mapping[str, str]) -> list[WordDiff]:

@@ -37,36 +37,51 @@ class Cut(NamedTuple):
 
 
 class Histogram(NamedTuple):
-    """Bins of the ranking, the best first: number, documents, tokens, the lowest logit; each [n].
+    """Bins of the ranking, the best first: number, documents, tokens, the lowest logit, documents that are kept; each [n].
 
-    `kept` are the tokens of the documents that are kept, where it is known which these are.
+    `kept` are the tokens of the documents that are kept; where it is not known which these are, none is.
     """
 
     number: NDArray[np.int64]
     documents: NDArray[np.int64]
     tokens: NDArray[np.int64]
     logit: NDArray[np.float64]
-    kept: int = 0
+    kept_documents: NDArray[np.int64]
+    kept: int
 
     @classmethod
     def empty(cls) -> Self:
         """Of no document."""
         counts = np.empty(0, np.int64)
-        return cls(counts, counts, counts, np.empty(0, np.float64))
+        return cls(counts, counts, counts, np.empty(0, np.float64), counts, 0)
 
     def position(self, budget: int) -> int:
         """Position of the bin in which the tokens reach a budget."""
         return min(int(np.searchsorted(np.cumsum(self.tokens), budget)), len(self.tokens) - 1)
+
+    def logit_of_others(self, n: int) -> float:
+        """A logit that the `n` best documents that are not kept reach, and few other ones of these; -inf if there are fewer."""
+        up_to = np.cumsum(self.documents - self.kept_documents)
+        position = int(np.searchsorted(up_to, n))
+        return float(self.logit[position]) if position < len(up_to) else -math.inf
+
+    def is_in(self, positions: NDArray[np.int64], logit: Column) -> Column:
+        """Whether a logit is in one of some bins, by comparisons with the lowest logits."""
+        found = F.lit(False)
+        for position in positions.tolist():
+            is_in_bin = logit >= F.lit(float(self.logit[position]))
+            found |= is_in_bin & (logit < F.lit(float(self.logit[position - 1]))) if position else is_in_bin
+        return found
 
     def refined(self, numbers: NDArray[np.int64], fine: "Histogram") -> "Histogram":
         """Replace some bins by finer ones."""
         others = ~np.isin(self.number, numbers)
         first = np.concatenate([self.number[others] << (_FINE - _COARSE), fine.number])
         order = np.argsort(first)
-        documents, tokens, logit = (
-            np.concatenate([mine[others], theirs])[order] for mine, theirs in zip(self[1:4], fine[1:4], strict=True)
+        documents, tokens, logit, kept_documents = (
+            np.concatenate([mine[others], theirs])[order] for mine, theirs in zip(self[1:5], fine[1:5], strict=True)
         )
-        return Histogram(first[order], documents, tokens, logit, self.kept)
+        return Histogram(first[order], documents, tokens, logit, kept_documents, self.kept)
 
     def kept_tokens(self, budget: int, logit: Column) -> Column:
         """Sum of the tokens that a budget keeps; of the bin at the cut, a part of every document's.
@@ -126,15 +141,17 @@ def score_histograms(rows: DataFrame, rates: Sequence[float], *, is_kept: Column
         By number; without the numbers that no row has.
     """
     coarse = _bin(F.col(LOGIT), _COARSE)
-    bins = _histograms(rows, coarse, F.lit(False) if is_kept is None else is_kept)
+    is_kept = F.lit(False) if is_kept is None else is_kept
+    bins = _histograms(rows, coarse, is_kept)
     if not bins:
         return {}
     at_cut, is_there = {}, F.lit(False)
     for number, of in bins.items():
         budgets = [fraction_of(int(of.tokens.sum()), rate) for rate in rates] + ([of.kept] if of.kept else [])
-        at_cut[number] = np.unique(of.number[[of.position(budget) for budget in budgets]])
-        is_there |= (F.col(NUMBER) == number) & coarse.isin(*at_cut[number].tolist())
-    fine = _histograms(rows.where(is_there), _bin(F.col(LOGIT), _FINE), F.lit(False))
+        cuts = np.unique([of.position(budget) for budget in budgets])
+        at_cut[number] = of.number[cuts]
+        is_there |= (F.col(NUMBER) == number) & of.is_in(cuts, F.col(LOGIT))
+    fine = _histograms(rows.where(is_there), _bin(F.col(LOGIT), _FINE), is_kept)
     return {number: of.refined(at_cut[number], fine[number]) for number, of in bins.items()}
 
 
@@ -154,15 +171,20 @@ def _bin(logit: Column, bits: int) -> Column:
 def _histograms(rows: DataFrame, number: Column, is_kept: Column) -> dict[int, Histogram]:
     """At most 2**20 coarse bins of each number, or 2**15 fine ones for each coarse one."""
     tokens = [F.coalesce(F.sum(values), F.lit(0)) for values in (F.col(N_TOKENS), F.when(is_kept, F.col(N_TOKENS)))]
-    columns = [F.count("*"), tokens[0], F.min(LOGIT), tokens[1]]
+    columns = [F.count("*"), tokens[0], F.min(LOGIT), F.count_if(is_kept), tokens[1]]
     bins = rows.groupBy(NUMBER, number.alias(_BIN)).agg(*columns).toArrow()
     table = bins.sort_by([(NUMBER, "ascending"), (_BIN, "ascending")])
-    numbers, bins_of, documents, tokens, logit, kept = (column.to_numpy() for column in table.columns)
+    numbers, bins_of, documents, tokens, logit, kept_documents, kept = (column.to_numpy() for column in table.columns)
     found = np.unique(numbers)
     starts, ends = np.searchsorted(numbers, found), np.searchsorted(numbers, found, side="right")
     return {
         int(number): Histogram(
-            bins_of[start:end], documents[start:end], tokens[start:end], logit[start:end], int(kept[start:end].sum())
+            bins_of[start:end],
+            documents[start:end],
+            tokens[start:end],
+            logit[start:end],
+            kept_documents[start:end],
+            int(kept[start:end].sum()),
         )
         for number, start, end in zip(found, starts, ends, strict=True)
     }

@@ -11,17 +11,23 @@ from betr_spark.config import Config, load_config
 from betr_spark.report.compare import compare
 from betr_spark.report.divergence import ALL, kl_divergence, rank_blocks
 from betr_spark.report.outcomes import Outcomes, outcomes
-from betr_spark.report.overlap import overlaps, shared_documents
+from betr_spark.report.overlap import TOP_PERCENT, overlaps, shared
+from betr_spark.report.source_sums import SourceSums, source_sums
 from betr_spark.storage import delta
 
 
 def test_documents_are_shared_once_whatever_their_phases(spark: Any) -> None:
     rows = [(5, 1, 0, 0), (7, 2, 1, 0), (11, 1, 1, 0), (13, 0, 1, 0)]  # the second one is in two phases of `a`
     names, schema = ("a", "b", "none"), "n_tokens bigint, times_0 bigint, times_1 bigint, times_2 bigint"
-    shared = shared_documents(Outcomes(spark.createDataFrame(rows, schema), "words", names, {}).marked(), names)
-    assert shared["a", "a"] == (3, 23)
-    assert shared["a", "b"] == shared["b", "a"] == (2, 18)
-    assert shared["b", "none"] == shared["none", "none"] == (0, 0)
+    documents = spark.createDataFrame(rows, schema).selectExpr(
+        "*", "string(n_tokens) source", "true has_text", "false removed"
+    )
+    sums = source_sums(Outcomes(documents, "words", names, {}), n_largest=1)
+    of_pairs = shared(sums, names)
+    assert of_pairs["a", "a"] == (3, 23)
+    assert of_pairs["a", "b"] == of_pairs["b", "a"] == (2, 18)
+    assert of_pairs["b", "none"] == of_pairs["none", "none"] == (0, 0)
+    assert set(sums.of_source) == {"13", "7", "11"}  # with the most tokens in all, and repeated in `a` and in `b`
 
 
 def test_divergence_equals_scipy_with_half_a_count_more_in_the_sample() -> None:
@@ -47,7 +53,7 @@ def test_figures_of_a_finished_run(spark: Any, finished: Path) -> None:
     )
     written = [name for name in config.selections if name != "later"]
     with outcomes(spark, config, written) as documents:
-        found = {each.name: each for each in overlaps(spark, config, documents)}
+        found = {each.name: each for each in overlaps(spark, config, documents, source_sums(documents))}
     betr, control = found["betr-30"], found["random-30"]
     ids = {
         name: {row[0] for row in delta.read(spark, config.table(f"selected/{name}")).select("doc_id").collect()}
@@ -63,6 +69,9 @@ def test_figures_of_a_finished_run(spark: Any, finished: Path) -> None:
     assert 0.1 < best.tokens_fraction < 1
     assert [of.scorer for of in betr.scorers] == ["random"]  # `new` has no logits
     assert abs(betr.scorers[0].spearman) < 0.2
+    (pair,), n_compared = compare(spark, config, percent=TOP_PERCENT, scorers=["betr", "random"])
+    assert (pair.spearman, pair.overlap) == (betr.scorers[0].spearman, betr.scorers[0].overlap)
+    assert n_compared == betr.n_compared
     assert (control.scorers[0].scorer, control.scorers[0].spearman) == ("betr", betr.scorers[0].spearman)
     assert betr.n_compared == delta.read(spark, config.table("features")).count()
     assert betr.text
@@ -86,7 +95,8 @@ def test_figures_of_a_finished_run(spark: Any, finished: Path) -> None:
 
 def test_without_selections_there_are_no_figures(spark: Any, tmp_path: Path) -> None:
     values = {"input": {"path": "d"}, "output": str(tmp_path), "scorers": {}, "selections": {}}
-    assert overlaps(spark, Config.model_validate(values), Outcomes(spark.range(0), "words", (), {})) == []
+    documents = Outcomes(spark.range(0), "words", (), {})
+    assert overlaps(spark, Config.model_validate(values), documents, SourceSums({}, {}, 0, 20)) == []
 
 
 def test_a_random_scorer_is_compared_only_if_it_is_named(spark: Any, finished: Path) -> None:

@@ -19,9 +19,10 @@ from betr_spark.report.page.benchmarks import benchmarks_of
 from betr_spark.report.page.cost import configuration, cost
 from betr_spark.report.page.funnel import Records, funnel
 from betr_spark.report.page.further import further_sections
-from betr_spark.report.page.scores import Ranked, length_edges, scores
+from betr_spark.report.page.scores import Ranked, Scores, histograms_of, length_edges, scores
 from betr_spark.report.page.sources import source_tables
 from betr_spark.report.page.verdict import asked, asked_of, verdict
+from betr_spark.report.source_sums import source_sums
 from betr_spark.schemas import RANKED_SAMPLE
 from betr_spark.scoring.combination import with_combined_logits
 from betr_spark.storage import delta
@@ -35,6 +36,10 @@ def of_rows(spark: Any, rows: list[tuple[Any, ...]]) -> Outcomes:
     return Outcomes(spark.createDataFrame(rows, ROWS), "words", ("s",), {"betr": "logit_0"})
 
 
+def scores_of(documents: Outcomes, selections: dict[str, Ranked], edges: list[int]) -> dict[str, Scores]:
+    return scores(documents, selections, histograms_of(documents, selections), edges=edges)
+
+
 def test_histogram_keep_rates_and_lengths_are_those_of_the_survivors_with_a_score(spark: Any) -> None:
     # 100 survivors with logits 0 to 99 and ten tokens each; those from 80 on are selected. Others do not count.
     rows: list[tuple[Any, ...]] = [("a", 10, True, False, False, float(n), int(n >= 80)) for n in range(100)]
@@ -43,7 +48,7 @@ def test_histogram_keep_rates_and_lengths_are_those_of_the_survivors_with_a_scor
         ("a", 10, True, False, True, 501.0, 0),
         ("a", 0, False, False, False, None, 0),
     ]
-    found = scores(of_rows(spark, rows), BY_VALUE, edges=[10]).get("s")
+    found = scores_of(of_rows(spark, rows), BY_VALUE, [10]).get("s")
     assert found is not None
     histogram, what_if, lengths = found.histogram, found.what_if, found.lengths
     assert (sum(histogram.selected), sum(histogram.rejected)) == (20, 80)
@@ -76,7 +81,7 @@ def test_parts_of_the_lengths_and_their_correlation_with_the_score(spark: Any) -
     documents = of_rows(spark, rows)
     edges = length_edges(documents)
     assert edges == [2**n - 1 for n in range(1, 11)]
-    found = scores(documents, {"s": Ranked("betr", train_tokens=2.0 * 7 * 2036)}, edges=edges).get("s")
+    found = scores_of(documents, {"s": Ranked("betr", train_tokens=2.0 * 7 * 2036)}, edges).get("s")
     assert found is not None
     assert [(part.low, part.high, part.documents, part.kept) for part in found.lengths.parts[-2:]] == [
         (256, 511, 7, 0), (512, 1023, 7, 7),
@@ -89,17 +94,17 @@ def test_parts_of_the_lengths_and_their_correlation_with_the_score(spark: Any) -
 
 def test_a_rejected_document_above_a_selected_one_is_no_clean_cut(spark: Any) -> None:
     rows = [("a", 5, True, False, False, float(n), int(n in (1, 3))) for n in range(5)]
-    found = scores(of_rows(spark, rows), BY_VALUE, edges=[5]).get("s")
+    found = scores_of(of_rows(spark, rows), BY_VALUE, [5]).get("s")
     assert found is not None
     assert found.histogram.overlap
     empty = of_rows(spark, [("a", 5, True, True, False, 1.0, 0)])
-    assert scores(empty, BY_VALUE, edges=[]) == {}
+    assert scores_of(empty, BY_VALUE, []) == {}
 
 
 def test_the_share_of_the_selection_is_looked_at_as_closely_as_the_other_rates(spark: Any) -> None:
     # All scores are in one coarse bin; the best 200 of 1,000 documents are shorter than the others.
     rows = [("a", 1 if n >= 800 else 10, True, False, False, 1 + n * 2.0**-20, int(n >= 800)) for n in range(1000)]
-    found = scores(of_rows(spark, rows), BY_VALUE, edges=[10]).get("s")
+    found = scores_of(of_rows(spark, rows), BY_VALUE, [10]).get("s")
     assert found is not None
     current = found.what_if.current
     assert current is not None
@@ -115,7 +120,7 @@ def test_each_selection_has_the_scores_of_its_own_scorer(spark: Any) -> None:
     schema = "n_tokens bigint, removed boolean, left_out boolean, logit_0 double, logit_1 double, times_0 bigint, times_1 bigint"
     documents = Outcomes(spark.createDataFrame(rows, schema), "words", ("a", "b"), {"x": "logit_0", "y": "logit_1"})
     by_value = {"a": Ranked("x", by_value=True), "b": Ranked("y", by_value=True), "c": Ranked("x")}
-    found = scores(documents, {name: by_value[name] for name in "ab"}, edges=[10])
+    found = scores_of(documents, {name: by_value[name] for name in "ab"}, [10])
     of_a, of_b = found["a"], found["b"]
     assert (of_a.what_if.documents, of_b.what_if.documents) == (100, 50)
     assert (of_a.histogram.lowest_selected, of_b.histogram.lowest_selected) == (90.0, -8000.0)
@@ -130,14 +135,14 @@ def test_shares_of_sources_count_repeats_and_name_the_rest(spark: Any) -> None:
         ("c", 50, True, True, False, 1.0, 0), ("d", 10, True, False, False, 1.0, 0), ("e", 10, True, False, False, 1.0, 1),
     ]  # fmt: skip
     documents = of_rows(spark, rows)
-    table = source_tables(documents, ["s"])["s"]
+    table = source_tables(source_sums(documents), ["s"])["s"]
     assert [(row.source, row.before, row.documents) for row in table.rows] == [
         ("a", 80 / 120, 1), ("b", 20 / 120, 1), ("e", 10 / 120, 1), ("d", 10 / 120, 0),
     ]  # fmt: skip
     assert [row.after for row in table.rows] == [120 / 150, 20 / 150, 10 / 150, 0.0]
     assert table.rows[0].lift == pytest.approx(1.2)
     assert (table.others, table.n_sources, table.documents) == (None, 4, 3)
-    few = source_tables(documents, ["s"], n_largest=1)["s"]
+    few = source_tables(source_sums(documents, n_largest=1), ["s"])["s"]
     assert [row.source for row in few.rows] == ["a"]
     assert few.others is not None
     assert (few.n_others, few.others.documents) == (4, 2)
@@ -326,15 +331,15 @@ def test_no_further_section_starts_after_an_error(spark: Any, tmp_path: Path, mo
     def fails(*_: object) -> None:
         raise KeyError("x")
 
-    def slow(_: object, name: str, __: object) -> None:
+    def slow(_: object, name: str, *__: object) -> None:
         started.append(name)
         sleep(0.05)
 
     monkeypatch.setattr("betr_spark.report.page.further.overlaps", fails)
     monkeypatch.setattr("betr_spark.report.page.further.readings", slow)
     context = RunContext(spark, Config.model_validate(values))
-    documents = of_rows(spark, [])
-    with pytest.raises(KeyError, match="x"), further_sections(context, list(selections), documents) as sections:
+    documents, ranked = of_rows(spark, []), {name: Ranked("random") for name in selections}
+    with pytest.raises(KeyError, match="x"), further_sections(context, ranked, documents) as sections:
         sections.result()
     assert len(started) < 20
 
@@ -347,7 +352,7 @@ def test_outcomes_and_the_funnel_agree_with_the_tables(spark: Any, finished: Pat
     }
     with outcomes(spark, config, ["betr-30", "random-30"]) as documents:
         rows = [row.asDict() for row in documents.rows.collect()]
-        table = source_tables(documents, ["betr-30"])["betr-30"]
+        table = source_tables(source_sums(documents), ["betr-30"])["betr-30"]
     removed = {row["doc_id"] for row in tables["duplicates"]}
     survivors = [row for row in tables["features"] if row["doc_id"] not in removed and row["n_words"]]
     assert len(rows) == len(tables["features"])

@@ -12,6 +12,7 @@ from betr_spark.ordering import ORDER_HASH, ORDER_KEY
 from betr_spark.pipeline.run import run_all
 from betr_spark.pipeline.stage import RunContext
 from betr_spark.report.outcomes import outcomes
+from betr_spark.report.page.scores import Ranked, histograms_of
 from betr_spark.report.reading_texts import with_texts
 from betr_spark.report.readings import Readings, percentiles_of, ranking_order, readings
 from betr_spark.report.texts import texts_of
@@ -95,8 +96,12 @@ def test_documents_are_the_same_where_what_became_of_each_is_known(spark: Any, r
     for config in configs:
         context, names = RunContext(spark, config), list(config.selections)
         with outcomes(spark, config, names) as documents:
+            ranked = {name: Ranked(of.scorer) for name, of in config.selections.items()}
+            bins = histograms_of(documents, ranked)
             for name in names:
-                assert readings(context, name, documents) == readings(context, name)
+                expected = readings(context, name)
+                assert readings(context, name, documents) == expected
+                assert readings(context, name, documents, bins[name]) == expected
 
 
 def test_small_selections_have_fewer_documents(spark: Any, ranked: Config) -> None:

@@ -5,7 +5,7 @@ from typing import Any
 
 from betr_spark.config import load_config
 from betr_spark.pipeline.stage import RunContext
-from betr_spark.report.outcomes import outcomes
+from betr_spark.report.outcomes import Outcomes, outcomes
 from betr_spark.report.removed import (
     DELETED,
     EQUAL,
@@ -20,6 +20,7 @@ from betr_spark.report.removed import (
     word_diff,
     word_diffs,
 )
+from betr_spark.report.source_sums import source_sums
 from betr_spark.report.texts import texts_of
 from betr_spark.storage import delta
 
@@ -45,9 +46,9 @@ def test_losses_are_those_of_the_largest_sources_and_of_all(spark: Any) -> None:
         ("4", None, 6),
         *[(f"s{n}", f"s{n:02d}", 1) for n in range(30)],
     ]
-    marked = [(source, n_tokens, doc_id in ("2", "3", "s7")) for doc_id, source, n_tokens in rows]
-    documents = spark.createDataFrame(marked, "source string, n_tokens int, removed boolean")
-    losses, n_sources, total = source_losses(documents)
+    marked = [(source, n_tokens, doc_id in ("2", "3", "s7"), True) for doc_id, source, n_tokens in rows]
+    documents = spark.createDataFrame(marked, "source string, n_tokens int, removed boolean, has_text boolean")
+    losses, n_sources, total = source_losses(source_sums(Outcomes(documents, "words", (), {})))
     assert losses[:3] == [
         SourceLoss("x", 2, 30, 1, 20), SourceLoss("(none)", 2, 11, 1, 5), SourceLoss("s00", 1, 1, 0, 0),
     ]  # fmt: skip
@@ -87,8 +88,9 @@ def test_a_diff_skips_what_is_equal_and_is_bounded() -> None:
 def test_pairs_of_a_finished_run_have_diffs_and_one_scan_gives_their_texts(spark: Any, finished: Path) -> None:
     context = RunContext(spark, load_config(finished / "conf.yaml"))
     with outcomes(spark, context.config, []) as documents:
-        figures = removed(spark, context.config, documents)
-        assert removed(spark, context.config, documents).pairs == figures.pairs
+        sums = source_sums(documents)
+    figures = removed(spark, context.config, sums, unit="words")
+    assert removed(spark, context.config, sums, unit="words").pairs == figures.pairs
     rows = delta.read(spark, context.config.table("duplicates")).toPandas()
     near = rows[rows.kind == "near"]
     assert (figures.n_exact, figures.n_near) == (len(rows) - len(near), len(near))

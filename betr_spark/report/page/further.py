@@ -3,28 +3,28 @@
 A section that fails says why.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from functools import partial
 from typing import NamedTuple, TypeVar
 
-from pyspark.sql import SparkSession
-
 from betr_spark import schemas
-from betr_spark.config import Config
 from betr_spark.errors import BetrSparkError
 from betr_spark.pipeline.stage import RunContext
 from betr_spark.report.change import Change, change
 from betr_spark.report.outcomes import Outcomes
 from betr_spark.report.overlap import Overlap, overlaps
 from betr_spark.report.page.benchmarks import Benchmarks, benchmarks
+from betr_spark.report.page.scores import Ranked, histograms_of
 from betr_spark.report.reading_texts import all_with_texts, explainers_of
 from betr_spark.report.readings import Readings, readings
 from betr_spark.report.removed import Removed, WordDiff, removed, word_diffs
+from betr_spark.report.source_sums import SourceSums, source_sums
 from betr_spark.report.texts import texts_of
 from betr_spark.report.trust import Trust, trust
 from betr_spark.scoring.logit import check_logits
+from betr_spark.selection.score_histogram import Histogram
 from betr_spark.spark.error_messages import translated
 from betr_spark.spark.jobs import describe
 from betr_spark.storage import delta
@@ -63,17 +63,18 @@ class FurtherSections:
     """Sections that are computed while the caller computes others; the texts of all are read together at the end."""
 
     def __init__(
-        self, context: RunContext, names: Sequence[str], documents: Outcomes, threads: ThreadPoolExecutor
+        self, context: RunContext, ranked: Mapping[str, Ranked], documents: Outcomes, threads: ThreadPoolExecutor
     ) -> None:
         """Start to compute.
 
         Args:
             context: of the command.
-            names: of selections that are written.
+            ranked: how the selections that are written rank, by name.
             documents: what became of each; computed by the first section that reads it.
             threads: that compute the sections.
         """
-        spark, config = context.spark, context.config
+        spark, config, names = context.spark, context.config, list(ranked)
+        known = {name: of for name, of in ranked.items() if of.scorer in documents.logits}
         self._context, self._problems = context, {name: dict[str, str]() for name in names}
         self._general, self._of_overlaps = dict[str, str](), dict[str, str]()
         self._scorer_of = {name: config.selections[name].scorer for name in names}
@@ -89,18 +90,32 @@ class FurtherSections:
 
             return threads.submit(compute)
 
-        self._overlaps = start("controls", "all", self._of_overlaps, lambda: overlaps(spark, config, documents))
+        self._sums = threads.submit(source_sums, documents)
+        self._histograms = threads.submit(histograms_of, documents, known)
+        self._overlaps = start(
+            "controls", "all", self._of_overlaps, lambda: overlaps(spark, config, documents, self.sums)
+        )
         self._trust = threads.submit(self._trusts)
         self._change = {
             name: start("change", name, self._problems[name], partial(change, spark, config, name)) for name in names
         }
         self._benchmarks = threads.submit(benchmarks, spark, config)
         self._explainers = threads.submit(explainers_of, context, first_of)
-        self._removed = start("duplicates", "all", self._general, lambda: _removed(spark, config, documents))
+        self._removed = start("duplicates", "all", self._general, lambda: self._removed_documents(documents.unit))
         self._readings = {
-            name: start("readings", name, self._problems[name], partial(readings, context, name, documents))
+            name: start("readings", name, self._problems[name], partial(self._readings_of, name, documents))
             for name in names
         }
+
+    @property
+    def sums(self) -> SourceSums:
+        """Over the sources."""
+        return self._sums.result()
+
+    @property
+    def histograms(self) -> dict[str, Histogram]:
+        """Of the scores that selections rank by, by name."""
+        return self._histograms.result()
 
     @property
     def benchmarks(self) -> Benchmarks | None:
@@ -136,6 +151,16 @@ class FurtherSections:
         }  # fmt: skip
         return sections, Duplicates(figures, word_diffs(figures, texts) if figures is not None else [], general)
 
+    def _removed_documents(self, unit: str) -> Removed | None:
+        """None before deduplication."""
+        spark, config = self._context.spark, self._context.config
+        if not delta.exists(spark, config.table(schemas.DUPLICATES_TABLE)):
+            return None
+        return removed(spark, config, self.sums, unit=unit)
+
+    def _readings_of(self, name: str, documents: Outcomes) -> Readings:
+        return readings(self._context, name, documents, self.histograms.get(name))
+
     def _trusts(self) -> dict[str, Trust | None]:
         """Figures of the scorers that can be measured, in one query."""
         spark, config = self._context.spark, self._context.config
@@ -158,18 +183,15 @@ class FurtherSections:
 
 
 @contextmanager
-def further_sections(context: RunContext, names: Sequence[str], documents: Outcomes) -> Iterator[FurtherSections]:
+def further_sections(
+    context: RunContext, ranked: Mapping[str, Ranked], documents: Outcomes
+) -> Iterator[FurtherSections]:
     """Start `FurtherSections`, in as many threads as small tables need: for these, planning takes most of the time."""
     threads = ThreadPoolExecutor(_AT_ONCE)
     try:
-        yield FurtherSections(context, names, documents, threads)
+        yield FurtherSections(context, ranked, documents, threads)
     finally:
         threads.shutdown(cancel_futures=True)  # after an error or Ctrl-C no other section starts
-
-
-def _removed(spark: SparkSession, config: Config, documents: Outcomes) -> Removed | None:
-    """None before deduplication."""
-    return removed(spark, config, documents) if delta.exists(spark, config.table(schemas.DUPLICATES_TABLE)) else None
 
 
 def _attempt(problems: dict[str, str], section: str, compute: Callable[[], T | None]) -> T | None:

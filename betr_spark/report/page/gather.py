@@ -102,18 +102,19 @@ def _gather(context: RunContext, is_out_of_date: Callable[[], str]) -> PageFigur
     spark, config = context.spark, context.config
     tables = [config.table(f"selected/{name}") for name in config.selections]
     finished = [name for name, path in zip(config.selections, tables, strict=True) if runs.all_exist(spark, [path])]
+    ranked = {name: _ranked(config, name) for name in finished}
     with (
         ThreadPoolExecutor(1) as thread,
         outcomes(spark, config, finished) as documents,
-        further_sections(context, finished, documents) as others,
+        further_sections(context, ranked, documents) as others,
     ):
         state = thread.submit(is_out_of_date)
         describe(spark, "report: sources")
-        sources = source_tables(documents, finished)
+        sources = source_tables(others.sums, finished)
         describe(spark, "report: scores and lengths")
-        ranked = {name: _ranked(config, name) for name in finished}
-        known = {name: each for name, each in ranked.items() if each.scorer in documents.logits}
-        computed = scores(documents, known, edges=length_edges(documents))
+        edges = length_edges(documents)
+        known = {name: each for name, each in ranked.items() if name in others.histograms}
+        computed = scores(documents, known, others.histograms, edges=edges)
         describe(spark, "report: selections")
         out_of_date = state.result()
         shares = {name: each.shares() for name, each in sources.items()}

@@ -137,27 +137,44 @@ class Ranked(NamedTuple):
     by_value: bool = False
 
 
-def scores(outcomes: Outcomes, selections: Mapping[str, Ranked], *, edges: Sequence[int]) -> dict[str, Scores]:
-    """Compute the sections of all selections with three aggregations over the documents.
+def histograms_of(outcomes: Outcomes, selections: Mapping[str, Ranked]) -> dict[str, Histogram]:
+    """Count the documents that selections rank by score, in two aggregations for all of them together.
 
     Args:
         outcomes: of all documents.
         selections: by name.
-        edges: of lengths, as `length_edges` gives them.
 
     Returns:
         By name; without the selections that no survivor has a score for.
     """
     if not selections:
         return {}
-    rows = _rows(outcomes, selections)
-    histograms = score_histograms(rows, KEEP_RATES, is_kept=F.col(TIMES) > 0)
-    ranges = {number: range_of(bins) for number, bins in histograms.items()}
-    bars = bars_of(rows, ranges, edges) if ranges else {}
+    found = score_histograms(_rows(outcomes, selections), KEEP_RATES, is_kept=F.col(TIMES) > 0)
+    return {name: found[number] for number, name in enumerate(selections) if number in found}
+
+
+def scores(
+    outcomes: Outcomes, selections: Mapping[str, Ranked], histograms: Mapping[str, Histogram], *, edges: Sequence[int]
+) -> dict[str, Scores]:
+    """Compute the sections of all selections, with one more aggregation over the documents.
+
+    Args:
+        outcomes: of all documents.
+        selections: by name.
+        histograms: as `histograms_of` gives them.
+        edges: of lengths, as `length_edges` gives them.
+
+    Returns:
+        By name; without the selections that have no histogram.
+    """
+    if not histograms:
+        return {}
+    ranges = {number: range_of(histograms[name]) for number, name in enumerate(selections) if name in histograms}
+    bars = bars_of(_rows(outcomes, selections), ranges, edges)
     found = {}
     for number, (name, ranked) in enumerate(selections.items()):
-        if number in histograms:
-            what_if = _what_if(histograms[number], ranked)
+        if name in histograms:
+            what_if = _what_if(histograms[name], ranked)
             histogram = _histogram(bars[number], *ranges[number])
             found[name] = Scores(ranked.scorer, histogram, what_if, _lengths(bars[number], *ranges[number], edges))
     return found
