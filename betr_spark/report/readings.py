@@ -137,11 +137,11 @@ def readings(
     selected = delta.read(spark, config.table(f"selected/{name}"))
     with ranked_documents(context, name, selected, documents) as population:
         is_known = documents is not None and ranks_all(config, name, documents)
-        groups = _groups(selected, population, bins if is_known else None)
+        n_kept, groups = _groups(selected, population, bins if is_known else None)
         percentiles = percentiles_of(population, {row[LOGIT] for rows in groups for row in rows})
     ids = {row[DOC_ID] for rows in groups for row in rows}
     nearest = _nearest_examples(spark, config, ids)
-    n_kept, rank_of = _ranks(selected, ids)
+    rank_of = _ranks(selected, ids)
 
     def reading(row: Row) -> Reading:
         example = nearest.get(row[DOC_ID])
@@ -159,8 +159,8 @@ def ranking_order() -> list[Column]:
     return [F.desc(F.col(LOGIT) + F.lit(0.0)), F.xxhash64(DOC_ID), F.col(DOC_ID)]
 
 
-def _groups(selected: DataFrame, population: DataFrame, bins: Histogram | None) -> list[list[Row]]:
-    """The best rows, the last ones, rejected and random documents, in one query, each group in its order.
+def _groups(selected: DataFrame, population: DataFrame, bins: Histogram | None) -> tuple[int, list[list[Row]]]:
+    """The number of rows; the best rows, the last ones, rejected and random documents, each group in its order.
 
     With `bins`, most documents are left out by one comparison each.
     """
@@ -169,13 +169,13 @@ def _groups(selected: DataFrame, population: DataFrame, bins: Histogram | None) 
         rejected = rejected.where(F.col(LOGIT) >= F.lit(bins.logit_of_others(_DOCUMENTS)))
         drawn = with_small_hashes(population, by_hash, n=_DOCUMENTS, n_rows=int(bins.documents.sum()))
     kept = selected.select(RANK, DOC_ID, SOURCE, N_TOKENS, double_logit(), benchmark_of(selected))
-    n_rows, last = selected.agg(F.count("*"), F.max(RANK)).head() or (0, 0)  # Delta's log has them
-    near = _DOCUMENTS + (last or 0) - n_rows  # ranks of forgotten documents are missing
+    n_rows, last_rank = selected.agg(F.count("*"), F.coalesce(F.max(RANK), F.lit(0))).head() or (0, 0)
+    near = _DOCUMENTS + max(0, last_rank - n_rows)  # ranks of forgotten documents are missing
     no_rank = F.lit(None).cast(kept.schema[RANK].dataType).alias(RANK)
     columns: list[Column | str] = [no_rank, DOC_ID, SOURCE, N_TOKENS, LOGIT, BENCHMARK]
     orders = [
         (kept.where(F.col(RANK) <= near), [F.asc(RANK)]),
-        (kept.where(F.col(RANK) > (last or 0) - near), [F.desc(RANK)]),
+        (kept.where(F.col(RANK) > last_rank - near), [F.desc(RANK)]),
         (rejected.select(columns), ranking_order()),
         (drawn.select(columns), [by_hash, F.col(DOC_ID)]),
     ]
@@ -187,14 +187,13 @@ def _groups(selected: DataFrame, population: DataFrame, bins: Histogram | None) 
     for row in reduce(DataFrame.unionAll, parts).collect():  # at most 40
         found[row[_GROUP]].append(row)
     best, last, *others = found
-    return [best, last[::-1], *others]
+    return int(n_rows), [best, last[::-1], *others]
 
 
-def _ranks(selected: DataFrame, ids: Collection[str]) -> tuple[int, dict[str, int]]:
-    """Count the rows of a selection, and find the rank of some documents: the best one of a document with several rows."""
-    row = F.when(F.col(DOC_ID).isin(*ids), F.struct(DOC_ID, RANK))
-    n_rows, rows = selected.agg(F.count("*"), F.sort_array(F.collect_list(row), asc=False)).head() or (0, [])
-    return int(n_rows), {row[DOC_ID]: row[RANK] for row in rows}
+def _ranks(selected: DataFrame, ids: Collection[str]) -> dict[str, int]:
+    """Find the rank of some documents: the best one of a document with several rows."""
+    found = selected.where(F.col(DOC_ID).isin(*ids)).groupBy(DOC_ID).agg(F.min(RANK).alias(RANK))
+    return {row[DOC_ID]: row[RANK] for row in found.collect()}  # at most one row for each id
 
 
 def percentiles_of(population: DataFrame, logits: Collection[float]) -> dict[float, float]:
