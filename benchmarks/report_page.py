@@ -5,7 +5,8 @@
 Writes the tables of an output with made-up documents: 100 sources, lengths and scores by a hash, 5 % duplicates, and two
 selections of 10 %, one of them random. Then takes turns: 13 aggregations of `features` by source, one for each section, and
 everything that the page shows, from the tables. Prints the seconds of each round, and the median of the ratios. The first round
-is not counted: the JVM is cold. Sections that need an input, examples or an evaluation are left out, as there are none.
+is not counted: the JVM is cold. It has the options that the command gives it: one compiler. Sections that need an input, examples
+or an evaluation are left out, as there are none.
 """
 
 import argparse
@@ -26,7 +27,7 @@ from betr_spark.pipeline.stage import RunContext
 from betr_spark.report.page.gather import gather
 from betr_spark.schemas import DOC_ID, LOGIT, N_TOKENS, RANK, SOURCE, TEXT
 from betr_spark.scoring.logit import random_logit
-from betr_spark.spark.session import build_session
+from betr_spark.spark.session import build_session, jvm_starting
 from betr_spark.spark.work import Work
 from betr_spark.storage import delta
 from betr_spark.storage.runs import Origin, StageKey, StageRun
@@ -104,7 +105,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args(arguments)
     folder = Path(tempfile.mkdtemp(prefix="betr-spark-page-"))
-    spark, config = build_session("page"), config_of(folder)
+    with jvm_starting(is_short=True):  # as the command does
+        config = config_of(folder)
+    spark = build_session("page")
     try:
         write_tables(spark, config, given.documents)
         features = config.table(schemas.FEATURES_TABLE)

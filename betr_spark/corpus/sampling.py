@@ -31,16 +31,13 @@ def sample(documents: DataFrame, ids: DataFrame, *, n_documents: int, seed: int,
     return taken.drop(ORDER_KEY, ORDER_HASH)
 
 
-def with_small_hashes(rows: DataFrame, hash64: Column, *, n: int, n_rows: int) -> DataFrame:
-    """Leave out rows with large hashes, so that the `n` rows with the smallest ones stay, and few others.
+def has_small_hash(hash64: Column, *, n: int, n_rows: int) -> Column:
+    """Whether a hash is so small that the rows with the `n` smallest ones have such a hash, and few others.
 
     Args:
-        rows: what the hash is computed from.
         hash64: a hash of each row, uniform over the 64-bit integers; fewer than `n` rows would be ten standard deviations.
         n: number of rows.
-        n_rows: number of rows of `rows`; with fewer than `n` all stay.
+        n_rows: number of all rows; with fewer than `n` the hashes of all are small.
     """
     share = (n + 10 * math.sqrt(n) + 100) / max(1, n_rows)
-    if share < 1:
-        rows = rows.where(hash64 < F.lit(int(share * 2**64) - 2**63).cast("bigint"))
-    return rows
+    return F.lit(True) if share >= 1 else hash64 < F.lit(int(share * 2**64) - 2**63).cast("bigint")

@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 
 from betr_spark import schemas
 from betr_spark.config import Config
-from betr_spark.corpus.sampling import with_small_hashes
+from betr_spark.corpus.sampling import has_small_hash
 from betr_spark.errors import ConfigError
 from betr_spark.schemas import DOC_ID, logit_column
 from betr_spark.scoring.combination import with_combined_logits
@@ -71,7 +71,7 @@ def agreements(
     """
     hash64 = F.xxhash64(F.lit("comparison"), DOC_ID)
     named = [logit.cast("double").alias(logit_column(name)) for name, logit in scorers.items()]
-    drawn = with_small_hashes(documents, hash64, n=_MAX_COMPARED, n_rows=n_rows)
+    drawn = documents.where(has_small_hash(hash64, n=_MAX_COMPARED, n_rows=n_rows))
     rows = drawn.select(hash64.alias(_HASH), *named).toArrow().sort_by(_HASH).slice(0, _MAX_COMPARED)
     logits = {name: rows.column(logit_column(name)).to_numpy() for name in scorers}
     found = []

@@ -1,58 +1,79 @@
-"""One row for each document of `features` with what became of it, computed once for all sections and selections."""
+"""The documents of `features` and what became of them, for all sections and selections, without a join of all documents."""
 
-import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from functools import reduce
 from typing import NamedTuple
 
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from betr_spark import schemas
 from betr_spark.config import Config
+from betr_spark.config.scorers import DsirScorer
 from betr_spark.contamination.detection import contamination_rows
 from betr_spark.features.token_unit import counted_if_configured
-from betr_spark.schemas import DOC_ID, N_TOKENS, N_WORDS, REPEAT_COUNT, SOURCE
+from betr_spark.schemas import DOC_ID, LOGIT, N_TOKENS, N_WORDS, PHASE, REPEAT_COUNT, SOURCE
 from betr_spark.scoring.combination import with_combined_logits
 from betr_spark.scoring.logit import logit_of
-from betr_spark.storage import delta, runs
+from betr_spark.selection.tally import Population
+from betr_spark.storage import delta
 
-HAS_TEXT, REMOVED, LEFT_OUT = "has_text", "removed", "left_out"
-_MARK, _TIMES = "mark", "times"
-_COMPRESSION = "spark.sql.inMemoryColumnarStorage.compressed"
-_HASHED_ROWS = 2**19  # of a part of a join, about 100 MB
-_DUPLICATE, _CONTAMINATED = -1, -2  # values of the mark; those of selections are their positions
+HAS_TEXT, REMOVED, TIMES = "has_text", "removed", "times"
 
 
 class Outcomes(NamedTuple):
     """Every document, and what became of it.
 
+    A sum over the survivors is the one over all documents minus that over the dropped ones, and one over what a selection does
+    not have is the rest after its own, so a section reads columns of the tables and no join of them.
+
     Attributes:
-        rows: persisted; doc_id, source, n_tokens, has_text, removed (a duplicate), left_out (with a test item), and the columns
-            of the selections' logits and of their repeats: how often a selection has the document, 0 if it does not.
+        documents: doc_id, source, n_tokens, has_text, and the logits.
+        scores: n_tokens and the logits of `documents`; persisted if a logit is no column of `features`.
+        dropped: those of the documents that no selection ranks, with the same columns and `removed`: whether it is a duplicate,
+            not only a document with a test item. Persisted; None if there are none.
+        kept: the documents of each finished selection, each once: doc_id, source, n_tokens, the logit that it ranks by (null if
+            `documents` does not have it), and times, how often the selection has it.
         unit: what tokens are.
-        selections: names of the finished selections.
-        logits: columns of `rows`, by scorer; without the scorers that `features` does not have.
+        logits: columns of `documents`, by scorer; without the scorers that `features` does not have.
     """
 
-    rows: DataFrame
+    documents: DataFrame
+    scores: DataFrame
+    dropped: DataFrame | None
+    kept: Mapping[str, DataFrame]
     unit: str
-    selections: tuple[str, ...]
-    logits: dict[str, str]
+    logits: Mapping[str, str]
 
-    def survivors(self) -> DataFrame:
-        """Documents that selections may rank: no duplicates, and without test items if these are dropped."""
-        return self.rows.where(~F.col(REMOVED) & ~F.col(LEFT_OUT))
+    @property
+    def selections(self) -> tuple[str, ...]:
+        """Names of the finished selections."""
+        return tuple(self.kept)
 
-    def repeats(self, selection: str) -> Column:
-        """How often a selection has a document."""
-        return F.col(f"times_{self.selections.index(selection)}")
+    def population(self, selection: str, scorer: str) -> Population:
+        """The survivors that a scorer has a logit of, and those of them that a selection has.
+
+        Args:
+            selection: its name.
+            scorer: of the selection; in `logits`.
+        """
+
+        def ranked(rows: DataFrame | None, logit: str) -> DataFrame | None:
+            return (
+                None
+                if rows is None
+                else rows.where(F.col(logit).isNotNull()).select(N_TOKENS, F.col(logit).alias(LOGIT))
+            )
+
+        logit = self.logits[scorer]
+        rows = ranked(self.scores, logit)
+        assert rows is not None
+        return Population(rows, ranked(self.dropped, logit), ranked(self.kept[selection], LOGIT))
 
 
 @contextmanager
 def outcomes(spark: SparkSession, config: Config, selections: Sequence[str]) -> Iterator[Outcomes]:
-    """Join `features` with `duplicates`, `contamination` and the ids of the selections, in one join; no text is read.
+    """Read what became of the documents; no text is read.
 
     Args:
         spark: the session.
@@ -65,32 +86,26 @@ def outcomes(spark: SparkSession, config: Config, selections: Sequence[str]) -> 
     features = with_combined_logits(features, config, known)  # before n_tokens changes: percentiles are of words
     features, unit = counted_if_configured(features, config)
     logits = {name: f"logit_{number}" for number, name in enumerate(known)}
-    columns = [
-        F.col(DOC_ID), F.col(SOURCE), F.col(N_TOKENS).cast("bigint").alias(N_TOKENS),
-        (F.col(N_WORDS) > 0).alias(HAS_TEXT), *[logit_of(config, name).cast("double").alias(logits[name]) for name in known],
-    ]  # fmt: skip
-    marks = reduce(DataFrame.unionByName, _marks(spark, config, selections), _none(spark))
-
-    def times(mark: int) -> Column:
-        return F.sum(F.when(F.col(_MARK) == mark, F.col(_TIMES)).otherwise(0))
-
-    names = [f"times_{number}" for number in range(len(selections))]
-    marked = marks.groupBy(DOC_ID).agg(
-        (times(_DUPLICATE) > 0).alias(REMOVED),
-        (times(_CONTAMINATED) > 0).alias(LEFT_OUT),
-        *[times(number).alias(name) for number, name in enumerate(names)],
-    )
-    n_parts = int(spark.conf.get("spark.sql.shuffle.partitions") or 1)
-    if _n_marks(spark, config, selections) <= _HASHED_ROWS * n_parts:
-        marked = marked.hint("shuffle_hash")  # it spares a sort of all documents, but cannot spill
-    joined = features.select(*columns).join(marked, on=DOC_ID, how="left")
-    rows = joined.fillna(False, [REMOVED, LEFT_OUT]).fillna(0, names)
-    with delta.session_conf(spark, _COMPRESSION, "false"):  # it takes longer than the sections take to read the rows
-        rows = rows.persist()  # in memory, and what does not fit on disk
+    documents = features.select(
+        DOC_ID, SOURCE, F.col(N_TOKENS).cast("bigint").alias(N_TOKENS), (F.col(N_WORDS) > 0).alias(HAS_TEXT),
+        *[logit_of(config, name).cast("double").alias(logits[name]) for name in known],
+    )  # fmt: skip
+    kept = {name: _kept(spark, config, name, documents, logits) for name in selections}
+    scores, dropped = documents.select(N_TOKENS, *logits.values()), _dropped(spark, config, documents)
+    persisted = [frame for frame in (scores if _is_computed(config, known) else None, dropped) if frame is not None]
     try:
-        yield Outcomes(rows, unit, tuple(selections), logits)
+        for frame in persisted:
+            frame.persist()
+        yield Outcomes(documents, scores, dropped, kept, unit, logits)
     finally:
-        rows.unpersist()
+        for frame in persisted:
+            frame.unpersist()
+
+
+def _is_computed(config: Config, scorers: Sequence[str]) -> bool:
+    """Whether a logit is more than a column of `features`."""
+    noisy = [name for name in scorers if isinstance(of := config.scorers.get(name), DsirScorer) and of.noise]
+    return bool(noisy) or not set(scorers) <= set(config.scored())
 
 
 def _has_logit(features: DataFrame, config: Config, scorer: str) -> bool:
@@ -98,29 +113,33 @@ def _has_logit(features: DataFrame, config: Config, scorer: str) -> bool:
     return all(schemas.logit_column(part) in features.columns for part in parts if part in config.scored())
 
 
-def _none(spark: SparkSession) -> DataFrame:
-    return spark.createDataFrame([], f"{DOC_ID} string, {_MARK} int, {_TIMES} bigint")
-
-
-def _n_marks(spark: SparkSession, config: Config, selections: Sequence[str]) -> float:
-    """About as many rows as `_marks` gives, by the records of the runs that wrote the tables; inf if there is none."""
-    names = [schemas.DUPLICATES_TABLE, *[f"selected/{name}" for name in selections]]
-    tables = [path for path in map(config.table, names) if delta.exists(spark, path)]
-    found = [runs.made_by(spark, path) for path in tables]
-    return sum(math.inf if run is None else run.rows_out for run in found)
-
-
-def _marks(spark: SparkSession, config: Config, selections: Sequence[str]) -> Iterator[DataFrame]:
-    """Rows of (doc_id, mark, times) of every table that says what became of a document."""
-
-    def marked(rows: DataFrame, mark: int, times: Column | None = None) -> DataFrame:
-        count = F.lit(1) if times is None else times
-        return rows.select(DOC_ID, F.lit(mark).alias(_MARK), count.cast("bigint").alias(_TIMES))
-
+def _dropped(spark: SparkSession, config: Config, documents: DataFrame) -> DataFrame | None:
+    removed = left_out = None
     if delta.exists(spark, config.table(schemas.DUPLICATES_TABLE)):
-        yield marked(delta.read(spark, config.table(schemas.DUPLICATES_TABLE)), _DUPLICATE)
+        duplicates = delta.read(spark, config.table(schemas.DUPLICATES_TABLE))
+        removed = documents.join(duplicates.select(DOC_ID), on=DOC_ID, how="left_semi").withColumn(REMOVED, F.lit(True))
     if config.drops_contaminated() and delta.exists(spark, config.table(schemas.CONTAMINATION_TABLE)):
-        yield marked(contamination_rows(spark, config), _CONTAMINATED)
-    for number, name in enumerate(selections):
-        rows = delta.read(spark, config.table(f"selected/{name}"))
-        yield marked(rows, number, F.col(REPEAT_COUNT) if REPEAT_COUNT in rows.columns else None)
+        left_out = documents.join(contamination_rows(spark, config).select(DOC_ID), on=DOC_ID, how="left_semi")
+        left_out = left_out.withColumn(REMOVED, F.lit(False))
+    if removed is None or left_out is None:
+        return removed if left_out is None else left_out
+    return removed.unionByName(left_out.join(duplicates.select(DOC_ID), on=DOC_ID, how="left_anti"))
+
+
+def _kept(spark: SparkSession, config: Config, name: str, documents: DataFrame, logits: Mapping[str, str]) -> DataFrame:
+    rows, selection = delta.read(spark, config.table(f"selected/{name}")), config.selections[name]
+    times = (F.col(REPEAT_COUNT) if REPEAT_COUNT in rows.columns else F.lit(1)).cast("bigint")
+    n_tokens, logit = F.col(N_TOKENS).cast("bigint"), F.col(LOGIT).cast("double")
+    if PHASE in rows.columns:
+        rows = rows.groupBy(DOC_ID).agg(
+            F.min(SOURCE).alias(SOURCE),
+            F.max(n_tokens).alias(N_TOKENS),
+            F.max(logit).alias(LOGIT),
+            F.sum(times).alias(TIMES),
+        )
+    else:
+        rows = rows.select(DOC_ID, SOURCE, n_tokens.alias(N_TOKENS), logit.alias(LOGIT), times.alias(TIMES))
+    own = logits.get(selection.scorer)
+    if selection.balance is not None and own is not None:  # its logits are those of benchmark scorers
+        rows = documents.select(DOC_ID, F.col(own).alias(LOGIT)).join(rows.drop(LOGIT), on=DOC_ID)
+    return rows if own is not None else rows.withColumn(LOGIT, F.lit(None).cast("double"))

@@ -2,9 +2,10 @@
 
 import itertools
 from collections.abc import Mapping, Sequence
+from functools import reduce
 from typing import NamedTuple
 
-from pyspark.sql import SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from betr_spark import schemas
@@ -13,10 +14,12 @@ from betr_spark.config.root import RANDOM_SCORER
 from betr_spark.report.compare import Agreement, agreements, compare
 from betr_spark.report.divergence import TextDivergence, divergences
 from betr_spark.report.outcomes import Outcomes
-from betr_spark.report.source_sums import DOCUMENTS, SourceSums, shared_documents, shared_tokens
+from betr_spark.report.source_sums import DOCUMENTS, SourceSums, own_documents, own_tokens
+from betr_spark.schemas import DOC_ID, N_TOKENS
 from betr_spark.storage import delta
 
 TOP_PERCENT = 10.0
+_NUMBER = "number"
 
 
 class SelectionOverlap(NamedTuple):
@@ -90,11 +93,11 @@ def overlaps(spark: SparkSession, config: Config, documents: Outcomes, sums: Sou
     pairs, n_compared = list[Agreement](), 0
     if len(scorers) > 1 and set(scorers) <= documents.logits.keys():
         logits = {scorer: F.col(documents.logits[scorer]) for scorer in scorers}
-        pairs, n_compared = agreements(documents.rows, logits, percent=TOP_PERCENT, n_rows=sums.total[DOCUMENTS])
+        pairs, n_compared = agreements(documents.documents, logits, percent=TOP_PERCENT, n_rows=sums.total[DOCUMENTS])
     elif len(scorers) > 1:
         pairs, n_compared = compare(spark, config, percent=TOP_PERCENT, scorers=scorers)
     texts = divergences(spark, config, {name: delta.read(spark, config.table(f"selected/{name}")) for name in names})
-    of_pairs = shared(sums, names)
+    of_pairs = shared(documents, sums)
     return [
         Overlap(
             name=name,
@@ -118,20 +121,33 @@ def _scorers(spark: SparkSession, config: Config) -> list[str]:
     return names if RANDOM_SCORER in names else [*names, RANDOM_SCORER]
 
 
-def shared(sums: SourceSums, names: Sequence[str]) -> dict[tuple[str, str], tuple[int, int]]:
-    """Arrange the sums of the documents that every two selections share.
+def shared(documents: Outcomes, sums: SourceSums) -> dict[tuple[str, str], tuple[int, int]]:
+    """Count the documents that every two selections share; one aggregation if there are two or more.
 
     Args:
-        sums: over the sources.
-        names: of the selections, in the order of the sums' numbers.
+        documents: with the selections.
+        sums: of `documents`.
 
     Returns:
         Documents and tokens by pair of names, in both directions; of a name with itself, those of the selection.
     """
-    found = {}
-    for left, right in itertools.combinations_with_replacement(range(len(names)), 2):
-        counts = sums.total[shared_documents(left, right)], sums.total[shared_tokens(left, right)]
-        found[names[left], names[right]] = found[names[right], names[left]] = counts
+    numbers = {name: number for number, name in enumerate(documents.selections)}
+    found = {(name, name): (sums.total[own_documents(n)], sums.total[own_tokens(n)]) for name, n in numbers.items()}
+    pairs = list(itertools.combinations(numbers, 2))
+    if not pairs:
+        return found
+    parts = [
+        rows.select(DOC_ID, N_TOKENS, F.lit(numbers[name]).alias(_NUMBER)) for name, rows in documents.kept.items()
+    ]
+    is_in = [F.max(F.col(_NUMBER) == number).alias(f"{_NUMBER}_{number}") for number in numbers.values()]
+    by_document = reduce(DataFrame.unionAll, parts).groupBy(DOC_ID).agg(F.max(N_TOKENS).alias(N_TOKENS), *is_in)
+    counts: list[Column] = []
+    for left, right in pairs:
+        in_both = F.col(f"{_NUMBER}_{numbers[left]}") & F.col(f"{_NUMBER}_{numbers[right]}")
+        counts += [F.count_if(in_both), F.coalesce(F.sum(F.when(in_both, F.col(N_TOKENS))), F.lit(0))]
+    row = [int(count) for count in by_document.agg(*counts).collect()[0]]
+    for (left, right), n, n_tokens in zip(pairs, row[::2], row[1::2], strict=True):
+        found[left, right] = found[right, left] = (n, n_tokens)
     return found
 
 

@@ -10,10 +10,16 @@ from pyspark.sql import functions as F
 
 from betr_spark import schemas
 from betr_spark.config import Config
-from betr_spark.corpus.sampling import with_small_hashes
 from betr_spark.pipeline.stage import RunContext
-from betr_spark.report.outcomes import Outcomes
-from betr_spark.report.ranked_documents import IS_REJECTED, benchmark_of, double_logit, ranked_documents, ranks_all
+from betr_spark.report.ranked_documents import (
+    N_READ,
+    Known,
+    RankedDocuments,
+    benchmark_of,
+    double_logit,
+    order_of_drawn,
+    ranked_documents,
+)
 from betr_spark.schemas import (
     BENCHMARK,
     BEST_BENCHMARK,
@@ -26,12 +32,10 @@ from betr_spark.schemas import (
     SOURCE,
 )
 from betr_spark.scoring.contributions import Contribution
-from betr_spark.selection.score_histogram import Histogram
+from betr_spark.selection.tally import Population, tally
 from betr_spark.storage import delta
 
-_DOCUMENTS = 10  # of a group
-_SALT = "report"
-_GROUP = "group_number"
+_GROUP, _COUNT = "group_number", "n"
 
 
 class NearestExample(NamedTuple):
@@ -116,29 +120,25 @@ class Readings(NamedTuple):
         return list(dict.fromkeys(reading.doc_id for reading in self.all()))
 
 
-def readings(
-    context: RunContext, name: str, documents: Outcomes | None = None, bins: Histogram | None = None
-) -> Readings:
+def readings(context: RunContext, name: str, known: Known | None = None) -> Readings:
     """Choose documents to read; reads no text.
 
-    Three scans of the documents that the selection ranks, and no sort of them. If the selection's condition uses carried
-    columns, also a scan of these in the input.
+    If the selection is not known, three scans of the documents that it ranks, and no sort of them; if its condition uses
+    carried columns, also a scan of these in the input.
 
     Args:
         context: for the output.
         name: of a selection that is written.
-        documents: what became of all documents, if it is known.
-        bins: of the scores of `documents` that the scorer of the selection gives, with which fewer documents are compared.
+        known: of selections, from which fewer documents are read.
 
     Raises:
         DataError: a table does not exist or is not up to date.
     """
     spark, config = context.spark, context.config
     selected = delta.read(spark, config.table(f"selected/{name}"))
-    with ranked_documents(context, name, selected, documents) as population:
-        is_known = documents is not None and ranks_all(config, name, documents)
-        n_kept, groups = _groups(selected, population, bins if is_known else None)
-        percentiles = percentiles_of(population, {row[LOGIT] for rows in groups for row in rows})
+    with ranked_documents(context, name, selected, known) as ranked:
+        n_kept, groups = _groups(selected, ranked)
+        percentiles = percentiles_of(ranked.population, {row[LOGIT] for rows in groups for row in rows})
     ids = {row[DOC_ID] for rows in groups for row in rows}
     nearest = _nearest_examples(spark, config, ids)
     rank_of = _ranks(selected, ids)
@@ -159,28 +159,21 @@ def ranking_order() -> list[Column]:
     return [F.desc(F.col(LOGIT) + F.lit(0.0)), F.xxhash64(DOC_ID), F.col(DOC_ID)]
 
 
-def _groups(selected: DataFrame, population: DataFrame, bins: Histogram | None) -> tuple[int, list[list[Row]]]:
-    """The number of rows; the best rows, the last ones, rejected and random documents, each group in its order.
-
-    With `bins`, most documents are left out by one comparison each.
-    """
-    rejected, by_hash, drawn = population.where(IS_REJECTED), F.xxhash64(F.lit(_SALT), DOC_ID), population
-    if bins is not None:
-        rejected = rejected.where(F.col(LOGIT) >= F.lit(bins.logit_of_others(_DOCUMENTS)))
-        drawn = with_small_hashes(population, by_hash, n=_DOCUMENTS, n_rows=int(bins.documents.sum()))
+def _groups(selected: DataFrame, ranked: RankedDocuments) -> tuple[int, list[list[Row]]]:
+    """The number of rows; the best rows, the last ones, rejected and random documents, each group in its order."""
     kept = selected.select(RANK, DOC_ID, SOURCE, N_TOKENS, double_logit(), benchmark_of(selected))
     n_rows, last_rank = selected.agg(F.count("*"), F.coalesce(F.max(RANK), F.lit(0))).head() or (0, 0)
-    near = _DOCUMENTS + max(0, last_rank - n_rows)  # ranks of forgotten documents are missing
+    near = N_READ + max(0, last_rank - n_rows)  # ranks of forgotten documents are missing
     no_rank = F.lit(None).cast(kept.schema[RANK].dataType).alias(RANK)
     columns: list[Column | str] = [no_rank, DOC_ID, SOURCE, N_TOKENS, LOGIT, BENCHMARK]
     orders = [
         (kept.where(F.col(RANK) <= near), [F.asc(RANK)]),
         (kept.where(F.col(RANK) > last_rank - near), [F.desc(RANK)]),
-        (rejected.select(columns), ranking_order()),
-        (drawn.select(columns), [by_hash, F.col(DOC_ID)]),
+        (ranked.rejected().select(columns), ranking_order()),
+        (ranked.rows.select(columns), [order_of_drawn(), F.col(DOC_ID)]),
     ]
     parts = [
-        rows.orderBy(*order).limit(_DOCUMENTS).withColumn(_GROUP, F.lit(number))
+        rows.orderBy(*order).limit(N_READ).withColumn(_GROUP, F.lit(number))
         for number, (rows, order) in enumerate(orders)
     ]
     found: list[list[Row]] = [[] for _ in orders]
@@ -196,11 +189,11 @@ def _ranks(selected: DataFrame, ids: Collection[str]) -> dict[str, int]:
     return {row[DOC_ID]: row[RANK] for row in found.collect()}  # at most one row for each id
 
 
-def percentiles_of(population: DataFrame, logits: Collection[float]) -> dict[float, float]:
-    """Compute the percentage of the population whose logit is as given or lower. One aggregation.
+def percentiles_of(population: Population, logits: Collection[float]) -> dict[float, float]:
+    """Compute the percentage of the population whose logit is as given or lower. One query.
 
     Args:
-        population: logit, not null; one row a document.
+        population: of documents.
         logits: few of them.
     """
     ordered = sorted(logits)
@@ -213,12 +206,11 @@ def percentiles_of(population: DataFrame, logits: Collection[float]) -> dict[flo
         is_in_first_half = F.col(LOGIT) <= F.lit(ordered[middle])
         return F.when(is_in_first_half, part(first, middle)).otherwise(part(middle + 1, last))
 
-    counted = (
-        population.groupBy(part(0, len(ordered)).alias(_GROUP)).agg(F.count("*")).collect()
-    )  # a row for each logit
-    counts = dict(map(tuple, counted))
-    up_to = itertools.accumulate(counts.get(position, 0) for position in range(len(ordered)))
-    return {value: 100 * n / max(1, sum(counts.values())) for value, n in zip(ordered, up_to, strict=True)}
+    keys = {_GROUP: part(0, len(ordered))}
+    counted = tally({0: population}, lambda _: keys, {_COUNT: F.count("*")})[0]
+    counts = dict(zip(counted[_GROUP].to_pylist(), counted[_COUNT].to_pylist(), strict=True))
+    up_to = list(itertools.accumulate(counts.get(position, 0) for position in range(len(ordered) + 1)))
+    return {value: 100 * n / max(1, up_to[-1]) for value, n in zip(ordered, up_to, strict=False)}
 
 
 def _nearest_examples(spark: SparkSession, config: Config, ids: Collection[str]) -> dict[str, NearestExample]:

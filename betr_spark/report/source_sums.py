@@ -1,21 +1,22 @@
 """Documents and tokens by source, of all documents and of what became of them: one aggregation for several sections."""
 
-import itertools
 from collections.abc import Mapping
+from functools import reduce
 from typing import NamedTuple
 
-from pyspark.sql import Column
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from betr_spark.report.figures import NO_SOURCE
-from betr_spark.report.outcomes import HAS_TEXT, REMOVED, Outcomes
+from betr_spark.report.outcomes import HAS_TEXT, REMOVED, TIMES, Outcomes
 from betr_spark.schemas import N_TOKENS, SOURCE
 
 N_LARGEST = 20
 DOCUMENTS, TOKENS = "documents", "tokens"
 REMOVED_DOCUMENTS, REMOVED_TOKENS = "removed_documents", "removed_tokens"
 BEFORE, SURVIVES = "before", "survives"  # tokens of the survivors with text; 1 if there is one, of a source
-_NAME = "name"
+_NAME, _WITH_TEXT, _REMOVED_WITH_TEXT = "name", "with_text", "removed_with_text"
+_TEXT_TOKENS, _REMOVED_TEXT_TOKENS = "text_tokens", "removed_text_tokens"
 
 
 class SourceSums(NamedTuple):
@@ -44,14 +45,14 @@ def repeated_tokens(number: int) -> str:
     return f"repeated_tokens_{number}"
 
 
-def shared_documents(left: int, right: int) -> str:
-    """Name of the documents that two selections share, or that one has; the smaller number comes first."""
-    return f"documents_{left}_{right}"
+def own_documents(number: int) -> str:
+    """Name of the documents of a selection, each once."""
+    return f"documents_{number}"
 
 
-def shared_tokens(left: int, right: int) -> str:
-    """As `shared_documents`, their tokens."""
-    return f"tokens_{left}_{right}"
+def own_tokens(number: int) -> str:
+    """Name of the tokens of a selection, each document once."""
+    return f"tokens_{number}"
 
 
 def source_sums(documents: Outcomes, *, n_largest: int = N_LARGEST) -> SourceSums:
@@ -61,10 +62,8 @@ def source_sums(documents: Outcomes, *, n_largest: int = N_LARGEST) -> SourceSum
         documents: what became of each.
         n_largest: sources of each order.
     """
-    sums = _sums(documents)
-    source = F.coalesce(SOURCE, F.lit(NO_SOURCE)).alias(_NAME)
-    by_source = documents.rows.groupBy(source).agg(*[F.coalesce(of, F.lit(0)).alias(name) for name, of in sums.items()])
-    by_source = by_source.persist()  # read for the totals and for each order
+    by_source = _by_source(documents).persist()  # read for the totals and for each order
+    sums = [name for name in by_source.columns if name != _NAME]
     try:
         total = by_source.agg(F.count("*").alias(_NAME), *[F.sum(name).alias(name) for name in sums]).head()
         n_sources = int(total[_NAME]) if total else 0
@@ -84,21 +83,31 @@ def source_sums(documents: Outcomes, *, n_largest: int = N_LARGEST) -> SourceSum
     )
 
 
-def _sums(documents: Outcomes) -> dict[str, Column]:
-    is_removed, is_survivor = F.col(REMOVED), F.col(HAS_TEXT) & ~F.col(REMOVED)
-    sums = {
-        DOCUMENTS: F.count("*"),
-        TOKENS: F.sum(N_TOKENS),
-        REMOVED_DOCUMENTS: F.count_if(is_removed),
-        REMOVED_TOKENS: F.sum(F.when(is_removed, F.col(N_TOKENS))),
-        BEFORE: F.sum(F.when(is_survivor, F.col(N_TOKENS))),
-        SURVIVES: F.max(is_survivor.cast("int")),
-    }
-    times = [documents.repeats(name) for name in documents.selections]
-    for number, of in enumerate(times):
-        sums[repeated_tokens(number)] = F.sum(of * F.col(N_TOKENS))
-    for left, right in itertools.combinations_with_replacement(range(len(times)), 2):
-        in_both = (times[left] > 0) & (times[right] > 0)
-        sums[shared_documents(left, right)] = F.count_if(in_both)
-        sums[shared_tokens(left, right)] = F.sum(F.when(in_both, F.col(N_TOKENS)))
-    return sums
+def _by_source(documents: Outcomes) -> DataFrame:
+    """A row for each source, with its sums."""
+
+    def summed(rows: DataFrame, sums: Mapping[str, Column]) -> DataFrame:
+        source = F.coalesce(SOURCE, F.lit(NO_SOURCE)).alias(_NAME)
+        return rows.groupBy(source).agg(*[of.alias(name) for name, of in sums.items()])
+
+    def all_sums(*names: str) -> dict[str, Column]:
+        tokens_with_text = F.sum(F.when(F.col(HAS_TEXT), F.col(N_TOKENS)))
+        return dict(zip(names, (F.count("*"), F.sum(N_TOKENS), F.count_if(HAS_TEXT), tokens_with_text), strict=True))
+
+    parts = [summed(documents.documents, all_sums(DOCUMENTS, TOKENS, _WITH_TEXT, _TEXT_TOKENS))]
+    of_removed = all_sums(REMOVED_DOCUMENTS, REMOVED_TOKENS, _REMOVED_WITH_TEXT, _REMOVED_TEXT_TOKENS)
+    if documents.dropped is not None:
+        parts.append(summed(documents.dropped.where(REMOVED), of_removed))
+    for number, rows in enumerate(documents.kept.values()):
+        own = {own_documents(number): F.count("*"), own_tokens(number): F.sum(N_TOKENS)}
+        parts.append(summed(rows, {**own, repeated_tokens(number): F.sum(F.col(TIMES) * F.col(N_TOKENS))}))
+    names = [name for part in parts for name in part.columns if name != _NAME]
+    names = list(dict.fromkeys([*names, *of_removed]))
+    rows = reduce(lambda left, right: left.unionByName(right, allowMissingColumns=True), parts)
+    rows = rows.withColumns({name: F.lit(None).cast("bigint") for name in names if name not in rows.columns})
+    totals = rows.groupBy(_NAME).agg(*[F.coalesce(F.sum(name), F.lit(0)).alias(name) for name in names])
+    survives = F.col(_WITH_TEXT) > F.col(_REMOVED_WITH_TEXT)
+    before = F.greatest(F.col(_TEXT_TOKENS) - F.col(_REMOVED_TEXT_TOKENS), F.lit(0))
+    return totals.withColumns({BEFORE: before, SURVIVES: survives.cast("int")}).drop(
+        _WITH_TEXT, _TEXT_TOKENS, _REMOVED_WITH_TEXT, _REMOVED_TEXT_TOKENS
+    )

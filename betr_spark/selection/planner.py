@@ -18,7 +18,8 @@ from betr_spark.scoring.combination import with_combined_logits
 from betr_spark.scoring.logit import logit_of
 from betr_spark.selection.budget import fraction_of
 from betr_spark.selection.keep_rate import KeepRate, keep_rate
-from betr_spark.selection.score_histogram import NUMBER, Cut, Histogram, by_number, score_histograms
+from betr_spark.selection.score_histogram import Cut, Histogram, score_histograms
+from betr_spark.selection.tally import NUMBER, Population
 from betr_spark.storage import delta
 
 KEEP_RATES = (0.01, 0.03, 0.10, 0.30, 0.50)
@@ -99,7 +100,10 @@ def _outlooks(
     numbers, rows = range(len(scorers)), survivors.persist()
     try:
         logits = [F.col(f"{LOGIT}_{number}") for number in numbers]
-        found = score_histograms(by_number(rows, logits), rates)
+        scored = [rows.select(N_TOKENS, logit.cast("double").alias(LOGIT)) for logit in logits]
+        found = score_histograms(
+            {n: Population(of.where(F.col(LOGIT).isNotNull())) for n, of in enumerate(scored)}, rates
+        )
         histograms = [found.get(number, Histogram.empty()) for number in numbers]
         budgets = [[fraction_of(int(bins.tokens.sum()), rate) for rate in rates] for bins in histograms]
         largest = _largest_sources(rows, logits, histograms, budgets)

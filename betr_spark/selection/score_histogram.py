@@ -1,21 +1,25 @@
 """Histograms of scores: documents and tokens in narrow bins, from which the cut of a budget is read."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple, Self
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 from betr_spark.schemas import LOGIT, N_TOKENS
 from betr_spark.selection.budget import fraction_of
+from betr_spark.selection.tally import Population, kept_name, tally
 
-NUMBER = "number"
-_COARSE, _FINE = 8, 23  # bits of the mantissa that tell bins apart; those of floats of 32 bits are 23
+_COARSE, _FINE = (
+    8,
+    24,
+)  # bins of a power of two, as powers of two; with 24, any two floats of 32 bits are in different bins
 _MIN_EXPONENT, _MAX_DOUBLE = -1100, 1.7976931348623157e308
-_BIN = "bin"
+_BIN, _DOCUMENTS, _TOKENS, _LOWEST = "bin", "documents", "tokens", "lowest"
 _LARGE = 700.0  # exp of more overflows
 
 
@@ -59,11 +63,19 @@ class Histogram(NamedTuple):
         """Position of the bin in which the tokens reach a budget."""
         return min(int(np.searchsorted(np.cumsum(self.tokens), budget)), len(self.tokens) - 1)
 
-    def logit_of_others(self, n: int) -> float:
-        """A logit that the `n` best documents that are not kept reach, and few other ones of these; -inf if there are fewer."""
-        up_to = np.cumsum(self.documents - self.kept_documents)
-        position = int(np.searchsorted(up_to, n))
-        return float(self.logit[position]) if position < len(up_to) else -math.inf
+    def others(self) -> NDArray[np.int64]:
+        """Documents of each bin that are not kept; [n]."""
+        return self.documents - self.kept_documents
+
+    def best_others(self, n: int) -> NDArray[np.int64]:
+        """Positions of the bins that have the `n` best documents that are not kept: at most n bins."""
+        others = self.others()
+        before = np.cumsum(others) - others
+        return np.flatnonzero((others > 0) & (before < n))
+
+    def lowest_kept(self) -> NDArray[np.int64]:
+        """Position of the last bin that has a kept document; of length 0 if none has."""
+        return np.flatnonzero(self.kept_documents)[-1:]
 
     def is_in(self, positions: NDArray[np.int64], logit: Column) -> Column:
         """Whether a logit is in one of some bins, by comparisons with the lowest logits."""
@@ -114,77 +126,66 @@ class Histogram(NamedTuple):
         return Cut(rate, score, logit, documents, budget, epochs, {})
 
 
-def by_number(rows: DataFrame, logits: Sequence[Column], *others: Sequence[Column]) -> DataFrame:
-    """One row for each document and each of the logits that is not null: n_tokens, `number` of the logit, logit, and others.
+def score_histograms(populations: Mapping[int, Population], rates: Sequence[float]) -> dict[int, Histogram]:
+    """Count documents and tokens by score, in narrow bins where something is cut. The documents are read twice.
+
+    Narrow are the bins at the keep rates, at the tokens of the documents that are kept, of the last one of these, and of the
+    best one that is not kept.
 
     Args:
-        rows: n_tokens, and what the columns name.
-        logits: any number of them.
-        others: further columns, one for each logit; all of a sequence have the same name.
-    """
-    numbered = [
-        F.struct(F.lit(number).alias(NUMBER), logit.cast("double").alias(LOGIT), *more)
-        for number, (logit, *more) in enumerate(zip(logits, *others, strict=True))
-    ]
-    return rows.select(N_TOKENS, F.inline(F.array(*numbered))).where(F.col(LOGIT).isNotNull())
-
-
-def score_histograms(rows: DataFrame, rates: Sequence[float], *, is_kept: Column | None = None) -> dict[int, Histogram]:
-    """Count documents and tokens by score, in narrow bins at the cuts of the keep rates. `rows` are read twice.
-
-    Args:
-        rows: as `by_number` gives them.
+        populations: by number.
         rates: fractions of the tokens.
-        is_kept: whether a document is kept; then the tokens of these are one more budget.
 
     Returns:
-        By number; without the numbers that no row has.
+        By number; without the numbers that have no document.
     """
-    coarse = _bin(F.col(LOGIT), _COARSE)
-    is_kept = F.lit(False) if is_kept is None else is_kept
-    bins = _histograms(rows, coarse, is_kept)
-    if not bins:
-        return {}
-    at_cut, is_there = {}, F.lit(False)
-    for number, of in bins.items():
+    coarse = _histograms(populations, _COARSE)
+    at_cut, near = {}, {}
+    for number, of in coarse.items():
         budgets = [fraction_of(int(of.tokens.sum()), rate) for rate in rates] + ([of.kept] if of.kept else [])
-        cuts = np.unique([of.position(budget) for budget in budgets])
-        at_cut[number] = of.number[cuts]
-        is_there |= (F.col(NUMBER) == number) & of.is_in(cuts, F.col(LOGIT))
-    fine = _histograms(rows.where(is_there), _bin(F.col(LOGIT), _FINE), is_kept)
-    return {number: of.refined(at_cut[number], fine[number]) for number, of in bins.items()}
+        ends = [of.lowest_kept(), of.best_others(1)] if of.kept else []
+        at_cut[number] = cuts = np.unique(
+            np.concatenate([[of.position(budget) for budget in budgets], *ends]).astype(int)
+        )
+        near[number] = populations[number].where(of.is_in(cuts, F.col(LOGIT)))
+    fine = _histograms(near, _FINE) if near else {}
+    return {number: of.refined(of.number[at_cut[number]], fine[number]) for number, of in coarse.items()}
 
 
 def _bin(logit: Column, bits: int) -> Column:
     """Number of a logit's bin, lower for higher logits; bins of `bits` are parts of those of fewer bits.
 
-    Within a power of two bins have the same width. In SQL, because starting Python workers takes longer than `plan` needs.
+    Bins are equally wide in the logarithm of the logit. In SQL: to start Python workers takes longer than `plan` does.
     """
     value = F.greatest(F.least(logit.cast("double"), F.lit(_MAX_DOUBLE)), F.lit(-_MAX_DOUBLE))
-    size = F.abs(value)
-    exponent = F.floor(F.log2(size))  # null for 0
-    fraction = F.floor(size / F.pow(F.lit(2.0), exponent) * F.lit(2.0**bits))  # 2**bits or more
-    number = (exponent - _MIN_EXPONENT - 1) * F.lit(2**bits) + fraction
+    exponent = F.log(F.abs(value)) * F.lit(1 / math.log(2))  # null for 0; faster than log2
+    number = F.floor((exponent - F.lit(float(_MIN_EXPONENT))) * F.lit(2.0**bits))
     return F.coalesce(F.when(value > 0, -number).otherwise(number), F.lit(0)).cast("bigint")
 
 
-def _histograms(rows: DataFrame, number: Column, is_kept: Column) -> dict[int, Histogram]:
-    """At most 2**20 coarse bins of each number, or 2**15 fine ones for each coarse one."""
-    tokens = [F.coalesce(F.sum(values), F.lit(0)) for values in (F.col(N_TOKENS), F.when(is_kept, F.col(N_TOKENS)))]
-    columns = [F.count("*"), tokens[0], F.min(LOGIT), F.count_if(is_kept), tokens[1]]
-    bins = rows.groupBy(NUMBER, number.alias(_BIN)).agg(*columns).toArrow()
-    table = bins.sort_by([(NUMBER, "ascending"), (_BIN, "ascending")])
-    numbers, bins_of, documents, tokens, logit, kept_documents, kept = (column.to_numpy() for column in table.columns)
-    found = np.unique(numbers)
-    starts, ends = np.searchsorted(numbers, found), np.searchsorted(numbers, found, side="right")
-    return {
-        int(number): Histogram(
-            bins_of[start:end],
-            documents[start:end],
-            tokens[start:end],
-            logit[start:end],
-            kept_documents[start:end],
-            int(kept[start:end].sum()),
-        )
-        for number, start, end in zip(found, starts, ends, strict=True)
-    }
+def _histograms(populations: Mapping[int, Population], bits: int) -> dict[int, Histogram]:
+    """At most 2**20 coarse bins of each number, or 2**16 fine ones for each coarse one."""
+    tokens = F.coalesce(F.sum(N_TOKENS), F.lit(0))
+    sums = {_DOCUMENTS: F.count("*"), _TOKENS: tokens, _LOWEST: F.min(LOGIT)}
+    keys = {_BIN: _bin(F.col(LOGIT), bits)}
+    counted = tally(populations, lambda _: keys, sums, smallest=[_LOWEST])
+    return {number: histogram for number, bins in counted.items() if len((histogram := _histogram(bins)).number)}
+
+
+def _histogram(bins: pa.Table) -> Histogram:
+    """Of the bins with a document. Where tables do not belong together, a selection has documents that are none any more."""
+    bins = bins.sort_by(_BIN)
+    number, documents, tokens, lowest, kept_documents, kept = (
+        bins.column(name).to_numpy()
+        for name in (_BIN, _DOCUMENTS, _TOKENS, _LOWEST, kept_name(_DOCUMENTS), kept_name(_TOKENS))
+    )
+    documents = np.maximum(documents, kept_documents)
+    used = documents > 0
+    return Histogram(
+        number[used],
+        documents[used],
+        np.maximum(tokens, 0)[used],
+        lowest[used],
+        kept_documents[used],
+        int(kept.sum()),
+    )

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from outcome_frames import outcomes_of
 from scipy.stats import entropy
 
 from betr_spark.config import Config, load_config
@@ -19,11 +20,9 @@ from betr_spark.storage import delta
 def test_documents_are_shared_once_whatever_their_phases(spark: Any) -> None:
     rows = [(5, 1, 0, 0), (7, 2, 1, 0), (11, 1, 1, 0), (13, 0, 1, 0)]  # the second one is in two phases of `a`
     names, schema = ("a", "b", "none"), "n_tokens bigint, times_0 bigint, times_1 bigint, times_2 bigint"
-    documents = spark.createDataFrame(rows, schema).selectExpr(
-        "*", "string(n_tokens) source", "true has_text", "false removed"
-    )
-    sums = source_sums(Outcomes(documents, "words", names, {}), n_largest=1)
-    of_pairs = shared(sums, names)
+    documents = outcomes_of(spark.createDataFrame(rows, schema).selectExpr("*", "string(n_tokens) source"), names)
+    sums = source_sums(documents, n_largest=1)
+    of_pairs = shared(documents, sums)
     assert of_pairs["a", "a"] == (3, 23)
     assert of_pairs["a", "b"] == of_pairs["b", "a"] == (2, 18)
     assert of_pairs["b", "none"] == of_pairs["none", "none"] == (0, 0)
@@ -95,7 +94,7 @@ def test_figures_of_a_finished_run(spark: Any, finished: Path) -> None:
 
 def test_without_selections_there_are_no_figures(spark: Any, tmp_path: Path) -> None:
     values = {"input": {"path": "d"}, "output": str(tmp_path), "scorers": {}, "selections": {}}
-    documents = Outcomes(spark.range(0), "words", (), {})
+    documents = Outcomes(spark.range(0), spark.range(0), None, {}, "words", {})
     assert overlaps(spark, Config.model_validate(values), documents, SourceSums({}, {}, 0, 20)) == []
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 from deltalake import DeltaTable
+from outcome_frames import outcomes_of
 
 from betr_spark.config import Config, load_config
 from betr_spark.pipeline.stage import RunContext
@@ -19,7 +20,7 @@ from betr_spark.report.page.benchmarks import benchmarks_of
 from betr_spark.report.page.cost import configuration, cost
 from betr_spark.report.page.funnel import Records, funnel
 from betr_spark.report.page.further import further_sections
-from betr_spark.report.page.scores import Ranked, Scores, histograms_of, length_edges, scores
+from betr_spark.report.page.scores import Ranked, Scores, histograms_of, scores
 from betr_spark.report.page.sources import source_tables
 from betr_spark.report.page.verdict import asked, asked_of, verdict
 from betr_spark.report.source_sums import source_sums
@@ -33,11 +34,11 @@ BY_VALUE = {"s": Ranked("betr", by_value=True)}
 
 
 def of_rows(spark: Any, rows: list[tuple[Any, ...]]) -> Outcomes:
-    return Outcomes(spark.createDataFrame(rows, ROWS), "words", ("s",), {"betr": "logit_0"})
+    return outcomes_of(spark.createDataFrame(rows, ROWS), ["s"], {"betr": "logit_0"})
 
 
-def scores_of(documents: Outcomes, selections: dict[str, Ranked], edges: list[int]) -> dict[str, Scores]:
-    return scores(documents, selections, histograms_of(documents, selections), edges=edges)
+def scores_of(documents: Outcomes, selections: dict[str, Ranked]) -> dict[str, Scores]:
+    return scores(documents, selections, histograms_of(documents, selections))
 
 
 def test_histogram_keep_rates_and_lengths_are_those_of_the_survivors_with_a_score(spark: Any) -> None:
@@ -48,7 +49,7 @@ def test_histogram_keep_rates_and_lengths_are_those_of_the_survivors_with_a_scor
         ("a", 10, True, False, True, 501.0, 0),
         ("a", 0, False, False, False, None, 0),
     ]
-    found = scores_of(of_rows(spark, rows), BY_VALUE, [10]).get("s")
+    found = scores_of(of_rows(spark, rows), BY_VALUE).get("s")
     assert found is not None
     histogram, what_if, lengths = found.histogram, found.what_if, found.lengths
     assert (sum(histogram.selected), sum(histogram.rejected)) == (20, 80)
@@ -79,10 +80,9 @@ def test_histogram_keep_rates_and_lengths_are_those_of_the_survivors_with_a_scor
 def test_parts_of_the_lengths_and_their_correlation_with_the_score(spark: Any) -> None:
     rows = [("a", 2**n - 1, True, False, False, float(n), int(n == 10)) for n in range(1, 11) for _ in range(7)]
     documents = of_rows(spark, rows)
-    edges = length_edges(documents)
-    assert edges == [2**n - 1 for n in range(1, 11)]
-    found = scores_of(documents, {"s": Ranked("betr", train_tokens=2.0 * 7 * 2036)}, edges).get("s")
+    found = scores_of(documents, {"s": Ranked("betr", train_tokens=2.0 * 7 * 2036)}).get("s")
     assert found is not None
+    assert [part.high for part in found.lengths.parts] == [2**n - 1 for n in range(1, 11)]
     assert [(part.low, part.high, part.documents, part.kept) for part in found.lengths.parts[-2:]] == [
         (256, 511, 7, 0), (512, 1023, 7, 7),
     ]  # fmt: skip
@@ -94,17 +94,17 @@ def test_parts_of_the_lengths_and_their_correlation_with_the_score(spark: Any) -
 
 def test_a_rejected_document_above_a_selected_one_is_no_clean_cut(spark: Any) -> None:
     rows = [("a", 5, True, False, False, float(n), int(n in (1, 3))) for n in range(5)]
-    found = scores_of(of_rows(spark, rows), BY_VALUE, [5]).get("s")
+    found = scores_of(of_rows(spark, rows), BY_VALUE).get("s")
     assert found is not None
     assert found.histogram.overlap
     empty = of_rows(spark, [("a", 5, True, True, False, 1.0, 0)])
-    assert scores_of(empty, BY_VALUE, []) == {}
+    assert scores_of(empty, BY_VALUE) == {}
 
 
 def test_the_share_of_the_selection_is_looked_at_as_closely_as_the_other_rates(spark: Any) -> None:
     # All scores are in one coarse bin; the best 200 of 1,000 documents are shorter than the others.
     rows = [("a", 1 if n >= 800 else 10, True, False, False, 1 + n * 2.0**-20, int(n >= 800)) for n in range(1000)]
-    found = scores_of(of_rows(spark, rows), BY_VALUE, [10]).get("s")
+    found = scores_of(of_rows(spark, rows), BY_VALUE).get("s")
     assert found is not None
     current = found.what_if.current
     assert current is not None
@@ -118,9 +118,9 @@ def test_each_selection_has_the_scores_of_its_own_scorer(spark: Any) -> None:
         for n in range(100)
     ]
     schema = "n_tokens bigint, removed boolean, left_out boolean, logit_0 double, logit_1 double, times_0 bigint, times_1 bigint"
-    documents = Outcomes(spark.createDataFrame(rows, schema), "words", ("a", "b"), {"x": "logit_0", "y": "logit_1"})
+    documents = outcomes_of(spark.createDataFrame(rows, schema), ["a", "b"], {"x": "logit_0", "y": "logit_1"})
     by_value = {"a": Ranked("x", by_value=True), "b": Ranked("y", by_value=True), "c": Ranked("x")}
-    found = scores_of(documents, {name: by_value[name] for name in "ab"}, [10])
+    found = scores_of(documents, {name: by_value[name] for name in "ab"})
     of_a, of_b = found["a"], found["b"]
     assert (of_a.what_if.documents, of_b.what_if.documents) == (100, 50)
     assert (of_a.histogram.lowest_selected, of_b.histogram.lowest_selected) == (90.0, -8000.0)
@@ -286,13 +286,15 @@ def test_percentiles_of_a_combination_are_shares_of_words(spark: Any, tmp_path: 
     features = spark.createDataFrame(rows, schema)
     delta.overwrite(features, config.table("features"), user_metadata="")
     delta.overwrite(
-        spark.createDataFrame([(1, "d0", 1)], "rank int, doc_id string, n int"),
+        spark.createDataFrame(
+            [(1, "d0", "x", 10, 0.5)], "rank int, doc_id string, source string, n_tokens int, logit double"
+        ),
         config.table("selected/s"),
         user_metadata="",
     )
     by_words = with_combined_logits(features, config, ["c"]).select("n_lm_tokens", "logit_c").collect()
     with outcomes(spark, config, ["s"]) as documents:
-        found = documents.rows.select("n_tokens", documents.logits["c"]).collect()
+        found = documents.documents.select("n_tokens", documents.logits["c"]).collect()
     assert sorted(map(tuple, found)) == sorted(map(tuple, by_words))
 
 
@@ -351,13 +353,14 @@ def test_outcomes_and_the_funnel_agree_with_the_tables(spark: Any, finished: Pat
         for name in ("features", "duplicates", "selected/betr-30")
     }
     with outcomes(spark, config, ["betr-30", "random-30"]) as documents:
-        rows = [row.asDict() for row in documents.rows.collect()]
+        n_rows, n_kept = documents.documents.count(), documents.kept["betr-30"].count()
+        dropped = [row.asDict() for row in documents.dropped.collect()] if documents.dropped else []
         table = source_tables(source_sums(documents), ["betr-30"])["betr-30"]
     removed = {row["doc_id"] for row in tables["duplicates"]}
     survivors = [row for row in tables["features"] if row["doc_id"] not in removed and row["n_words"]]
-    assert len(rows) == len(tables["features"])
-    assert sum(row["removed"] for row in rows) == len(removed)
-    assert sum(row["times_0"] for row in rows) == table.documents == len(tables["selected/betr-30"])
+    assert n_rows == len(tables["features"])
+    assert {row["doc_id"] for row in dropped if row["removed"]} == removed
+    assert n_kept == table.documents == len(tables["selected/betr-30"])
     kept, all_tokens = (sum(row["n_tokens"] for row in part) for part in (tables["selected/betr-30"], survivors))
     for source in table.rows:
         before = sum(row["n_tokens"] for row in survivors if (row["source"] or "(none)") == source.source)

@@ -13,10 +13,12 @@ from betr_spark.pipeline.run import run_all
 from betr_spark.pipeline.stage import RunContext
 from betr_spark.report.outcomes import outcomes
 from betr_spark.report.page.scores import Ranked, histograms_of
+from betr_spark.report.ranked_documents import known_documents
 from betr_spark.report.reading_texts import with_texts
 from betr_spark.report.readings import Readings, percentiles_of, ranking_order, readings
 from betr_spark.report.texts import texts_of
 from betr_spark.selection.budget import with_order
+from betr_spark.selection.tally import Population
 from betr_spark.storage import delta
 
 
@@ -35,7 +37,8 @@ def test_the_order_is_that_of_the_ranking(spark: Any) -> None:
 
 
 def test_percentiles_are_of_documents_that_are_as_good_or_worse(spark: Any) -> None:
-    population = spark.createDataFrame([(2.0,), (1.0,), (1.0,), (0.0,)], "logit double")
+    rows = spark.createDataFrame([(2.0,), (1.0,), (1.0,), (0.0,), (0.5,)], "logit double")
+    population = Population(rows, rows.where("logit = 0.5"))
     assert percentiles_of(population, {2.0, 1.0, 0.0, -1.0}) == {-1.0: 0.0, 0.0: 25.0, 1.0: 75.0, 2.0: 100.0}
 
 
@@ -97,11 +100,9 @@ def test_documents_are_the_same_where_what_became_of_each_is_known(spark: Any, r
         context, names = RunContext(spark, config), list(config.selections)
         with outcomes(spark, config, names) as documents:
             ranked = {name: Ranked(of.scorer) for name, of in config.selections.items()}
-            bins = histograms_of(documents, ranked)
-            for name in names:
-                expected = readings(context, name)
-                assert readings(context, name, documents) == expected
-                assert readings(context, name, documents, bins[name]) == expected
+            with known_documents(config, documents, histograms_of(documents, ranked)) as known:
+                for name in names:
+                    assert readings(context, name, known) == readings(context, name)
 
 
 def test_small_selections_have_fewer_documents(spark: Any, ranked: Config) -> None:

@@ -3,9 +3,11 @@
 from pathlib import Path
 from typing import Any
 
+from outcome_frames import outcomes_of
+
 from betr_spark.config import load_config
 from betr_spark.pipeline.stage import RunContext
-from betr_spark.report.outcomes import Outcomes, outcomes
+from betr_spark.report.outcomes import outcomes
 from betr_spark.report.removed import (
     DELETED,
     EQUAL,
@@ -48,7 +50,7 @@ def test_losses_are_those_of_the_largest_sources_and_of_all(spark: Any) -> None:
     ]
     marked = [(source, n_tokens, doc_id in ("2", "3", "s7"), True) for doc_id, source, n_tokens in rows]
     documents = spark.createDataFrame(marked, "source string, n_tokens int, removed boolean, has_text boolean")
-    losses, n_sources, total = source_losses(source_sums(Outcomes(documents, "words", (), {})))
+    losses, n_sources, total = source_losses(source_sums(outcomes_of(documents)))
     assert losses[:3] == [
         SourceLoss("x", 2, 30, 1, 20), SourceLoss("(none)", 2, 11, 1, 5), SourceLoss("s00", 1, 1, 0, 0),
     ]  # fmt: skip

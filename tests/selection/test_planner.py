@@ -85,11 +85,15 @@ def test_bins_follow_the_logits_and_fine_ones_are_parts_of_coarse_ones(spark: An
     values = np.array([*edges, 0.0, -0.0, np.inf, -np.inf, *np.random.default_rng(1).normal(0, 5, 500)])
     values = np.unique(np.concatenate([values, np.nextafter(values, 0), np.nextafter(values, np.inf)]))
     frame = spark.createDataFrame([(float(value),) for value in values], "logit double")
-    rows = frame.select("logit", _bin(F.col("logit"), 8), _bin(F.col("logit"), 23)).orderBy("logit").collect()
+    rows = frame.select("logit", _bin(F.col("logit"), 8), _bin(F.col("logit"), 24)).orderBy("logit").collect()
     coarse, fine = (np.array([row[column] for row in rows]) for column in (1, 2))
     assert (np.diff(coarse) <= 0).all()
     assert (np.diff(fine) <= 0).all()
     assert len(np.unique(fine)) > 500
     inside = [set(coarse[fine == number]) for number in np.unique(fine)]
     assert all(len(numbers) == 1 for numbers in inside)
-    assert (np.sign(coarse) * (np.abs(fine) >> 15) == coarse).all()
+    assert (np.sign(coarse) * (np.abs(fine) >> 16) == coarse).all()
+    floats = np.unique(np.random.default_rng(2).normal(0, 9, 500).astype(np.float32))
+    floats = np.unique(np.concatenate([floats, np.nextafter(floats, np.float32(np.inf))]))
+    frame = spark.createDataFrame([(float(value),) for value in floats], "logit double")
+    assert frame.select(_bin(F.col("logit"), 24)).distinct().count() == len(floats)

@@ -5,7 +5,7 @@ A section that fails says why.
 
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import NamedTuple, TypeVar
 
@@ -17,6 +17,7 @@ from betr_spark.report.outcomes import Outcomes
 from betr_spark.report.overlap import Overlap, overlaps
 from betr_spark.report.page.benchmarks import Benchmarks, benchmarks
 from betr_spark.report.page.scores import Ranked, histograms_of
+from betr_spark.report.ranked_documents import Known, known_documents
 from betr_spark.report.reading_texts import all_with_texts, explainers_of
 from betr_spark.report.readings import Readings, readings
 from betr_spark.report.removed import Removed, WordDiff, removed, word_diffs
@@ -63,8 +64,9 @@ class FurtherSections:
     """Sections that are computed while the caller computes others; the texts of all are read together at the end."""
 
     def __init__(
-        self, context: RunContext, ranked: Mapping[str, Ranked], documents: Outcomes, threads: ThreadPoolExecutor
-    ) -> None:
+        self, context: RunContext, ranked: Mapping[str, Ranked], documents: Outcomes, threads: ThreadPoolExecutor,
+        frames: ExitStack,
+    ) -> None:  # fmt: skip
         """Start to compute.
 
         Args:
@@ -72,10 +74,11 @@ class FurtherSections:
             ranked: how the selections that are written rank, by name.
             documents: what became of each; computed by the first section that reads it.
             threads: that compute the sections.
+            frames: what is persisted, to be closed after them.
         """
         spark, config, names = context.spark, context.config, list(ranked)
         known = {name: of for name, of in ranked.items() if of.scorer in documents.logits}
-        self._context, self._problems = context, {name: dict[str, str]() for name in names}
+        self._context, self._frames, self._problems = context, frames, {name: dict[str, str]() for name in names}
         self._general, self._of_overlaps = dict[str, str](), dict[str, str]()
         self._scorer_of = {name: config.selections[name].scorer for name in names}
         first_of = {
@@ -102,9 +105,9 @@ class FurtherSections:
         self._benchmarks = threads.submit(benchmarks, spark, config)
         self._explainers = threads.submit(explainers_of, context, first_of)
         self._removed = start("duplicates", "all", self._general, lambda: self._removed_documents(documents.unit))
+        self._known = threads.submit(self._known_documents, documents)
         self._readings = {
-            name: start("readings", name, self._problems[name], partial(self._readings_of, name, documents))
-            for name in names
+            name: start("readings", name, self._problems[name], partial(self._readings_of, name)) for name in names
         }
 
     @property
@@ -158,8 +161,11 @@ class FurtherSections:
             return None
         return removed(spark, config, self.sums, unit=unit)
 
-    def _readings_of(self, name: str, documents: Outcomes) -> Readings:
-        return readings(self._context, name, documents, self.histograms.get(name))
+    def _known_documents(self, documents: Outcomes) -> Known:
+        return self._frames.enter_context(known_documents(self._context.config, documents, self.histograms))
+
+    def _readings_of(self, name: str) -> Readings:
+        return readings(self._context, name, self._known.result())
 
     def _trusts(self) -> dict[str, Trust | None]:
         """Figures of the scorers that can be measured, in one query."""
@@ -187,11 +193,12 @@ def further_sections(
     context: RunContext, ranked: Mapping[str, Ranked], documents: Outcomes
 ) -> Iterator[FurtherSections]:
     """Start `FurtherSections`, in as many threads as small tables need: for these, planning takes most of the time."""
-    threads = ThreadPoolExecutor(_AT_ONCE)
-    try:
-        yield FurtherSections(context, ranked, documents, threads)
-    finally:
-        threads.shutdown(cancel_futures=True)  # after an error or Ctrl-C no other section starts
+    with ExitStack() as frames:
+        threads = ThreadPoolExecutor(_AT_ONCE)
+        try:
+            yield FurtherSections(context, ranked, documents, threads, frames)
+        finally:
+            threads.shutdown(cancel_futures=True)  # after an error or Ctrl-C no other section starts
 
 
 def _attempt(problems: dict[str, str], section: str, compute: Callable[[], T | None]) -> T | None:

@@ -18,7 +18,7 @@ from betr_spark.report.page.benchmarks import Benchmarks, Chosen, chosen
 from betr_spark.report.page.cost import Cost, EvaluationRow, cost, evaluation
 from betr_spark.report.page.funnel import Funnel, Records, funnel
 from betr_spark.report.page.further import Duplicates, further_sections
-from betr_spark.report.page.scores import Ranked, Scores, length_edges, scores
+from betr_spark.report.page.scores import Ranked, Scores, scores
 from betr_spark.report.page.sources import Sources, source_tables
 from betr_spark.report.page.verdict import Verdict, verdict
 from betr_spark.report.readings import Readings
@@ -81,7 +81,7 @@ _FOR_FEW = {
 
 
 def gather(context: RunContext, *, out_of_date: Callable[[], str] = str) -> PageFigures:
-    """Compute the sections. `features` is joined once with what says what became of its documents; no text is read but samples.
+    """Compute the sections, from narrow columns of the tables; no text is read but samples.
 
     Args:
         context: of the command.
@@ -112,9 +112,8 @@ def _gather(context: RunContext, is_out_of_date: Callable[[], str]) -> PageFigur
         describe(spark, "report: sources")
         sources = source_tables(others.sums, finished)
         describe(spark, "report: scores and lengths")
-        edges = length_edges(documents)
         known = {name: each for name, each in ranked.items() if name in others.histograms}
-        computed = scores(documents, known, others.histograms, edges=edges)
+        computed = scores(documents, known, others.histograms)
         describe(spark, "report: selections")
         out_of_date = state.result()
         shares = {name: each.shares() for name, each in sources.items()}

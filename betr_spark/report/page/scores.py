@@ -1,24 +1,21 @@
 """Sections on scores: their histogram with the cut, what other keep rates would keep, and scores by length."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from pyspark.sql import DataFrame
-from pyspark.sql import functions as F
 
 from betr_spark.report.outcomes import Outcomes
-from betr_spark.report.page.score_bars import BAR, KEPT, N_BARS, PART, TIMES, bars_of, range_of
-from betr_spark.schemas import N_TOKENS
+from betr_spark.report.page.score_bars import N_BARS, Bars, bars_of, range_of
 from betr_spark.selection.budget import fraction_of
-from betr_spark.selection.score_histogram import Cut, Histogram, by_number, score_histograms
+from betr_spark.selection.score_histogram import Cut, Histogram, score_histograms
+from betr_spark.selection.tally import Population
 
 KEEP_RATES = (0.01, 0.03, 0.10, 0.30, 0.50)
 N_PARTS = 10
 _CURVE = tuple(float(rate) for rate in np.logspace(-3, 0, 61))
-_LENGTH_BINS = 16  # of each power of two
 _ROUNDING = 1e-9  # a smaller variance, relative to the mean's square, is taken as none
 _SAME_RATE = 0.01
 
@@ -108,21 +105,6 @@ class Scores(NamedTuple):
     lengths: Lengths
 
 
-def length_edges(outcomes: Outcomes) -> list[int]:
-    """Numbers of tokens that divide the survivors into ten parts of about equally many documents, ascending; one aggregation.
-
-    Lengths of nearly the same logarithm are not divided, so there can be fewer parts. The last number is the largest length.
-    """
-    length = F.floor(F.log2(F.col(N_TOKENS) + 1) * _LENGTH_BINS)
-    bins = outcomes.survivors().groupBy(length.alias(BAR)).agg(F.count("*").alias("n"), F.max(N_TOKENS).alias("last"))
-    table = bins.toArrow().sort_by(BAR)  # at most 16 * 31 rows
-    up_to, last = np.cumsum(table.column("n").to_numpy()), table.column("last").to_numpy()
-    if not len(up_to):
-        return []
-    ends = np.ceil(up_to[-1] * np.arange(1, N_PARTS + 1) / N_PARTS)
-    return sorted({int(last[position]) for position in np.searchsorted(up_to, ends)})
-
-
 class Ranked(NamedTuple):
     """How a selection ranks.
 
@@ -138,7 +120,7 @@ class Ranked(NamedTuple):
 
 
 def histograms_of(outcomes: Outcomes, selections: Mapping[str, Ranked]) -> dict[str, Histogram]:
-    """Count the documents that selections rank by score, in two aggregations for all of them together.
+    """Count the documents that selections rank by score, in two queries for all of them together.
 
     Args:
         outcomes: of all documents.
@@ -147,54 +129,53 @@ def histograms_of(outcomes: Outcomes, selections: Mapping[str, Ranked]) -> dict[
     Returns:
         By name; without the selections that no survivor has a score for.
     """
-    if not selections:
-        return {}
-    found = score_histograms(_rows(outcomes, selections), KEEP_RATES, is_kept=F.col(TIMES) > 0)
+    found = score_histograms(_populations(outcomes, selections), KEEP_RATES) if selections else {}
     return {name: found[number] for number, name in enumerate(selections) if number in found}
 
 
 def scores(
-    outcomes: Outcomes, selections: Mapping[str, Ranked], histograms: Mapping[str, Histogram], *, edges: Sequence[int]
+    outcomes: Outcomes, selections: Mapping[str, Ranked], histograms: Mapping[str, Histogram]
 ) -> dict[str, Scores]:
-    """Compute the sections of all selections, with one more aggregation over the documents.
+    """Compute the sections of all selections, with one more query.
 
     Args:
         outcomes: of all documents.
         selections: by name.
         histograms: as `histograms_of` gives them.
-        edges: of lengths, as `length_edges` gives them.
 
     Returns:
         By name; without the selections that have no histogram.
     """
-    if not histograms:
+    ranked = {name: of for name, of in selections.items() if name in histograms}
+    if not ranked:
         return {}
-    ranges = {number: range_of(histograms[name]) for number, name in enumerate(selections) if name in histograms}
-    bars = bars_of(_rows(outcomes, selections), ranges, edges)
+    ranges = {number: range_of(histograms[name]) for number, name in enumerate(ranked)}
+    bars = bars_of(_populations(outcomes, ranked), ranges)
     found = {}
-    for number, (name, ranked) in enumerate(selections.items()):
-        if name in histograms:
-            what_if = _what_if(histograms[name], ranked)
-            histogram = _histogram(bars[number], *ranges[number])
-            found[name] = Scores(ranked.scorer, histogram, what_if, _lengths(bars[number], *ranges[number], edges))
+    for number, (name, of) in enumerate(ranked.items()):
+        bins, here, between = histograms[name], bars[number], ranges[number]
+        found[name] = Scores(of.scorer, _histogram(here, bins, *between), _what_if(bins, of), _lengths(here, *between))
     return found
 
 
-def _rows(outcomes: Outcomes, selections: Mapping[str, Ranked]) -> DataFrame:
-    """The documents that selections rank, the survivors with a score: n_tokens, number of the selection, logit, times."""
-    logits = [F.col(outcomes.logits[ranked.scorer]) for ranked in selections.values()]
-    return by_number(outcomes.survivors(), logits, [outcomes.repeats(name).alias(TIMES) for name in selections])
+def _populations(outcomes: Outcomes, selections: Mapping[str, Ranked]) -> dict[int, Population]:
+    return {number: outcomes.population(name, of.scorer) for number, (name, of) in enumerate(selections.items())}
 
 
-def _histogram(bars: dict[str, NDArray[np.float64]], low: float, high: float) -> ScoreHistogram:
-    kept, number = bars[KEPT] > 0, bars[BAR].astype(int)
+def _histogram(bars: Bars, bins: Histogram, low: float, high: float) -> ScoreHistogram:
+    def counts(documents: NDArray[np.float64]) -> list[int]:
+        return [int(n) for n in np.bincount(bars.bar.astype(int), documents, minlength=N_BARS)]
 
-    def counts(which: NDArray[np.bool_]) -> list[int]:
-        return [int(n) for n in np.bincount(number[which], bars["documents"][which], minlength=N_BARS)]
+    def logit(positions: NDArray[np.int64]) -> float | None:
+        return float(bins.logit[positions[0]]) if len(positions) else None
 
-    lowest = float(bars["lowest"][kept].min()) if kept.any() else None
-    highest = float(bars["highest"][~kept].max()) if (~kept).any() else None
-    return ScoreHistogram(np.linspace(low, high, N_BARS + 1).tolist(), counts(kept), counts(~kept), lowest, highest)
+    return ScoreHistogram(
+        edges=np.linspace(low, high, N_BARS + 1).tolist(),
+        selected=counts(bars.kept),
+        rejected=counts(bars.documents - bars.kept),
+        lowest_selected=logit(bins.lowest_kept()),
+        highest_rejected=logit(bins.best_others(1)),
+    )
 
 
 def _what_if(bins: Histogram, ranked: Ranked) -> WhatIf:
@@ -211,30 +192,36 @@ def _what_if(bins: Histogram, ranked: Ranked) -> WhatIf:
     return WhatIf(documents, tokens, train, ranked.train_tokens is not None, curve, rows, current)
 
 
-def _lengths(bars: dict[str, NDArray[np.float64]], low: float, high: float, edges: Sequence[int]) -> Lengths:
-    parts, width = [], (high - low) / N_BARS
-    for number, edge in enumerate(edges):
-        here = bars[PART] == number
-        documents = bars["documents"][here]
-        if not documents.sum():
-            continue
-        up_to = np.cumsum(np.bincount(bars[BAR][here].astype(int), documents, minlength=N_BARS))
-        quartiles = [
-            low + width * float(np.interp(up_to[-1] * share, [0.0, *up_to], np.arange(N_BARS + 1)))
+def _lengths(bars: Bars, low: float, high: float) -> Lengths:
+    parts, width, first = [], (high - low) / N_BARS, 0
+    for part in _parts(bars):
+        n, last = part.documents.sum(), int(part.longest.max())
+        up_to = np.cumsum(np.bincount(part.bar.astype(int), part.documents, minlength=N_BARS))
+        quarter, half, three_quarters = (
+            low + width * float(np.interp(n * share, [0.0, *up_to], np.arange(N_BARS + 1)))
             for share in (0.25, 0.5, 0.75)
-        ]
-        kept = int(documents[bars[KEPT][here] > 0].sum())
-        mean = float(bars["sum"][here].sum() / documents.sum())
-        first = edges[number - 1] + 1 if number else 0
-        quarter, half, three_quarters = quartiles
-        parts.append(LengthPart(first, edge, int(documents.sum()), kept, mean, (quarter, half, three_quarters)))
-    return Lengths(parts, _correlation({name: float(values.sum()) for name, values in bars.items()}))
+        )
+        quartiles, mean = (quarter, half, three_quarters), float(part.logits.sum() / n)
+        parts.append(LengthPart(first, last, int(n), int(part.kept.sum()), mean, quartiles))
+        first = last + 1
+    return Lengths(parts, _correlation(bars))
 
 
-def _correlation(sums: dict[str, float]) -> float | None:
-    """Pearson's coefficient from sums; None if a value is the same for all documents."""
-    n, x, y = sums["documents"], sums["lengths"], sums["sum"]
-    spreads = [n * sums["length_squares"] - x * x, n * sums["squares"] - y * y]
+def _parts(bars: Bars) -> list[Bars]:
+    """Divide by length into about ten parts of equally many documents; nearly equal lengths are in the same part."""
+    lengths, of_bar = np.unique(bars.length, return_inverse=True)
+    up_to = np.cumsum(np.bincount(of_bar, bars.documents))
+    ends = np.unique(np.searchsorted(up_to, np.ceil(up_to[-1] * np.arange(1, N_PARTS + 1) / N_PARTS)))
+    part = np.searchsorted(ends, np.arange(len(lengths)))[of_bar]
+    return [bars.at(part == number) for number in range(len(ends))]
+
+
+def _correlation(bars: Bars) -> float | None:
+    """Pearson's coefficient of logit and logarithm of the length; None if one is the same for all documents."""
+    n, y, yy = (float(values.sum()) for values in (bars.documents, bars.logits, bars.squares))
+    x, xx = (float((bars.documents * bars.length**power).sum()) for power in (1, 2))
+    xy = float((bars.length * bars.logits).sum())
+    spreads = [n * xx - x * x, n * yy - y * y]
     if any(not spread > _ROUNDING * square for spread, square in zip(spreads, (x * x, y * y), strict=True)):
         return None
-    return max(-1.0, min(1.0, (n * sums["products"] - x * y) / math.sqrt(spreads[0]) / math.sqrt(spreads[1])))
+    return max(-1.0, min(1.0, (n * xy - x * y) / math.sqrt(spreads[0]) / math.sqrt(spreads[1])))

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from betr_spark.report.figures import SourceShare
-from betr_spark.report.source_sums import BEFORE, SURVIVES, SourceSums, repeated_tokens, shared_documents
+from betr_spark.report.source_sums import BEFORE, SURVIVES, SourceSums, own_documents, repeated_tokens
 
 
 class Source(NamedTuple):
@@ -58,7 +58,7 @@ def source_tables(sums: SourceSums, selections: Sequence[str]) -> dict[str, Sour
 
 
 def _table(sums: SourceSums, number: int) -> Sources:
-    columns = tokens, documents = repeated_tokens(number), shared_documents(number, number)
+    columns = tokens, documents = repeated_tokens(number), own_documents(number)
     before, after = sums.largest(BEFORE), sums.largest(tokens)
     all_before, all_after = max(1, sums.total[BEFORE]), max(1, sums.total[tokens])
 
