@@ -5,7 +5,7 @@
 Writes the tables of an output with made-up documents: 100 sources, lengths and scores by a hash, 5 % duplicates, and two
 selections of 10 %, one of them random. Then takes turns: 13 aggregations of `features` by source, one for each section, and
 everything that the page shows, from the tables. Prints the seconds of each round, and the median of the ratios. The first round
-is not counted: the JVM is cold. It has the options that the command gives it: one compiler. Sections that need an input, examples
+is not counted: the JVM is cold. It has one compiler, as that of the command. Sections that need an input, examples
 or an evaluation are left out, as there are none.
 """
 
