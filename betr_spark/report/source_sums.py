@@ -1,4 +1,4 @@
-"""Documents and tokens by source, of all documents and of what became of them: one aggregation for several sections."""
+"""Documents and tokens by source, of all documents and of what became of them, for several sections."""
 
 from collections.abc import Mapping
 from functools import reduce
@@ -56,7 +56,7 @@ def own_tokens(number: int) -> str:
 
 
 def source_sums(documents: Outcomes, *, n_largest: int = N_LARGEST) -> SourceSums:
-    """Sum over the documents, in one aggregation.
+    """Sum over the documents, the dropped ones and the selections.
 
     Args:
         documents: what became of each.

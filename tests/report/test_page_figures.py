@@ -319,6 +319,9 @@ def test_contaminated_documents_of_phases_count_once(spark: Any, tmp_path: Path)
     }
     for name, rows in tables.items():
         delta.overwrite(rows, config.table(name), user_metadata="")
+    with outcomes(spark, config, ["s"]) as documents:
+        kept = documents.kept["s"].select("doc_id", "times", "n_tokens").collect()
+    assert sorted(map(tuple, kept)) == [("d1", 2, 5), ("d2", 1, 5)]
     figures = selection_figures(spark, config, ["s"])["s"]
     assert figures.contamination is not None
     of_all = figures.contamination[0]
