@@ -14,7 +14,9 @@ from betr_spark.errors import SetupError
 
 MIN_JAVA = 17
 JAVA_OPTIONS = ("SPARK_SUBMIT_OPTS", "JDK_JAVA_OPTIONS", "JAVA_TOOL_OPTIONS")
-_FEW_COMPILERS, _COLLECTOR = "-XX:TieredStopAtLevel=1", "-XX:+UseParallelGC"
+_COLLECTOR = "-XX:+UseParallelGC"
+# one compiler, and as much memory for its code as two have: Java compiles nothing any more when this is full
+_FEW_COMPILERS = ("-XX:TieredStopAtLevel=1", "-XX:ReservedCodeCacheSize=240m")
 _FEW_FILES, _FEW_BYTES = 1_000, 32_000_000
 _MEMORY = ("-XX:InitialRAMPercentage=6", "-XX:MetaspaceSize=256m")  # as much as such a command takes in the end
 
@@ -83,7 +85,7 @@ def short_work() -> Iterator[None]:
     before = os.environ.get("SPARK_SUBMIT_OPTS")
     given = " ".join(os.environ.get(name, "") for name in (*JAVA_OPTIONS, "PYSPARK_SUBMIT_ARGS"))
     own_conf = os.environ.get("SPARK_CONF_DIR") != str(local_conf_dir())
-    options = [_FEW_COMPILERS, *_MEMORY]
+    options = [*_FEW_COMPILERS, *_MEMORY]
     options += [] if own_conf or re.search(r"-XX:\+Use\w+GC\b", given) else [_COLLECTOR]
     os.environ["SPARK_SUBMIT_OPTS"] = " ".join([*options, before or ""]).rstrip()
     try:

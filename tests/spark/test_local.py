@@ -20,9 +20,9 @@ def _no_options(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("_no_options")
 def test_short_work_has_one_compiler_and_the_options_that_were_given(monkeypatch: pytest.MonkeyPatch) -> None:
     with short_work():
-        assert (
-            os.environ["SPARK_SUBMIT_OPTS"]
-            == "-XX:TieredStopAtLevel=1 -XX:InitialRAMPercentage=6 -XX:MetaspaceSize=256m -XX:+UseParallelGC"
+        assert os.environ["SPARK_SUBMIT_OPTS"] == (
+            "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=240m -XX:InitialRAMPercentage=6 -XX:MetaspaceSize=256m "
+            "-XX:+UseParallelGC"
         )
     assert "SPARK_SUBMIT_OPTS" not in os.environ
     monkeypatch.setenv("SPARK_SUBMIT_OPTS", "-Dmine=1")

@@ -86,26 +86,29 @@ class FurtherSections:
         }  # selections with one scorer share its figures
         self._untrusted = {scorer: dict[str, str]() for scorer in first_of}
 
-        def start(section: str, name: str, problems: dict[str, str], call: Callable[[], T | None]) -> Future[T | None]:
-            def compute() -> T | None:
-                describe(spark, f"report: {name}: {section}")
-                return _attempt(problems, section, call)
+        def submit(name: str, call: Callable[[], T]) -> Future[T]:
+            def compute() -> T:
+                describe(spark, f"report: {name}")
+                return call()
 
             return threads.submit(compute)
 
-        self._sums = threads.submit(source_sums, documents)
-        self._histograms = threads.submit(histograms_of, documents, known)
+        def start(section: str, name: str, problems: dict[str, str], call: Callable[[], T | None]) -> Future[T | None]:
+            return submit(f"{name}: {section}", lambda: _attempt(problems, section, call))
+
+        self._sums = submit("sums by source", lambda: source_sums(documents))
+        self._histograms = submit("histograms of scores", lambda: histograms_of(documents, known))
         self._overlaps = start(
             "controls", "all", self._of_overlaps, lambda: overlaps(spark, config, documents, self.sums)
         )
-        self._trust = threads.submit(self._trusts)
+        self._trust = submit("trust in the scorers", self._trusts)
         self._change = {
             name: start("change", name, self._problems[name], partial(change, spark, config, name)) for name in names
         }
-        self._benchmarks = threads.submit(benchmarks, spark, config)
-        self._explainers = threads.submit(explainers_of, context, first_of)
+        self._benchmarks = submit("benchmarks", lambda: benchmarks(spark, config))
+        self._explainers = submit("explanations", lambda: explainers_of(context, first_of))
         self._removed = start("duplicates", "all", self._general, lambda: self._removed_documents(documents.unit))
-        self._known = threads.submit(self._known_documents, documents)
+        self._known = submit("documents to read", lambda: self._known_documents(documents))
         self._readings = {
             name: start("readings", name, self._problems[name], partial(self._readings_of, name)) for name in names
         }
@@ -170,7 +173,6 @@ class FurtherSections:
     def _trusts(self) -> dict[str, Trust | None]:
         """Figures of the scorers that can be measured, in one query."""
         spark, config = self._context.spark, self._context.config
-        describe(spark, "report: trust in the scorers")
 
         def is_known(scorer: str) -> bool:
             check_logits(delta.read(spark, config.table(schemas.FEATURES_TABLE)), config, [scorer])
