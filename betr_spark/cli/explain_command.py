@@ -11,7 +11,10 @@ from betr_spark.cli.options import ConfigOption, JsonOption, LogOption, SetOptio
 from betr_spark.errors import BetrSparkError, DataError, quoted
 from betr_spark.logs import Format
 
-DocOption = Annotated[list[str], typer.Option("--doc", metavar="ID", help="Id of a document; repeatable.")]
+DocOption = Annotated[list[str], typer.Option("--doc", metavar="ID...", help="Ids of documents; repeatable.")]
+MoreIds = Annotated[
+    list[str] | None, typer.Argument(metavar="ID", help="More ids.", hidden=True)
+]  # after that of --doc
 NearestOption = Annotated[
     int,
     typer.Option(
@@ -28,7 +31,7 @@ NumberOption = Annotated[int, typer.Option("--number", min=1, max=100, help="Num
 
 @app.command()
 def explain(
-    config: ConfigOption, doc: DocOption, overrides: SetOption = None, nearest: NearestOption = 0,
+    config: ConfigOption, doc: DocOption, more: MoreIds = None, overrides: SetOption = None, nearest: NearestOption = 0,
     as_json: JsonOption = False, log_format: LogOption = Format.TEXT,
 ) -> None:  # fmt: skip
     """Print what is known of documents: scores and what raised or lowered them, duplicates, why they are selected or not."""
@@ -42,7 +45,7 @@ def explain(
     from betr_spark.explain.lines import document_lines, texts  # noqa: PLC0415
     from betr_spark.pipeline.run import plan  # noqa: PLC0415
 
-    documents, unknown = explained(context, doc, nearest=nearest)
+    documents, unknown = explained(context, [*doc, *(more or [])], nearest=nearest)
     try:
         stale = [{"stage": planned.stage.name, "why": planned.why} for planned in plan(context) if planned.work]
     except BetrSparkError as error:  # such as an input that is gone; the tables are still there

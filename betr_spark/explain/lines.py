@@ -102,6 +102,8 @@ def _scorer(facts: ScorerFacts) -> Iterator[str]:
         yield f"  {'raised by (times in the text)':{_NGRAM_WIDTH + 18}}lowered by"
     for up, down in zip_longest(facts.raised, facts.lowered):
         yield f"  {_part(up):{_NGRAM_WIDTH + 18}}{_part(down)}".rstrip()
+    if facts.n_others and facts.others is not None:
+        yield f"  {facts.n_others:,} other n-grams add up to {facts.others:+.4f}"
     if facts.intercept:
         of_text = facts.logit - facts.intercept
         yield f"  all n-grams of the text add up to {of_text:+.4f}, the intercept is {facts.intercept:+.4f}"

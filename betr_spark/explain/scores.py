@@ -29,6 +29,8 @@ class ScorerFacts(NamedTuple):
         n_documents: documents with a logit.
         percentile: percent of them that rank lower or are this one.
         intercept, raised, lowered: the parts of a trained scorer's logit that are the largest, see `scoring.contributions`.
+        n_others: n-grams of the text that are in neither of the two.
+        others: what these add; `intercept`, `raised`, `lowered` and `others` add up to `logit`.
         note: why there are no parts.
     """
 
@@ -42,6 +44,8 @@ class ScorerFacts(NamedTuple):
     intercept: float | None = None
     raised: Sequence[Contribution] = ()
     lowered: Sequence[Contribution] = ()
+    n_others: int = 0
+    others: float | None = None
     note: str | None = None
 
 
@@ -113,6 +117,11 @@ def _with_parts(facts: ScorerFacts, explainer: LogitExplainer, text: str | None)
     explanation = explainer.explain(text)
     if explanation.logit is None or abs(explanation.logit - facts.logit) > tolerance(facts.logit):
         return facts._replace(note="the scorer was trained again after `features` ran; run `betr-spark features`")
+    raised, lowered = explanation.raised(N_NGRAMS), explanation.lowered(N_NGRAMS)
     return facts._replace(
-        intercept=explanation.intercept, raised=explanation.raised(N_NGRAMS), lowered=explanation.lowered(N_NGRAMS)
+        intercept=explanation.intercept,
+        raised=raised,
+        lowered=lowered,
+        n_others=len(explanation.contributions) - len(raised) - len(lowered),
+        others=math.fsum([explanation.logit, -explanation.intercept, *(-part.value for part in (*raised, *lowered))]),
     )

@@ -86,6 +86,8 @@ def test_selected_rejected_and_duplicate_documents_have_what_the_tables_say(
         assert parts == sorted(parts, reverse=True)
         assert len(parts) <= 10
         assert min(parts, default=1) > 0 > max((part["value"] for part in scorer["lowered"]), default=-1)
+        lowered = sum(part["value"] for part in scorer["lowered"])
+        assert scorer["intercept"] + sum(parts) + lowered + scorer["others"] == pytest.approx(scorer["logit"], abs=1e-5)
     kept = {name: {r["doc_id"]: r for r in rows(output / f"selected/{name}")} for name in ("best-50", "betr-30")}
     assert selections(found[ids[0]])["best-50"]["rows"] == [{"rank": 1}]
     for name, by_id in kept.items():
@@ -156,7 +158,7 @@ def test_lines_show_ngrams_and_what_does_not_fit(run_command: Any, copied: Path,
     last, doc = survivors[-1], survivors[5]["doc_id"]
     table = DeltaTable(str(copied.parent / "out/features"))
     table.update(updates={"logit_betr": "CAST(0.125 AS FLOAT)"}, predicate=f"doc_id = '{doc}'")
-    code, out, _ = run_command("explain", "--config", str(copied), "--doc", last["doc_id"], "--doc", doc)
+    code, out, _ = run_command("explain", "--config", str(copied), "--doc", last["doc_id"], doc)
     assert code == 0
     assert f"scorer betr (betr): logit {last['logit_betr']:.4f}, " in out
     assert out.count("raised by (times in the text)") == 1
