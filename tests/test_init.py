@@ -384,7 +384,12 @@ def test_columns_are_guessed_by_name_and_value() -> None:
     twice = guessed_columns([{"text": "a", "Text": "b", "body": "c", "id": n and None} for n in range(3)], where="docs")
     assert (twice.text.value, twice.id.value) == ("body", None)
     assert twice.id.why.startswith(
-        "no column looks like a unique id ('id' is empty in some rows); a hash of the text is the id"
+        "no column looks like a unique id ('id' is empty in 2 of 3 rows); a hash of the text is the id"
+    )
+    few_empty = guessed_columns([{"text": f"a {n}", "id": n or None} for n in range(100)], where="docs")
+    assert few_empty.id.value == "id"
+    assert few_empty.id.why.startswith(
+        "by its name; 1 of 100 rows have none, and a run puts such rows into `quarantine`"
     )
     unique = guessed_columns([{"text": "a", "source": f"s{n}", "extra": 1.5} for n in range(30)], where="docs")
     assert unique.source.value is None

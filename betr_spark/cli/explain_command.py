@@ -86,7 +86,8 @@ def _text(text: str | None, file: Path | None) -> str:
         try:
             text = file.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            raise DataError(f"--file: {file}: {error}; a readable UTF-8 file is required") from None
+            reason = getattr(error, "strerror", None) or str(error)
+            raise DataError(f"--file: {file}: {reason}; a readable UTF-8 file is required") from None
     if not text or not text.strip():
         raise DataError("nearest: the text is empty; at least one word is required")
     return text

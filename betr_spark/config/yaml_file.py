@@ -23,7 +23,7 @@ def read_mapping(path: str | Path) -> dict[str, Any]:
     try:
         text = Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path}: cannot be read ({error})") from None
+        raise ConfigError(f"{path}: cannot be read ({getattr(error, 'strerror', None) or error})") from None
     raw = _parse_yaml(text, str(path))
     if not isinstance(raw, dict):
         raise ConfigError(f"{path}: found {type(raw).__name__}; a mapping of keys is required")
@@ -72,7 +72,14 @@ def _parse_yaml(text: str, where: str) -> object:
         ValueError,
     ) as error:
         # PyYAML's constructors raise them for values that a tag or a date cannot have
-        raise ConfigError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
+        raise ConfigError(f"{where}: not valid YAML: {_reason(error)}") from None
+
+
+def _reason(error: Exception) -> str:
+    """What is wrong with a YAML text, and where."""
+    if isinstance(error, yaml.MarkedYAMLError) and error.problem_mark is not None and error.problem is not None:
+        return f"line {error.problem_mark.line + 1}, column {error.problem_mark.column + 1}: {error.problem}"
+    return " ".join(str(error).split())
 
 
 def _apply_override(raw: dict[str, Any], override: str) -> None:

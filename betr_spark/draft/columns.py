@@ -25,6 +25,7 @@ _URL = "url"
 _MAX_DEPTH = 4
 _MIN_MEAN = 20  # characters of a text whose name says nothing
 _MAX_SOURCES = 0.9  # distinct values in a row
+_MAX_EMPTY = 0.01  # rows without an id
 
 
 class Column(NamedTuple):
@@ -139,10 +140,16 @@ def _id(columns: Sequence[Column]) -> Guess:
     for column in _named(columns, list(names)):
         if not column.has_only(str, int, bytes, Decimal):
             refused.append(f"'{column.name}' has other values than strings and integers")
-        elif len(column.values) < column.n_rows or any(value in ("", b"") for value in column.values):
-            refused.append(f"'{column.name}' is empty in some rows")
-        elif len(set(column.values)) < len(column.values):
+            continue
+        values = [value for value in column.values if value not in ("", b"")]
+        n_empty = column.n_rows - len(values)
+        if n_empty > _MAX_EMPTY * column.n_rows:
+            refused.append(f"'{column.name}' is empty in {n_empty:,} of {column.n_rows:,} rows")
+        elif len(set(values)) < len(values):
             refused.append(f"'{column.name}' has equal values in several rows")
+        elif n_empty:
+            why = f"by its name; {n_empty:,} of {column.n_rows:,} rows have none, and a run puts such rows into `quarantine`"
+            return Guess(column.name, why)
         else:
             return Guess(column.name, f"by its name; all {column.n_rows:,} values are different")
     reason = refused[0] if refused else f"found {listed(columns)}"

@@ -84,7 +84,7 @@ def text_of(documents: Documents, columns: Columns, targets: Sequence[GuessedTar
         "selections:",
         "  # the best tenth of the tokens, and as many of random documents to compare with",
         "  betr-10: {scorer: betr, keep: {token_fraction: 0.1}}",
-        "  random-10: {scorer: random, keep: {token_fraction: 0.1}}",
+        "  random-10: {scorer: random, keep: {tokens_of: betr-10}}",
     ]
     return "\n".join(lines) + "\n"
 

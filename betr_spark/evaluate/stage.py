@@ -196,7 +196,7 @@ def _items(spark: SparkSession, config: Config) -> list[tuple[str, str, list[str
     sets = []
     for name, target in config.targets.items():
         if target.test_path():
-            _, items = examples_and_items(name, target, read_benchmark(spark, target))
+            _, items = examples_and_items(name, target, read_benchmark(spark, f"targets.{name}", target))
             sets.append((name, TARGET, [item.text for item in items[: config.evaluate.items]]))
     for name, off in config.evaluate.off_target.items():
         parts = parts_of(name, off, examples_of(name, off, read_content(spark, off.path)))

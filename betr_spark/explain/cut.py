@@ -54,7 +54,10 @@ class Missed(NamedTuple):
         rule = "" if least is None else f"score {score:.4g}, keep.min_score is {least:g}; "
         between = f"with {self.by_documents:,} documents, {self.by_tokens:,} tokens ({unit}) between"
         if not self.by_documents:
-            between = "and it is the next one in the order"
+            has_one_prefix = self.group is None and selection.sample is None and not selection.phases
+            by_tokens = least is None and selection.keep.documents is None
+            is_longer = "; it is longer than what is left of the budget" if has_one_prefix and by_tokens else ""
+            between = f"and it is the next one in the order{is_longer}"
         return f"outranked: {where}; {rule}{end}, it has {self.logit:.4g}: {self.by_logit:.4g} less, {between}"
 
 

@@ -82,7 +82,7 @@ def _copies(document: Explained) -> Iterator[str]:
     elif document.kept_for is not None:
         kept = document.kept_for
         component = f"component {kept.component_id} of {kept.component_size:,} documents"
-        yield f"duplicates:   {kept.n_removed:,} were removed because this one stays; {component}"
+        yield f"duplicates:   {kept.n_removed:,} removed because this one stays; {component}"
     for row in document.contamination:
         yield (
             f"test item:    {row['benchmark']} row {row['item']}: {row['coverage']:.0%} of its words, the longest match has "

@@ -127,7 +127,7 @@ class Outcomes:
             return None
         if doc_id in found.forgotten:
             return outcome._replace(status="forgotten", why="it was forgotten (`betr-spark forget`)")
-        return outcome._replace(status="quarantined", why=f"quarantined: {found.quarantined.get(doc_id, '')}")
+        return outcome._replace(status="quarantined", why=found.quarantined.get(doc_id, ""))
 
     def _in_order(
         self, ids: Sequence[str], name: str, selection: SelectionConfig, selected: DataFrame

@@ -12,6 +12,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from betr_spark.config import KeepConfig
+from betr_spark.config.selections import SelectionConfig
 from betr_spark.errors import DataError
 from betr_spark.ordering import (
     GROUP,
@@ -29,6 +30,7 @@ from betr_spark.scoring.logit import score_of
 from betr_spark.selection.keep_rate import keep_rate
 
 _NUMBER, _NAME = "group_number", "group_name"
+_SHORT = 0.99  # of a budget
 _logger = logging.getLogger(__name__)
 
 
@@ -78,6 +80,28 @@ class Budget(NamedTuple):
             return cls(keep, keep.tokens, F.col(N_TOKENS))
         fraction = keep_rate(keep.training).fraction if keep.training else keep.token_fraction or 0.0
         return cls(keep, fraction_of(n_tokens, fraction), F.col(N_TOKENS))
+
+
+def short_of_budget(selection: SelectionConfig, *, documents: int, tokens: int, eligible: int, left: int) -> str | None:
+    """One sentence if a selection has clearly less than its budget; None where it has that, or the budget is no amount.
+
+    Args:
+        selection: its rules.
+        documents: that it has, each once.
+        tokens: theirs, as often as they are repeated.
+        eligible: tokens of all documents that it could have.
+        left: number of these that it does not have.
+    """
+    if selection.phases or selection.keep.min_score is not None or selection.keep.tokens_of is not None:
+        return None
+    budget = Budget.of(selection.keep, n_tokens=eligible).amount
+    got, unit = (tokens, "tokens") if selection.keep.documents is None else (documents, "documents")
+    if got >= _SHORT * budget:
+        return None
+    line = f"the selection has {got:,} of the {budget:,} {unit} that were asked for"
+    if not left or selection.quota or selection.max_fraction:
+        return line
+    return f"{line}; the next document is longer than what is left (a condition on `n_tokens` can leave out long documents)"
 
 
 def within_budget(

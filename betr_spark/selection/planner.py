@@ -105,8 +105,14 @@ def _outlooks(
             {n: Population(of.where(F.col(LOGIT).isNotNull())) for n, of in enumerate(scored)}, rates
         )
         histograms = [found.get(number, Histogram.empty()) for number in numbers]
-        budgets = [[fraction_of(int(bins.tokens.sum()), rate) for rate in rates] for bins in histograms]
-        largest = _largest_sources(rows, logits, histograms, budgets)
+        cuts = [
+            [
+                bins.cut(rate, fraction_of(int(bins.tokens.sum()), rate), train_tokens, by_value=scorer in by_value)
+                for rate in rates
+            ]
+            for scorer, bins in zip(scorers, histograms, strict=True)
+        ]
+        largest = _largest_sources(rows, logits, histograms, [[cut.tokens for cut in of_scorer] for of_scorer in cuts])
     finally:
         rows.unpersist()
     return [
@@ -114,13 +120,11 @@ def _outlooks(
             scorer=scorer, unit=unit, documents=int(bins.documents.sum()), tokens=int(bins.tokens.sum()),
             source_tokens={row[SOURCE]: int(row[_TOKENS] or 0) for row in sources},
             cuts=[
-                bins.cut(rate, budget, train_tokens, by_value=scorer in by_value)._replace(
-                    source_tokens={row[SOURCE]: int(row[_KEPT][position] or 0) for row in sources}
-                )
-                for position, (rate, budget) in enumerate(zip(rates, amounts, strict=True))
+                cut._replace(source_tokens={row[SOURCE]: int(row[_KEPT][position] or 0) for row in sources})
+                for position, cut in enumerate(of_scorer)
             ],
         )
-        for scorer, bins, amounts, sources in zip(scorers, histograms, budgets, largest, strict=True)
+        for scorer, bins, of_scorer, sources in zip(scorers, histograms, cuts, largest, strict=True)
     ]  # fmt: skip
 
 

@@ -112,18 +112,19 @@ class Histogram(NamedTuple):
         return F.sum(share * F.col(N_TOKENS))
 
     def cut(self, rate: float, budget: int, train_tokens: float | None, *, by_value: bool) -> Cut:
-        """The cut at a budget; of the bin there, whole documents of a part as large as that of the tokens."""
+        """The cut at a budget; of the bin there, whole documents of a part as large as that of the tokens, and their tokens."""
         if not len(self.number):
             return Cut(rate, math.nan, math.inf, 0, 0, None, {})
         last = self.position(budget)
         before = int(self.tokens[:last].sum())
         part = min(1.0, (budget - before) / max(1, int(self.tokens[last])))
         of_last = int(part * int(self.documents[last]))
-        documents = int(self.documents[:last].sum()) + of_last
+        documents, tokens = int(self.documents[:last].sum()) + of_last, before
+        tokens += int(self.tokens[last]) * of_last // int(self.documents[last])
         logit = float(self.logit[last if of_last or not last else last - 1])  # a document that does not fit is not kept
         score = logit if by_value else 1 / (1 + math.exp(-logit)) if logit > -_LARGE else 0.0
-        epochs = train_tokens / budget if train_tokens and budget else None
-        return Cut(rate, score, logit, documents, budget, epochs, {})
+        epochs = train_tokens / tokens if train_tokens and tokens else None
+        return Cut(rate, score, logit, documents, tokens, epochs, {})
 
 
 def score_histograms(populations: Mapping[int, Population], rates: Sequence[float]) -> dict[int, Histogram]:

@@ -11,6 +11,7 @@ from betr_spark import schemas
 from betr_spark.config import Config
 from betr_spark.pipeline.stage import Result, RunContext, Stage
 from betr_spark.schemas import DOC_ID, LOGIT, N_TOKENS, RANK
+from betr_spark.selection.budget import short_of_budget
 from betr_spark.selection.conditions import Conditions
 from betr_spark.selection.ranking import Ranking, SelectionInput, rank_survivors
 from betr_spark.selection.winners import selected_rows, texts_of_winners
@@ -114,6 +115,12 @@ class Select(Stage):
         fraction = ranking.kept_tokens / ranking.survivor_tokens if ranking.survivor_tokens else 0.0
         if not ranking.n_kept:
             _logger.warning("selections.%s: no document is kept, of %d", self.selection, ranking.n_eligible)
+        elif short := short_of_budget(
+            context.config.selections[self.selection], documents=ranking.n_distinct,
+            tokens=ranking.repeated_tokens or ranking.kept_tokens, eligible=ranking.survivor_tokens,
+            left=ranking.n_eligible - ranking.n_distinct,
+        ):  # fmt: skip
+            _logger.warning("selections.%s: %s", self.selection, short)
         rows = selected_rows(ranking, documents, context.config)
         (path,) = self.outputs(context.config)
         yield Result(

@@ -54,10 +54,26 @@ class _HadoopFiles(NamedTuple):
         return hadoop_files.read_bytes(self.spark, path)
 
 
-def read_benchmark(spark: SparkSession, target: TargetConfig) -> Benchmark:
-    """Read a benchmark's files."""
-    test = None if target.test is None else read_content(spark, target.test)
-    return Benchmark(read_content(spark, target.path), test)
+def read_benchmark(spark: SparkSession, where: str, target: TargetConfig) -> Benchmark:
+    """Read a benchmark's files.
+
+    Args:
+        spark: the session.
+        where: key of the benchmark in the configuration, for messages.
+        target: its settings.
+
+    Raises:
+        DataError: a file does not exist, or cannot be read; names the key.
+    """
+
+    def content(key: str, path: str) -> Content:
+        try:
+            return read_content(spark, path)
+        except DataError as error:
+            raise DataError(*[f"{where}.{key}: {line}" for line in error.args]) from None
+
+    test = None if target.test is None else content("test", target.test)
+    return Benchmark(content("path", target.path), test)
 
 
 def examples_and_items(name: str, target: TargetConfig, benchmark: Benchmark) -> tuple[list[Example], list[Example]]:
@@ -109,7 +125,7 @@ def target_problems(spark: SparkSession, targets: Mapping[str, TargetConfig]) ->
     examples: dict[str, list[Example]] = {}
     for name, target in targets.items():
         try:
-            examples[name] = examples_and_items(name, target, read_benchmark(spark, target))[0]
+            examples[name] = examples_and_items(name, target, read_benchmark(spark, f"targets.{name}", target))[0]
         except BetrSparkError as error:
             problems += str(error).splitlines()
     return problems or _all_repeated(targets, distinct(examples)[0])
@@ -128,4 +144,4 @@ def template_problems(targets: Mapping[str, TargetConfig]) -> list[str]:
 
 def read_targets(spark: SparkSession, config: Config) -> dict[str, Benchmark]:
     """Read the files of all benchmarks."""
-    return {name: read_benchmark(spark, target) for name, target in config.targets.items()}
+    return {name: read_benchmark(spark, f"targets.{name}", target) for name, target in config.targets.items()}

@@ -160,7 +160,7 @@ def warnings(figures: ScorerMetrics) -> list[str]:
     if figures.validation_accuracy is not None and figures.validation_accuracy > MAX_ACCURACY:
         lines.append(
             f"validation accuracy {figures.validation_accuracy:.3f}, above {MAX_ACCURACY}: the scorer distinguishes benchmark "
-            "text from corpus text rather than better documents from worse ones"
+            "text from corpus text rather than better documents from worse ones; read the n-grams of some documents (`explain`)"
         )
     if figures.spearman_length is not None and abs(figures.spearman_length) > MAX_LENGTH_SPEARMAN:
         lines.append(

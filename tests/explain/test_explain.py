@@ -143,7 +143,7 @@ def test_quarantined_and_unknown_documents(run_command: Any, copied: Path, survi
     where = f"not in the tables of {copied.parent / 'out'}"
     assert errors == [f"error: --doc: 'no such': unknown id, {where}", f"error: --doc: 'x\\ny': unknown id, {where}"]
     assert "quarantined:  text_too_long: 9 bytes; f" in out
-    assert "selection best-50: quarantined: quarantined: text_too_long: 9 bytes" in out
+    assert "selection best-50: quarantined: text_too_long: 9 bytes" in out
     assert f"document {known}" in out
     code, out, _ = run_command(*arguments, "--json")
     document = json.loads(out)

@@ -88,7 +88,8 @@ def test_parts_of_the_lengths_and_their_correlation_with_the_score(spark: Any) -
     ]  # fmt: skip
     assert found.lengths.correlation == pytest.approx(1.0)  # the logit is the logarithm of the length
     assert found.what_if.is_configured
-    assert found.what_if.rows[-1].epochs == pytest.approx(4.0)
+    assert found.what_if.rows[-1].tokens == 6 * 1023  # whole documents only
+    assert found.what_if.rows[-1].epochs == pytest.approx(2 * 7 * 2036 / (6 * 1023))
     assert found.what_if.rows[0].score < 1 / (1 + math.exp(-10)) + 1e-9
 
 
@@ -228,7 +229,10 @@ def test_the_verdict_says_what_to_look_at(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert found.warnings == [
         "first",
-        "the selection has 300 of the 500 tokens that were asked for; the next document does not fit",
+        (
+            "the selection has 300 of the 500 tokens that were asked for; the next document is longer than what is left "
+            "(a condition on `n_tokens` can leave out long documents)"
+        ),
         "7.0% of the rows could not be used; see the table `quarantine`",
         "deduplication removed 60% of a source",
     ]

@@ -12,13 +12,14 @@ from hypothesis import strategies as st
 from pyspark.sql import functions as F
 
 from betr_spark import ordering
-from betr_spark.config import KeepConfig, TrainingConfig
+from betr_spark.config import KeepConfig, SelectionConfig, TrainingConfig
 from betr_spark.errors import DataError
 from betr_spark.ordering import descending_key
 from betr_spark.schemas import DOC_ID, RANK
 from betr_spark.selection.budget import (
     Budget,
     fraction_of,
+    short_of_budget,
     with_group_numbers,
     with_order,
     within_budget,
@@ -263,3 +264,27 @@ def test_groups_have_the_position_of_their_name(spark: Any) -> None:
         1,
     ]
     assert {row["group"] for row in with_group_numbers(rows, []).collect()} == {-1}
+
+
+@pytest.mark.parametrize(
+    ("keep", "more", "left", "expected"),
+    [
+        (
+            {"tokens": 500},
+            {},
+            5,
+            "300 of the 500 tokens that were asked for; the next document is longer than what is left",
+        ),
+        ({"token_fraction": 0.5}, {}, 0, "300 of the 500 tokens that were asked for"),
+        ({"documents": 40}, {"quota": {"source": {"a": 0.5}}}, 5, "30 of the 40 documents that were asked for"),
+        ({"tokens": 301}, {}, 5, None),
+        ({"min_score": 0.5}, {}, 5, None),
+        ({"tokens_of": "other"}, {}, 5, None),
+    ],
+)
+def test_a_selection_that_is_short_of_its_budget_says_so(keep: Any, more: Any, left: int, expected: str | None) -> None:
+    selection = SelectionConfig.model_validate({"scorer": "s", "keep": keep, **more})
+    line = short_of_budget(selection, documents=30, tokens=300, eligible=1000, left=left)
+    assert (line is None) == (expected is None)
+    assert line is None or line.removeprefix("the selection has ").startswith(str(expected))
+    assert line is None or ("longer" in line) == ("longer" in str(expected))

@@ -15,7 +15,7 @@ from betr_spark.config import Config
 from betr_spark.pipeline.run import run_all
 from betr_spark.pipeline.stage import RunContext
 from betr_spark.selection.planner import laws, outlooks
-from betr_spark.selection.score_histogram import _bin
+from betr_spark.selection.score_histogram import Histogram, _bin
 from betr_spark.storage import delta
 
 
@@ -72,6 +72,13 @@ def test_documents_with_one_score_are_cut_in_proportion(spark: Any, tmp_path: Pa
     (outlook,) = outlooks(RunContext(spark, config), rates=(0.1,))
     assert [(cut.documents, cut.tokens, cut.logit) for cut in outlook.cuts] == [(5, 25, 1.0)]
     assert outlook.cuts[0].source_tokens == {"(none)": 25}  # of all documents at the cut, a part
+
+
+def test_a_document_that_does_not_fit_is_in_no_cut() -> None:
+    documents, tokens, none = np.array([2, 1]), np.array([20, 1000]), np.zeros(2, np.int64)
+    bins = Histogram(np.array([1, 2]), documents, tokens, np.array([3.0, 2.0]), none, 0)
+    cut = bins.cut(0.5, 510, 100.0, by_value=True)
+    assert (cut.documents, cut.tokens, cut.logit, cut.epochs) == (2, 20, 3.0, 5.0)
 
 
 def test_laws_that_apply() -> None:

@@ -25,8 +25,10 @@ def saved(folder: Path, values: list[str]) -> Path:
 
 def test_a_saved_split_is_read_and_other_folders_are_named(spark: Any, tmp_path: Path) -> None:
     target = TargetConfig(path=str(saved(tmp_path / "d/train", ["x", "y"])), template="{q}")
-    examples = targets_of({"b": target}, {"b": read_benchmark(spark, target)})
+    examples = targets_of({"b": target}, {"b": read_benchmark(spark, "targets.b", target)})
     assert [(e.row, e.text) for e in examples] == [(0, "x"), (1, "y")]
+    with pytest.raises(DataError, match=r"^targets.b.path: .*nowhere: no such file$"):
+        read_benchmark(spark, "targets.b", target.model_copy(update={"path": str(tmp_path / "nowhere")}))
     with pytest.raises(DataError, match="is a folder; a file is required"):
         read_content(spark, str(tmp_path / "d"))
     (tmp_path / "d/dataset_dict.json").write_text(json.dumps({"splits": ["train", "test"]}))

@@ -8,11 +8,10 @@ from betr_spark.config.selections import SelectionConfig
 from betr_spark.report.page.funnel import Funnel, Records
 from betr_spark.report.page.scores import Scores
 from betr_spark.report.page.sources import Sources
-from betr_spark.selection.budget import fraction_of
+from betr_spark.selection.budget import short_of_budget
 from betr_spark.selection.keep_rate import VALID_FLOPS, keep_rate
 from betr_spark.storage.delta import as_object
 
-_SHORT = 0.99  # of the budget
 _MUCH_QUARANTINE, _MUCH_OF_A_SOURCE, _MUCH_LOSS = 0.01, 0.5, 0.5
 _LONG_CORRELATION = 0.5
 _MANY_EPOCHS = 4
@@ -135,21 +134,13 @@ def verdict(
 
 def _short(selection: SelectionConfig, documents: int, metrics: Any, *, left: int) -> list[str]:
     """Whether the selection is smaller than its budget, or has none; `left` documents are below the cut."""
-    keep, eligible = selection.keep, metrics.get("survivor_tokens", 0)
     if not documents:
         return ["no document is selected"]
-    got, unit, budget = metrics.get("repeated_tokens") or metrics.get("kept_tokens", 0), "tokens", 0
-    if keep.documents is not None:
-        got, unit, budget = documents, "documents", keep.documents
-    elif keep.tokens is not None:
-        budget = keep.tokens
-    elif keep.token_fraction is not None or keep.training is not None:
-        rate = keep_rate(keep.training).fraction if keep.training else keep.token_fraction or 0.0
-        budget = fraction_of(int(eligible), rate)
-    lines = []
-    if not selection.phases and got < _SHORT * budget:
-        why = "; the next document does not fit" if not (selection.quota or selection.max_fraction) and left else ""
-        lines.append(f"the selection has {got:,.0f} of the {budget:,} {unit} that were asked for{why}")
+    tokens, keep = metrics.get("repeated_tokens") or metrics.get("kept_tokens", 0), selection.keep
+    short = short_of_budget(
+        selection, documents=documents, tokens=int(tokens), eligible=int(metrics.get("survivor_tokens", 0)), left=left
+    )
+    lines = [short] if short else []
     if keep.training is not None and not keep_rate(keep.training).in_range:
         lines.append(f"the law {keep.training.law} was fitted to {VALID_FLOPS[0]:g} to {VALID_FLOPS[1]:g} FLOPs")
     return lines

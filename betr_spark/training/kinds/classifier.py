@@ -41,7 +41,11 @@ class Classifier(Kind):
         """Digest of the file of positives, or of the targets' files."""
         if self.settings.positives is None:
             return target_versions(context)
-        return {"positives": read_benchmark(context.spark, self.settings.positives).digest()}
+        return {
+            "positives": read_benchmark(
+                context.spark, f"scorers.{self.name}.positives", self.settings.positives
+            ).digest()
+        }
 
     def fit(self, context: RunContext, sample: TrainingSample) -> FittedScorer:
         """Train on the distinct positives and as many documents of the sample, chosen by a hash."""
