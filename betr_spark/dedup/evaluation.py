@@ -66,7 +66,9 @@ def evaluate(context: RunContext, *, documents: int, seed: int) -> Evaluation:
         ids = ids.unionByName(sampled.select(DOC_ID)).distinct()
         compared = features.select(DOC_ID, INPUT_FILE, CONTENT_HASH).join(ids, on=DOC_ID, how="inner")
         compared = materialise(compared.withColumn(RANK_KEY, _key(DOC_ID)))
-        sets = shingles_of(compared, context, materialise=materialise)
+        sets, check = shingles_of(compared, context)
+        sets = materialise(sets)
+        check()
         similarities = materialise(_true_similarity(pairs, sets))
         similar_pairs = materialise(_similar_pairs(context, sampled, sets, copies))
         return Evaluation(

@@ -218,8 +218,10 @@ def _decide(
         compared = compared.select(DOC_ID, RANK_KEY, NEW, INPUT_FILE, CONTENT_HASH)
         counts = {_TEXTS_NEW: F.count_if(NEW), _TEXTS_EARLIER: F.count_if(~F.col(NEW))}
         compared, n_texts = counted(materialise, compared, counts)
-        sets = shingles_of(compared, context, n_documents=sum(n_texts.values()), materialise=materialise)
-        edges = materialise(edges.unionByName(similar_by_shingles(unsure, sets, similarity=config.dedup.similarity)))
+        sets, check = shingles_of(compared, context, n_documents=sum(n_texts.values()))
+        similar = similar_by_shingles(unsure, sets, similarity=config.dedup.similarity, n_pairs=n_unsure)
+        edges = materialise(edges.unionByName(similar))
+        check()
     describe(spark, "dedup: find components")
     links = edges.select(F.col(KEEPER).alias(NODE), F.col(CANDIDATE).alias(ROOT))
     earlier = None

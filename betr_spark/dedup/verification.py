@@ -1,13 +1,13 @@
 """Verification of candidate pairs: by signature where it decides, by the true Jaccard similarity of the shingles elsewhere."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Observation
 from pyspark.sql import functions as F
 
 from betr_spark.config import MinHashConfig
@@ -20,13 +20,14 @@ from betr_spark.kernels.arrow_buffers import binary_column, binary_pieces, strin
 from betr_spark.kernels.minhash import similarity_at
 from betr_spark.kernels.murmur3 import content_hashes
 from betr_spark.kernels.shingles import jaccard, shingle_sets
+from betr_spark.kernels.utf8 import valid_utf8
 from betr_spark.pipeline.stage import RunContext
 from betr_spark.schemas import CONTENT_HASH, DOC_ID, EVIDENCE, REASON, SHINGLES, SIMILARITY, SKETCH, TEXT
-from betr_spark.storage.scratch import Materialise, counted
 
 _MAX_BROADCAST = 200_000  # documents
 _CHANGED, _READ = "changed", "read"
-_LEFT, _RIGHT = "left_shingles", "right_shingles"
+_IS_CANDIDATE = "is_candidate"
+_PAIR = [KEEPER, CANDIDATE]
 _EDGE = f"{KEEPER} binary, {KEEPER_PREVIOUSLY_KEPT} boolean, {CANDIDATE} binary"
 
 
@@ -37,24 +38,31 @@ def similar_by_signature(pairs: DataFrame, thresholds: Thresholds) -> DataFrame:
     return sure.select(KEEPER, KEEPER_PREVIOUSLY_KEPT, CANDIDATE, similarity, F.lit(SKETCH).alias(EVIDENCE))
 
 
-def similar_by_shingles(unsure: DataFrame, sets: DataFrame, *, similarity: float) -> DataFrame:
+def similar_by_shingles(
+    unsure: DataFrame, sets: DataFrame, *, similarity: float, n_pairs: int | None = None
+) -> DataFrame:
     """Keep pairs whose true Jaccard similarity is at least `similarity`; add `similarity` and `evidence`.
 
+    One shuffle brings the two sets of each pair together. `sets` is read once.
+
     Args:
-        unsure: keeper, keeper_previously_kept, candidate.
-        sets: rank_key, shingles; for every document in `unsure`.
+        unsure: keeper, keeper_previously_kept, candidate; each pair once.
+        sets: rank_key, shingles; of every document in `unsure` one row.
         similarity: the threshold.
+        n_pairs: rows of `unsure`, if the number is known; few need no second shuffle.
     """
-    pairs = unsure.select(KEEPER, KEEPER_PREVIOUSLY_KEPT, CANDIDATE)
-    for side, column in ((KEEPER, _LEFT), (CANDIDATE, _RIGHT)):
-        pairs = pairs.join(
-            sets.select(F.col(RANK_KEY).alias(side), F.col(SHINGLES).alias(column)), on=side, how="inner"
-        )
-    compared = pairs.mapInArrow(partial(_with_jaccard, least=similarity), f"{_EDGE}, {SIMILARITY} float")
+    sides = [F.struct(F.col(side).alias(RANK_KEY), F.lit(side == CANDIDATE).alias(_IS_CANDIDATE)) for side in _PAIR]
+    ends = unsure.select(*_PAIR, KEEPER_PREVIOUSLY_KEPT, F.inline(F.array(*sides)))
+    ends = F.broadcast(ends) if n_pairs is not None and 2 * n_pairs <= _MAX_BROADCAST else ends
+    rows = sets.select(RANK_KEY, SHINGLES).join(ends, on=RANK_KEY, how="inner").drop(RANK_KEY)
+    rows = rows.repartition(*_PAIR).sortWithinPartitions(*_PAIR, _IS_CANDIDATE)
+    compared = rows.mapInArrow(partial(_with_jaccard, least=similarity), f"{_EDGE}, {SIMILARITY} float")
     return compared.withColumn(EVIDENCE, F.lit(SHINGLES))
 
 
-def texts_of(documents: DataFrame, context: RunContext, *columns: str, n_documents: int | None = None) -> DataFrame:
+def texts_of(
+    documents: DataFrame, context: RunContext, *columns: str, n_documents: int | None = None, leave_utf8: bool = False
+) -> DataFrame:
     """Read the texts of some documents: doc_id, text, `columns`. Only their input files are read (Delta: the whole table).
 
     Args:
@@ -62,8 +70,10 @@ def texts_of(documents: DataFrame, context: RunContext, *columns: str, n_documen
         context: for the input.
         *columns: of `documents`, kept.
         n_documents: rows of `documents`, if the number is known.
+        leave_utf8: a row that is not UTF-8, and has the id of a document, is there too: Spark does not look at all bytes.
     """
-    scored = context.scored_input().documents(only_files=files_of(documents, context.config.input))
+    files = files_of(documents, context.config.input)
+    scored = context.scored_input().documents(only_files=files, leave_utf8=leave_utf8)
     texts = scored.where(F.col(REASON).isNull()).select(DOC_ID, TEXT)
     keys = documents.select(DOC_ID, *columns)
     n = n_documents if n_documents is not None else keys.limit(_MAX_BROADCAST + 1).count()
@@ -71,57 +81,75 @@ def texts_of(documents: DataFrame, context: RunContext, *columns: str, n_documen
 
 
 def shingles_of(
-    documents: DataFrame, context: RunContext, *, n_documents: int | None = None, materialise: Materialise
-) -> DataFrame:
+    documents: DataFrame, context: RunContext, *, n_documents: int | None = None
+) -> tuple[DataFrame, Callable[[], None]]:
     """Return the shingles of some documents: rank_key, shingles (uint64 hashes, ascending and distinct, as binary).
 
     Args:
         documents: doc_id, rank_key, input_file, content_hash; few, compared with the corpus.
         context: for the input and minhash.
         n_documents: rows of `documents`, if the number is known.
-        materialise: computes a frame and cuts its lineage.
 
-    Raises:
-        DataError: the input does not have the text that was scored any more; the error names a document.
+    Returns:
+        The rows, which are computed when they are read; and a function to call when they have been read once: it raises
+        DataError that names a document if the input does not have the text that was scored any more.
     """
-    config = context.config
-    if n_documents is None:
-        n_documents = documents.count()
-    texts = texts_of(documents, context, RANK_KEY, CONTENT_HASH, n_documents=n_documents)
+    config, read = context.config, Observation()
+    n_expected = documents.count() if n_documents is None else n_documents
+    texts = texts_of(documents, context, RANK_KEY, CONTENT_HASH, n_documents=n_expected, leave_utf8=True)
     schema = f"{RANK_KEY} binary, {SHINGLES} binary, {_CHANGED} boolean"
     texts = texts.select(RANK_KEY, CONTENT_HASH, TEXT)
     sets = texts.mapInArrow(partial(_shingled, minhash=config.minhash), schema)
     if config.input.id is None:  # every copy of a text has the same id and the same shingles
         sets = sets.dropDuplicates([RANK_KEY])
-    sets, n = counted(materialise, sets, {_READ: F.count("*"), _CHANGED: F.count_if(_CHANGED)})
-    if n[_CHANGED] or n[_READ] != n_documents:
+
+    def check() -> None:
+        n = read.get
+        if not n[_CHANGED] and n[_READ] == n_expected:
+            return
         unchanged = sets.where(~F.col(_CHANGED))
-        changed = documents.join(unchanged, on=RANK_KEY, how="left_anti").select(DOC_ID).limit(1).collect()
-        for row in changed:
+        for row in documents.join(unchanged, on=RANK_KEY, how="left_anti").select(DOC_ID).limit(1).collect():
             raise DataError(
                 f"input.path: {config.input.path}: the text of document '{row[DOC_ID]}' changed since it was scored, "
                 "or is gone; run `betr-spark features`"
             )
-    return sets.drop(_CHANGED)
+
+    counts = [F.count("*").alias(_READ), F.count_if(_CHANGED).alias(_CHANGED)]
+    return sets.observe(read, *counts).drop(_CHANGED), check
 
 
 def _shingled(batches: Iterator[pa.RecordBatch], *, minhash: MinHashConfig) -> Iterator[pa.RecordBatch]:
     for batch in batches:
-        text = string_buffers(batch.column(TEXT))
+        rows = batch.filter(pa.array(valid_utf8(*string_buffers(batch.column(TEXT)))))
+        text = string_buffers(rows.column(TEXT))
         hashes, bounds = shingle_sets(*text, ngram=minhash.ngram, seed=minhash.seed)
         pieces = binary_pieces(hashes.view(np.uint8), bounds * 8)
         hash_now = binary_column(content_hashes(*text))
-        same = pc.fill_null(pc.equal(batch.column(CONTENT_HASH), hash_now), fill_value=False)
+        same = pc.fill_null(pc.equal(rows.column(CONTENT_HASH), hash_now), fill_value=False)
         yield pa.RecordBatch.from_arrays(
-            [batch.column(RANK_KEY), pieces, pc.invert(same)], [RANK_KEY, SHINGLES, _CHANGED]
+            [rows.column(RANK_KEY), pieces, pc.invert(same)], [RANK_KEY, SHINGLES, _CHANGED]
         )
 
 
 def _with_jaccard(batches: Iterator[pa.RecordBatch], *, least: float) -> Iterator[pa.RecordBatch]:
+    """Compare rows that follow each other and are the two documents of a pair."""
+    last: pa.RecordBatch | None = None
     for batch in batches:
-        similarity = jaccard(*_hashes(batch.column(_LEFT)), *_hashes(batch.column(_RIGHT)))
-        pairs = batch.select([KEEPER, KEEPER_PREVIOUSLY_KEPT, CANDIDATE])
-        yield pairs.append_column(SIMILARITY, pa.array(similarity, pa.float32())).filter(pa.array(similarity >= least))
+        if not len(batch):
+            continue
+        if last is not None and last.select(_PAIR).equals(batch.slice(0, 1).select(_PAIR)):
+            yield _compared(last, batch.slice(0, 1), least)
+        keys = [batch.column(name) for name in _PAIR]
+        same = [pc.equal(key.slice(0, len(batch) - 1), key.slice(1)) for key in keys]
+        first = np.flatnonzero(pc.and_(*same).to_numpy(zero_copy_only=False))
+        yield _compared(batch.take(pa.array(first)), batch.take(pa.array(first + 1)), least)
+        last = batch.slice(len(batch) - 1)
+
+
+def _compared(keepers: pa.RecordBatch, candidates: pa.RecordBatch, least: float) -> pa.RecordBatch:
+    similarity = jaccard(*_hashes(keepers.column(SHINGLES)), *_hashes(candidates.column(SHINGLES)))
+    pairs = keepers.select([KEEPER, KEEPER_PREVIOUSLY_KEPT, CANDIDATE])
+    return pairs.append_column(SIMILARITY, pa.array(similarity, pa.float32())).filter(pa.array(similarity >= least))
 
 
 def _hashes(sets: pa.Array) -> tuple[NDArray[np.uint64], NDArray[np.int64]]:
