@@ -17,7 +17,7 @@ JAVA_OPTIONS = ("SPARK_SUBMIT_OPTS", "JDK_JAVA_OPTIONS", "JAVA_TOOL_OPTIONS")
 _COLLECTOR = "-XX:+UseParallelGC"
 # one compiler, and as much memory for its code as two have: Java compiles nothing any more when this is full
 _FEW_COMPILERS = ("-XX:TieredStopAtLevel=1", "-XX:ReservedCodeCacheSize=240m")
-_FEW_FILES, _FEW_BYTES = 1_000, 32_000_000
+_FEW_FILES, _FEW_BYTES = 1_000, 2_000_000_000
 _MEMORY = ("-XX:InitialRAMPercentage=6", "-XX:MetaspaceSize=256m")  # as much as such a command takes in the end
 
 
@@ -54,7 +54,7 @@ def prepare_local() -> None:
 
 
 def is_small(path: str) -> bool:
-    """Whether a path, or glob, is of this machine, and its files so small that Java compiles for longer than it works."""
+    """Whether a path, or glob, is of this machine, and its files so small that a second compiler takes longer than it saves."""
     parts, size = urlparse(path), 0
     if parts.scheme not in ("", "file"):
         return False
@@ -77,9 +77,9 @@ def _files(path: str) -> Iterator[Path]:
 
 @contextmanager
 def short_work() -> Iterator[None]:
-    """Set environment variables for a JVM that starts meanwhile and runs for seconds.
+    """Set environment variables for a JVM that starts meanwhile and has little to do.
 
-    Such a JVM spends most of its time compiling. It needs no second compiler and no concurrent collector. A collector that the
+    Such a JVM spends much of its time compiling. It needs no second compiler and no concurrent collector. A collector that the
     user chooses stays, because Java accepts only one.
     """
     before = os.environ.get("SPARK_SUBMIT_OPTS")
