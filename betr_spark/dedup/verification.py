@@ -132,18 +132,24 @@ def _shingled(batches: Iterator[pa.RecordBatch], *, minhash: MinHashConfig) -> I
 
 
 def _with_jaccard(batches: Iterator[pa.RecordBatch], *, least: float) -> Iterator[pa.RecordBatch]:
-    """Compare rows that follow each other and are the two documents of a pair."""
+    """Compare rows that follow each other and are the keeper and the candidate of a pair."""
     last: pa.RecordBatch | None = None
     for batch in batches:
         if not len(batch):
             continue
-        if last is not None and last.select(_PAIR).equals(batch.slice(0, 1).select(_PAIR)):
+        if last is not None and len(_keepers(last, batch.slice(0, 1))):
             yield _compared(last, batch.slice(0, 1), least)
-        keys = [batch.column(name) for name in _PAIR]
-        same = [pc.equal(key.slice(0, len(batch) - 1), key.slice(1)) for key in keys]
-        first = np.flatnonzero(pc.and_(*same).to_numpy(zero_copy_only=False))
+        first = _keepers(batch.slice(0, len(batch) - 1), batch.slice(1))
         yield _compared(batch.take(pa.array(first)), batch.take(pa.array(first + 1)), least)
         last = batch.slice(len(batch) - 1)
+
+
+def _keepers(rows: pa.RecordBatch, following: pa.RecordBatch) -> NDArray[np.int64]:
+    """Positions of the rows that are the keeper of the pair whose candidate follows."""
+    keeper, candidate = pc.equal(rows.column(KEEPER), following.column(KEEPER)), following.column(_IS_CANDIDATE)
+    same = pc.and_(keeper, pc.equal(rows.column(CANDIDATE), following.column(CANDIDATE)))
+    is_keeper = pc.and_(same, pc.and_(candidate, pc.invert(rows.column(_IS_CANDIDATE))))
+    return np.flatnonzero(is_keeper.to_numpy(zero_copy_only=False))
 
 
 def _compared(keepers: pa.RecordBatch, candidates: pa.RecordBatch, least: float) -> pa.RecordBatch:

@@ -17,19 +17,19 @@ from betr_spark.schemas import CONTENT_HASH, SHINGLES, SIMILARITY, TEXT
 SETS = {b"a": [1, 2, 3, 4], b"b": [2, 3, 4, 5], b"c": [9], b"d": [], b"e": [1, 2, 3, 4]}
 PAIRS = [(b"a", b"b", 0.6), (b"a", b"c", 0.0), (b"a", b"e", 1.0), (b"b", b"e", 0.6), (b"c", b"d", 0.0)]
 
+ROW = {KEEPER_PREVIOUSLY_KEPT: False}
+
+
+def shingles(name: bytes) -> bytes:
+    return np.array(SETS[name], "<u8").tobytes()
+
 
 @pytest.mark.parametrize("least", [0.0, 0.6, 0.9])
 @pytest.mark.parametrize("rows_in_batch", [1, 2, 3, 5, 100])
 def test_pairs_are_compared_wherever_a_batch_ends(rows_in_batch: int, least: float) -> None:
     rows = [
-        {
-            KEEPER: pair[0],
-            KEEPER_PREVIOUSLY_KEPT: False,
-            CANDIDATE: pair[1],
-            SHINGLES: np.array(SETS[side], "<u8").tobytes(),
-        }
-        for pair, position in itertools.product(PAIRS, range(2))
-        for side in [pair[position]]
+        {**ROW, KEEPER: pair[0], CANDIDATE: pair[1], "is_candidate": bool(n), SHINGLES: shingles(pair[n])}
+        for pair, n in itertools.product(PAIRS, range(2))
     ]
     batches = pa.Table.from_pylist(rows).to_batches(max_chunksize=rows_in_batch)
     found = [row for batch in _with_jaccard(iter(batches), least=least) for row in batch.to_pylist()]
@@ -38,10 +38,13 @@ def test_pairs_are_compared_wherever_a_batch_ends(rows_in_batch: int, least: flo
     ]
 
 
-def test_a_document_without_its_partner_is_in_no_pair() -> None:
-    row = {KEEPER_PREVIOUSLY_KEPT: False, CANDIDATE: b"z", SHINGLES: b""}
-    batches = pa.Table.from_pylist([{KEEPER: name, **row} for name in (b"a", b"b", b"c")]).to_batches(max_chunksize=2)
+def test_a_document_without_its_partner_is_in_no_pair_and_one_that_is_twice_is_no_partner_of_itself() -> None:
+    row = {**ROW, CANDIDATE: b"z", SHINGLES: shingles(b"a"), "is_candidate": False}
+    rows = [{**row, KEEPER: name} for name in (b"a", b"b", b"c", b"c")]
+    batches = pa.Table.from_pylist(rows).to_batches(max_chunksize=2)
     assert [len(batch) for batch in _with_jaccard(iter(batches), least=0.0)] == [0, 0]
+    batches = pa.Table.from_pylist([*rows, {**rows[-1], "is_candidate": True}]).to_batches(max_chunksize=4)
+    assert sum(len(batch) for batch in _with_jaccard(iter(batches), least=0.0)) == 1
 
 
 def test_a_row_that_is_not_utf8_is_left_out() -> None:
