@@ -69,7 +69,7 @@ def jvm_starting(*, is_short: bool = False) -> Iterator[None]:
     """Start the JVM while the block runs, which imports modules; what goes wrong is raised by `build_session`.
 
     Args:
-        is_short: the command reads narrow tables or small files only, for seconds.
+        is_short: the command reads narrow tables or small files only.
     """
 
     def start() -> None:

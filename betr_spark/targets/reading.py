@@ -30,13 +30,21 @@ class Benchmark(NamedTuple):
         return hashlib.sha256(b"".join(hashlib.sha256(part).digest() for part in parts)).hexdigest()
 
 
-def read_content(spark: SparkSession, path: str) -> Content:
+def read_content(spark: SparkSession, path: str, *, where: str = "") -> Content:
     """Read a file, or the Arrow files of a folder that `Dataset.save_to_disk` wrote.
+
+    Args:
+        spark: the session.
+        path: of the file or folder.
+        where: key of the configuration that names the path, for messages.
 
     Raises:
         DataError: the path does not exist, or is another folder.
     """
-    return content_of(_HadoopFiles(spark), path)
+    try:
+        return content_of(_HadoopFiles(spark), path)
+    except DataError as error:
+        raise DataError(*[f"{where}: {line}" if where else line for line in error.args]) from None
 
 
 class _HadoopFiles(NamedTuple):
@@ -65,15 +73,8 @@ def read_benchmark(spark: SparkSession, where: str, target: TargetConfig) -> Ben
     Raises:
         DataError: a file does not exist, or cannot be read; names the key.
     """
-
-    def content(key: str, path: str) -> Content:
-        try:
-            return read_content(spark, path)
-        except DataError as error:
-            raise DataError(*[f"{where}.{key}: {line}" for line in error.args]) from None
-
-    test = None if target.test is None else content("test", target.test)
-    return Benchmark(content("path", target.path), test)
+    test = None if target.test is None else read_content(spark, target.test, where=f"{where}.test")
+    return Benchmark(read_content(spark, target.path, where=f"{where}.path"), test)
 
 
 def examples_and_items(name: str, target: TargetConfig, benchmark: Benchmark) -> tuple[list[Example], list[Example]]:

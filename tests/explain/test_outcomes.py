@@ -8,6 +8,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from betr_spark.config import Config
+from betr_spark.explain.cut import Missed
 from betr_spark.explain.document import explained
 from betr_spark.pipeline.run import run_all
 from betr_spark.pipeline.stage import RunContext
@@ -157,3 +158,13 @@ def test_repeats_that_are_drawn(found: dict[str, Any]) -> None:
     ) in range(190, 201)
     for number in set(range(max(chosen))) - set(chosen):
         assert found["drawn"][ALL[number]].why.startswith("not drawn: position ")
+
+
+@pytest.mark.parametrize(
+    ("keep", "is_longer"), [({"tokens": 10}, True), ({"documents": 2}, False), ({"min_score": 0.8}, False)]
+)
+def test_the_next_document_of_a_budget_of_tokens_is_longer_than_what_is_left(keep: Any, is_longer: bool) -> None:
+    selections = {"s": {"scorer": "random", "keep": keep}}
+    config = Config.model_validate({"input": {"path": "i"}, "output": "o", "scorers": {}, "selections": selections})
+    missed = Missed(3, 9, None, 0.5, last_kept="a", last_logit=1.0, by_logit=0.5, by_documents=0, by_tokens=0)
+    assert missed.why(config.selections["s"], config).endswith("what is left of the budget") == is_longer

@@ -112,6 +112,15 @@ def test_all_documents_equal_leave_one_and_ends_of_the_budget_hold(spark: Any, t
     assert (figures.n_documents, figures.best) == (0, [])
 
 
+def test_a_document_longer_than_the_rest_of_the_budget_ends_the_selection_with_a_warning(
+    spark: Any, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    write(tmp_path, ["good good", "fair " * 50, "poor"])
+    config = configured(spark, tmp_path, {"tokens": 10}, id="id")
+    assert len(select(spark, config, with_dedup)) == 1
+    assert "selections.s: the selection has 2 of the 10 tokens that were asked for; the next document is" in caplog.text
+
+
 def test_a_scored_file_that_changed_stops_the_selection_and_is_named(spark: Any, tmp_path: Path) -> None:
     path = write(tmp_path, ["poor", "good", "fair"])
     config = configured(spark, tmp_path, {"documents": 3}, id="id")

@@ -72,7 +72,7 @@ def problems_of(spark: Any, folder: Path, scorer: dict[str, Any], **more: Any) -
         ),
         ({"kind": "fasttext", "path": "softmax.bin", "label": "__label__x"}, "no label '__label__x'; it has __label__"),
         ({"kind": "fasttext", "path": "hs.bin", "label": LABEL}, "hierarchical softmax; a softmax of two labels"),
-        ({"kind": "classifier", "positives": {"path": "none.jsonl", "template": "{q}"}}, "none.jsonl: no such file"),
+        ({"kind": "classifier", "positives": {"path": "none.jsonl", "template": "{q}"}}, "scorers.s.positives.path: "),
         (
             {"kind": "classifier", "positives": {"path": "bad.jsonl", "template": "{q}"}},
             "bad.jsonl: line 2: lone surrogate",

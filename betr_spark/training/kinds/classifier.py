@@ -65,6 +65,6 @@ class Classifier(Kind):
     def _positives(self, spark: SparkSession) -> list[Example]:
         if self.settings.positives is None:
             return targets_of(self.config.targets, read_targets(spark, self.config))
-        content = read_content(spark, self.settings.positives.path)
         name = f"scorers.{self.name}.positives"
+        content = read_content(spark, self.settings.positives.path, where=f"{name}.path")
         return parts_of(name, self.settings.positives, examples_of(name, self.settings.positives, content)).train
