@@ -47,9 +47,11 @@ def _ranges(values: set[int]) -> list[tuple[int, int]]:
 _FOLDINGS = foldings()
 _DIFFERENCES = np.zeros(_N_CODE_POINTS, np.int32)
 _DIFFERENCES[list(_FOLDINGS)] = [folded - code_point for code_point, folded in _FOLDINGS.items()]
-# Each distinct block of 256 code points, and the block's number for every 256 code points.
-_BLOCKS, _NUMBERS = np.unique(_DIFFERENCES.reshape(-1, 256), axis=0, return_inverse=True)
-_BLOCK_NUMBERS = _NUMBERS.astype(np.uint8)
+# The block of zeros and each block of 256 code points in which some fold, and the block's number for every 256 code points.
+_USED = np.unique(np.array(list(_FOLDINGS)) >> 8)
+_BLOCKS = np.concatenate([np.zeros((1, 256), np.int32), _DIFFERENCES.reshape(-1, 256)[_USED]])
+_BLOCK_NUMBERS = np.zeros(_N_CODE_POINTS >> 8, np.uint8)
+_BLOCK_NUMBERS[_USED] = np.arange(1, len(_USED) + 1)
 _leads = byte_mask(*_ranges({chr(code_point).encode()[0] for code_point in _FOLDINGS}))
 
 _1, _LOW_6 = np.uint64(1), 0x3F
