@@ -6,6 +6,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from betr_spark.report.outcomes import Outcomes
+from betr_spark.selection.tally import ALL, DROPPED, KEPT, Part, Populations
 
 
 def outcomes_of(rows: DataFrame, selections: Sequence[str] = (), logits: Mapping[str, str] | None = None) -> Outcomes:
@@ -27,4 +28,11 @@ def outcomes_of(rows: DataFrame, selections: Sequence[str] = (), logits: Mapping
         logit = F.col(own[min(number, len(own) - 1)]) if own else F.lit(None).cast("double")
         columns = ["doc_id", "source", "n_tokens", logit.alias("logit"), F.col(f"times_{number}").alias("times")]
         kept[name] = rows.where(F.col(f"times_{number}") > 0).select(columns)
-    return Outcomes(rows, rows, rows.where("removed or left_out"), kept, "words", logits or {})
+    dropped, columns = (
+        rows.where("removed or left_out"),
+        dict(zip(selections, [*own, *own[-1:] * len(selections)], strict=False)),
+    )
+    parts = [Part(role, frame.select("n_tokens", *own), columns) for role, frame in ((ALL, rows), (DROPPED, dropped))]
+    for name, column in columns.items():
+        parts.append(Part(KEPT, kept[name].select("n_tokens", F.col("logit").alias(column)), {name: column}))
+    return Outcomes(rows, Populations(parts, in_memory=True), dropped, kept, "words", logits or {})

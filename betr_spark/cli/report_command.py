@@ -43,21 +43,21 @@ def report(
         out_of_date = [] if as_of is not None else _out_of_date(context)
         summaries = _summaries(context, as_of)
     else:
-        from betr_spark.report.page.drawing import prepared  # noqa: PLC0415
+        from betr_spark.report.page.drawings import Drawings  # noqa: PLC0415
         from betr_spark.report.page.gather import gather  # noqa: PLC0415 - pyspark, only when needed
         from betr_spark.report.page.write import check_page, write_page  # noqa: PLC0415
 
         check_page(context)
-        with prepared():
+        with Drawings() as drawings:
             found: list[dict[str, str]] = []
 
             def first() -> str:
                 found.extend(_out_of_date(context))
                 return _why(found)
 
-            sections = gather(context, out_of_date=first)
+            sections = gather(context, out_of_date=first, draw=drawings.start)
+            path = write_page(context, sections, drawings.result())
         out_of_date = found
-        path = write_page(context, sections)
         summaries = {selection.name: selection.summary for selection in sections.selections}
     lines, selections = _as_text(settings, summaries)
     why = _why(out_of_date)

@@ -9,13 +9,12 @@ from pyspark.sql import functions as F
 
 from betr_spark import schemas
 from betr_spark.config import Config
-from betr_spark.config.scorers import DsirScorer
 from betr_spark.contamination.detection import contamination_rows
 from betr_spark.features.token_unit import counted_if_configured
 from betr_spark.schemas import DOC_ID, LOGIT, N_TOKENS, N_WORDS, PHASE, REPEAT_COUNT, SOURCE
 from betr_spark.scoring.combination import with_combined_logits
 from betr_spark.scoring.logit import logit_of
-from betr_spark.selection.tally import Population
+from betr_spark.selection.tally import ALL, DROPPED, KEPT, Part, Populations
 from betr_spark.storage import delta
 
 HAS_TEXT, REMOVED, TIMES = "has_text", "removed", "times"
@@ -29,7 +28,7 @@ class Outcomes(NamedTuple):
 
     Attributes:
         documents: doc_id, source, n_tokens, has_text, and the logits.
-        scores: n_tokens and the logits of `documents`; persisted if a logit is no column of `features`.
+        populations: of each finished selection whose scorer is in `logits`: the survivors that have a logit, and its own.
         dropped: those of the documents that no selection ranks, with the same columns and `removed`: whether it is a duplicate,
             not only a document with a test item. Persisted; None if there are none.
         kept: the documents of each finished selection, each once: doc_id, source, n_tokens, the logit that it ranks by (null if
@@ -39,7 +38,7 @@ class Outcomes(NamedTuple):
     """
 
     documents: DataFrame
-    scores: DataFrame
+    populations: Populations
     dropped: DataFrame | None
     kept: Mapping[str, DataFrame]
     unit: str
@@ -50,35 +49,18 @@ class Outcomes(NamedTuple):
         """Names of the finished selections."""
         return tuple(self.kept)
 
-    def population(self, selection: str, scorer: str) -> Population:
-        """The survivors that a scorer has a logit of, and those of them that a selection has.
-
-        Args:
-            selection: its name.
-            scorer: of the selection; in `logits`.
-        """
-
-        def ranked(rows: DataFrame | None, logit: str) -> DataFrame | None:
-            return (
-                None
-                if rows is None
-                else rows.where(F.col(logit).isNotNull()).select(N_TOKENS, F.col(logit).alias(LOGIT))
-            )
-
-        logit = self.logits[scorer]
-        rows = ranked(self.scores, logit)
-        assert rows is not None
-        return Population(rows, ranked(self.dropped, logit), ranked(self.kept[selection], LOGIT))
-
 
 @contextmanager
-def outcomes(spark: SparkSession, config: Config, selections: Sequence[str]) -> Iterator[Outcomes]:
+def outcomes(
+    spark: SparkSession, config: Config, selections: Sequence[str], *, in_memory: bool = False
+) -> Iterator[Outcomes]:
     """Read what became of the documents; no text is read.
 
     Args:
         spark: the session.
         config: of the output; `features` exists.
         selections: names of finished selections.
+        in_memory: as in `Populations`.
     """
     features = delta.read(spark, config.table(schemas.FEATURES_TABLE))
     scorers = list(dict.fromkeys(config.selections[name].scorer for name in selections))
@@ -91,21 +73,29 @@ def outcomes(spark: SparkSession, config: Config, selections: Sequence[str]) -> 
         *[logit_of(config, name).cast("double").alias(logits[name]) for name in known],
     )  # fmt: skip
     kept = {name: _kept(spark, config, name, documents, logits) for name in selections}
-    scores, dropped = documents.select(N_TOKENS, *logits.values()), _dropped(spark, config, documents)
-    persisted = [frame for frame in (scores if _is_computed(config, known) else None, dropped) if frame is not None]
+    dropped = _dropped(spark, config, documents)
+    dropped = None if dropped is None else dropped.persist()
     try:
-        for frame in persisted:
-            frame.persist()
-        yield Outcomes(documents, scores, dropped, kept, unit, logits)
+        with Populations(_parts(config, documents, dropped, kept, logits), in_memory=in_memory) as populations:
+            yield Outcomes(documents, populations, dropped, kept, unit, logits)
     finally:
-        for frame in persisted:
-            frame.unpersist()
+        if dropped is not None:
+            dropped.unpersist()
 
 
-def _is_computed(config: Config, scorers: Sequence[str]) -> bool:
-    """Whether a logit is more than a column of `features`."""
-    noisy = [name for name in scorers if isinstance(of := config.scorers.get(name), DsirScorer) and of.noise]
-    return bool(noisy) or not set(scorers) <= set(config.scored())
+def _parts(
+    config: Config, documents: DataFrame, dropped: DataFrame | None, kept: Mapping[str, DataFrame], logits: Mapping[str, str]
+) -> list[Part]:  # fmt: skip
+    columns = {name: column for name in kept if (column := logits.get(config.selections[name].scorer))}
+    scores = [(ALL, documents), *([] if dropped is None else [(DROPPED, dropped)])]
+    parts = [Part(role, rows.select(N_TOKENS, *logits.values()), columns) for role, rows in scores]
+    return [
+        *parts,
+        *(
+            Part(KEPT, kept[name].select(N_TOKENS, F.col(LOGIT).alias(own)), {name: own})
+            for name, own in columns.items()
+        ),
+    ]
 
 
 def _has_logit(features: DataFrame, config: Config, scorer: str) -> bool:

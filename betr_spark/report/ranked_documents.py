@@ -17,7 +17,7 @@ from betr_spark.schemas import BENCHMARK, BEST_BENCHMARK, CHOSEN_FOR, DOC_ID, LO
 from betr_spark.selection.conditions import IS_ELIGIBLE, Conditions
 from betr_spark.selection.population import RankedTables, marked_survivors
 from betr_spark.selection.score_histogram import Histogram
-from betr_spark.selection.tally import Population
+from betr_spark.selection.tally import ALL, Part, Populations
 
 N_READ = 10  # documents of a group
 _SALT = "report"
@@ -31,13 +31,13 @@ class RankedDocuments(NamedTuple):
             of them that can be among the `N_READ` best that are not kept or have the `N_READ` smallest hashes.
         near_cut: of which of `rows` the best that are not kept are.
         kept: doc_id and logit of those that the selection has.
-        population: all of them.
+        populations: all of them, by the name of the selection.
     """
 
     rows: DataFrame
     near_cut: Column
     kept: DataFrame
-    population: Population
+    populations: Populations
 
     def rejected(self) -> DataFrame:
         """Those of `rows` that are eligible, near the cut, and not kept."""
@@ -105,7 +105,8 @@ def ranked_documents(
         return
     rows = _computed(context, name).persist()
     try:
-        yield RankedDocuments(rows, F.lit(True), selected.select(DOC_ID, double_logit()), Population(rows))
+        with Populations([Part(ALL, rows.select(N_TOKENS, LOGIT), {name: LOGIT})], in_memory=False) as populations:
+            yield RankedDocuments(rows, F.lit(True), selected.select(DOC_ID, double_logit()), populations)
     finally:
         rows.unpersist()
 
@@ -136,7 +137,7 @@ def _known(config: Config, name: str, known: Known) -> RankedDocuments:
         rows=rows.select(DOC_ID, SOURCE, N_TOKENS, logit.alias(LOGIT), is_eligible, benchmark),
         near_cut=_near_cut(known.bins[name], F.col(LOGIT)),
         kept=documents.kept[name],
-        population=documents.population(name, scorer),
+        populations=documents.populations,
     )
 
 

@@ -2,9 +2,11 @@
 
 import itertools
 from collections.abc import Collection, Sequence
-from functools import reduce
+from functools import partial, reduce
 from typing import NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
 from pyspark.sql import Column, DataFrame, Row, SparkSession
 from pyspark.sql import functions as F
 
@@ -32,10 +34,10 @@ from betr_spark.schemas import (
     SOURCE,
 )
 from betr_spark.scoring.contributions import Contribution
-from betr_spark.selection.tally import Population, tally
+from betr_spark.selection.tally import DOCUMENTS, Groups, Populations, Scored
 from betr_spark.storage import delta
 
-_GROUP, _COUNT = "group_number", "n"
+_GROUP = "group_number"
 
 
 class NearestExample(NamedTuple):
@@ -138,7 +140,7 @@ def readings(context: RunContext, name: str, known: Known | None = None) -> Read
     selected = delta.read(spark, config.table(f"selected/{name}"))
     with ranked_documents(context, name, selected, known) as ranked:
         n_kept, groups = _groups(selected, ranked)
-        percentiles = percentiles_of(ranked.population, {row[LOGIT] for rows in groups for row in rows})
+        percentiles = percentiles_of(ranked.populations, name, {row[LOGIT] for rows in groups for row in rows})
     ids = {row[DOC_ID] for rows in groups for row in rows}
     nearest = _nearest_examples(spark, config, ids)
     rank_of = _ranks(selected, ids)
@@ -189,28 +191,24 @@ def _ranks(selected: DataFrame, ids: Collection[str]) -> dict[str, int]:
     return {row[DOC_ID]: row[RANK] for row in found.collect()}  # at most one row for each id
 
 
-def percentiles_of(population: Population, logits: Collection[float]) -> dict[float, float]:
-    """Compute the percentage of the population whose logit is as given or lower. One query.
+def percentiles_of(populations: Populations, name: str, logits: Collection[float]) -> dict[float, float]:
+    """Compute the percentage of a population whose logit is as given or lower. One pass.
 
     Args:
-        population: of documents.
+        populations: of documents.
+        name: of one.
         logits: few of them.
     """
-    ordered = sorted(logits)
-
-    def part(first: int, last: int) -> Column:
-        """Position of the first of the logits from `first` on that is as high as a document's, as a search in a tree."""
-        if first == last:
-            return F.lit(first)
-        middle = (first + last) // 2
-        is_in_first_half = F.col(LOGIT) <= F.lit(ordered[middle])
-        return F.when(is_in_first_half, part(first, middle)).otherwise(part(middle + 1, last))
-
-    keys = {_GROUP: part(0, len(ordered))}
-    counted = tally({0: population}, lambda _: keys, {_COUNT: F.count("*")})[0]
-    counts = dict(zip(counted[_GROUP].to_pylist(), counted[_COUNT].to_pylist(), strict=True))
+    ordered = np.array(sorted(logits), np.float64)
+    counted = populations.tally({name: partial(_positions, ordered)}, (DOCUMENTS,))[name]
+    counts = dict(zip(counted[_GROUP].to_pylist(), counted[DOCUMENTS].to_pylist(), strict=True))
     up_to = list(itertools.accumulate(counts.get(position, 0) for position in range(len(ordered) + 1)))
-    return {value: 100 * n / max(1, up_to[-1]) for value, n in zip(ordered, up_to, strict=False)}
+    return {float(value): 100 * n / max(1, up_to[-1]) for value, n in zip(ordered, up_to, strict=False)}
+
+
+def _positions(ordered: NDArray[np.float64], scored: Scored) -> Groups:
+    """Position of the first of some logits that is as high as a document's."""
+    return Groups({_GROUP: np.searchsorted(ordered, scored.logit).astype(np.int64)})
 
 
 def _nearest_examples(spark: SparkSession, config: Config, ids: Collection[str]) -> dict[str, NearestExample]:

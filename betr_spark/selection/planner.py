@@ -19,13 +19,13 @@ from betr_spark.scoring.logit import logit_of
 from betr_spark.selection.budget import fraction_of
 from betr_spark.selection.keep_rate import KeepRate, keep_rate
 from betr_spark.selection.score_histogram import Cut, Histogram, score_histograms
-from betr_spark.selection.tally import NUMBER, Population
-from betr_spark.storage import delta
+from betr_spark.selection.tally import ALL, N_IN_MEMORY, Part, Populations
+from betr_spark.storage import delta, runs
 
 KEEP_RATES = (0.01, 0.03, 0.10, 0.30, 0.50)
 _SOURCES = 10
 _NO_SOURCE = "(none)"
-_TOKENS, _KEPT = "tokens", "kept"
+_NUMBER, _TOKENS, _KEPT = "number", "tokens", "kept"
 OF_COMPUTE: tuple[Law, ...] = ("nemotron-cc", "dclm-refinedweb")
 CAUTION = (
     "Tight filters repeat documents more often, and after about 4 epochs a repeated token is worth clearly less than a new one "
@@ -73,6 +73,7 @@ def outlooks(
     features, unit = counted_if_configured(with_combined_logits(features, config, scorers), config)
     survivors = features.join(duplicates.select(DOC_ID), on=DOC_ID, how="left_anti")
     columns = [logit_of(config, name).alias(f"{LOGIT}_{number}") for number, name in enumerate(scorers)]
+    made = runs.made_by(spark, path)
     return _outlooks(
         survivors.select(SOURCE, N_TOKENS, *columns),
         scorers,
@@ -80,6 +81,7 @@ def outlooks(
         rates=rates,
         train_tokens=train_tokens,
         by_value=set(config.expressions()),
+        in_memory=made is not None and made.rows_out <= N_IN_MEMORY,
     )
 
 
@@ -92,7 +94,7 @@ def laws(flops: float | None, tokens: float | None) -> dict[str, KeepRate]:
 
 def _outlooks(
     survivors: DataFrame, scorers: Sequence[str], *, unit: str, rates: Sequence[float], train_tokens: float | None,
-    by_value: Collection[str],
+    by_value: Collection[str], in_memory: bool,
 ) -> list[Outlook]:  # fmt: skip
     """Two histograms of the scores, the second one within the bins of the cuts, and one sum over the sources."""
     if not scorers:
@@ -100,11 +102,11 @@ def _outlooks(
     numbers, rows = range(len(scorers)), survivors.persist()
     try:
         logits = [F.col(f"{LOGIT}_{number}") for number in numbers]
-        scored = [rows.select(N_TOKENS, logit.cast("double").alias(LOGIT)) for logit in logits]
-        found = score_histograms(
-            {n: Population(of.where(F.col(LOGIT).isNotNull())) for n, of in enumerate(scored)}, rates
-        )
-        histograms = [found.get(number, Histogram.empty()) for number in numbers]
+        columns = {name: f"{LOGIT}_{number}" for number, name in enumerate(scorers)}
+        part = Part(ALL, rows.select(N_TOKENS, *columns.values()), columns)
+        with Populations([part], in_memory=in_memory) as populations:
+            found = score_histograms(populations, scorers, rates)
+        histograms = [found.get(name, Histogram.empty()) for name in scorers]
         cuts = [
             [
                 bins.cut(rate, fraction_of(int(bins.tokens.sum()), rate), train_tokens, by_value=scorer in by_value)
@@ -140,13 +142,13 @@ def _largest_sources(
     by_source = rows.groupBy(F.coalesce(SOURCE, F.lit(_NO_SOURCE)).alias(SOURCE)).agg(*sums).persist()
     try:
         largest = [
-            by_source.select(F.lit(number).alias(NUMBER), SOURCE, f"of_{number}.*")
+            by_source.select(F.lit(number).alias(_NUMBER), SOURCE, f"of_{number}.*")
             .where(F.col(_TOKENS).isNotNull()).orderBy(F.desc(_TOKENS), SOURCE).limit(_SOURCES)
             for number in range(len(logits))
         ]  # fmt: skip
         found: list[list[Row]] = [[] for _ in logits]
         for row in reduce(DataFrame.unionAll, largest).collect():  # at most _SOURCES for each logit
-            found[row[NUMBER]].append(row)
+            found[row[_NUMBER]].append(row)
     finally:
         by_source.unpersist()
     return found

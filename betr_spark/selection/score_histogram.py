@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import NamedTuple, Self
 
 import numpy as np
@@ -10,16 +11,15 @@ from numpy.typing import NDArray
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
-from betr_spark.schemas import LOGIT, N_TOKENS
+from betr_spark.schemas import N_TOKENS
 from betr_spark.selection.budget import fraction_of
-from betr_spark.selection.tally import Population, kept_name, tally
+from betr_spark.selection.tally import DOCUMENTS, LOWEST, TOKENS, Grouping, Groups, Populations, Scored, kept_name
 
 _COARSE, _FINE = (
     8,
     24,
 )  # bins of a power of two, as powers of two; with 24, any two floats of 32 bits are in different bins
-_MIN_EXPONENT, _MAX_DOUBLE = -1100, 1.7976931348623157e308
-_BIN, _DOCUMENTS, _TOKENS, _LOWEST = "bin", "documents", "tokens", "lowest"
+_BIN = "bin"
 _LARGE = 700.0  # exp of more overflows
 
 
@@ -127,50 +127,57 @@ class Histogram(NamedTuple):
         return Cut(rate, score, logit, documents, tokens, epochs, {})
 
 
-def score_histograms(populations: Mapping[int, Population], rates: Sequence[float]) -> dict[int, Histogram]:
-    """Count documents and tokens by score, in narrow bins where something is cut. The documents are read twice.
+def score_histograms(populations: Populations, names: Sequence[str], rates: Sequence[float]) -> dict[str, Histogram]:
+    """Count documents and tokens by score, in narrow bins where something is cut. Two passes over the documents.
 
     Narrow are the bins at the keep rates, at the tokens of the documents that are kept, of the last one of these, and of the
     best one that is not kept.
 
     Args:
-        populations: by number.
+        populations: of documents.
+        names: of populations.
         rates: fractions of the tokens.
 
     Returns:
-        By number; without the numbers that have no document.
+        By name; without the populations that have no document.
     """
-    coarse = _histograms(populations, _COARSE)
-    at_cut, near = {}, {}
-    for number, of in coarse.items():
+    coarse = _histograms(populations, dict.fromkeys(names, _coarse_bins))
+    at_cut = {}
+    for name, of in coarse.items():
         budgets = [fraction_of(int(of.tokens.sum()), rate) for rate in rates] + ([of.kept] if of.kept else [])
         ends = [of.lowest_kept(), of.best_others(1)] if of.kept else []
-        at_cut[number] = cuts = np.unique(
-            np.concatenate([[of.position(budget) for budget in budgets], *ends]).astype(int)
-        )
-        near[number] = populations[number].where(of.is_in(cuts, F.col(LOGIT)))
-    fine = _histograms(near, _FINE) if near else {}
-    return {number: of.refined(of.number[at_cut[number]], fine[number]) for number, of in coarse.items()}
+        at_cut[name] = np.unique(np.concatenate([[of.position(budget) for budget in budgets], *ends]).astype(int))
+    fine = _histograms(populations, {name: partial(_fine_bins, of.number[at_cut[name]]) for name, of in coarse.items()})
+    return {name: of.refined(of.number[at_cut[name]], fine[name]) for name, of in coarse.items()}
 
 
-def _bin(logit: Column, bits: int) -> Column:
-    """Number of a logit's bin, lower for higher logits; bins of `bits` are parts of those of fewer bits.
+def bin_numbers(logit: NDArray[np.float64], bits: int) -> NDArray[np.int64]:
+    """Numbers of the bins of logits, lower for higher logits; bins of `bits` are parts of those of fewer bits.
 
-    Bins are equally wide in the logarithm of the logit. In SQL: to start Python workers takes longer than `plan` does.
+    Each power of two has 2**bits bins of equal width. They are the first bits of the number, so they are the same everywhere.
+
+    Args:
+        logit: without NaN; [n].
+        bits: at most 52.
     """
-    value = F.greatest(F.least(logit.cast("double"), F.lit(_MAX_DOUBLE)), F.lit(-_MAX_DOUBLE))
-    exponent = F.log(F.abs(value)) * F.lit(1 / math.log(2))  # null for 0; faster than log2
-    number = F.floor((exponent - F.lit(float(_MIN_EXPONENT))) * F.lit(2.0**bits))
-    return F.coalesce(F.when(value > 0, -number).otherwise(number), F.lit(0)).cast("bigint")
+    number: NDArray[np.int64] = np.abs(logit).view(np.int64) >> (52 - bits)
+    return np.where(logit > 0, -number, number)
 
 
-def _histograms(populations: Mapping[int, Population], bits: int) -> dict[int, Histogram]:
-    """At most 2**20 coarse bins of each number, or 2**16 fine ones for each coarse one."""
-    tokens = F.coalesce(F.sum(N_TOKENS), F.lit(0))
-    sums = {_DOCUMENTS: F.count("*"), _TOKENS: tokens, _LOWEST: F.min(LOGIT)}
-    keys = {_BIN: _bin(F.col(LOGIT), bits)}
-    counted = tally(populations, lambda _: keys, sums, smallest=[_LOWEST])
-    return {number: histogram for number, bins in counted.items() if len((histogram := _histogram(bins)).number)}
+def _coarse_bins(scored: Scored) -> Groups:
+    return Groups({_BIN: bin_numbers(scored.logit, _COARSE)})
+
+
+def _fine_bins(numbers: NDArray[np.int64], scored: Scored) -> Groups:
+    """The narrow bins that are parts of coarse ones."""
+    is_in = np.isin(bin_numbers(scored.logit, _COARSE), numbers)
+    return Groups({_BIN: bin_numbers(scored.logit[is_in], _FINE)}, is_in)
+
+
+def _histograms(populations: Populations, keys: Mapping[str, Grouping]) -> dict[str, Histogram]:
+    """At most 2**20 coarse bins of each population, or 2**16 fine ones for each coarse one."""
+    counted = populations.tally(keys, (DOCUMENTS, TOKENS, LOWEST))
+    return {name: histogram for name, bins in counted.items() if len((histogram := _histogram(bins)).number)}
 
 
 def _histogram(bins: pa.Table) -> Histogram:
@@ -178,7 +185,7 @@ def _histogram(bins: pa.Table) -> Histogram:
     bins = bins.sort_by(_BIN)
     number, documents, tokens, lowest, kept_documents, kept = (
         bins.column(name).to_numpy()
-        for name in (_BIN, _DOCUMENTS, _TOKENS, _LOWEST, kept_name(_DOCUMENTS), kept_name(_TOKENS))
+        for name in (_BIN, DOCUMENTS, TOKENS, LOWEST, kept_name(DOCUMENTS), kept_name(TOKENS))
     )
     documents = np.maximum(documents, kept_documents)
     used = documents > 0

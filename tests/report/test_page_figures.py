@@ -20,6 +20,7 @@ from betr_spark.report.page.benchmarks import benchmarks_of
 from betr_spark.report.page.cost import configuration, cost
 from betr_spark.report.page.funnel import Records, funnel
 from betr_spark.report.page.further import further_sections
+from betr_spark.report.page.gather import gather
 from betr_spark.report.page.scores import Ranked, Scores, histograms_of, scores
 from betr_spark.report.page.sources import source_tables
 from betr_spark.report.page.verdict import asked, asked_of, verdict
@@ -344,13 +345,28 @@ def test_no_further_section_starts_after_an_error(spark: Any, tmp_path: Path, mo
         started.append(name)
         sleep(0.05)
 
-    monkeypatch.setattr("betr_spark.report.page.further.overlaps", fails)
+    monkeypatch.setattr("betr_spark.report.page.further.source_sums", fails)
     monkeypatch.setattr("betr_spark.report.page.further.readings", slow)
     context = RunContext(spark, Config.model_validate(values))
     documents, ranked = of_rows(spark, []), {name: Ranked("random") for name in selections}
     with pytest.raises(KeyError, match="x"), further_sections(context, ranked, documents) as sections:
         sections.result()
     assert len(started) < 20
+
+
+def test_figures_do_not_depend_on_where_the_documents_are_counted(
+    spark: Any, finished: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = RunContext(spark, load_config(finished / "conf.yaml"))
+    by_driver = gather(context)
+    monkeypatch.setattr("betr_spark.report.page.gather.N_IN_MEMORY", 0)
+    monkeypatch.setattr("betr_spark.report.page.gather._IN_MEMORY", 0)
+    for few, many in zip(by_driver.selections, gather(context).selections, strict=True):
+        assert few.scores is not None
+        assert many.scores is not None
+        assert few._replace(scores=None) == many._replace(scores=None)
+        assert few.scores[:3] == many.scores[:3]
+        assert few.scores.lengths.correlation == pytest.approx(many.scores.lengths.correlation)
 
 
 def test_outcomes_and_the_funnel_agree_with_the_tables(spark: Any, finished: Path) -> None:

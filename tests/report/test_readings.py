@@ -18,7 +18,7 @@ from betr_spark.report.reading_texts import with_texts
 from betr_spark.report.readings import Readings, percentiles_of, ranking_order, readings
 from betr_spark.report.texts import texts_of
 from betr_spark.selection.budget import with_order
-from betr_spark.selection.tally import Population
+from betr_spark.selection.tally import ALL, DROPPED, Part, Populations
 from betr_spark.storage import delta
 
 
@@ -37,9 +37,11 @@ def test_the_order_is_that_of_the_ranking(spark: Any) -> None:
 
 
 def test_percentiles_are_of_documents_that_are_as_good_or_worse(spark: Any) -> None:
-    rows = spark.createDataFrame([(2.0,), (1.0,), (1.0,), (0.0,), (0.5,)], "logit double")
-    population = Population(rows, rows.where("logit = 0.5"))
-    assert percentiles_of(population, {2.0, 1.0, 0.0, -1.0}) == {-1.0: 0.0, 0.0: 25.0, 1.0: 75.0, 2.0: 100.0}
+    rows = spark.createDataFrame([(1, 2.0), (1, 1.0), (1, 1.0), (1, 0.0), (1, 0.5)], "n_tokens long, logit double")
+    parts = [Part(ALL, rows, {"s": "logit"}), Part(DROPPED, rows.where("logit = 0.5"), {"s": "logit"})]
+    with Populations(parts, in_memory=True) as populations:
+        found = percentiles_of(populations, "s", {2.0, 1.0, 0.0, -1.0})
+    assert found == {-1.0: 0.0, 0.0: 25.0, 1.0: 75.0, 2.0: 100.0}
 
 
 @pytest.fixture(scope="module")

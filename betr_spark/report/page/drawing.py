@@ -2,10 +2,8 @@
 
 import io
 import re
-import threading
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 from xml.sax.saxutils import escape
 
@@ -64,21 +62,6 @@ def draw(
         paint(figure.subplots())
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None})
     return _inline(file.getvalue(), name, title, description)
-
-
-@contextmanager
-def prepared() -> Iterator[None]:
-    """Import matplotlib and let it find its fonts while the block runs, which takes seconds the first time."""
-
-    def paint(axes: "Axes") -> None:
-        axes.set_title("first")
-
-    thread = threading.Thread(target=draw, args=("first", "", "", paint), daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        thread.join()  # matplotlib's settings are not of a thread
 
 
 def _inline(svg: str, name: str, title: str, description: str) -> Markup:

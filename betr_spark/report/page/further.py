@@ -4,10 +4,10 @@ A section that fails says why.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import FIRST_EXCEPTION, Future, ThreadPoolExecutor, wait
 from contextlib import ExitStack, contextmanager
 from functools import partial
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 from betr_spark import schemas
 from betr_spark.errors import BetrSparkError
@@ -31,7 +31,7 @@ from betr_spark.spark.jobs import describe
 from betr_spark.storage import delta
 
 T = TypeVar("T")
-_AT_ONCE = 3  # besides the sections of the calling thread
+_AT_ONCE = 2  # sections of each pool, besides those of the calling thread
 
 
 class Further(NamedTuple):
@@ -64,8 +64,8 @@ class FurtherSections:
     """Sections that are computed while the caller computes others; the texts of all are read together at the end."""
 
     def __init__(
-        self, context: RunContext, ranked: Mapping[str, Ranked], documents: Outcomes, threads: ThreadPoolExecutor,
-        frames: ExitStack,
+        self, context: RunContext, ranked: Mapping[str, Ranked], documents: Outcomes, frames: ExitStack, *,
+        threads: ThreadPoolExecutor, first: ThreadPoolExecutor,
     ) -> None:  # fmt: skip
         """Start to compute.
 
@@ -73,45 +73,54 @@ class FurtherSections:
             context: of the command.
             ranked: how the selections that are written rank, by name.
             documents: what became of each; computed by the first section that reads it.
+            frames: what is persisted, to be closed after the threads.
             threads: that compute the sections.
-            frames: what is persisted, to be closed after them.
+            first: that compute the readings, and what they need.
         """
         spark, config, names = context.spark, context.config, list(ranked)
         known = {name: of for name, of in ranked.items() if of.scorer in documents.logits}
         self._context, self._frames, self._problems = context, frames, {name: dict[str, str]() for name in names}
         self._general, self._of_overlaps = dict[str, str](), dict[str, str]()
+        self._started = list[Future[Any]]()
         self._scorer_of = {name: config.selections[name].scorer for name in names}
         first_of = {
             scorer: name for name, scorer in reversed(self._scorer_of.items())
         }  # selections with one scorer share its figures
         self._untrusted = {scorer: dict[str, str]() for scorer in first_of}
 
-        def submit(name: str, call: Callable[[], T]) -> Future[T]:
+        def submit(name: str, call: Callable[[], T], pool: ThreadPoolExecutor = threads) -> Future[T]:
             def compute() -> T:
                 describe(spark, f"report: {name}")
                 return call()
 
-            return threads.submit(compute)
+            future = pool.submit(compute)
+            self._started.append(future)
+            return future
 
-        def start(section: str, name: str, problems: dict[str, str], call: Callable[[], T | None]) -> Future[T | None]:
-            return submit(f"{name}: {section}", lambda: _attempt(problems, section, call))
+        def start(
+            section: str, call: Callable[[str], T | None], pool: ThreadPoolExecutor
+        ) -> dict[str, Future[T | None]]:
+            def of(name: str) -> T | None:
+                return _attempt(self._problems[name], section, lambda: call(name))
 
+            return {name: submit(f"{name}: {section}", partial(of, name), pool) for name in names}
+
+        self._histograms = submit("histograms of scores", lambda: histograms_of(documents, known), first)
+        self._known = submit("documents to read", lambda: self._known_documents(documents), first)
+        self._readings = start("readings", self._readings_of, first)
+        self._texts = submit("read texts", self._with_texts, first)
         self._sums = submit("sums by source", lambda: source_sums(documents))
-        self._histograms = submit("histograms of scores", lambda: histograms_of(documents, known))
-        self._overlaps = start(
-            "controls", "all", self._of_overlaps, lambda: overlaps(spark, config, documents, self.sums)
-        )
         self._trust = submit("trust in the scorers", self._trusts)
-        self._change = {
-            name: start("change", name, self._problems[name], partial(change, spark, config, name)) for name in names
-        }
-        self._benchmarks = submit("benchmarks", lambda: benchmarks(spark, config))
+        self._removed = submit(
+            "duplicates", lambda: _attempt(self._general, "duplicates", lambda: self._removed_documents(documents.unit))
+        )
         self._explainers = submit("explanations", lambda: explainers_of(context, first_of))
-        self._removed = start("duplicates", "all", self._general, lambda: self._removed_documents(documents.unit))
-        self._known = submit("documents to read", lambda: self._known_documents(documents))
-        self._readings = {
-            name: start("readings", name, self._problems[name], partial(self._readings_of, name)) for name in names
-        }
+        self._benchmarks = submit("benchmarks", lambda: benchmarks(spark, config))
+        self._change = start("change", lambda name: change(spark, config, name), threads)
+        self._overlaps = submit(
+            "controls",
+            lambda: _attempt(self._of_overlaps, "controls", lambda: overlaps(spark, config, documents, self.sums)),
+        )
 
     @property
     def sums(self) -> SourceSums:
@@ -128,34 +137,41 @@ class FurtherSections:
         """The section on benchmarks."""
         return self._benchmarks.result()
 
+    @property
+    def trust(self) -> dict[str, Trust | None]:
+        """Agreement with the target ranking, by scorer; without the scorers that cannot be measured."""
+        return self._trust.result()
+
     def result(self) -> tuple[dict[str, Further], Duplicates]:
         """The sections of finished selections, and what deduplication removed."""
-        context, general = self._context, self._general
+        for future in wait(self._started, return_when=FIRST_EXCEPTION).done:
+            future.result()  # the first error ends the others
+        with_text, reading_problem, diffs = self._texts.result()
         overlap = {each.name: each for each in self._overlaps.result() or []}
-        figures = self._removed.result()
-        chosen = {name: each.result() for name, each in self._readings.items()}
-        trusted = self._trust.result()
         changes = {name: each.result() for name, each in self._change.items()}
-        describe(context.spark, "report: read texts")
-        ids = {doc_id for each in chosen.values() if each is not None for doc_id in each.ids()}
-        ids |= set(figures.ids()) if figures is not None else set()
-        texts = _attempt(general, "diffs", lambda: texts_of(context, ids)) or {}
-        unread = [each for each in chosen.values() if each is not None]
-        reading_problem: dict[str, str] = {}
-
-        def fill() -> list[Readings]:
-            return all_with_texts(context, unread, texts, explainers=self._explainers.result())
-
-        filled = _attempt(reading_problem, "readings", fill) or []
-        with_text = {each.name: each for each in filled}
         sections = {
             name: Further(
-                trusted.get(scorer), overlap.get(name), with_text.get(name), changes[name],
+                self.trust.get(scorer), overlap.get(name), with_text.get(name), changes[name],
                 {**self._of_overlaps, **reading_problem, **self._untrusted[scorer], **self._problems[name]},
             )
             for name, scorer in self._scorer_of.items()
         }  # fmt: skip
-        return sections, Duplicates(figures, word_diffs(figures, texts) if figures is not None else [], general)
+        return sections, Duplicates(self._removed.result(), diffs, self._general)
+
+    def _with_texts(self) -> tuple[dict[str, Readings], dict[str, str], list[WordDiff]]:
+        """Readings by selection, why there are none, and pairs of duplicates; the texts of all are read together."""
+        context, problem = self._context, dict[str, str]()
+        chosen = [found for each in self._readings.values() if (found := each.result()) is not None]
+        figures = self._removed.result()
+        ids = {doc_id for each in chosen for doc_id in each.ids()} | set(figures.ids() if figures is not None else ())
+        texts = _attempt(self._general, "diffs", lambda: texts_of(context, ids)) or {}
+
+        def fill() -> list[Readings]:
+            return all_with_texts(context, chosen, texts, explainers=self._explainers.result())
+
+        filled = _attempt(problem, "readings", fill) or []
+        diffs = word_diffs(figures, texts) if figures is not None else []
+        return {each.name: each for each in filled}, problem, diffs
 
     def _removed_documents(self, unit: str) -> Removed | None:
         """None before deduplication."""
@@ -196,11 +212,12 @@ def further_sections(
 ) -> Iterator[FurtherSections]:
     """Start `FurtherSections`, in as many threads as small tables need: for these, planning takes most of the time."""
     with ExitStack() as frames:
-        threads = ThreadPoolExecutor(_AT_ONCE)
+        threads, first = ThreadPoolExecutor(_AT_ONCE), ThreadPoolExecutor(_AT_ONCE)
         try:
-            yield FurtherSections(context, ranked, documents, threads, frames)
+            yield FurtherSections(context, ranked, documents, frames, threads=threads, first=first)
         finally:
             threads.shutdown(cancel_futures=True)  # after an error or Ctrl-C no other section starts
+            first.shutdown(cancel_futures=True)
 
 
 def _attempt(problems: dict[str, str], section: str, compute: Callable[[], T | None]) -> T | None:

@@ -1,10 +1,12 @@
 """Everything that the page shows, computed from the tables of an output."""
 
-from collections.abc import Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from typing import NamedTuple
+
+from pyspark.sql import SparkSession
 
 from betr_spark import __version__, schemas
 from betr_spark.config import Config
@@ -23,6 +25,7 @@ from betr_spark.report.page.sources import Sources, source_tables
 from betr_spark.report.page.verdict import Verdict, verdict
 from betr_spark.report.readings import Readings
 from betr_spark.report.trust import Trust
+from betr_spark.selection.tally import N_IN_MEMORY
 from betr_spark.spark.jobs import describe
 from betr_spark.storage import delta, runs
 
@@ -74,46 +77,70 @@ class PageFigures(NamedTuple):
     duplicates: Duplicates
 
 
-_FEW_DOCUMENTS = 500_000
+Draw = Callable[[int, Scores | None, Trust | None], None]
+_IN_MEMORY = 100_000  # documents, up to which the tables that most sections read are kept in memory
 _FOR_FEW = {
     "spark.sql.codegen.wholeStage": "false", "spark.sql.codegen.factoryMode": "NO_CODEGEN", "spark.sql.shuffle.partitions": "2",
 }  # fmt: skip
 
 
-def gather(context: RunContext, *, out_of_date: Callable[[], str] = str) -> PageFigures:
+def gather(context: RunContext, *, out_of_date: Callable[[], str] = str, draw: Draw = lambda *_: None) -> PageFigures:
     """Compute the sections, from narrow columns of the tables; no text is read but samples.
 
     Args:
         context: of the command.
         out_of_date: gives the first stage that is not up to date and why, or an empty string; called once, in another thread.
+        draw: is called with the position, scores and trust of each selection while other sections are computed.
 
     Raises:
         DataError: there is no table `features`.
     """
     features = runs.made_by(context.spark, context.config.table(schemas.FEATURES_TABLE))
-    with ExitStack() as settings:  # to compile the plans of some dozen queries takes longer than few rows do
-        if features is not None and features.rows_out < _FEW_DOCUMENTS:
+    # to compile the plans of some dozen queries takes longer than few rows do
+    with ExitStack() as settings, ThreadPoolExecutor(1) as thread:
+        few = features is not None and features.rows_out <= N_IN_MEMORY
+        if few:
             for name, value in _FOR_FEW.items():
                 settings.enter_context(delta.session_conf(context.spark, name, value))
-        return _gather(context, out_of_date)
+        state = thread.submit(out_of_date)
+        if features is not None and features.rows_out < _IN_MEMORY:
+            settings.enter_context(_in_memory(context.spark, context.config))
+        return _gather(context, state, draw, few=few)
 
 
-def _gather(context: RunContext, is_out_of_date: Callable[[], str]) -> PageFigures:
+@contextmanager
+def _in_memory(spark: SparkSession, config: Config) -> Iterator[None]:
+    """Keep tables in memory: Delta looks for a table's files in each query anew, which takes longer than to read few rows."""
+    names = [schemas.FEATURES_TABLE, schemas.DUPLICATES_TABLE, schemas.RANKED_SAMPLE_TABLE]
+    paths = [config.table(name) for name in (*names, *(f"selected/{name}" for name in config.selections))]
+    paths = [path for path in paths if delta.exists(spark, path)]
+    with ThreadPoolExecutor(2) as threads:  # most of it is planning
+        tables = list(threads.map(lambda path: delta.read(spark, path).persist(), paths))
+    try:
+        yield
+    finally:
+        for table in tables:
+            table.unpersist()
+
+
+def _gather(context: RunContext, state: Future[str], draw: Draw, *, few: bool) -> PageFigures:
     spark, config = context.spark, context.config
     tables = [config.table(f"selected/{name}") for name in config.selections]
     finished = [name for name, path in zip(config.selections, tables, strict=True) if runs.all_exist(spark, [path])]
     ranked = {name: _ranked(config, name) for name in finished}
     with (
-        ThreadPoolExecutor(1) as thread,
-        outcomes(spark, config, finished) as documents,
+        outcomes(spark, config, finished, in_memory=few) as documents,
         further_sections(context, ranked, documents) as others,
     ):
-        state = thread.submit(is_out_of_date)
+        describe(spark, "report: cost")
+        stages, evaluated = cost(spark, config), evaluation(spark, config)
         describe(spark, "report: sources")
         sources = source_tables(others.sums, finished)
         describe(spark, "report: scores and lengths")
         known = {name: each for name, each in ranked.items() if name in others.histograms}
         computed = scores(documents, known, others.histograms)
+        for position, name in enumerate(config.selections):
+            draw(position, computed.get(name), others.trust.get(config.selections[name].scorer))
         describe(spark, "report: selections")
         out_of_date = state.result()
         shares = {name: each.shares() for name, each in sources.items()}
@@ -123,8 +150,6 @@ def _gather(context: RunContext, is_out_of_date: Callable[[], str]) -> PageFigur
             _selection(context, name, records, found.get(name), unit=documents.unit, out_of_date=out_of_date)
             for name, records in Records.of(spark, config).items()
         ]
-        describe(spark, "report: cost")
-        stages = cost(spark, config)
         of_selections, duplicates = others.result()
         of_benchmarks = others.benchmarks
     pages = [
@@ -138,7 +163,7 @@ def _gather(context: RunContext, is_out_of_date: Callable[[], str]) -> PageFigur
         unit=documents.unit,
         selections=pages,
         benchmarks=of_benchmarks,
-        evaluation=evaluation(spark, config),
+        evaluation=evaluated,
         cost=stages,
         duplicates=duplicates,
     )

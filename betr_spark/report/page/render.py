@@ -10,24 +10,25 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup, escape
 
 from betr_spark.report.characters import visible
-from betr_spark.report.page import charts
 from betr_spark.report.page.contents import HEADINGS
 from betr_spark.report.page.drawing import short
-from betr_spark.report.page.gather import PageFigures, SelectionPage
-from betr_spark.report.trust import Trust
+from betr_spark.report.page.drawings import drawn
+from betr_spark.report.page.gather import PageFigures
 
 MAX_BYTES = 3_000_000
 _LIMITS = (2_000, 500)  # characters of a document's text
 
 
-def render(page: PageFigures) -> bytes:
+def render(page: PageFigures, drawings: Sequence[Mapping[str, Markup]] | None = None) -> bytes:
     """Write the page. If it would be larger than 3 MB, it has shorter texts, then fewer selections, and says so.
 
     Args:
         page: its figures.
+        drawings: of each selection, by name; drawn now if they are not given.
     """
     n_all = len(page.selections)
-    drawings = [_drawings(position, selection) for position, selection in enumerate(page.selections)]
+    if drawings is None:
+        drawings = [drawn(position, each.scores, each.trust) for position, each in enumerate(page.selections)]
     for n_shown in [n_all, *(n for n in (n_all // 2, n_all // 4, n_all // 8, 1) if 0 < n < n_all)]:
         for limit in _LIMITS:
             content = _html(page._replace(selections=page.selections[:n_shown]), limit, n_all, drawings).encode(
@@ -54,32 +55,6 @@ def _html(page: PageFigures, limit: int, n_all: int, drawings: Sequence[Mapping[
         page=page, headings=HEADINGS, style=Markup(style), drawings=drawings, positions=positions, limit=limit,  # noqa: S704
         n_not_shown=n_all - len(page.selections),
     )  # fmt: skip
-
-
-def _drawings(position: int, selection: SelectionPage) -> Mapping[str, Markup]:
-    """The drawings of a selection, by name."""
-    scores, prefix = selection.scores, f"drawing-{position}"
-    of_trust = {} if selection.trust is None else _drawings_of_trust(prefix, selection.trust)
-    if scores is None:
-        return of_trust
-    drawings = {**of_trust, "scores": charts.score_histogram(f"{prefix}-scores", scores.histogram)}
-    if scores.what_if.curve:
-        drawings["documents"] = charts.what_if(f"{prefix}-documents", scores.what_if)
-        drawings["thresholds"] = charts.thresholds(f"{prefix}-thresholds", scores.what_if)
-    if scores.lengths.parts:
-        drawings["lengths"] = charts.lengths(f"{prefix}-lengths", scores.lengths)
-    return drawings
-
-
-def _drawings_of_trust(prefix: str, trust: Trust) -> Mapping[str, Markup]:
-    recalls, deciles = trust.recalls, trust.deciles
-    drawings = {
-        "recall": charts.recall(f"{prefix}-recall", [at.percent for at in recalls], [at.recall for at in recalls])
-    }
-    if len(deciles) > 1:
-        scores, positives = [part.score for part in deciles], [part.positive for part in deciles]
-        drawings["calibration"] = charts.calibration(f"{prefix}-calibration", scores, positives)
-    return drawings
 
 
 def share(value: float) -> str:

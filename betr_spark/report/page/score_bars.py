@@ -1,18 +1,15 @@
-"""Counts of documents by bars of the score and lengths, for all selections in one query."""
+"""Counts of documents by bars of the score and lengths, for all selections in one pass."""
 
-import math
 from collections.abc import Mapping
+from functools import partial
 from typing import NamedTuple, Self
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
-from pyspark.sql import Column
-from pyspark.sql import functions as F
 
-from betr_spark.schemas import LOGIT, N_TOKENS
 from betr_spark.selection.score_histogram import Histogram
-from betr_spark.selection.tally import Population, kept_name, tally
+from betr_spark.selection.tally import DOCUMENTS, LOGITS, LONGEST, SQUARES, Groups, Populations, Scored, kept_name
 
 N_BARS = 60
 _LENGTH_BINS = 16  # of each power of two
@@ -54,37 +51,32 @@ def range_of(bins: Histogram) -> tuple[float, float]:
     return low, max(high, low + max(abs(low), 1.0) * 1e-6)
 
 
-def bars_of(populations: Mapping[int, Population], ranges: Mapping[int, tuple[float, float]]) -> dict[int, Bars]:
+def bars_of(populations: Populations, ranges: Mapping[str, tuple[float, float]]) -> dict[str, Bars]:
     """Count by length and by bar of the score: at most 16 * 31 * 60 rows each, in practice a tenth of them.
 
     Args:
-        populations: by number; at least one.
-        ranges: of the bars, by number; the outer bars take in what is beyond them.
+        populations: of documents.
+        ranges: of the bars, by name of the population; the outer bars take in what is beyond them.
 
     Returns:
-        By number.
+        By name.
     """
-    logit = F.greatest(F.least(F.col(LOGIT), F.lit(1e300)), F.lit(-1e300))
-
-    def keys(number: int) -> dict[str, Column]:
-        low, high = ranges[number]
-        bar = (logit - F.lit(low)) * F.lit(N_BARS / (high - low))
-        return {
-            "length": F.floor(F.log(F.col(N_TOKENS) + 1.0) * F.lit(_LENGTH_BINS / math.log(2)) + F.lit(0.5)),
-            "bar": F.floor(F.greatest(F.least(bar, F.lit(N_BARS - 1.0)), F.lit(0.0))),
-        }
-
-    squares = F.sum(logit * logit)
-    sums = {"documents": F.count("*"), "longest": F.max(N_TOKENS), "logits": F.sum(logit), "squares": squares}
-    counted = tally(populations, keys, sums, largest=["longest"])
+    keys = {name: partial(_groups, *ends) for name, ends in ranges.items()}
+    counted = populations.tally(keys, (DOCUMENTS, LONGEST, LOGITS, SQUARES))
     return {
-        number: _bars(table.sort_by([("length", "ascending"), ("bar", "ascending")]))
-        for number, table in counted.items()
+        name: _bars(table.sort_by([("length", "ascending"), ("bar", "ascending")])) for name, table in counted.items()
     }
 
 
+def _groups(low: float, high: float, scored: Scored) -> Groups:
+    length = np.floor(np.log2(scored.tokens + 1.0) * _LENGTH_BINS + 0.5)
+    with np.errstate(over="ignore"):  # of an infinite logit
+        bar = np.clip(np.floor((scored.logit - low) * (N_BARS / (high - low))), 0, N_BARS - 1)
+    return Groups({"length": length.astype(np.int64), "bar": bar.astype(np.int64)})
+
+
 def _bars(table: pa.Table) -> Bars:
-    names = [kept_name("documents") if name == "kept" else name for name in Bars._fields]
+    names = [kept_name(DOCUMENTS) if name == "kept" else name for name in Bars._fields]
     bars = Bars(*(table.column(name).to_numpy().astype(np.float64) for name in names))
     bars = bars._replace(documents=np.maximum(bars.documents, bars.kept))  # where tables do not belong together
     return bars.at(bars.documents > 0)

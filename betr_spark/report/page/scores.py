@@ -11,7 +11,6 @@ from betr_spark.report.outcomes import Outcomes
 from betr_spark.report.page.score_bars import N_BARS, Bars, bars_of, range_of
 from betr_spark.selection.budget import fraction_of
 from betr_spark.selection.score_histogram import Cut, Histogram, score_histograms
-from betr_spark.selection.tally import Population
 
 KEEP_RATES = (0.01, 0.03, 0.10, 0.30, 0.50)
 N_PARTS = 10
@@ -120,7 +119,7 @@ class Ranked(NamedTuple):
 
 
 def histograms_of(outcomes: Outcomes, selections: Mapping[str, Ranked]) -> dict[str, Histogram]:
-    """Count the documents that selections rank by score, in two queries for all of them together.
+    """Count the documents that selections rank by score, in two passes for all of them together.
 
     Args:
         outcomes: of all documents.
@@ -129,14 +128,13 @@ def histograms_of(outcomes: Outcomes, selections: Mapping[str, Ranked]) -> dict[
     Returns:
         By name; without the selections that no survivor has a score for.
     """
-    found = score_histograms(_populations(outcomes, selections), KEEP_RATES) if selections else {}
-    return {name: found[number] for number, name in enumerate(selections) if number in found}
+    return score_histograms(outcomes.populations, list(selections), KEEP_RATES)
 
 
 def scores(
     outcomes: Outcomes, selections: Mapping[str, Ranked], histograms: Mapping[str, Histogram]
 ) -> dict[str, Scores]:
-    """Compute the sections of all selections, with one more query.
+    """Compute the sections of all selections, with one more pass.
 
     Args:
         outcomes: of all documents.
@@ -149,17 +147,13 @@ def scores(
     ranked = {name: of for name, of in selections.items() if name in histograms}
     if not ranked:
         return {}
-    ranges = {number: range_of(histograms[name]) for number, name in enumerate(ranked)}
-    bars = bars_of(_populations(outcomes, ranked), ranges)
+    ranges = {name: range_of(histograms[name]) for name in ranked}
+    bars = bars_of(outcomes.populations, ranges)
     found = {}
-    for number, (name, of) in enumerate(ranked.items()):
-        bins, here, between = histograms[name], bars[number], ranges[number]
+    for name, of in ranked.items():
+        bins, here, between = histograms[name], bars[name], ranges[name]
         found[name] = Scores(of.scorer, _histogram(here, bins, *between), _what_if(bins, of), _lengths(here, *between))
     return found
-
-
-def _populations(outcomes: Outcomes, selections: Mapping[str, Ranked]) -> dict[int, Population]:
-    return {number: outcomes.population(name, of.scorer) for number, (name, of) in enumerate(selections.items())}
 
 
 def _histogram(bars: Bars, bins: Histogram, low: float, high: float) -> ScoreHistogram:

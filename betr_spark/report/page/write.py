@@ -1,5 +1,9 @@
 """The file of the page."""
 
+from collections.abc import Mapping, Sequence
+
+from markupsafe import Markup
+
 from betr_spark import schemas
 from betr_spark.errors import DataError
 from betr_spark.pipeline.stage import RunContext
@@ -23,8 +27,8 @@ def check_page(context: RunContext) -> None:
         raise DataError(f"{error}; use --no-page to print the summary alone") from None
 
 
-def write_page(context: RunContext, page: PageFigures) -> str:
+def write_page(context: RunContext, page: PageFigures, drawings: Sequence[Mapping[str, Markup]] | None = None) -> str:
     """Write the page and return where it is, as a URI. A reader sees the former page or the new one, never a part."""
     path = context.config.table(FILE)
-    write_bytes(context.spark, path, render(page))
+    write_bytes(context.spark, path, render(page, drawings))
     return hadoop_files.qualified(context.spark, path)
