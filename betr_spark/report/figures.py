@@ -122,12 +122,12 @@ def selection_figures(
     action = settings.action if settings else None
     found = {}
     for name, rows in selected.items():
-        of_inputs = [_at(spark, config, table, versions[name]) for table in _INPUTS]
-        features, unit = counted_if_configured(of_inputs[0], config)
+        features, unit = counted_if_configured(_at(spark, config, schemas.FEATURES_TABLE, versions[name]), config)
         contamination = _contamination(spark, config, features, rows)
         of_sources = (shares or {}).get(name)
         if of_sources is None:
-            survivors = features.where(F.col(N_WORDS) > 0).join(of_inputs[1].select(DOC_ID), on=DOC_ID, how="left_anti")
+            duplicates = _at(spark, config, schemas.DUPLICATES_TABLE, versions[name]).select(DOC_ID)
+            survivors = features.where(F.col(N_WORDS) > 0).join(duplicates, on=DOC_ID, how="left_anti")
             of_sources = source_shares(survivors, rows)
         found[name] = SelectionFigures(name, *sizes[name], unit, *of_sources, best[name], contamination, action)
     return found

@@ -19,7 +19,7 @@ ALL, DROPPED, KEPT = 0, 1, 2  # roles of parts
 _SIGNS = np.array([1, -1, 0])
 _NUMBER, _ROLE, _PART = "number", "role", "part"
 _AT_ONCE, _MAX_PENDING = 1 << 18, 1 << 20  # rows
-_LARGE = 1e300  # a sum of larger logits could be infinite
+LARGE = 1e150  # up to which logits count; a sum of squares of larger ones could be infinite
 _WAYS = {DOCUMENTS: "sum", TOKENS: "sum", LOWEST: "min", LONGEST: "max", LOGITS: "sum", SQUARES: "sum"}
 _SQL = {"sum": F.sum, "min": F.min, "max": F.max}
 
@@ -93,7 +93,7 @@ class Populations:
         Args:
             keys: of the groups, by name of the population; those of each population have the same names.
             sums: constants of this module. The value of all documents minus that of the dropped ones is that of the others;
-                `LOWEST` and `LONGEST` are over all rows, dropped ones too.
+                `LOWEST` and `LONGEST` are over all rows, dropped ones too. Larger logits than `LARGE` count as that in sums.
 
         Returns:
             By name of the population, a row for each group: the keys, the sums, and those over the kept documents, as
@@ -217,9 +217,8 @@ def _values(name: str, scored: Scored) -> NDArray[np.int64] | NDArray[np.float64
         return scored.tokens
     if name == LOWEST:
         return scored.logit
-    bounded = np.clip(scored.logit, -_LARGE, _LARGE)
-    with np.errstate(over="ignore"):
-        return bounded if name == LOGITS else bounded * bounded
+    bounded = np.clip(scored.logit, -LARGE, LARGE)
+    return bounded if name == LOGITS else bounded * bounded
 
 
 def _merged(tables: Sequence[pa.Table]) -> pa.Table:

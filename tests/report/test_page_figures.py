@@ -354,6 +354,22 @@ def test_no_further_section_starts_after_an_error(spark: Any, tmp_path: Path, mo
     assert len(started) < 20
 
 
+@pytest.mark.filterwarnings("error")
+def test_scores_can_be_as_large_as_a_double(spark: Any) -> None:
+    rows = [("a", n % 7 + 1, True, False, False, (-1) ** n * 1.5e308 * (1 - n / 1000), int(n < 10)) for n in range(40)]
+    found = scores_of(of_rows(spark, rows), BY_VALUE)["s"]
+    assert (sum(found.histogram.selected), sum(found.histogram.rejected)) == (10, 30)
+    assert sum(part.documents for part in found.lengths.parts) == 40
+    assert found.lengths.correlation is not None
+
+
+def test_a_selection_without_a_survivor_has_no_cut(spark: Any) -> None:
+    rows = [("a", 10, True, True, False, 1.0, 1)]  # a duplicate since the selection was written
+    found = scores_of(of_rows(spark, rows), BY_VALUE)["s"]
+    assert found.what_if.current is None
+    assert found.what_if.tokens == 0
+
+
 def test_figures_do_not_depend_on_where_the_documents_are_counted(
     spark: Any, finished: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -108,7 +108,6 @@ class FurtherSections:
         self._histograms = submit("histograms of scores", lambda: histograms_of(documents, known), first)
         self._known = submit("documents to read", lambda: self._known_documents(documents), first)
         self._readings = start("readings", self._readings_of, first)
-        self._texts = submit("read texts", self._with_texts, first)
         self._sums = submit("sums by source", lambda: source_sums(documents))
         self._trust = submit("trust in the scorers", self._trusts)
         self._removed = submit(
@@ -121,6 +120,7 @@ class FurtherSections:
             "controls",
             lambda: _attempt(self._of_overlaps, "controls", lambda: overlaps(spark, config, documents, self.sums)),
         )
+        self._texts = submit("read texts", self._with_texts, first)
 
     @property
     def sums(self) -> SourceSums:

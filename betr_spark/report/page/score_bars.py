@@ -9,7 +9,17 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from betr_spark.selection.score_histogram import Histogram
-from betr_spark.selection.tally import DOCUMENTS, LOGITS, LONGEST, SQUARES, Groups, Populations, Scored, kept_name
+from betr_spark.selection.tally import (
+    DOCUMENTS,
+    LARGE,
+    LOGITS,
+    LONGEST,
+    SQUARES,
+    Groups,
+    Populations,
+    Scored,
+    kept_name,
+)
 
 N_BARS = 60
 _LENGTH_BINS = 16  # of each power of two
@@ -46,7 +56,7 @@ def range_of(bins: Histogram) -> tuple[float, float]:
     """Return the logits between which all but the tails are."""
     up_to = np.cumsum(bins.documents)
     ends = [min(int(np.searchsorted(up_to, up_to[-1] * share)), len(up_to) - 1) for share in (_TAIL, 1 - _TAIL)]
-    high, low = (float(bins.logit[end]) for end in ends)
+    high, low = (float(np.clip(bins.logit[end], -LARGE, LARGE)) for end in ends)
     high += (high - low) / N_BARS  # the lowest logit of its bin
     return low, max(high, low + max(abs(low), 1.0) * 1e-6)
 
@@ -70,8 +80,8 @@ def bars_of(populations: Populations, ranges: Mapping[str, tuple[float, float]])
 
 def _groups(low: float, high: float, scored: Scored) -> Groups:
     length = np.floor(np.log2(scored.tokens + 1.0) * _LENGTH_BINS + 0.5)
-    with np.errstate(over="ignore"):  # of an infinite logit
-        bar = np.clip(np.floor((scored.logit - low) * (N_BARS / (high - low))), 0, N_BARS - 1)
+    logit = np.clip(scored.logit, -LARGE, LARGE)
+    bar = np.clip(np.floor((logit - low) * (N_BARS / (high - low))), 0, N_BARS - 1)
     return Groups({"length": length.astype(np.int64), "bar": bar.astype(np.int64)})
 
 

@@ -179,7 +179,7 @@ def _what_if(bins: Histogram, ranked: Ranked) -> WhatIf:
     def cut(rate: float) -> Cut:
         return bins.cut(rate, fraction_of(tokens, rate), train, by_value=by_value)
 
-    current = bins.cut(kept_tokens / tokens, kept_tokens, train, by_value=by_value) if kept_tokens else None
+    current = bins.cut(kept_tokens / tokens, kept_tokens, train, by_value=by_value) if kept_tokens and tokens else None
     curve = [cut(rate) for rate in _CURVE if fraction_of(tokens, rate) > 0]
     documents = int(bins.documents.sum())
     rows = [cut(rate) for rate in KEEP_RATES]
