@@ -2,6 +2,7 @@
 
 import doctest
 import math
+import shutil
 from pathlib import Path
 from time import sleep
 from typing import Any
@@ -375,6 +376,7 @@ def test_figures_do_not_depend_on_where_the_documents_are_counted(
 ) -> None:
     context = RunContext(spark, load_config(finished / "conf.yaml"))
     by_driver = gather(context)
+    assert not delta.read(spark, context.config.table("features")).storageLevel.useMemory  # only meanwhile
     monkeypatch.setattr("betr_spark.report.page.gather.N_IN_MEMORY", 0)
     monkeypatch.setattr("betr_spark.report.page.gather._IN_MEMORY", 0)
     for few, many in zip(by_driver.selections, gather(context).selections, strict=True):
@@ -383,6 +385,14 @@ def test_figures_do_not_depend_on_where_the_documents_are_counted(
         assert few._replace(scores=None) == many._replace(scores=None)
         assert few.scores[:3] == many.scores[:3]
         assert few.scores.lengths.correlation == pytest.approx(many.scores.lengths.correlation)
+
+
+def test_a_page_without_duplicates_has_the_other_sections(spark: Any, finished: Path, tmp_path: Path) -> None:
+    config = load_config(finished / "conf.yaml")
+    shutil.copytree(finished / "out", tmp_path / "out", ignore=shutil.ignore_patterns("duplicates"))
+    page = gather(RunContext(spark, config.model_copy(update={"output": str(tmp_path / "out")})))
+    assert page.duplicates.removed is None
+    assert all(selection.summary is not None for selection in page.selections)
 
 
 def test_outcomes_and_the_funnel_agree_with_the_tables(spark: Any, finished: Path) -> None:

@@ -6,7 +6,7 @@ from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from typing import NamedTuple
 
-from pyspark.sql import SparkSession
+from pyspark.sql import DataFrame, SparkSession
 
 from betr_spark import __version__, schemas
 from betr_spark.config import Config
@@ -110,17 +110,19 @@ def gather(context: RunContext, *, out_of_date: Callable[[], str] = str, draw: D
 
 @contextmanager
 def _in_memory(spark: SparkSession, config: Config) -> Iterator[None]:
-    """Keep tables in memory: Delta looks for a table's files in each query anew, which takes longer than to read few rows."""
+    """Keep tables in memory: Delta looks for a table's files in each query, which takes longer than to read few rows."""
     names = [schemas.FEATURES_TABLE, schemas.DUPLICATES_TABLE, schemas.RANKED_SAMPLE_TABLE]
     paths = [config.table(name) for name in (*names, *(f"selected/{name}" for name in config.selections))]
     paths = [path for path in paths if delta.exists(spark, path)]
     with ThreadPoolExecutor(2) as threads:  # most of it is planning
-        tables = list(threads.map(lambda path: delta.read(spark, path).persist(), paths))
-    try:
-        yield
-    finally:
-        for table in tables:
-            table.unpersist()
+        found = list(threads.map(lambda path: delta.read(spark, path), paths))
+        tables = [table for table in found if not table.storageLevel.useMemory]  # others are the caller's
+        try:
+            list(threads.map(DataFrame.persist, tables))
+            yield
+        finally:
+            for table in tables:
+                table.unpersist()
 
 
 def _gather(context: RunContext, state: Future[str], draw: Draw, *, few: bool) -> PageFigures:
@@ -140,7 +142,8 @@ def _gather(context: RunContext, state: Future[str], draw: Draw, *, few: bool) -
         known = {name: each for name, each in ranked.items() if name in others.histograms}
         computed = scores(documents, known, others.histograms)
         for position, name in enumerate(config.selections):
-            draw(position, computed.get(name), others.trust.get(config.selections[name].scorer))
+            trust = others.trust.get(config.selections[name].scorer) if name in finished else None
+            draw(position, computed.get(name), trust)
         describe(spark, "report: selections")
         out_of_date = state.result()
         shares = {name: each.shares() for name, each in sources.items()}
