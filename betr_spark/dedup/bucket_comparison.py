@@ -8,7 +8,7 @@ from betr_spark.dedup.bucket_representatives import Compared, Members
 from betr_spark.dedup.bucket_rounds import REMAINING_BYTES, BucketRounds
 from betr_spark.dedup.buckets import RANK_KEY_BYTES
 from betr_spark.dedup.columns import BUCKET, EQUAL, KEEPER, KEEPER_PREVIOUSLY_KEPT, PREVIOUSLY_KEPT
-from betr_spark.dedup.exact import RANK_KEY
+from betr_spark.dedup.rank_keys import RANK_KEY
 from betr_spark.dedup.thresholds import Thresholds
 from betr_spark.kernels.arrow_buffers import binary_column, binary_rows
 from betr_spark.schemas import SIGNATURE

@@ -21,7 +21,7 @@ from betr_spark.dedup.columns import (
     LINKED,
     PREVIOUSLY_KEPT,
 )
-from betr_spark.dedup.exact import RANK_KEY
+from betr_spark.dedup.rank_keys import RANK_KEY
 from betr_spark.dedup.thresholds import Thresholds
 from betr_spark.kernels.arrow_buffers import binary_rows
 from betr_spark.kernels.minhash import equal_values

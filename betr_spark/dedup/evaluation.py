@@ -13,8 +13,8 @@ from betr_spark import schemas
 from betr_spark.config import Config, MinHashConfig
 from betr_spark.dedup.columns import CANDIDATE, KEEPER, KEEPER_PREVIOUSLY_KEPT
 from betr_spark.dedup.evaluation_figures import Evaluation, Share
-from betr_spark.dedup.exact import RANK_KEY
 from betr_spark.dedup.exhaustive_search import Index, exhaustive_search
+from betr_spark.dedup.rank_keys import RANK_KEY
 from betr_spark.dedup.verification import shingles_of, similar_by_shingles
 from betr_spark.kernels.arrow_buffers import string_buffers
 from betr_spark.kernels.shingles import shingle_sets

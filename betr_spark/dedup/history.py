@@ -9,7 +9,8 @@ from pyspark.sql import functions as F
 from betr_spark import schemas
 from betr_spark.config import Config
 from betr_spark.dedup.components import NODE, ROOT
-from betr_spark.dedup.exact import RANK_KEY, REMOVED, REPRESENTATIVE
+from betr_spark.dedup.exact import REMOVED, REPRESENTATIVE
+from betr_spark.dedup.rank_keys import RANK_KEY
 from betr_spark.dedup.survivors import KEPT
 from betr_spark.errors import DataError
 from betr_spark.schemas import DOC_ID, EVIDENCE, KEPT_DOC_ID, KIND, NEAR, SIMILARITY

@@ -13,8 +13,9 @@ from pyspark.sql import functions as F
 from betr_spark.dedup.bucket_linker import BucketLinker
 from betr_spark.dedup.buckets import MEMBER, RANK_KEY_BYTES, packed
 from betr_spark.dedup.columns import BUCKETS, CANDIDATE, KEEPER, KEEPER_PREVIOUSLY_KEPT, LINKED, PREVIOUSLY_KEPT
-from betr_spark.dedup.exact import NEW, RANK_KEY
+from betr_spark.dedup.exact import NEW
 from betr_spark.dedup.links import LINK, Pairs, distinct_pairs, packed_links
+from betr_spark.dedup.rank_keys import RANK_KEY
 from betr_spark.kernels.arrow_buffers import binary_column, binary_pieces, binary_rows, string_buffers
 from betr_spark.kernels.minhash import band_keys
 from betr_spark.schemas import SIGNATURE

@@ -19,15 +19,7 @@ from betr_spark.dedup import guards
 from betr_spark.dedup.candidates import candidate_pairs
 from betr_spark.dedup.columns import CANDIDATE, EQUAL, KEEPER
 from betr_spark.dedup.components import NODE, ROOT, connected_components
-from betr_spark.dedup.exact import (
-    NEW,
-    RANK_KEY,
-    REMOVED,
-    SURVIVOR_SCORE,
-    copies_of,
-    with_copies,
-    with_rank_key,
-)
+from betr_spark.dedup.exact import NEW, REMOVED, copies_of, with_copies
 from betr_spark.dedup.history import (
     History,
     earlier_components,
@@ -41,6 +33,7 @@ from betr_spark.dedup.history import (
     write_components,
 )
 from betr_spark.dedup.linking import LinkCounters, linked_documents
+from betr_spark.dedup.rank_keys import RANK_KEY, SURVIVOR_SCORE, with_rank_key
 from betr_spark.dedup.survivors import duplicates, named_components, removed_near
 from betr_spark.dedup.thresholds import Thresholds
 from betr_spark.dedup.verification import shingles_of, similar_by_shingles, similar_by_signature

@@ -15,8 +15,9 @@ from pyspark.sql import functions as F
 from betr_spark.dedup.buckets import RANK_KEY_BYTES
 from betr_spark.dedup.columns import CANDIDATE, KEEPER, KEEPER_PREVIOUSLY_KEPT
 from betr_spark.dedup.components import NODE, ROOT
-from betr_spark.dedup.exact import COPIES, RANK_KEY, REPRESENTATIVE, REPRESENTATIVE_ID
+from betr_spark.dedup.exact import COPIES, REPRESENTATIVE, REPRESENTATIVE_ID
 from betr_spark.dedup.greedy_removal import Edges, GreedyRemoval
+from betr_spark.dedup.rank_keys import RANK_KEY
 from betr_spark.kernels.arrow_buffers import binary_rows
 from betr_spark.schemas import (
     COMPONENT_ID,

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from betr_spark.config import MinHashConfig
 from betr_spark.corpus.listing import files_of
 from betr_spark.dedup.columns import CANDIDATE, EQUAL, KEEPER, KEEPER_PREVIOUSLY_KEPT
-from betr_spark.dedup.exact import RANK_KEY
+from betr_spark.dedup.rank_keys import RANK_KEY
 from betr_spark.dedup.thresholds import Thresholds
 from betr_spark.errors import DataError
 from betr_spark.kernels.arrow_buffers import binary_column, binary_pieces, string_buffers

@@ -1,24 +1,25 @@
 """The steps of deduplication on small frames: rank_keys, copies, components against scipy and Spark, the rule, verification."""
 
 import itertools
+import math
 import random
+import struct
 import tempfile
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 from scipy.sparse import coo_array, csgraph
 
 from betr_spark.dedup.candidates import candidate_pairs
 from betr_spark.dedup.components import NODE, ROOT, connected_components
-from betr_spark.dedup.exact import copies_of, rank_keys, with_copies, with_rank_key
+from betr_spark.dedup.exact import copies_of, with_copies
 from betr_spark.dedup.greedy_removal import Edges, GreedyRemoval
 from betr_spark.dedup.linking import LinkCounters, linked_documents
+from betr_spark.dedup.rank_keys import with_rank_key
 from betr_spark.dedup.survivors import duplicates, named_components, removed_near
 from betr_spark.dedup.thresholds import Thresholds
+from betr_spark.storage.delta import session_conf
 
 
 def materialise(frame: Any) -> Any:
@@ -33,20 +34,40 @@ def number(key: bytes) -> int:
     return int.from_bytes(key, "big")
 
 
-@given(st.lists(st.tuples(st.none() | st.floats(allow_nan=False), st.integers(0, 2**64 - 1)), max_size=30))
-def test_rank_keys_sort_by_score_descending_then_hash_and_nulls_last(rows: list[tuple[float | None, int]]) -> None:
-    scores, hashes = [score for score, _ in rows], [hash64 for _, hash64 in rows]
-    keys = rank_keys(pa.array(scores, pa.float64()), np.array(hashes, np.uint64), np.zeros(len(rows), np.uint64))
-    assert keys.shape == (len(rows), 20)
-    by_key = sorted(range(len(rows)), key=lambda i: keys[i].tobytes())
-    assert by_key == sorted(range(len(rows)), key=lambda i: (scores[i] is None, -(scores[i] or 0.0), hashes[i]))
+ODD_SCORES = [
+    0.0,
+    -0.0,
+    5e-324,
+    -5e-324,
+    2.2250738585072014e-308,
+    1.7976931348623157e308,
+    -1.7976931348623157e308,
+    math.inf,
+    -math.inf,
+]
 
 
-@pytest.mark.parametrize("scores", [[1_700_000_000.0 + i for i in range(100)], [0.9 + i * 1e-9 for i in range(100)]])
-def test_rank_keys_tell_scores_apart_that_are_equal_in_single_precision(scores: list[float]) -> None:
-    assert len({np.float32(score) for score in scores}) <= 3
-    keys = rank_keys(pa.array(scores), np.arange(100).astype(np.uint64), np.zeros(100, np.uint64))
-    assert sorted(range(100), key=lambda i: keys[i].tobytes()) == list(range(99, -1, -1))
+@pytest.mark.parametrize("compiled", [True, False])
+def test_rank_keys_sort_by_score_descending_and_nulls_last(spark: Any, compiled: bool) -> None:
+    pick = random.Random(5)
+    scores = [None, *ODD_SCORES, *struct.unpack("<500d", pick.randbytes(4000)), *range(-50, 50)]
+    scores += [1_700_000_000.0 + i for i in range(100)] + [
+        0.9 + i * 1e-9 for i in range(100)
+    ]  # equal in single precision
+    rows = [(f"d{i}", score) for i, score in enumerate(scores) if score is None or not math.isnan(score)]
+    frame = spark.createDataFrame(
+        [(i, s if s is None else float(s)) for i, s in rows], "doc_id string, survivor_score double"
+    )
+    with session_conf(spark, "spark.sql.codegen.factoryMode", "FALLBACK" if compiled else "NO_CODEGEN"):
+        keyed = {row["doc_id"]: bytes(row["rank_key"]) for row in with_rank_key(frame.repartition(2)).collect()}
+    expected = {}
+    for doc_id, score in rows:
+        bits = struct.unpack(">Q", struct.pack(">d", (score or 0.0) + 0.0))[0]
+        expected[doc_id] = bytes([score is None]) + (bits if bits >> 63 else bits ^ (2**63 - 1)).to_bytes(8, "big")
+    assert {doc_id: key[:9] for doc_id, key in keyed.items()} == expected
+    in_order = [score for _, score in sorted(rows, key=lambda row: keyed[row[0]])]
+    assert in_order == [*sorted((score for _, score in rows if score is not None), reverse=True), None]
+    assert {len(key) for key in keyed.values()} == {20}
 
 
 def test_a_rank_key_does_not_depend_on_other_rows(spark: Any) -> None:

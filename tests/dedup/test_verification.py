@@ -8,7 +8,7 @@ import pytest
 
 from betr_spark.config import MinHashConfig
 from betr_spark.dedup.columns import CANDIDATE, KEEPER, KEEPER_PREVIOUSLY_KEPT
-from betr_spark.dedup.exact import RANK_KEY
+from betr_spark.dedup.rank_keys import RANK_KEY
 from betr_spark.dedup.verification import _shingled, _with_jaccard
 from betr_spark.kernels.arrow_buffers import binary_column
 from betr_spark.kernels.murmur3 import content_hashes

@@ -1,7 +1,11 @@
 """Sets of shingles and true Jaccard similarity against plain Python sets, for any text and any cutting."""
 
+import itertools
+import random
+
 import numpy as np
 import pyarrow as pa
+import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from planted import shingle_set
@@ -32,3 +36,16 @@ def test_bytes_that_are_no_text_do_no_harm() -> None:
     raw = bytes([0xE4] * 100 + [0xFF] * 3 + [0xF0, 0x9F])
     hashes, bounds = shingle_sets(np.frombuffer(raw, np.uint8), np.array([0, len(raw)], np.int64), ngram=1, seed=0)
     assert 0 < len(hashes) == bounds[1] <= len(raw)
+
+
+@pytest.mark.parametrize("n_tokens", [1, 2, 33, 500, 70_000])
+@pytest.mark.parametrize("n_words", [1, 2, 40, 10**6])
+def test_sets_are_sorted_and_distinct_whatever_repeats(n_tokens: int, n_words: int) -> None:
+    pick = random.Random(n_tokens)
+    words = [f"w{pick.randrange(n_words)}" for _ in range(n_tokens)]
+    data, offsets = string_buffers(pa.array([" ".join(words), "", " ".join(words[::-1])]))
+    hashes, bounds = shingle_sets(data, offsets, ngram=2, seed=1)
+    for document, tokens in enumerate((words, [], words[::-1])):
+        found = hashes[bounds[document] : bounds[document + 1]]
+        assert (found[1:] > found[:-1]).all()
+        assert len(found) == len(set(itertools.pairwise(tokens)))
