@@ -14,6 +14,7 @@ from betr_spark.corpus.columns import Located, Origin, Path, UsedColumns
 from betr_spark.corpus.folders import folder_value
 from betr_spark.corpus.listing import ROW_FILE
 from betr_spark.corpus.numbers import MAX_COUNT, as_count, as_double
+from betr_spark.corpus.parquet_texts import TEXT_ROW
 from betr_spark.errors import DataError
 from betr_spark.schemas import (
     DETAIL,
@@ -44,11 +45,14 @@ class Shape(NamedTuple):
         carried: add the carried columns.
         numbers: add `logit_NAME`, double, of each expression scorer, and `n_lm_tokens`, int, of `input.tokens.column`; a row
             without a valid number of tokens gets its reason only then.
+        by_row: the number of the row in its file in place of the text, for `parquet_texts.TextColumn`, which finds what is
+            wrong with the text; detail and row are null.
     """
 
     leave_utf8: bool = False
     carried: bool = False
     numbers: bool = False
+    by_row: bool = False
 
 
 def documents_of(
@@ -64,10 +68,11 @@ def documents_of(
         shape: what to give.
 
     Returns:
-        doc_id, source, text, carried columns, logits, n_lm_tokens, reason, detail, row, input_file.
+        doc_id, source, text, carried columns, logits, n_lm_tokens, reason, detail, row, input_file. With `by_row`, TEXT_ROW
+        is there in place of text, and detail and row are not.
     """
     read = _reader(columns, json=source.format == "json")
-    text = read(used.text.path)
+    text = F.lit(None).cast("string") if shape.by_row else read(used.text.path)
     doc_id = F.md5(text) if used.id is None else read(used.id.path).cast("string")
     origin = F.lit(None).cast("string") if used.source is None else read(used.source.path).cast("string")
     invalid, as_json = [], F.lit(None).cast("string")
@@ -78,24 +83,28 @@ def documents_of(
         invalid = [(~F.is_valid_utf8(json_lines.VALUE), INVALID_UTF8, F.lit("the line is not UTF-8"))]
         invalid += json_lines.invalid(used.text)
         as_json = _cut(F.col(json_lines.VALUE))
-    else:
+    elif not shape.by_row:
         cells = {column.name: _cut(read(column.path)) for column in used.of_the_pass()}
         as_json = F.to_json(F.struct(*[cell.alias(name) for name, cell in cells.items()]))
-    n_bytes = F.octet_length(text)
+    n_bytes, ids = (
+        F.octet_length(text),
+        [
+            (doc_id.isNull() | (doc_id == ""), "null_id", F.lit(f"{source.id} is null or empty")),
+            (~F.is_valid_utf8(doc_id), INVALID_UTF8, F.lit("the id is not UTF-8")),
+        ],
+    )
     counts = [(used.tokens.name, read(used.tokens.path))] if used.tokens is not None and shape.numbers else []
-    reasons: list[tuple[Column, str, Column]] = [
-        *invalid,
-        (text.isNull(), "null_text", F.lit(f"{source.text} is null")),
-        (doc_id.isNull() | (doc_id == ""), "null_id", F.lit(f"{source.id} is null or empty")),
-        (~F.is_valid_utf8(doc_id), INVALID_UTF8, F.lit("the id is not UTF-8")),
+    of_text: list[tuple[Column, str, Column]] = [
         *([] if shape.leave_utf8 else [(~F.is_valid_utf8(text), INVALID_UTF8, F.lit(NOT_UTF8))]),
         (
             n_bytes > source.max_text_bytes,
             "text_too_long",
             F.concat(n_bytes.cast("string"), F.lit(f" bytes, input.max_text_bytes is {source.max_text_bytes}")),
         ),
-        *((as_count(value).isNull(), INVALID_TOKENS, _no_count(name, value)) for name, value in counts),
     ]
+    null_text = (text.isNull(), "null_text", F.lit(f"{source.text} is null"))
+    of_tokens = [(as_count(value).isNull(), INVALID_TOKENS, _no_count(name, value)) for name, value in counts]
+    reasons = [*ids, *of_tokens] if shape.by_row else [*invalid, null_text, *ids, *of_text, *of_tokens]
     reason = F.coalesce(*[F.when(wrong, F.lit(name)) for wrong, name, _ in reasons])
     detail = F.coalesce(*[F.when(wrong, why) for wrong, _, why in reasons])
     bad = F.col(_REASON).isNotNull()
@@ -107,13 +116,13 @@ def documents_of(
     return rows.withColumn(_REASON, reason).select(
         doc_id.alias(DOC_ID),
         F.make_valid_utf8(origin).alias(SOURCE),
-        F.when(~bad, text).alias(TEXT),
+        F.col(TEXT_ROW) if shape.by_row else F.when(~bad, text).alias(TEXT),
         *(added if shape.carried else []),
         *(logits if shape.numbers else []),
         *(as_count(value).alias(N_LM_TOKENS) for _, value in counts),
         F.col(_REASON).alias(REASON),
-        F.when(bad, detail).alias(DETAIL),
-        F.when(bad, F.substring(as_json, 1, ROW_BYTES)).alias(ROW),
+        *([] if shape.by_row else [F.when(bad, detail).alias(DETAIL)]),
+        *([] if shape.by_row else [F.when(bad, F.substring(as_json, 1, ROW_BYTES)).alias(ROW)]),
         (F.col(ROW_FILE) if shape.leave_utf8 else F.when(bad, F.col(ROW_FILE))).alias(INPUT_FILE),
     )
 

@@ -175,8 +175,8 @@ class InputFiles:
                 rows = these.apply(rows) if these else rows
             yield rows, absent
 
-    def stream(self, columns: Mapping[Path, Located], *, max_bytes: int) -> DataFrame:
-        """Follow the folder: new files, of which a batch takes up to `max_bytes`."""
+    def stream(self, columns: Mapping[Path, Located], *, max_bytes: int, row: str | None = None) -> DataFrame:
+        """Follow the folder: new files, of which a batch takes up to `max_bytes`; `row` as in `listing.with_input_file`."""
         spark, path = self.listing.files.sparkSession, self.source.path
         kind, schema = ("text", _LINES) if self.source.format == "json" else ("parquet", read_schema(columns))
         reader = spark.readStream.format(kind).schema(schema).option("recursiveFileLookup", "true")
@@ -184,7 +184,13 @@ class InputFiles:
         reader = reader.option("maxFileAge", _NEVER_TOO_OLD)  # or Spark never reads a new file with an old time
         if hadoop_files.is_file(spark, path):
             path = f"{path[:-1]}[{path[-1]}]"  # a streaming source takes folders and globs
-        return with_input_file(reader.load(path))
+        return with_input_file(reader.load(path), row=row)
+
+    def again(self, columns: Mapping[Path, Located], files: DataFrame) -> DataFrame:
+        """Read these columns of files that a stream has read (column `file`), which may have come after this listing."""
+        listing = Listing.of(files.sparkSession, self.source.path)
+        rows, these = listing.read("parquet", read_schema(columns)), FileFilter.of(listing.files, files)
+        return these.apply(rows) if these else rows
 
     def _frame(self, schema: T.StructType, only_files: Sequence[str] | None = None) -> DataFrame:
         rows = self.listing.read("text" if self.source.format == "json" else "parquet", schema)

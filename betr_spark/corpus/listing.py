@@ -132,9 +132,16 @@ def _spark_xxhash64(*values: bytes) -> int:
     return seed - ((seed >> 63) << 64)
 
 
-def with_input_file(rows: DataFrame) -> DataFrame:
-    """Add the URI of the file that a row was read from; a column of the input named `_metadata` does not matter."""
-    return rows.select("*", rows.metadataColumn("_metadata").getField("file_path").alias(ROW_FILE))
+def with_input_file(rows: DataFrame, *, row: str | None = None) -> DataFrame:
+    """Add the URI of the file that a row was read from; a column of the input named `_metadata` does not matter.
+
+    Args:
+        rows: as a reader gives them.
+        row: name of a column for the number of the row in its file; of Parquet only.
+    """
+    metadata = rows.metadataColumn("_metadata")
+    numbers = [] if row is None else [metadata.getField("row_index").alias(row)]
+    return rows.select("*", metadata.getField("file_path").alias(ROW_FILE), *numbers)
 
 
 class FileFilter(NamedTuple):

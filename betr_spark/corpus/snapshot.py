@@ -9,12 +9,14 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from betr_spark.config import Config, InputConfig
-from betr_spark.corpus.columns import Located, Path, UsedColumns
+from betr_spark.corpus.columns import Located, Origin, Path, UsedColumns
 from betr_spark.corpus.documents import Shape, documents_of
 from betr_spark.corpus.files import InputFiles
+from betr_spark.corpus.parquet_texts import TEXT_ROW, TextColumn
 from betr_spark.corpus.scored_state import INPUTS_TABLE
 from betr_spark.corpus.table import InputTable
 from betr_spark.schemas import DOC_ID
+from betr_spark.storage import hadoop_files
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -117,13 +119,40 @@ class InputSnapshot:
         """Read doc_id of the rows that have one; reads no text if there is a column of ids."""
         return self.documents().select(DOC_ID).where(F.col(DOC_ID) != "")
 
-    def stream(self) -> DataFrame:
+    def stream(self, *, by_row: bool = False) -> DataFrame:
         """Follow the input as a stream: new files, or rows appended to the Delta table, only.
 
+        Args:
+            by_row: the number of each row in its file in place of the text, for `text_column`.
+
         Returns:
-            The shape of `documents(leave_utf8=True, numbers=True)`.
+            The shape of `documents(leave_utf8=True, numbers=True)`; with `by_row` see `Shape`.
         """
-        columns = {column.path: self.columns[column.path] for column in self.used.of_the_pass()}
-        rows = self.content.stream(columns, max_bytes=self.source.max_batch_bytes)
-        shape = Shape(leave_utf8=True, numbers=True)
+        used = [column for column in self.used.of_the_pass() if not (by_row and column is self.used.text)]
+        columns = {column.path: self.columns[column.path] for column in used}
+        options = {"row": TEXT_ROW} if by_row else {}
+        rows = self.content.stream(columns, max_bytes=self.source.max_batch_bytes, **options)
+        shape = Shape(leave_utf8=True, numbers=True, by_row=by_row)
         return documents_of(rows, self.source, self.used, self.columns, shape)
+
+    def again(self, files: DataFrame) -> DataFrame:
+        """Read documents of files that the stream has read, in the shape that it gives without `by_row`.
+
+        Args:
+            files: file; Parquet.
+        """
+        assert isinstance(self.content, InputFiles)
+        rows = self.content.again({column.path: self.columns[column.path] for column in self.used.of_the_pass()}, files)
+        return documents_of(rows, self.source, self.used, self.columns, Shape(leave_utf8=True, numbers=True))
+
+    def text_column(self) -> TextColumn | None:
+        """What reads the texts in Python workers, of `stream(by_row=True)`; None if Spark has to.
+
+        That is the case without a column of ids, for other formats, other stores, and a text within a struct.
+        """
+        place = self.columns[self.used.text.path]
+        is_local = hadoop_files.qualified(self.spark, self.source.path).startswith("file:")
+        is_top = place.origin is Origin.ROWS and len(place.path) == 1 and "." not in place.path[0]
+        if self.source.format != "parquet" or self.source.id is None or not (is_local and is_top):
+            return None
+        return TextColumn(place.path[0], self.source.max_text_bytes)

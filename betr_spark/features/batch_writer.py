@@ -65,11 +65,16 @@ class BatchWriter:
         finds_items = TEST_ITEMS in computed.columns
         if finds_items:
             computed.persist()  # written to `features`, `quarantine` and `_test_items`
-            suspects = computed
-        else:  # the only reason that the pass adds is that of texts that are not UTF-8
-            suspects = self._transform(documents.where(F.col(REASON).isNotNull() | ~F.is_valid_utf8(TEXT)))
+
+        def bad_rows() -> DataFrame:
+            if finds_items:
+                return computed
+            rows = documents if TEXT in documents.columns else self._input_state.again(batch)
+            # the only reason that the pass adds is that of texts that are not UTF-8
+            return self._transform(rows.where(F.col(REASON).isNotNull() | ~F.is_valid_utf8(TEXT)))
+
         try:
-            self._write(computed, suspects, batch)
+            self._write(computed, bad_rows, batch)
         except Exception as error:
             self.error = error
             raise
@@ -77,7 +82,7 @@ class BatchWriter:
             if finds_items:
                 computed.unpersist()
 
-    def _write(self, computed: DataFrame, suspects: DataFrame, batch: int) -> None:
+    def _write(self, computed: DataFrame, bad_rows: Callable[[], DataFrame], batch: int) -> None:
         spark, config = computed.sparkSession, self._config
         path = config.table(schemas.FEATURES_TABLE)
         progress: Mapping[str, str | int] | None
@@ -87,10 +92,11 @@ class BatchWriter:
         has_bad = True
         if progress is None or int(progress["batch"]) < batch:  # else committed before the process died: write the rest
             progress, has_bad = self._write_features(computed, batch, progress or _NOTHING)
-        bad = without_forgotten(suspects.where(F.col(REASON).isNotNull()), config)
-        bad = bad.select(_doc_id(), REASON, DETAIL, ROW, INPUT_FILE)
         if has_bad or batch == 0:  # the first batch replaces the table
-            rows = bad if has_bad else spark.createDataFrame([], bad.schema)
+            rows = spark.createDataFrame([], schemas.QUARANTINED)
+            if has_bad:
+                bad = without_forgotten(bad_rows().where(F.col(REASON).isNotNull()), config)
+                rows = bad.select(_doc_id(), REASON, DETAIL, ROW, INPUT_FILE)
             self._commit(rows, config.table(schemas.QUARANTINE_TABLE), batch, progress)
         if TEST_ITEMS in computed.columns:
             found = self._found(without_forgotten(computed.where(F.col(REASON).isNull()), config), batch)

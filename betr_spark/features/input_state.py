@@ -52,6 +52,11 @@ class InputState:
             self._add(late)
         return ScoredState(self._inputs_version)
 
+    def again(self, batch: int) -> DataFrame:
+        """Read the documents of a batch's Parquet files once more, with their texts."""
+        files = files_of_batch(self._snapshot.spark, self._config, self._checkpoint.name, batch)
+        return self._snapshot.again(files)
+
     def at_end(self, last: ScoredState) -> ScoredState:
         """The state after the last batch: files without rows have been read too.
 

@@ -19,24 +19,23 @@ from pyspark.sql import types as T
 from betr_spark import schemas
 from betr_spark.config import Config
 from betr_spark.contamination.detection import ship_finder
-from betr_spark.contamination.in_pass import ItemFinder
 from betr_spark.contamination.test_files import looked_for_by
+from betr_spark.corpus.parquet_texts import TEXT_ROW, why_texts_not_read
 from betr_spark.corpus.scored_state import INPUTS_TABLE, scored_state
 from betr_spark.errors import BetrSparkError
 from betr_spark.features.batch_writer import BatchWriter
 from betr_spark.features.checkpoint import CHECKPOINTS, Checkpoint, choose_checkpoint, is_damage, progress_of
 from betr_spark.features.input_state import InputState
-from betr_spark.features.one_pass import one_pass
 from betr_spark.features.outcome import FeaturesMetrics, result_of
-from betr_spark.features.token_counter import TokenCounter, require_tokenizers
+from betr_spark.features.token_counter import require_tokenizers
 from betr_spark.features.tokenizer_file import check_tokenizer, ship_counter, token_settings
-from betr_spark.kernels.minhash import MinHasher
+from betr_spark.features.transform import transform_of
 from betr_spark.kernels.text_preparation import PREPARATION
 from betr_spark.pipeline.stage import Result, RunContext, Stage
-from betr_spark.ranking.direct import direct_versions, with_direct_logits
-from betr_spark.schemas import DETAIL, DOC_ID, INPUT_FILE, N_LM_TOKENS, REASON, ROW, SOURCE, TEST_ITEMS, TEXT
+from betr_spark.ranking.direct import direct_versions
+from betr_spark.schemas import DETAIL, DOC_ID, INPUT_FILE, N_LM_TOKENS, REASON, ROW, SOURCE, TEXT
 from betr_spark.scoring import artifact
-from betr_spark.scoring.ngram_table import SharedTables, stack
+from betr_spark.scoring.ngram_table import stack
 from betr_spark.spark.error_messages import problems_of
 from betr_spark.spark.jobs import describe
 from betr_spark.storage import delta, hadoop_files, runs
@@ -119,14 +118,17 @@ class Features(Stage):
         path = config.table(schemas.FEATURES_TABLE)
         folded = [artifact.load(spark, config.table(f"scorers/{name}"), name).table for name in config.folded()]
         counter = ship_counter(spark, config.input.tokens)
-        transform = _transform(config, artifact.ship(spark, stack(folded)), counter, ship_finder(spark, config))
+        finder = ship_finder(spark, config)
+        # A join with logits loses the order of rows; `_test_items` and `quarantine` are written from one evaluation.
+        texts = None if config.direct() or finder is not None else context.input.text_column()
+        transform = transform_of(config, artifact.ship(spark, stack(folded)), counter, finder, texts)
         settings_key = _settings_key(context).key
         checkpoint = choose_checkpoint(context.input, config, settings_key)
         try:
-            followed = _follow(context, checkpoint, transform)
+            followed = _follow(context, checkpoint, transform, by_row=texts is not None)
         except _CannotFollowError as error:
             checkpoint = choose_checkpoint(context.input, config, settings_key, why=str(error))
-            followed = _follow(context, checkpoint, transform)
+            followed = _follow(context, checkpoint, transform, by_row=texts is not None)
         progress = progress_of(spark, path, checkpoint.name)
         state = followed.input_state.at_end(scored_state(spark, config))
 
@@ -160,8 +162,10 @@ class _Followed(NamedTuple):
     input_state: InputState
 
 
-def _follow(context: RunContext, checkpoint: Checkpoint, transform: Callable[[DataFrame], DataFrame]) -> _Followed:
-    """Take in all that the checkpoint has not seen."""
+def _follow(
+    context: RunContext, checkpoint: Checkpoint, transform: Callable[[DataFrame], DataFrame], *, by_row: bool
+) -> _Followed:
+    """Take in all that the checkpoint has not seen; `by_row` as in `InputSnapshot.stream`, as long as Arrow reads the files."""
     config = context.config
     input_state = InputState(context.input, config, checkpoint)
     begin = _batch_announcer(context, checkpoint)
@@ -169,9 +173,10 @@ def _follow(context: RunContext, checkpoint: Checkpoint, transform: Callable[[Da
     writer = BatchWriter(config, checkpoint.name, input_state, transform, begin, context.check_lease, looked_for)
     numbers = [schemas.logit_column(name) for name in config.expressions()]
     numbers += [] if config.input.tokens.column is None else [N_LM_TOKENS]
+    of_text = [TEXT_ROW] if by_row else [TEXT, DETAIL, ROW]
     query = (
-        context.input.stream()
-        .select(DOC_ID, SOURCE, TEXT, REASON, DETAIL, ROW, INPUT_FILE, *numbers)
+        context.input.stream(by_row=by_row)
+        .select(DOC_ID, SOURCE, *of_text, REASON, INPUT_FILE, *numbers)
         .writeStream.foreachBatch(writer)
         .option("checkpointLocation", config.table(f"{CHECKPOINTS}/{checkpoint.name}"))
         .trigger(availableNow=True)
@@ -185,6 +190,9 @@ def _follow(context: RunContext, checkpoint: Checkpoint, transform: Callable[[Da
     except (CapturedException, Py4JJavaError) as error:
         if isinstance(writer.error, BetrSparkError):
             raise writer.error from None
+        if by_row and (reason := why_texts_not_read(writer.error)):
+            _logger.info("features: Spark reads the texts, because Arrow cannot: %s", reason)
+            return _follow(context, checkpoint, transform, by_row=False)
         if why := _why_from_scratch(error, writer, checkpoint, config):
             raise _CannotFollowError(why) from error
         raise error from writer.error  # the query's own error does not have it as a cause
@@ -216,21 +224,3 @@ def _batch_announcer(context: RunContext, checkpoint: Checkpoint) -> Callable[[i
             context.progress.part(number, expected)
 
     return begin
-
-
-def _transform(
-    config: Config,
-    shared_tables: Callable[[], SharedTables],
-    token_counter: Callable[[], TokenCounter] | None,
-    item_finder: Callable[[], ItemFinder] | None,
-) -> Callable[[DataFrame], DataFrame]:
-    sketch, numbers = MinHasher(**config.minhash.model_dump()), [*config.direct(), *config.expressions()]
-    lm_tokens = not config.input.tokens.are_words
-    schema = schemas.features_schema(config.scored(), config.expressions(), lm_tokens=lm_tokens)
-    found = "" if item_finder is None else f", {TEST_ITEMS} array<{schemas.TEST_ITEM}>"
-    run_pass = one_pass(
-        sketch, config.folded(), shared_tables, numbers=numbers, token_counter=token_counter, item_finder=item_finder
-    )
-    return lambda documents: with_direct_logits(documents, config).mapInArrow(
-        run_pass, f"{schema}, {schemas.QUARANTINE}{found}"
-    )
