@@ -61,16 +61,21 @@ def main() -> None:
 
 
 def prepared(folder: Path, rows: list[Row], *, n_files: int) -> Path:
-    """Write the documents, a random scorer and a configuration; return the path of the configuration."""
-    from betr_spark.scoring import artifact  # noqa: PLC0415
-    from betr_spark.scoring.ngram_table import NgramTable  # noqa: PLC0415
-    from betr_spark.spark.session import build_session  # noqa: PLC0415
-
+    """Write the documents, and what `configured` writes; return the path of the configuration."""
     (folder / "docs").mkdir(parents=True)
     size = -(-len(rows) // n_files)
     for part in range(n_files):
         table = pa.Table.from_pylist(rows[part * size : (part + 1) * size])
         pq.write_table(table, folder / f"docs/part-{part:02d}.parquet", row_group_size=5000)
+    return configured(folder)
+
+
+def configured(folder: Path) -> Path:
+    """Write a random scorer and a configuration for the documents in `docs`; return the path of the configuration."""
+    from betr_spark.scoring import artifact  # noqa: PLC0415
+    from betr_spark.scoring.ngram_table import NgramTable  # noqa: PLC0415
+    from betr_spark.spark.session import build_session  # noqa: PLC0415
+
     settings = {
         "input": {"path": str(folder / "docs"), "id": "id", "source": "source"},
         "output": str(folder / "out"),

@@ -45,14 +45,29 @@ def measure(folder: Path, *, hashed_ids: bool) -> dict[str, float]:
     import numpy as np  # noqa: PLC0415
 
     from betr_spark.config import Config  # noqa: PLC0415 - of the checkout in PYTHONPATH
-    from betr_spark.features import stage  # noqa: PLC0415
+    from betr_spark.features.one_pass import one_pass  # noqa: PLC0415
+    from betr_spark.kernels.minhash import MinHasher  # noqa: PLC0415
     from betr_spark.pipeline.run import run_all  # noqa: PLC0415
     from betr_spark.pipeline.stage import RunContext  # noqa: PLC0415
-    from betr_spark.schemas import DETAIL, DOC_ID, INPUT_FILE, REASON, ROW, SOURCE, TEXT  # noqa: PLC0415
+    from betr_spark.schemas import (  # noqa: PLC0415
+        DETAIL,
+        DOC_ID,
+        INPUT_FILE,
+        QUARANTINE,
+        REASON,
+        ROW,
+        SOURCE,
+        TEXT,
+        features_schema,
+    )  # fmt: skip
     from betr_spark.scoring import artifact  # noqa: PLC0415
     from betr_spark.scoring.ngram_table import NgramTable, stack  # noqa: PLC0415
     from betr_spark.spark.session import build_session  # noqa: PLC0415
 
+    try:
+        from by_row import documents_by_row  # noqa: PLC0415
+    except ImportError:  # a checkout of a version that reads texts with Spark
+        documents_by_row = None  # type: ignore[assignment]
     spark = build_session("betr-spark bench")
     spark.sparkContext.setLogLevel("ERROR")
     generator = np.random.default_rng(0)
@@ -67,9 +82,15 @@ def measure(folder: Path, *, hashed_ids: bool) -> dict[str, float]:
             values = {"input": source, "output": output, "targets": {"t": {"path": "none", "template": "{q}"}}}
             config = Config.model_validate(values)
             artifact.save(spark, config.table("scorers/betr"), table, {"name": "betr"})
-            columns = (DOC_ID, SOURCE, TEXT, REASON, DETAIL, ROW, INPUT_FILE)
-            documents = RunContext(spark, config).input.documents(leave_utf8=True).select(*columns)
-            computed = stage._transform(config, artifact.ship(spark, stack([table])), None, None)(documents)  # noqa: SLF001
+            run = one_pass(MinHasher(**config.minhash.model_dump()), ["betr"], artifact.ship(spark, stack([table])))
+            schema = f"{features_schema(['betr'])}, {QUARANTINE}"
+            if documents_by_row is not None and not hashed_ids:
+                documents, add_texts = documents_by_row(spark, folder / "docs")
+                computed = documents.mapInArrow(lambda batches: run(add_texts(batches)), schema)  # noqa: B023
+            else:
+                columns = (DOC_ID, SOURCE, TEXT, REASON, DETAIL, ROW, INPUT_FILE)
+                documents = RunContext(spark, config).input.documents(leave_utf8=True).select(*columns)
+                computed = documents.mapInArrow(run, schema)
             before = processor_seconds()
             computed.write.format("noop").mode("overwrite").save()
             figures["noop"] = processor_seconds() - before

@@ -1,4 +1,4 @@
-"""datatrove's MinHash pipeline on a Parquet file (id, text), on one core; `dedup_cost.py` runs it. Requires datatrove.
+"""datatrove's MinHash pipeline on a Parquet file (id, text), on one core; `cost.py` runs it. Requires datatrove.
 
     python benchmarks/peer_datatrove.py DOCUMENTS.parquet FOLDER
 

@@ -16,6 +16,7 @@ from pyspark.sql import functions as F
 
 from betr_spark.errors import DataError
 from betr_spark.schemas import DOC_ID
+from betr_spark.spark.small_frames import small_frame
 
 ORDER_KEY, ORDER_HASH, WEIGHT = "order_key", "order_hash", "weight"
 GROUP, BUDGET = "group", "budget"
@@ -134,7 +135,7 @@ def _in_bins(rows: DataFrame, bins: list[Row]) -> DataFrame:
     """
     rows = rows.where(F.col(_BIN).isin(*{row[_BIN] for row in bins}))  # few rows are left for the join
     schema = f"{_OTHER_GROUP} {_type_of_group(rows)}, {_OTHER_BIN} int, {BUDGET} bigint"
-    table = rows.sparkSession.createDataFrame([(row[GROUP], row[_BIN], row[BUDGET]) for row in bins], schema)
+    table = small_frame(rows.sparkSession, [(row[GROUP], row[_BIN], row[BUDGET]) for row in bins], schema)
     same = _same_group(rows, _OTHER_GROUP) & (F.col(_BIN) == F.col(_OTHER_BIN))
     return rows.join(F.broadcast(table), on=same, how="inner").drop(_BIN, _OTHER_GROUP, _OTHER_BIN)
 
@@ -233,7 +234,7 @@ def in_prefixes(rows: DataFrame, ends: Sequence[Position]) -> DataFrame:
         return rows
     types = (_type_of_group(rows), "bigint", "bigint", "string")
     schema = ", ".join(f"end_{name} {kind}" for name, kind in zip(Position._fields, types, strict=True))
-    table = F.broadcast(rows.sparkSession.createDataFrame(ends, schema))
+    table = F.broadcast(small_frame(rows.sparkSession, ends, schema))
     joined = rows.join(table, on=_same_group(rows, f"end_{GROUP}"), how="left")
     here = F.struct(ORDER_KEY, ORDER_HASH, DOC_ID)
     end = F.struct(*[F.col(f"end_{name}").alias(name) for name in Position._fields[1:]])

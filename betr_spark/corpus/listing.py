@@ -2,6 +2,7 @@
 
 import dataclasses
 from collections.abc import Sequence
+from functools import cached_property
 from typing import Any, NamedTuple, Self
 from urllib.parse import unquote
 
@@ -98,23 +99,32 @@ class Listing:
 
     def fingerprint(self) -> str:
         """As `hadoop_files.fingerprint` of `files`. For few files no job of Spark runs: the first job takes seconds."""
-        statuses = self.relation.location().allFiles()
-        if statuses.size() > _MAX_WITHOUT_JOB:
+        if self._few is None:
             return hadoop_files.fingerprint(self.files)
         n_files, n_bytes, xor, total = 0, 0, 0, 0
-        for row in range(statuses.size()):
-            status = statuses.apply(row)
-            size, microseconds = status.getLen(), 1000 * status.getModificationTime()
-            name = status.getPath().getName()
-            if (
-                size <= 0 or name.startswith(".") or (name.startswith("_") and "=" not in name)
-            ):  # Spark does not read these
-                continue
-            uri = status.getPath().toUri().toString().replace(":///", ":/", 1)
+        for uri, size, microseconds in self._few:
             parts = uri.encode(), *(number.to_bytes(8, "little", signed=True) for number in (size, microseconds))
             hashes = [_spark_xxhash64(seed.to_bytes(4, "little"), *parts) for seed in (0, 1)]
             n_files, n_bytes, xor, total = n_files + 1, n_bytes + size, xor ^ hashes[0], total + hashes[1]
         return hadoop_files.fingerprint_of(n_files, n_bytes, xor, total)
+
+    def names(self) -> set[str] | None:
+        """The column `file`, without a job of Spark; None if there are more than a few files."""
+        return None if self._few is None else {uri for uri, *_ in self._few}
+
+    @cached_property
+    def _few(self) -> list[tuple[str, int, int]] | None:
+        """URI, size and time in microseconds of each file, if they are few."""
+        statuses, files = self.relation.location().allFiles(), []
+        if statuses.size() > _MAX_WITHOUT_JOB:
+            return None
+        for row in range(statuses.size()):
+            status = statuses.apply(row)
+            size, name = status.getLen(), status.getPath().getName()
+            if size > 0 and not name.startswith(".") and (not name.startswith("_") or "=" in name):  # Spark reads these
+                uri = status.getPath().toUri().toString().replace(":///", ":/", 1)
+                files.append((uri, size, 1000 * status.getModificationTime()))
+        return files
 
     @staticmethod
     def names_and_count(files: DataFrame) -> tuple[str, int]:

@@ -26,6 +26,7 @@ from betr_spark.dedup.thresholds import Thresholds
 from betr_spark.kernels.arrow_buffers import binary_rows
 from betr_spark.kernels.minhash import equal_values
 from betr_spark.schemas import SIGNATURE
+from betr_spark.spark.small_frames import small_frame
 from betr_spark.storage.scratch import Materialise, counted
 
 _CANDIDATE_SIGNATURE, _KEEPER_SIGNATURE = "candidate_signature", "keeper_signature"
@@ -70,7 +71,7 @@ def candidate_pairs(
     """
     links, n = counted(materialise, links, {_TO_COMPARE: F.count_if(~F.col(PREVIOUSLY_KEPT))})
     if not n[_TO_COMPARE]:
-        return Candidates(links.sparkSession.createDataFrame([], _PAIRS), 0, 0)
+        return Candidates(small_frame(links.sparkSession, [], _PAIRS), 0, 0)
     compared, n = counted(
         materialise, _first_comparison(links, signatures, thresholds, n_parts=n_parts), _counts(thresholds)
     )

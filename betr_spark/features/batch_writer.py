@@ -12,6 +12,7 @@ from betr_spark.corpus.documents import check_unique
 from betr_spark.corpus.tombstones import tombstones, without_forgotten
 from betr_spark.features.checkpoint import progress_if_any, progress_of
 from betr_spark.features.input_state import InputState
+from betr_spark.features.outcome import Written
 from betr_spark.schemas import (
     BATCH,
     CONTENT_HASH,
@@ -19,7 +20,9 @@ from betr_spark.schemas import (
     DOC_ID,
     INPUT_FILE,
     LOOKED_FOR,
+    N_BYTES,
     N_LM_TOKENS,
+    N_TOKENS,
     REASON,
     ROW,
     SIGNATURE,
@@ -27,6 +30,7 @@ from betr_spark.schemas import (
     TEST_ITEMS,
     TEXT,
 )
+from betr_spark.spark.small_frames import small_frame
 from betr_spark.storage import delta
 from betr_spark.storage.staged_rows import staged
 
@@ -55,7 +59,7 @@ class BatchWriter:
         self._input_state, self._looked_for = input_state, looked_for
         self.called = False
         self.error: Exception | None = None
-        self.rows_new = 0
+        self.written = Written()
 
     def __call__(self, documents: DataFrame, batch: int) -> None:
         """Write one batch."""
@@ -92,8 +96,10 @@ class BatchWriter:
         has_bad = True
         if progress is None or int(progress["batch"]) < batch:  # else committed before the process died: write the rest
             progress, has_bad = self._write_features(computed, batch, progress or _NOTHING)
+        else:
+            self.written = self.written.with_unknown()
         if has_bad or batch == 0:  # the first batch replaces the table
-            rows = spark.createDataFrame([], schemas.QUARANTINED)
+            rows = small_frame(spark, [], schemas.QUARANTINED)
             if has_bad:
                 bad = without_forgotten(bad_rows().where(F.col(REASON).isNotNull()), config)
                 rows = bad.select(_doc_id(), REASON, DETAIL, ROW, INPUT_FILE)
@@ -111,9 +117,9 @@ class BatchWriter:
         known = delta.read(spark, path).select(DOC_ID) if batch else None
         rows = _counted(_with_forgotten(computed, config), counter, config, known)
         rows = rows.select(*[name for name in computed.columns if name not in (REASON, DETAIL, ROW, TEST_ITEMS)])
-        rows = rows.withColumn(BATCH, F.lit(batch).cast("bigint")).observe(
-            counter_of_written, F.count("*").alias(_ROWS)
-        )
+        sums = [F.sum(name).alias(name) for name in (N_BYTES, N_TOKENS)]
+        rows = rows.withColumn(BATCH, F.lit(batch).cast("bigint"))
+        rows = rows.observe(counter_of_written, F.count("*").alias(_ROWS), *sums)
         transaction = (self._checkpoint, batch)
         staging = staged(
             rows, path, transaction=transaction, overwrite=batch == 0, statistics=STATISTICS,
@@ -135,7 +141,8 @@ class BatchWriter:
             }
             self._before_commit()
             written.commit(user_metadata=self._metadata(progress))
-        self.rows_new += counts[_ROWS]
+        of_batch = [int(counter_of_written.get[name] or 0) for name in (_ROWS, N_BYTES, N_TOKENS)]
+        self.written = self.written.after(batch, counts[_ROWS], of_batch, has_bad=counts[_BAD] > 0)
         return progress, counts[_BAD] > 0
 
     def _found(self, good: DataFrame, batch: int) -> DataFrame:

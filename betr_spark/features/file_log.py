@@ -1,6 +1,8 @@
 """Whether a stream has read every file: Spark leaves out, without a word, files that are deleted before a batch opens them."""
 
 import json
+import re
+from collections.abc import Iterator
 
 from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
@@ -24,11 +26,26 @@ def files_of_batch(spark: SparkSession, config: Config, checkpoint: str, batch: 
         checkpoint: its name.
         batch: number of the batch.
     """
+    paths, numbers = _log_of_batch(spark, config, checkpoint, batch)
+    return _entries(spark, *paths).where(F.col("batchId").between(numbers[0], numbers[-1])).select(FILE)
+
+
+def names_of_batch(spark: SparkSession, config: Config, checkpoint: str, batch: int) -> set[str]:
+    """As `files_of_batch`, of few files, without a job of Spark."""
+    paths, numbers = _log_of_batch(spark, config, checkpoint, batch)
+    return {name for path in paths for name, number in _names_in(spark, path) if number in numbers}
+
+
+def names_in_log(spark: SparkSession, config: Config, checkpoint: str) -> set[str]:
+    """The files of all batches, if they are few, without a job of Spark."""
     log = _log(config, checkpoint)
-    first, last = (_log_offset(spark, config, checkpoint, number) for number in (batch - 1, batch))
-    names = [f"{log}/{number}" for number in range(first + 1, last + 1)]  # usually one
-    paths = [name if hadoop_files.exists(spark, name) else f"{name}.compact" for name in names]
-    return _entries(spark, *paths).where(F.col("batchId").between(first + 1, last)).select(FILE)
+    files = [name for name in hadoop_files.children(spark, log) if name.removesuffix(".compact").isdigit()]
+    return {name for file in files for name, _ in _names_in(spark, f"{log}/{file}")}
+
+
+def plain_name(uri: str) -> str:
+    """A file's URI as rows have it."""
+    return re.sub(_NO_AUTHORITY, r"\1:/", uri)
 
 
 def check_batch_read(in_batch: DataFrame, read: DataFrame, config: Config) -> None:
@@ -76,6 +93,23 @@ def _log_offset(spark: SparkSession, config: Config, checkpoint: str, batch: int
     content = hadoop_files.read_bytes(spark, config.table(f"{CHECKPOINTS}/{checkpoint}/offsets/{batch}")).decode()
     offsets = (json.loads(line) for line in content.splitlines() if line.startswith("{"))
     return next(int(offset["logOffset"]) for offset in offsets if "logOffset" in offset)
+
+
+def _log_of_batch(spark: SparkSession, config: Config, checkpoint: str, batch: int) -> tuple[list[str], range]:
+    """The files of the log that a batch is in, and its numbers there."""
+    log = _log(config, checkpoint)
+    first, last = (_log_offset(spark, config, checkpoint, number) for number in (batch - 1, batch))
+    names = [f"{log}/{number}" for number in range(first + 1, last + 1)]  # usually one
+    paths = [name if hadoop_files.exists(spark, name) else f"{name}.compact" for name in names]
+    return paths, range(first + 1, last + 1)
+
+
+def _names_in(spark: SparkSession, path: str) -> Iterator[tuple[str, int]]:
+    """Name of each entry in a file of the log, and its number."""
+    for line in hadoop_files.read_bytes(spark, path).decode().splitlines():
+        if line.startswith("{"):
+            entry = json.loads(line)
+            yield plain_name(entry["path"]), int(entry["batchId"])
 
 
 def _entries(spark: SparkSession, *paths: str) -> DataFrame:

@@ -13,7 +13,14 @@ from betr_spark.corpus.scored_state import INPUTS_TABLE, ScoredState
 from betr_spark.corpus.snapshot import InputSnapshot
 from betr_spark.errors import DataError
 from betr_spark.features.checkpoint import CHECKPOINTS, Checkpoint
-from betr_spark.features.file_log import check_all_read, check_batch_read, files_of_batch
+from betr_spark.features.file_log import (
+    check_all_read,
+    check_batch_read,
+    files_of_batch,
+    names_in_log,
+    names_of_batch,
+    plain_name,
+)
 from betr_spark.schemas import INPUT_FILE
 from betr_spark.storage import delta, hadoop_files
 
@@ -30,6 +37,10 @@ class InputState:
     def __init__(self, snapshot: InputSnapshot, config: Config, checkpoint: Checkpoint) -> None:
         self._snapshot, self._config, self._checkpoint = snapshot, config, checkpoint
         self._inputs_version = checkpoint.inputs_version
+        content = snapshot.content
+        self._names = (
+            content.listing.names() if isinstance(content, InputFiles) else None
+        )  # of `_inputs`, if they are few
 
     def after(self, read: DataFrame, batch: int) -> ScoredState:
         """The state after a batch.
@@ -44,6 +55,13 @@ class InputState:
         if self._config.input.format == "delta":
             return self._table_state(batch)
         path, spark = self._config.table(INPUTS_TABLE), self._snapshot.spark
+        if self._names is not None:
+            few = names_of_batch(spark, self._config, self._checkpoint.name, batch)
+            with_rows = {
+                plain_name(row[INPUT_FILE]) for row in read.select(INPUT_FILE).distinct().collect()
+            }  # of `few`
+            if few <= self._names & with_rows:
+                return ScoredState(self._inputs_version)
         in_batch = files_of_batch(spark, self._config, self._checkpoint.name, batch)
         check_batch_read(in_batch, read.select(F.col(INPUT_FILE).alias(FILE)).distinct(), self._config)
         listed = delta.read(spark, path, version=self._inputs_version)
@@ -65,6 +83,10 @@ class InputState:
         """
         if self._config.input.format == "delta":
             return last
+        if self._names is not None and self._names <= names_in_log(
+            self._snapshot.spark, self._config, self._checkpoint.name
+        ):
+            return ScoredState(self._inputs_version)
         listed = delta.read(self._snapshot.spark, self._config.table(INPUTS_TABLE), version=self._inputs_version)
         check_all_read(self._config, self._checkpoint.name, listed)
         return ScoredState(self._inputs_version)

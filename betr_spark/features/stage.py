@@ -26,7 +26,7 @@ from betr_spark.errors import BetrSparkError
 from betr_spark.features.batch_writer import BatchWriter
 from betr_spark.features.checkpoint import CHECKPOINTS, Checkpoint, choose_checkpoint, is_damage, progress_of
 from betr_spark.features.input_state import InputState
-from betr_spark.features.outcome import FeaturesMetrics, result_of
+from betr_spark.features.outcome import FeaturesMetrics, Written, result_of
 from betr_spark.features.token_counter import require_tokenizers
 from betr_spark.features.tokenizer_file import check_tokenizer, ship_counter, token_settings
 from betr_spark.features.transform import transform_of
@@ -140,7 +140,7 @@ class Features(Stage):
                 if old != checkpoint.name:
                     hadoop_files.delete(spark, config.table(f"{CHECKPOINTS}/{old}"))
 
-        yield result_of(spark, config, progress, followed.rows_new, commit)
+        yield result_of(spark, config, progress, followed.written, commit)
 
     def summary(self, run: StageRun) -> list[str]:
         """With the number of new rows, and the rate that tokens are estimated with."""
@@ -156,9 +156,9 @@ class _CannotFollowError(Exception):
 
 
 class _Followed(NamedTuple):
-    """What a query has read: its rows, and the state of the input after its batches."""
+    """What a query has written, and the state of the input after its batches."""
 
-    rows_new: int
+    written: Written
     input_state: InputState
 
 
@@ -196,7 +196,7 @@ def _follow(
         if why := _why_from_scratch(error, writer, checkpoint, config):
             raise _CannotFollowError(why) from error
         raise error from writer.error  # the query's own error does not have it as a cause
-    return _Followed(writer.rows_new, input_state)
+    return _Followed(writer.written, input_state)
 
 
 def _why_from_scratch(error: BaseException, writer: BatchWriter, checkpoint: Checkpoint, config: Config) -> str | None:

@@ -28,6 +28,7 @@ from betr_spark.ordering import (
 from betr_spark.schemas import DOC_ID, LOGIT, N_TOKENS
 from betr_spark.scoring.logit import score_of
 from betr_spark.selection.keep_rate import keep_rate
+from betr_spark.spark.small_frames import small_frame
 
 _NUMBER, _NAME = "group_number", "group_name"
 _SHORT = 0.99  # of a budget
@@ -129,7 +130,7 @@ def within_budget(
 def with_group_numbers(rows: DataFrame, names: Iterable[str]) -> DataFrame:
     """Replace `group` by the position of its name in `names` (int), or by -1: numbers are compared faster than names."""
     schema = f"{_NUMBER} int, {_NAME} string"
-    table = F.broadcast(rows.sparkSession.createDataFrame(list(enumerate(names)), schema))
+    table = F.broadcast(small_frame(rows.sparkSession, list(enumerate(names)), schema))
     numbered = rows.join(table, on=F.col(GROUP) == F.col(_NAME), how="left")
     return numbered.withColumn(GROUP, F.coalesce(_NUMBER, F.lit(-1))).drop(_NUMBER, _NAME)
 

@@ -20,6 +20,7 @@ from betr_spark.selection.budget import fraction_of
 from betr_spark.selection.keep_rate import KeepRate, keep_rate
 from betr_spark.selection.score_histogram import Cut, Histogram, score_histograms
 from betr_spark.selection.tally import ALL, N_IN_MEMORY, Part, Populations
+from betr_spark.spark.small_frames import small_frame
 from betr_spark.storage import delta, runs
 
 KEEP_RATES = (0.01, 0.03, 0.10, 0.30, 0.50)
@@ -66,7 +67,7 @@ def outlooks(
     features, removed = delta.read(spark, path), config.table(schemas.DUPLICATES_TABLE)
     if delta.exists(spark, config.table(schemas.CONTAMINATION_TABLE)):
         features = without_contaminated(features, config)
-    none = spark.createDataFrame([], f"{DOC_ID} string")
+    none = small_frame(spark, [], f"{DOC_ID} string")
     duplicates = delta.read(spark, removed) if delta.exists(spark, removed) else none
     scorers = [name for name in config.scored() if schemas.logit_column(name) in features.columns]
     scorers += [name for name, parts in config.combinations().items() if set(parts) <= set(scorers)]

@@ -8,6 +8,7 @@ from pyspark.sql import functions as F
 
 from betr_spark.ordering import ORDER_HASH, ORDER_KEY
 from betr_spark.schemas import DOC_ID, RANK
+from betr_spark.spark.small_frames import small_frame
 
 _POSITION, _PART, _START = "position", "part", "start"
 _ROWS_IN_TASK = 2**21  # that one task sorts
@@ -34,7 +35,7 @@ def with_rank(rows: DataFrame, *, n_rows: int, materialise: Callable[[DataFrame]
     part = F.shiftright(_POSITION, _POSITION_BITS).alias(_PART)
     counts = sorted(map(tuple, positions.groupBy(part).count().collect()))  # one row for each part
     offsets = [(part, sum(count for earlier, count in counts if earlier < part)) for part, _ in counts]
-    starts = rows.sparkSession.createDataFrame(offsets, f"{_PART} bigint, {_START} bigint")
+    starts = small_frame(rows.sparkSession, offsets, f"{_PART} bigint, {_START} bigint")
     in_part = F.col(_POSITION).bitwiseAND(F.lit(2**_POSITION_BITS - 1).cast("bigint"))
     return (
         positions.withColumn(_PART, F.shiftright(_POSITION, _POSITION_BITS))

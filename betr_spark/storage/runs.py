@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from betr_spark import __version__, schemas
+from betr_spark.spark.small_frames import small_frame
 from betr_spark.spark.work import Work
 from betr_spark.storage.delta import append, as_object, exists, newest_commit, newest_version, read, to_json
 
@@ -191,7 +192,7 @@ def record(spark: SparkSession, output: str, runs: Sequence[StageRun]) -> None:
     """Add the rows of runs to `runs`, in one commit."""
     schema = cast(StructType, StructType.fromDDL(schemas.RUNS))
     values = [run.row() for run in runs]
-    rows = spark.createDataFrame([tuple(row[name] for name in schema.names) for row in values], schema).coalesce(1)
+    rows = small_frame(spark, [[row[name] for name in schema.names] for row in values], schema).coalesce(1)
     recorded = {**_last_recorded(spark, output), **{run.stage: run.run_id for run in runs}}
     metadata = to_json({_RECORDED: recorded})
     append(rows, _table(output), user_metadata=metadata, add_columns=True)  # a table of an earlier version has fewer

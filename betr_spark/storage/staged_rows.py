@@ -9,6 +9,7 @@ from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark.sql import DataFrame, SparkSession
 
 from betr_spark.spark.jvm import java_class
+from betr_spark.spark.small_frames import small_frame
 from betr_spark.storage import delta, hadoop_files
 
 _logger = logging.getLogger(__name__)
@@ -43,7 +44,7 @@ class _Files:
     def read(self, *columns: str) -> DataFrame:
         schema = ", ".join(f"{column} string" for column in columns)
         if not self._files:
-            return self._spark.createDataFrame([], schema)
+            return small_frame(self._spark, [], schema)
         return self._spark.read.schema(schema).parquet(*self._files)
 
     def commit(self, *, user_metadata: str) -> None:

@@ -86,7 +86,8 @@ def test_spark_reads_what_arrow_cannot(spark: Any, tmp_path: Path, caplog: pytes
     with caplog.at_level("INFO"):
         assert len(tables(spark, config)["features"]) == 2
     (line,) = [record.getMessage() for record in caplog.records if "Arrow cannot" in record.getMessage()]
-    assert line.startswith("features: Spark reads the texts, because Arrow cannot: file:") and "dictionary" in line
+    assert line.startswith("features: Spark reads the texts, because Arrow cannot: file:")
+    assert "dictionary" in line
 
 
 @pytest.mark.parametrize("source", [{"id": None}, {"format": "json"}, {"text": "meta.body"}])

@@ -1,0 +1,30 @@
+"""Frames of a few rows of the driver, without a Python worker: Spark would start one to read rows of Python objects."""
+
+from collections.abc import Sequence
+from typing import Any, cast
+
+import pyarrow as pa
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql.pandas.types import to_arrow_type
+from pyspark.sql.types import StructType
+
+
+def small_frame(spark: SparkSession, rows: Sequence[Sequence[Any]], schema: str | StructType) -> DataFrame:
+    """Create a frame; timestamps have a time zone, maps are dictionaries.
+
+    Args:
+        spark: the session.
+        rows: values in the order of the schema.
+        schema: DDL, or a type.
+    """
+    kind = schema if isinstance(schema, StructType) else cast(StructType, StructType.fromDDL(schema))
+    columns = [*zip(*rows, strict=True)] or [()] * len(kind.fields)
+    arrays = [
+        pa.array([_plain(value) for value in values], to_arrow_type(field.dataType, timezone="UTC"))
+        for field, values in zip(kind.fields, columns, strict=True)
+    ]
+    return spark.createDataFrame(pa.Table.from_arrays(arrays, kind.names), kind)
+
+
+def _plain(value: Any) -> Any:
+    return [*value.items()] if isinstance(value, dict) else value
