@@ -16,14 +16,18 @@ import duckdb
 STEPS = {
     "shingles": """
         CREATE TABLE shingles AS
-        WITH words AS (
+        WITH texts AS (
             SELECT id, list_filter(regexp_split_to_array(lower(text), '[^\\w]+'), lambda w: w <> '') AS w
             FROM read_parquet($documents)
+        ),
+        words AS (SELECT id, unnest(w) AS w, generate_subscripts(w, 1) AS position FROM texts),
+        grams AS (
+            SELECT id,
+                hash(concat_ws(' ', w, lead(w, 1) OVER f, lead(w, 2) OVER f, lead(w, 3) OVER f, lead(w, 4) OVER f)) AS h,
+                lead(position, 4) OVER f IS NOT NULL AS is_whole
+            FROM words WINDOW f AS (PARTITION BY id ORDER BY position)
         )
-        SELECT id, list_distinct(
-            list_transform(range(1, len(w) - 3), lambda i: hash(array_to_string(list_slice(w, i, i + 4), ' ')))
-        ) AS h
-        FROM words WHERE len(w) >= 5
+        SELECT id, list(DISTINCT h) AS h FROM grams WHERE is_whole GROUP BY id
     """,
     "signatures": """
         CREATE TABLE signatures AS
