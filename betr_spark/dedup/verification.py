@@ -24,9 +24,9 @@ from betr_spark.kernels.utf8 import valid_utf8
 from betr_spark.pipeline.stage import RunContext
 from betr_spark.schemas import CONTENT_HASH, DOC_ID, EVIDENCE, REASON, SHINGLES, SIMILARITY, SKETCH, TEXT
 
-_MAX_BROADCAST = 200_000  # documents
+_MAX_BROADCAST, _MAX_BROADCAST_HASHES = 1_000_000, 4_000_000  # documents, of about 150 and 64 bytes in memory
 _CHANGED, _READ = "changed", "read"
-_IS_CANDIDATE = "is_candidate"
+_IS_CANDIDATE, _HASH = "is_candidate", "hash"
 _PAIR = [KEEPER, CANDIDATE]
 _EDGE = f"{KEEPER} binary, {KEEPER_PREVIOUSLY_KEPT} boolean, {CANDIDATE} binary"
 
@@ -76,8 +76,13 @@ def texts_of(
     scored = context.scored_input().documents(only_files=files, leave_utf8=leave_utf8)
     texts = scored.where(F.col(REASON).isNull()).select(DOC_ID, TEXT)
     keys = documents.select(DOC_ID, *columns)
-    n = n_documents if n_documents is not None else keys.limit(_MAX_BROADCAST + 1).count()
-    return texts.join(F.broadcast(keys) if n <= _MAX_BROADCAST else keys, on=DOC_ID, how="inner")
+    n = n_documents if n_documents is not None else keys.limit(_MAX_BROADCAST_HASHES + 1).count()
+    if n <= _MAX_BROADCAST:
+        return texts.join(F.broadcast(keys), on=DOC_ID, how="inner")
+    if n <= _MAX_BROADCAST_HASHES:  # or the texts of the whole corpus would be shuffled
+        hashes = F.broadcast(keys.select(F.xxhash64(DOC_ID).alias(_HASH)))
+        texts = texts.withColumn(_HASH, F.xxhash64(DOC_ID)).join(hashes, on=_HASH, how="left_semi").drop(_HASH)
+    return texts.join(keys, on=DOC_ID, how="inner")
 
 
 def shingles_of(
