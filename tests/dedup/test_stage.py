@@ -14,7 +14,7 @@ from conftest import write_parquet
 from planted import planted, shingle_set, similar_pairs
 
 from betr_spark.config import Config, DedupConfig
-from betr_spark.dedup import guards
+from betr_spark.dedup import guards, verification
 from betr_spark.dedup.evaluation import evaluate
 from betr_spark.dedup.history import History, newest_batch, read_history
 from betr_spark.errors import DataError
@@ -131,6 +131,24 @@ def test_what_is_removed_is_what_brute_force_and_the_rule_say(spark: Any, whole:
     assert sum(row["source"] == "identical" for row in kept) == 1
     assert sum(row["source"] == "short" for row in kept) == sum(row["source"] == "short" for row in corpus)
     assert sum(row["source"] == "template" for row in kept) == sum(row["source"] == "template" for row in corpus)
+
+
+@pytest.mark.parametrize("limits", [(0, 10**6), (0, 0)])
+def test_more_compared_documents_than_are_broadcast_give_the_same(
+    spark: Any,
+    whole: Config,
+    corpus: list[Row],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    limits: tuple[int, int],
+) -> None:
+    expected = duplicates(spark, whole)
+    monkeypatch.setattr(verification, "_MAX_BROADCAST", limits[0])
+    monkeypatch.setattr(verification, "_MAX_BROADCAST_HASHES", limits[1])
+    write_parquet(tmp_path / "docs", corpus)
+    config = configured(spark, tmp_path)
+    run(spark, config)
+    assert duplicates(spark, config) == expected
 
 
 def test_exact_copies_and_removed_documents_are_in_no_bucket(spark: Any, whole: Config, incremental: Any) -> None:
