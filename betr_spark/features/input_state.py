@@ -57,11 +57,10 @@ class InputState:
         path, spark = self._config.table(INPUTS_TABLE), self._snapshot.spark
         if self._names is not None:
             few = names_of_batch(spark, self._config, self._checkpoint.name, batch)
-            with_rows = {
-                plain_name(row[INPUT_FILE]) for row in read.select(INPUT_FILE).distinct().collect()
-            }  # of `few`
-            if few <= self._names & with_rows:
-                return ScoredState(self._inputs_version)
+            if few <= self._names:
+                with_rows = read.select(INPUT_FILE).distinct().collect()  # at most those of `_names`
+                if few <= {plain_name(row[INPUT_FILE]) for row in with_rows}:
+                    return ScoredState(self._inputs_version)
         in_batch = files_of_batch(spark, self._config, self._checkpoint.name, batch)
         check_batch_read(in_batch, read.select(F.col(INPUT_FILE).alias(FILE)).distinct(), self._config)
         listed = delta.read(spark, path, version=self._inputs_version)

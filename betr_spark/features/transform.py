@@ -28,10 +28,10 @@ def transform_of(
 
     Args:
         config: the scorers and the sketch.
-        shared_tables: as `one_pass` takes them, and the two after it.
-        token_counter: see there.
-        item_finder: see there.
-        texts: reads the texts of documents that come without them.
+        shared_tables: see `one_pass`.
+        token_counter: see `one_pass`.
+        item_finder: see `one_pass`.
+        texts: reads the texts of documents that come with numbers of rows; None if no documents do.
     """
     sketch, numbers = MinHasher(**config.minhash.model_dump()), [*config.direct(), *config.expressions()]
     lm_tokens = not config.input.tokens.are_words
