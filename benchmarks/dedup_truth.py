@@ -5,7 +5,7 @@
 Reads documents (id, domain, text; by default the corpus next to the checkout) and plants near-duplicates of every kind among
 them (planted.py). Prints the precision of the removed documents by the rule, the recall of similar pairs by similarity, with
 95 % intervals, and the number of kept documents of each kind. `--vary` runs again with shuffled input, 1, 7 and 64 partitions
-and one core, then kills the stage (-9) when each intermediate result appears, and compares `duplicates` byte for byte.
+and one core, then kills the stage (-9) every 2.5 seconds of its run, once each, and compares `duplicates` byte for byte.
 """
 
 import argparse
@@ -36,6 +36,9 @@ from betr_spark.dedup.evaluation_figures import Share
 SIMILARITY = 0.75
 BANDS = ((0.75, 0.85), (0.85, 1.01))
 CORPUS = Path(__file__).parents[2] / "shared/data/corpus/documents.parquet"
+
+
+KILLED_EVERY = 2.5  # seconds
 
 
 def main() -> None:
@@ -173,13 +176,11 @@ def varied(config: Path, rows: list[Row]) -> None:
         )
     n_kills = 0
     shutil.rmtree(again.parent / "out/duplicates", ignore_errors=True)
-    for step in range(100):
-        if not killed(again, f"out/_scratch/*/dedup/{step}"):  # in the folder of the run
-            break
+    while killed(again, (n_kills + 1) * KILLED_EVERY):
         n_kills += 1
     command(again, "dedup")
     same = "the same" if digest(again) == expected else "DIFFERENT"
-    print(f"  killed -9 {n_kills} times, when each intermediate result appeared, then run: {same}")
+    print(f"  killed -9 {n_kills} times, {KILLED_EVERY} s later each time, then run: {same}")
 
 
 def ways() -> Iterator[tuple[str, str]]:
@@ -190,22 +191,16 @@ def ways() -> Iterator[tuple[str, str]]:
     yield "one core", "--master local[1]"
 
 
-def killed(config: Path, appears: str) -> bool:
-    """Start the stage and kill all its processes when a path next to the configuration appears; False if the stage ended first.
-
-    Args:
-        config: file of the configuration.
-        appears: pattern of the path.
-    """
+def killed(config: Path, seconds: float) -> bool:
+    """Start the stage and kill all its processes after some seconds; False if the stage ended first."""
     arguments: list[Any] = [sys.executable, "-m", "betr_spark", "dedup", "--config", str(config)]
-    shutil.rmtree(config.parent / "out/_scratch", ignore_errors=True)
     process = subprocess.Popen(arguments, start_new_session=True, stderr=subprocess.DEVNULL)
-    while process.poll() is None:
-        if any(config.parent.glob(appears)):
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            return True
-        time.sleep(0.005)
+    try:
+        process.wait(seconds)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+        return True
     return False
 
 

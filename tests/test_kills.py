@@ -24,17 +24,31 @@ from betr_spark.pipeline.run import run_all
 pytestmark = pytest.mark.whole
 
 
-def kill_when(config: Path, environment: dict[str, str], seen: Callable[[], bool]) -> None:
-    """Start the run and kill -9 driver, JVM and workers as soon as `seen`."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "betr_spark", "run", "--config", str(config)],
-        cwd=config.parent, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True,
-    )  # fmt: skip
-    while not seen():
+def kill_when(config: Path, environment: dict[str, str], seen: Callable[[str], bool]) -> None:
+    """Start the run and kill -9 driver, JVM and workers as soon as `seen` is true of what it has written to stderr."""
+    written = config.with_suffix(".stderr")
+    with written.open("w", encoding="utf-8") as errors:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "betr_spark", "run", "--config", str(config)],
+            cwd=config.parent, env=environment, stdout=subprocess.DEVNULL, stderr=errors, start_new_session=True,
+        )  # fmt: skip
+    while not seen(written.read_text(encoding="utf-8")):
         assert process.poll() is None, "the run ended before it could be killed"
         time.sleep(0.005)
     os.killpg(process.pid, signal.SIGKILL)
     process.wait()
+
+
+def seconds_after(line: str, seconds: float) -> Callable[[str], bool]:
+    """A condition for `kill_when`: a line was written, so many seconds ago."""
+    found: list[float] = []
+
+    def seen(written: str) -> bool:
+        if not found and line in written:
+            found.append(time.monotonic())
+        return bool(found) and time.monotonic() - found[0] >= seconds
+
+    return seen
 
 
 def test_killed_in_each_stage_and_run_again_ends_with_the_same_tables(
@@ -48,12 +62,11 @@ def test_killed_in_each_stage_and_run_again_ends_with_the_same_tables(
     values["selections"] = {"betr-30": values["selections"]["betr-30"]}
     config = write_config(tmp_path / "conf.yaml", {**values, "output": str(out)})
 
+    first_batch = out / "features/_delta_log/00000000000000000000.json"
+    kill_when(config, small_spark, lambda _: first_batch.exists())  # between the batches
+    kill_when(config, small_spark, seconds_after("dedup: started", 2))  # between the rounds
     kill_when(
-        config, small_spark, (out / "features/_delta_log/00000000000000000000.json").exists
-    )  # between the batches
-    kill_when(config, small_spark, lambda: any(out.glob("_scratch/*/dedup/*/part-*")))  # between the rounds
-    kill_when(
-        config, small_spark, lambda: any((out / "selected/betr-30").glob("*.parquet"))
+        config, small_spark, lambda _: any((out / "selected/betr-30").glob("*.parquet"))
     )  # before or after the commit
     ended = {done.stage: done for done in run_all(spark, load_config(config))}
     assert (ended["rank/sample"].rows_in, ended["rank/sample"].skipped) == (598, True)

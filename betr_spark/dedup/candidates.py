@@ -21,7 +21,7 @@ from betr_spark.dedup.columns import (
     LINKED,
     PREVIOUSLY_KEPT,
 )
-from betr_spark.dedup.rank_keys import RANK_KEY
+from betr_spark.dedup.rank_keys import MAX_BROADCAST, RANK_KEY, with_key_in
 from betr_spark.dedup.thresholds import Thresholds
 from betr_spark.kernels.arrow_buffers import binary_rows
 from betr_spark.kernels.minhash import equal_values
@@ -33,7 +33,8 @@ _CANDIDATE_SIGNATURE, _KEEPER_SIGNATURE = "candidate_signature", "keeper_signatu
 _SIGNATURES = (_CANDIDATE_SIGNATURE, _KEEPER_SIGNATURE)
 _COMPARED = f"{LINKED}, {EQUAL} int, {_CANDIDATE_SIGNATURE} binary, {_KEEPER_SIGNATURE} binary"
 _PAIRS = f"{KEEPER} binary, {KEEPER_PREVIOUSLY_KEPT} boolean, {CANDIDATE} binary, {EQUAL} int"
-_TO_COMPARE, _SIMILAR, _UNSURE, _DISSIMILAR, _LEFT = "to_compare", "similar", "unsure", "dissimilar", "left"
+_LINKS, _TO_COMPARE, _LEFT = "links", "to_compare", "left"
+_SIMILAR, _UNSURE, _DISSIMILAR = "similar", "unsure", "dissimilar"
 
 
 class Candidates(NamedTuple):
@@ -69,9 +70,12 @@ def candidate_pairs(
         n_parts: number of parts of the signatures; a task holds the pairs of a part in memory.
         materialise: computes a frame and cuts its lineage.
     """
-    links, n = counted(materialise, links, {_TO_COMPARE: F.count_if(~F.col(PREVIOUSLY_KEPT))})
+    links, n = counted(materialise, links, {_LINKS: F.count("*"), _TO_COMPARE: F.count_if(~F.col(PREVIOUSLY_KEPT))})
     if not n[_TO_COMPARE]:
         return Candidates(small_frame(links.sparkSession, [], _PAIRS), 0, 0)
+    if 2 * n[_LINKS] <= MAX_BROADCAST:
+        linked = links.select(F.explode(F.array(KEEPER, CANDIDATE)).alias(RANK_KEY))
+        signatures = with_key_in(signatures, linked, n=2 * n[_LINKS])
     compared, n = counted(
         materialise, _first_comparison(links, signatures, thresholds, n_parts=n_parts), _counts(thresholds)
     )

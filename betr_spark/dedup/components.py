@@ -13,11 +13,13 @@ from pyspark.sql import functions as F
 from scipy.sparse import coo_array, csgraph
 
 from betr_spark.dedup.buckets import RANK_KEY_BYTES
+from betr_spark.dedup.rank_keys import MAX_BROADCAST
 from betr_spark.kernels.arrow_buffers import binary_column, binary_rows
 from betr_spark.storage.scratch import Materialise, counted
 
 NODE, ROOT = "node", "root"
 _EDGES = "edges"
+_SHUFFLE_HASH = "shuffle_hash"
 MAX_EDGES_ON_DRIVER = 2_000_000  # 80 MB of rank keys
 
 
@@ -32,13 +34,16 @@ def connected_components(
         max_on_driver: up to this number of edges are collected on the driver; with more edges, Spark does the work.
 
     Returns:
-        node, root; one row for each node that has an edge to a different node.
+        node, root; one row for each node that has an edge to a different node. It has a hint that tells Spark how to join
+        it with all documents.
     """
     left, right = edges.columns
     edges = edges.select(F.col(left).alias("u"), F.col(right).alias("v")).where("u <> v")
     few = edges.limit(max_on_driver + 1).toArrow()
     if few.num_rows <= max_on_driver:
-        return edges.sparkSession.createDataFrame(_components(few.combine_chunks()), f"{NODE} binary, {ROOT} binary")
+        components = _components(few.combine_chunks())
+        rows = edges.sparkSession.createDataFrame(components, f"{NODE} binary, {ROOT} binary")
+        return F.broadcast(rows) if components.num_rows <= MAX_BROADCAST else rows.hint(_SHUFFLE_HASH)
     count = {_EDGES: F.count("*")}
     current, n = counted(materialise, edges.distinct(), count)
     for _ in itertools.count():
@@ -47,7 +52,7 @@ def connected_components(
             break
         current, n = following, n_following
     children = following.select(F.col("u").alias(NODE), F.col("v").alias(ROOT))
-    return children.unionByName(children.select(F.col(ROOT).alias(NODE), ROOT)).distinct()
+    return children.unionByName(children.select(F.col(ROOT).alias(NODE), ROOT)).distinct().hint(_SHUFFLE_HASH)
 
 
 def _components(edges: pa.Table) -> pa.Table:

@@ -8,6 +8,7 @@ from betr_spark.schemas import DOC_ID
 from betr_spark.storage.delta import session_conf
 
 RANK_KEY, SURVIVOR_SCORE = "rank_key", "survivor_score"
+MAX_BROADCAST = 1_000_000  # rows of a rank key and some other columns, of about 150 bytes in memory
 _BITS = "bits"
 _ANSI = (
     "spark.sql.ansi.enabled"  # with it, a product of more than 64 bits is an error, and a number is not cast to bytes
@@ -37,6 +38,17 @@ def with_rank_key(documents: DataFrame) -> DataFrame:
         pieces = [piece.cast("binary") for piece in (is_null.cast("tinyint"), descending, unsigned(hash64), tie)]
         pieces[3] = F.substring(pieces[3], 1, 3)
         return rows.withColumn(RANK_KEY, F.concat(*pieces)).drop(SURVIVOR_SCORE, _BITS)
+
+
+def with_key_in(rows: DataFrame, keys: DataFrame, *, n: int) -> DataFrame:
+    """Keep the rows whose rank key is among others; few need no shuffle of the rows.
+
+    Args:
+        rows: rank_key; other columns are kept.
+        keys: rank_key; may repeat.
+        n: rows of `keys`, or an upper bound.
+    """
+    return rows.join(F.broadcast(keys) if n <= MAX_BROADCAST else keys, on=RANK_KEY, how="left_semi")
 
 
 def _with_bits(rows: DataFrame, number: Column) -> DataFrame:

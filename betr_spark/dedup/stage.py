@@ -33,7 +33,7 @@ from betr_spark.dedup.history import (
     write_components,
 )
 from betr_spark.dedup.linking import LinkCounters, linked_documents
-from betr_spark.dedup.rank_keys import RANK_KEY, SURVIVOR_SCORE, with_rank_key
+from betr_spark.dedup.rank_keys import RANK_KEY, SURVIVOR_SCORE, with_key_in, with_rank_key
 from betr_spark.dedup.survivors import duplicates, named_components, removed_near
 from betr_spark.dedup.thresholds import Thresholds
 from betr_spark.dedup.verification import shingles_of, similar_by_shingles, similar_by_signature
@@ -207,7 +207,7 @@ def _decide(
         describe(spark, "dedup: compare texts of undecided pairs")
         unsure = pairs.where(F.col(EQUAL) < thresholds.sure)
         ends = unsure.select(F.explode(F.array(KEEPER, CANDIDATE)).alias(RANK_KEY))
-        compared = documents.join(ends, on=RANK_KEY, how="left_semi")
+        compared = with_key_in(documents, ends, n=2 * n_unsure)
         compared = compared.select(DOC_ID, RANK_KEY, NEW, INPUT_FILE, CONTENT_HASH)
         counts = {_TEXTS_NEW: F.count_if(NEW), _TEXTS_EARLIER: F.count_if(~F.col(NEW))}
         compared, n_texts = counted(materialise, compared, counts)

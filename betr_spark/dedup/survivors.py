@@ -85,7 +85,7 @@ def named_components(components: DataFrame, documents: DataFrame) -> DataFrame:
         node, root, component_size, doc_id, source, component_id.
     """
     names = documents.select(F.col(RANK_KEY).alias(NODE), DOC_ID, SOURCE, COPIES)
-    named = names.join(components.hint("shuffle_hash"), on=NODE, how="inner")
+    named = names.join(components, on=NODE, how="inner")
     component = Window.partitionBy(ROOT)
     size = F.sum(COPIES).over(component).alias(COMPONENT_SIZE)
     root_id = F.max(F.when(F.col(NODE) == F.col(ROOT), F.col(DOC_ID))).over(component).alias(COMPONENT_ID)

@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 from betr_spark.config import MinHashConfig
 from betr_spark.corpus.listing import files_of
 from betr_spark.dedup.columns import CANDIDATE, EQUAL, KEEPER, KEEPER_PREVIOUSLY_KEPT
-from betr_spark.dedup.rank_keys import RANK_KEY
+from betr_spark.dedup.rank_keys import MAX_BROADCAST, RANK_KEY
 from betr_spark.dedup.thresholds import Thresholds
 from betr_spark.errors import DataError
 from betr_spark.kernels.arrow_buffers import binary_column, binary_pieces, string_buffers
@@ -24,7 +24,7 @@ from betr_spark.kernels.utf8 import valid_utf8
 from betr_spark.pipeline.stage import RunContext
 from betr_spark.schemas import CONTENT_HASH, DOC_ID, EVIDENCE, REASON, SHINGLES, SIMILARITY, SKETCH, TEXT
 
-_MAX_BROADCAST, _MAX_BROADCAST_HASHES = 1_000_000, 4_000_000  # documents, of about 150 and 64 bytes in memory
+_MAX_BROADCAST_HASHES = 4_000_000  # documents, of about 64 bytes in memory
 _CHANGED, _READ = "changed", "read"
 _IS_CANDIDATE, _HASH = "is_candidate", "hash"
 _PAIR = [KEEPER, CANDIDATE]
@@ -53,7 +53,7 @@ def similar_by_shingles(
     """
     sides = [F.struct(F.col(side).alias(RANK_KEY), F.lit(side == CANDIDATE).alias(_IS_CANDIDATE)) for side in _PAIR]
     ends = unsure.select(*_PAIR, KEEPER_PREVIOUSLY_KEPT, F.inline(F.array(*sides)))
-    ends = F.broadcast(ends) if n_pairs is not None and 2 * n_pairs <= _MAX_BROADCAST else ends
+    ends = F.broadcast(ends) if n_pairs is not None and 2 * n_pairs <= MAX_BROADCAST else ends
     rows = sets.select(RANK_KEY, SHINGLES).join(ends, on=RANK_KEY, how="inner").drop(RANK_KEY)
     rows = rows.repartition(*_PAIR).sortWithinPartitions(*_PAIR, _IS_CANDIDATE)
     compared = rows.mapInArrow(partial(_with_jaccard, least=similarity), f"{_EDGE}, {SIMILARITY} float")
@@ -77,7 +77,7 @@ def texts_of(
     texts = scored.where(F.col(REASON).isNull()).select(DOC_ID, TEXT)
     keys = documents.select(DOC_ID, *columns)
     n = n_documents if n_documents is not None else keys.limit(_MAX_BROADCAST_HASHES + 1).count()
-    if n <= _MAX_BROADCAST:
+    if n <= MAX_BROADCAST:
         return texts.join(F.broadcast(keys), on=DOC_ID, how="inner")
     if n <= _MAX_BROADCAST_HASHES:  # or the texts of the whole corpus would be shuffled
         hashes = F.broadcast(keys.select(F.xxhash64(DOC_ID).alias(_HASH)))

@@ -1,4 +1,4 @@
-"""Intermediate results on the output's file system, and unnamed files on a worker's local disk."""
+"""Intermediate results of a stage, and unnamed files on a worker's local disk."""
 
 import io
 import itertools
@@ -6,7 +6,9 @@ import os
 import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from pyspark.sql import Column, DataFrame, Observation, SparkSession
 from pyspark.sql.types import BinaryType
@@ -34,7 +36,20 @@ def delete_scratch_of(spark: SparkSession, output: str, run_id: str) -> None:
 
 @contextmanager
 def scratch(spark: SparkSession, folder: str) -> Iterator[Materialise]:
-    """Yield a function that writes a frame as Parquet and returns the written rows; the folder is deleted at the end."""
+    """Yield a function that computes a frame once and returns its rows; they are deleted at the end.
+
+    On a cluster, the rows are Parquet files in `folder`, on the output's file system, because what an executor has in memory or
+    on its disk is lost with it. In local mode the driver is the executor: the rows stay in memory or, where that is full, in
+    Spark's local folders. This saves the conversion to Parquet and back.
+    """
+    if _is_local(spark):
+        kept: list[Any] = []
+        try:
+            yield partial(_kept_here, kept=kept)
+        finally:
+            for rows in kept:
+                rows.unpersist(False)
+        return
     number = itertools.count()
 
     def materialise(frame: DataFrame) -> DataFrame:
@@ -48,6 +63,23 @@ def scratch(spark: SparkSession, folder: str) -> Iterator[Materialise]:
         yield materialise
     finally:
         delete(spark, folder)
+
+
+def _is_local(spark: SparkSession) -> bool:
+    """Whether driver and executor are one process; `local-cluster` has others."""
+    return str(spark.sparkContext.master).partition("[")[0] == "local"
+
+
+def _kept_here(frame: DataFrame, *, kept: list[Any]) -> DataFrame:
+    """Compute a frame and append its rows, an RDD of the JVM, to `kept`.
+
+    The result is a frame of these rows without the partitioning that Spark knows of them: with it, Spark does not see that two
+    shuffles of the same rows are one.
+    """
+    spark = frame.sparkSession
+    kept.append(frame.localCheckpoint()._jdf.queryExecution().logical().rdd())  # noqa: SLF001
+    session = spark._jsparkSession  # noqa: SLF001
+    return DataFrame(session.internalCreateDataFrame(kept[-1], frame._jdf.schema(), False), spark)  # noqa: SLF001
 
 
 def counted(

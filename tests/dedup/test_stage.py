@@ -14,7 +14,7 @@ from conftest import write_parquet
 from planted import planted, shingle_set, similar_pairs
 
 from betr_spark.config import Config, DedupConfig
-from betr_spark.dedup import guards, verification
+from betr_spark.dedup import candidates, components, guards, rank_keys, verification
 from betr_spark.dedup.evaluation import evaluate
 from betr_spark.dedup.history import History, newest_batch, read_history
 from betr_spark.errors import DataError
@@ -23,6 +23,7 @@ from betr_spark.pipeline.stage import RunContext
 from betr_spark.scoring import artifact
 from betr_spark.scoring.ngram_table import NgramTable
 from betr_spark.storage import delta
+from betr_spark.storage import scratch as storage_scratch
 from betr_spark.storage.runs import StageRun, made_by
 
 Row = dict[str, Any]
@@ -133,18 +134,22 @@ def test_what_is_removed_is_what_brute_force_and_the_rule_say(spark: Any, whole:
     assert sum(row["source"] == "template" for row in kept) == sum(row["source"] == "template" for row in corpus)
 
 
-@pytest.mark.parametrize("limits", [(0, 10**6), (0, 0)])
-def test_more_compared_documents_than_are_broadcast_give_the_same(
+@pytest.mark.parametrize(("limits", "as_files"), [((0, 10**6), False), ((0, 0), True)])
+def test_more_documents_than_are_broadcast_give_the_same(
     spark: Any,
     whole: Config,
     corpus: list[Row],
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     limits: tuple[int, int],
+    as_files: bool,
 ) -> None:
     expected = duplicates(spark, whole)
-    monkeypatch.setattr(verification, "_MAX_BROADCAST", limits[0])
+    for module in (candidates, components, rank_keys, verification):
+        monkeypatch.setattr(module, "MAX_BROADCAST", limits[0])
     monkeypatch.setattr(verification, "_MAX_BROADCAST_HASHES", limits[1])
+    if as_files:  # as on a cluster
+        monkeypatch.setattr(storage_scratch, "_is_local", lambda _: False)
     write_parquet(tmp_path / "docs", corpus)
     config = configured(spark, tmp_path)
     run(spark, config)
