@@ -17,7 +17,8 @@ from betr_spark.schemas import DETAIL, INPUT_FILE, REASON, ROW, TEXT
 from betr_spark.spark.causes import causes
 
 TEXT_ROW = "betr_spark_row_number"  # the number of a row in its file, next to columns of the input, of any name
-_PIECE_BYTES, _MAX_ROWS = 1 << 23, 4096  # of texts that are in memory together, if they are of average length
+_PIECE_BYTES, _MAX_ROWS = 1 << 23, 1024  # of texts that are in memory together, if they are of average length
+_MAX_PIECE_BYTES = 1 << 25  # if a piece has more, the next ones have fewer rows
 _BUFFER_BYTES = 1 << 20
 
 
@@ -79,7 +80,11 @@ class TextColumn(NamedTuple):
 
 
 class _Reader:
-    """Decodes a file in pieces of rows, forwards; rows that nobody asks for are decoded too if they are in between."""
+    """Decodes a file in pieces of rows, forwards; rows that nobody asks for are decoded too if they are in between.
+
+    The rows of a piece follow from the size of the row group. That size is too small where a dictionary has the texts, and says
+    nothing of where the long texts are.
+    """
 
     def __init__(self, column: str) -> None:
         self._column, self._uri = column, ""
@@ -108,7 +113,7 @@ class _Reader:
 
     def _open(self, uri: str) -> None:
         self._file = pq.ParquetFile(unquote(urlsplit(uri).path), buffer_size=_BUFFER_BYTES, pre_buffer=False)
-        self._uri, self._start, self._end, self._group = uri, 0, 0, -1
+        self._uri, self._start, self._end, self._group, self._max_rows = uri, 0, 0, -1, _MAX_ROWS
         about = self._file.metadata
         self._group_starts = np.cumsum([0, *(about.row_group(i).num_rows for i in range(about.num_row_groups))])
 
@@ -120,15 +125,18 @@ class _Reader:
                 self._file.metadata.row_group(group).total_byte_size,
                 self._file.metadata.row_group(group).num_rows,
             )
-            n_rows = min(max(1, _PIECE_BYTES * n // max(1, n_bytes)), _MAX_ROWS)
+            self._max_rows = min(max(1, _PIECE_BYTES * n // max(1, n_bytes)), self._max_rows)
             self._pieces = self._file.iter_batches(
-                n_rows, row_groups=[group], columns=[self._column], use_threads=False
+                self._max_rows, row_groups=[group], columns=[self._column], use_threads=False
             )
             self._group, self._end = group, int(self._group_starts[group])
         while row >= self._end:
             piece = next(self._pieces).column(self._column)
             self._piece = _as_strings(piece)
             self._start, self._end = self._end, self._end + len(piece)
+        if self._piece.nbytes > _MAX_PIECE_BYTES and self._max_rows > 1:
+            self._max_rows = max(1, self._max_rows * _PIECE_BYTES // self._piece.nbytes)
+            self._group = -1  # decodes the group again from its start, for the next piece
 
 
 def _as_strings(values: pa.Array) -> pa.Array:

@@ -15,6 +15,7 @@ from scipy.sparse import coo_array, csgraph
 from betr_spark.dedup.buckets import RANK_KEY_BYTES
 from betr_spark.dedup.rank_keys import MAX_BROADCAST
 from betr_spark.kernels.arrow_buffers import binary_column, binary_rows
+from betr_spark.spark.small_frames import frame_of
 from betr_spark.storage.scratch import Materialise, counted
 
 NODE, ROOT = "node", "root"
@@ -42,7 +43,7 @@ def connected_components(
     few = edges.limit(max_on_driver + 1).toArrow()
     if few.num_rows <= max_on_driver:
         components = _components(few.combine_chunks())
-        rows = edges.sparkSession.createDataFrame(components, f"{NODE} binary, {ROOT} binary")
+        rows = frame_of(edges.sparkSession, components, f"{NODE} binary, {ROOT} binary")
         return F.broadcast(rows) if components.num_rows <= MAX_BROADCAST else rows.hint(_SHUFFLE_HASH)
     count = {_EDGES: F.count("*")}
     current, n = counted(materialise, edges.distinct(), count)

@@ -10,9 +10,9 @@ from betr_spark.storage.delta import session_conf
 RANK_KEY, SURVIVOR_SCORE = "rank_key", "survivor_score"
 MAX_BROADCAST = 1_000_000  # rows of a rank key and some other columns, of about 150 bytes in memory
 _BITS = "bits"
-_ANSI = (
-    "spark.sql.ansi.enabled"  # with it, a product of more than 64 bits is an error, and a number is not cast to bytes
-)
+# with it, a product of more than 64 bits is an error, and a number is not cast to bytes
+_ANSI = "spark.sql.ansi.enabled"
+_AS_STRING = "spark.sql.function.concatBinaryAsString"
 
 # xxHash64 of 8 bytes (Spark's function has the seed 42)
 _PRIME_1, _PRIME_2, _PRIME_3 = 0x9E3779B185EBCA87, 0xC2B2AE3D27D4EB4F, 0x165667B19E3779F9
@@ -30,7 +30,8 @@ def with_rank_key(documents: DataFrame) -> DataFrame:
     Args:
         documents: doc_id; survivor_score, double (null comes last); other columns are kept.
     """
-    with session_conf(documents.sparkSession, _ANSI, "false"):
+    spark = documents.sparkSession
+    with session_conf(spark, _ANSI, "false"), session_conf(spark, _AS_STRING, "false"):
         rows = _with_bits(documents, F.coalesce(SURVIVOR_SCORE, F.lit(0.0)))
         bits = F.col(_BITS)
         descending = F.when(bits < 0, bits).otherwise(F.bitwise_not(unsigned(bits)))

@@ -52,14 +52,14 @@ class BatchWriter:
 
     def __init__(
         self, config: Config, checkpoint: str, input_state: InputState, transform: Callable[[DataFrame], DataFrame],
-        begin: Callable[[int], None], before_commit: Callable[[], None], looked_for: str = "",
+        begin: Callable[[int], None], before_commit: Callable[[], None], looked_for: str = "", written: Written | None = None,
     ) -> None:  # fmt: skip
         self._config, self._checkpoint, self._transform = config, checkpoint, transform
         self._begin, self._before_commit = begin, before_commit
         self._input_state, self._looked_for = input_state, looked_for
         self.called = False
         self.error: Exception | None = None
-        self.written = Written()
+        self.written = written or Written()
 
     def __call__(self, documents: DataFrame, batch: int) -> None:
         """Write one batch."""

@@ -163,14 +163,20 @@ class _Followed(NamedTuple):
 
 
 def _follow(
-    context: RunContext, checkpoint: Checkpoint, transform: Callable[[DataFrame], DataFrame], *, by_row: bool
-) -> _Followed:
-    """Take in all that the checkpoint has not seen; `by_row` as in `InputSnapshot.stream`, as long as Arrow reads the files."""
+    context: RunContext, checkpoint: Checkpoint, transform: Callable[[DataFrame], DataFrame], *, by_row: bool,
+    written: Written | None = None,
+) -> _Followed:  # fmt: skip
+    """Take in all that the checkpoint has not seen; `by_row` as in `InputSnapshot.stream`, as long as Arrow reads the files.
+
+    `written` is what this run has written before.
+    """
     config = context.config
     input_state = InputState(context.input, config, checkpoint)
     begin = _batch_announcer(context, checkpoint)
     looked_for = looked_for_by(context.spark, config, checkpoint.name)
-    writer = BatchWriter(config, checkpoint.name, input_state, transform, begin, context.check_lease, looked_for)
+    writer = BatchWriter(
+        config, checkpoint.name, input_state, transform, begin, context.check_lease, looked_for, written
+    )
     numbers = [schemas.logit_column(name) for name in config.expressions()]
     numbers += [] if config.input.tokens.column is None else [N_LM_TOKENS]
     of_text = [TEXT_ROW] if by_row else [TEXT, DETAIL, ROW]
@@ -192,7 +198,7 @@ def _follow(
             raise writer.error from None
         if by_row and (reason := why_texts_not_read(writer.error)):
             _logger.info("features: Spark reads the texts, because Arrow cannot: %s", reason)
-            return _follow(context, checkpoint, transform, by_row=False)
+            return _follow(context, checkpoint, transform, by_row=False, written=writer.written)
         if why := _why_from_scratch(error, writer, checkpoint, config):
             raise _CannotFollowError(why) from error
         raise error from writer.error  # the query's own error does not have it as a cause

@@ -1,4 +1,4 @@
-"""Frames of a few rows of the driver, without a Python worker: Spark would start one to read rows of Python objects."""
+"""Frames of rows of the driver, without a Python worker: Spark would start one to read rows of Python objects."""
 
 from collections.abc import Sequence
 from typing import Any, cast
@@ -7,6 +7,8 @@ import pyarrow as pa
 from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql.pandas.types import to_arrow_type
 from pyspark.sql.types import StructType
+
+_BATCH_ROWS = "spark.sql.execution.arrow.maxRecordsPerBatch"
 
 
 def small_frame(spark: SparkSession, rows: Sequence[Sequence[Any]], schema: str | StructType) -> DataFrame:
@@ -23,7 +25,25 @@ def small_frame(spark: SparkSession, rows: Sequence[Sequence[Any]], schema: str 
         pa.array([_plain(value) for value in values], to_arrow_type(field.dataType, timezone="UTC"))
         for field, values in zip(kind.fields, columns, strict=True)
     ]
-    return spark.createDataFrame(pa.Table.from_arrays(arrays, kind.names), kind)
+    return frame_of(spark, pa.Table.from_arrays(arrays, kind.names), kind)
+
+
+def frame_of(spark: SparkSession, table: pa.Table, schema: str | StructType) -> DataFrame:
+    """Create a frame of an Arrow table, also if Arrow batches have no limit of rows, where `createDataFrame` fails.
+
+    Args:
+        spark: the session.
+        table: its rows are sent to the JVM.
+        schema: DDL, or a type.
+    """
+    limit = spark.conf.get(_BATCH_ROWS) or "0"
+    if int(limit) > 0:
+        return spark.createDataFrame(table, schema)
+    spark.conf.set(_BATCH_ROWS, "10000")
+    try:
+        return spark.createDataFrame(table, schema)
+    finally:
+        spark.conf.set(_BATCH_ROWS, limit)
 
 
 def _plain(value: Any) -> Any:

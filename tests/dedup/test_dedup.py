@@ -19,6 +19,7 @@ from betr_spark.dedup.linking import LinkCounters, linked_documents
 from betr_spark.dedup.rank_keys import with_rank_key
 from betr_spark.dedup.survivors import duplicates, named_components, removed_near
 from betr_spark.dedup.thresholds import Thresholds
+from betr_spark.storage import delta
 from betr_spark.storage.delta import session_conf
 
 
@@ -68,6 +69,12 @@ def test_rank_keys_sort_by_score_descending_and_nulls_last(spark: Any, compiled:
     in_order = [score for _, score in sorted(rows, key=lambda row: keyed[row[0]])]
     assert in_order == [*sorted((score for _, score in rows if score is not None), reverse=True), None]
     assert {len(key) for key in keyed.values()} == {20}
+
+
+def test_rank_keys_are_bytes_where_spark_concatenates_bytes_as_a_string(spark: Any) -> None:
+    frame = spark.createDataFrame([("a", 1.0)], "doc_id string, survivor_score double")
+    with delta.session_conf(spark, "spark.sql.function.concatBinaryAsString", "true"):
+        assert dict(with_rank_key(frame).dtypes)["rank_key"] == "binary"
 
 
 def test_a_rank_key_does_not_depend_on_other_rows(spark: Any) -> None:

@@ -6,10 +6,9 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from betr_spark.config import MinHashConfig
 from betr_spark.dedup.columns import CANDIDATE, KEEPER, KEEPER_PREVIOUSLY_KEPT
 from betr_spark.dedup.rank_keys import RANK_KEY
-from betr_spark.dedup.verification import _shingled, _with_jaccard
+from betr_spark.dedup.shingle_batches import shingled, with_jaccard
 from betr_spark.kernels.arrow_buffers import binary_column
 from betr_spark.kernels.murmur3 import content_hashes
 from betr_spark.schemas import CONTENT_HASH, SHINGLES, SIMILARITY, TEXT
@@ -32,7 +31,7 @@ def test_pairs_are_compared_wherever_a_batch_ends(rows_in_batch: int, least: flo
         for pair, n in itertools.product(PAIRS, range(2))
     ]
     batches = pa.Table.from_pylist(rows).to_batches(max_chunksize=rows_in_batch)
-    found = [row for batch in _with_jaccard(iter(batches), least=least) for row in batch.to_pylist()]
+    found = [row for batch in with_jaccard(iter(batches), least=least) for row in batch.to_pylist()]
     assert [(row[KEEPER], row[CANDIDATE], round(row[SIMILARITY], 6)) for row in found] == [
         pair for pair in PAIRS if pair[2] >= least
     ]
@@ -42,9 +41,9 @@ def test_a_document_without_its_partner_is_in_no_pair_and_one_that_is_twice_is_n
     row = {**ROW, CANDIDATE: b"z", SHINGLES: shingles(b"a"), "is_candidate": False}
     rows = [{**row, KEEPER: name} for name in (b"a", b"b", b"c", b"c")]
     batches = pa.Table.from_pylist(rows).to_batches(max_chunksize=2)
-    assert [len(batch) for batch in _with_jaccard(iter(batches), least=0.0)] == [0, 0]
+    assert [len(batch) for batch in with_jaccard(iter(batches), least=0.0)] == [0, 0]
     batches = pa.Table.from_pylist([*rows, {**rows[-1], "is_candidate": True}]).to_batches(max_chunksize=4)
-    assert sum(len(batch) for batch in _with_jaccard(iter(batches), least=0.0)) == 1
+    assert sum(len(batch) for batch in with_jaccard(iter(batches), least=0.0)) == 1
 
 
 def test_a_row_that_is_not_utf8_is_left_out() -> None:
@@ -59,7 +58,7 @@ def test_a_row_that_is_not_utf8_is_left_out() -> None:
         ],
         [RANK_KEY, CONTENT_HASH, TEXT],
     )
-    (rows,) = _shingled(iter([batch]), minhash=MinHashConfig())
+    (rows,) = shingled(iter([batch]), ngram=5, seed=1)
     assert rows.column(RANK_KEY).to_pylist() == [b"k", b"c"]
     assert rows.column("changed").to_pylist() == [False, True]
     assert len(rows.column(SHINGLES)[0].as_py()) == 2 * 8

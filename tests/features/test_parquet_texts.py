@@ -12,6 +12,7 @@ import pytest
 from betr_spark.config import Config
 from betr_spark.corpus.parquet_texts import TEXT_ROW, TextColumn, TextsNotReadError
 from betr_spark.corpus.snapshot import InputSnapshot
+from betr_spark.features.outcome import FeaturesMetrics
 from betr_spark.features.stage import Features
 from betr_spark.pipeline.runner import run_stages
 from betr_spark.pipeline.stage import RunContext
@@ -90,6 +91,14 @@ def test_spark_reads_what_arrow_cannot(spark: Any, tmp_path: Path, caplog: pytes
     assert "dictionary" in line
 
 
+def test_rows_of_batches_before_the_one_that_arrow_cannot_read_are_counted(spark: Any, tmp_path: Path) -> None:
+    write(tmp_path / "docs/a.parquet", 5)
+    write(tmp_path / "docs/b.parquet", 3, text=pa.array(["one", "two", "one"]).dictionary_encode())
+    config = config_of(tmp_path, max_batch_bytes=1)
+    (run,) = run_stages(RunContext(spark, config), [Features()])
+    assert run.metrics_as(FeaturesMetrics).rows_new == run.rows_in == 8
+
+
 @pytest.mark.parametrize("source", [{"id": None}, {"format": "json"}, {"text": "meta.body"}])
 def test_spark_reads_other_inputs(spark: Any, tmp_path: Path, source: dict[str, Any]) -> None:
     folder = tmp_path / "docs"
@@ -136,3 +145,14 @@ def test_a_file_that_is_gone_is_named(tmp_path: Path) -> None:
     write(tmp_path / "a.parquet", 3)
     with pytest.raises(TextsNotReadError, match="a.parquet: "):
         list(TextColumn("body", 10).read(iter([batch(tmp_path / "a.parquet", [0])])))
+
+
+def test_pieces_stay_small_where_a_dictionary_hides_the_size_of_texts(tmp_path: Path) -> None:
+    texts = ["x" * 60_000 * (i % 3) for i in range(3000)]
+    write(tmp_path / "a.parquet", 3000, text=pa.array(texts, pa.string()), row_group_size=3000)
+    found, sizes = [], []
+    for piece in TextColumn("text", 10**6).read(iter([batch(tmp_path / "a.parquet", [*range(3000)])])):
+        found += piece.column("text").to_pylist()
+        sizes.append(piece.column("text").nbytes)
+    assert found == texts
+    assert sizes[0] > 2**25 > 2 * max(sizes[1:])

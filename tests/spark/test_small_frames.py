@@ -7,6 +7,7 @@ import pytest
 
 from betr_spark import schemas
 from betr_spark.spark.small_frames import small_frame
+from betr_spark.storage import delta
 
 SCHEMA = "name string, n int, x double, ok boolean, at timestamp, key binary, counts map<string,bigint>"
 AT = dt.datetime(2026, 1, 2, 3, 4, 5, 678901, tzinfo=dt.UTC)
@@ -19,6 +20,13 @@ def test_rows_equal_those_of_spark(spark: Any, rows: list[Any]) -> None:
     expected = spark.createDataFrame(rows, SCHEMA)
     assert frame.schema == expected.schema
     assert frame.collect() == expected.collect()
+
+
+@pytest.mark.parametrize("limit", ["0", "-1"])
+def test_arrow_batches_without_a_limit(spark: Any, limit: str) -> None:
+    with delta.session_conf(spark, "spark.sql.execution.arrow.maxRecordsPerBatch", limit):
+        assert small_frame(spark, ROWS, SCHEMA).count() == len(ROWS)
+        assert spark.conf.get("spark.sql.execution.arrow.maxRecordsPerBatch") == limit
 
 
 def test_no_python_worker_is_in_the_plan(spark: Any) -> None:
