@@ -182,7 +182,9 @@ def measure_peer(name: str, python: str, config: Path, n_bytes: int) -> None:
     script = Path(__file__).with_name(f"peer_{name}.py")
     arguments = [python, str(script), str(folder / "documents.parquet"), str(folder / "peer")]
     environment = {**os.environ, "PYTHONPATH": "", "OMP_NUM_THREADS": "1"}
-    done = subprocess.run(arguments, capture_output=True, text=True, check=True, env=environment)
+    done = subprocess.run(arguments, capture_output=True, text=True, check=False, env=environment)
+    if done.returncode:
+        raise SystemExit(f"{script.name}: {done.stderr.strip().rpartition(chr(10))[2]}")
     size = int(lengths[:n].sum())
     show(f"{name}, {size / 1e6:.0f} MB", size / 1e12, [json.loads(done.stdout.splitlines()[-1])], cores=1)
 

@@ -1,4 +1,4 @@
-"""datatrove's MinHash pipeline on a Parquet file (id, text), on one core; `cost.py` runs it. Requires datatrove.
+"""datatrove's MinHash pipeline on a Parquet file (id, text), on one core; `cost.py` runs it. Requires datatrove[io,processing].
 
     python benchmarks/peer_datatrove.py DOCUMENTS.parquet FOLDER
 

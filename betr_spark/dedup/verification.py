@@ -17,6 +17,7 @@ from betr_spark.pipeline.stage import RunContext
 from betr_spark.schemas import CONTENT_HASH, DOC_ID, EVIDENCE, REASON, SHINGLES, SIMILARITY, SKETCH, TEXT
 
 _MAX_BROADCAST_HASHES = 4_000_000  # documents, of about 64 bytes in memory
+_FEW, _MAX_BROADCAST_BYTES = 100_000, 100_000_000  # documents whose ids need no look; ids
 _READ, _HASH = "read", "hash"
 _PAIR = [KEEPER, CANDIDATE]
 
@@ -67,12 +68,17 @@ def texts_of(
     texts = scored.where(F.col(REASON).isNull()).select(DOC_ID, TEXT)
     keys = documents.select(DOC_ID, *columns)
     n = n_documents if n_documents is not None else keys.limit(_MAX_BROADCAST_HASHES + 1).count()
-    if n <= MAX_BROADCAST:
+    if n <= MAX_BROADCAST and (n <= _FEW or _bytes_of_ids(keys) <= _MAX_BROADCAST_BYTES):
         return texts.join(F.broadcast(keys), on=DOC_ID, how="inner")
     if n <= _MAX_BROADCAST_HASHES:  # or the texts of the whole corpus would be shuffled
         hashes = F.broadcast(keys.select(F.xxhash64(DOC_ID).alias(_HASH)))
         texts = texts.withColumn(_HASH, F.xxhash64(DOC_ID)).join(hashes, on=_HASH, how="left_semi").drop(_HASH)
     return texts.join(keys, on=DOC_ID, how="inner")
+
+
+def _bytes_of_ids(keys: DataFrame) -> int:
+    (row,) = keys.agg(F.sum(F.octet_length(DOC_ID))).collect()
+    return int(row[0] or 0)
 
 
 def shingles_of(

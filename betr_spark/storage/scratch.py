@@ -10,6 +10,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from py4j.protocol import Py4JError, Py4JJavaError
 from pyspark.sql import Column, DataFrame, Observation, SparkSession
 from pyspark.sql.types import BinaryType
 
@@ -74,12 +75,19 @@ def _kept_here(frame: DataFrame, *, kept: list[Any]) -> DataFrame:
     """Compute a frame and append its rows, an RDD of the JVM, to `kept`.
 
     The result is a frame of these rows without the partitioning that Spark knows of them: with it, Spark does not see that two
-    shuffles of the same rows are one.
+    shuffles of the same rows are one. The methods for this are not public: a Spark without them shuffles twice, and deletes
+    the rows when nothing refers to them.
     """
-    spark = frame.sparkSession
-    kept.append(frame.localCheckpoint()._jdf.queryExecution().logical().rdd())  # noqa: SLF001
-    session = spark._jsparkSession  # noqa: SLF001
-    return DataFrame(session.internalCreateDataFrame(kept[-1], frame._jdf.schema(), False), spark)  # noqa: SLF001
+    spark, checkpoint = frame.sparkSession, frame.localCheckpoint()
+    try:
+        rows = checkpoint._jdf.queryExecution().logical().rdd()  # noqa: SLF001
+        bare = spark._jsparkSession.internalCreateDataFrame(rows, checkpoint._jdf.schema(), False)  # noqa: SLF001
+    except (TypeError, Py4JError) as error:
+        if isinstance(error, Py4JJavaError):
+            raise
+        return checkpoint
+    kept.append(rows)
+    return DataFrame(bare, spark)
 
 
 def counted(

@@ -134,7 +134,7 @@ def test_what_is_removed_is_what_brute_force_and_the_rule_say(spark: Any, whole:
     assert sum(row["source"] == "template" for row in kept) == sum(row["source"] == "template" for row in corpus)
 
 
-@pytest.mark.parametrize(("limits", "as_files"), [((0, 10**6), False), ((0, 0), True)])
+@pytest.mark.parametrize(("limits", "as_files"), [((10**6, 10**6), False), ((0, 10**6), False), ((0, 0), True)])
 def test_more_documents_than_are_broadcast_give_the_same(
     spark: Any,
     whole: Config,
@@ -147,6 +147,8 @@ def test_more_documents_than_are_broadcast_give_the_same(
     expected = duplicates(spark, whole)
     for module in (candidates, components, rank_keys, verification):
         monkeypatch.setattr(module, "MAX_BROADCAST", limits[0])
+    monkeypatch.setattr(verification, "_FEW", 0)
+    monkeypatch.setattr(verification, "_MAX_BROADCAST_BYTES", 0)
     monkeypatch.setattr(verification, "_MAX_BROADCAST_HASHES", limits[1])
     if as_files:  # as on a cluster
         monkeypatch.setattr(storage_scratch, "_is_local", lambda _: False)
