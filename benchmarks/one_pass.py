@@ -31,12 +31,13 @@ import pyarrow.parquet as pq
 from by_row import documents_by_row
 from kernels import DOCUMENTS, HASHER, SLOW_DOCUMENTS, Row, machine, median_ratio, pss, rows, table_of, texts_of, train
 from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
 
 from betr_spark.features.batch_writer import STATISTICS, WITHOUT_DICTIONARY
 from betr_spark.features.one_pass import one_pass
 from betr_spark.kernels.arrow_buffers import string_buffers
 from betr_spark.kernels.murmur3 import content_hashes
-from betr_spark.schemas import QUARANTINE, TEXT, features_schema
+from betr_spark.schemas import BATCH, DETAIL, QUARANTINE, REASON, ROW, TEXT, features_schema
 from betr_spark.scoring.artifact import ship
 from betr_spark.scoring.ngram_table import NgramTable, stack
 from betr_spark.scoring.score import score
@@ -152,6 +153,7 @@ def works_of(spark: SparkSession, folder: Path, table: NgramTable, scratch: Path
 
 def to_delta(rows: DataFrame, path: str) -> None:
     """Write as the stage does."""
+    rows = rows.drop(REASON, DETAIL, ROW).withColumn(BATCH, F.lit(0).cast("bigint"))
     with staged(
         rows, path, transaction=(uuid.uuid4().hex, 0), overwrite=True, statistics=STATISTICS,
         without_dictionary=WITHOUT_DICTIONARY,
