@@ -18,6 +18,7 @@ from betr_spark.errors import DataError, SchemaError
 from betr_spark.export.encoding import SHARD
 from betr_spark.ordering import unsigned
 from betr_spark.schemas import DOC_ID, N_TOKENS, RANK, REPEAT_COUNT, TEXT
+from betr_spark.spark.small_frames import frame_of
 
 ORDER, COPY, TASK = "export order", "export copy", "export task"  # Delta has no columns with such names
 _CELL, _CELL_BITS = "export cell", 18
@@ -127,6 +128,6 @@ def shard_rows(spark: SparkSession, ordered: DataFrame, plan: ShardPlan, pending
     used = task[plan.shard_of_cell] >= 0
     shard = plan.shard_of_cell[used]
     columns = {_CELL: plan.cells[used], SHARD: shard.astype(np.int32), TASK: task[shard].astype(np.int32)}
-    shards = F.broadcast(spark.createDataFrame(pa.table(columns)))
+    shards = F.broadcast(frame_of(spark, pa.table(columns)))
     rows = ordered.join(shards, on=_CELL, how="inner")
     return rows.repartitionById(len(pending), F.col(TASK)).sortWithinPartitions(SHARD, ORDER, DOC_ID, COPY)

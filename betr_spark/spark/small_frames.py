@@ -28,13 +28,13 @@ def small_frame(spark: SparkSession, rows: Sequence[Sequence[Any]], schema: str 
     return frame_of(spark, pa.Table.from_arrays(arrays, kind.names), kind)
 
 
-def frame_of(spark: SparkSession, table: pa.Table, schema: str | StructType) -> DataFrame:
+def frame_of(spark: SparkSession, table: pa.Table, schema: str | StructType | None = None) -> DataFrame:
     """Create a frame of an Arrow table, also if Arrow batches have no limit of rows, where `createDataFrame` fails.
 
     Args:
         spark: the session.
         table: its rows are sent to the JVM.
-        schema: DDL, or a type.
+        schema: DDL, or a type; by default that of the table.
     """
     limit = spark.conf.get(_BATCH_ROWS) or "0"
     if int(limit) > 0:

@@ -158,6 +158,15 @@ def test_more_documents_than_are_broadcast_give_the_same(
     assert duplicates(spark, config) == expected
 
 
+def test_long_ids_are_not_broadcast(spark: Any, whole: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    documents = delta.read(spark, whole.table("features")).select("doc_id", "input_file").limit(10)
+    monkeypatch.setattr(verification, "_FEW", 5)
+    for limit, by_hash in ((10**6, False), (10, True)):
+        monkeypatch.setattr(verification, "_MAX_BROADCAST_BYTES", limit)
+        texts = verification.texts_of(documents, RunContext(spark, whole), n_documents=10)
+        assert ("xxhash64" in texts._jdf.queryExecution().optimizedPlan().toString()) == by_hash
+
+
 def test_exact_copies_and_removed_documents_are_in_no_bucket(spark: Any, whole: Config, incremental: Any) -> None:
     """The metric `largest_bucket` against the distinct contents of each bucket, counted from `features`."""
     config, runs = incremental

@@ -3,10 +3,11 @@
 import datetime as dt
 from typing import Any
 
+import pyarrow as pa
 import pytest
 
 from betr_spark import schemas
-from betr_spark.spark.small_frames import small_frame
+from betr_spark.spark.small_frames import frame_of, small_frame
 from betr_spark.storage import delta
 
 SCHEMA = "name string, n int, x double, ok boolean, at timestamp, key binary, counts map<string,bigint>"
@@ -26,6 +27,7 @@ def test_rows_equal_those_of_spark(spark: Any, rows: list[Any]) -> None:
 def test_arrow_batches_without_a_limit(spark: Any, limit: str) -> None:
     with delta.session_conf(spark, "spark.sql.execution.arrow.maxRecordsPerBatch", limit):
         assert small_frame(spark, ROWS, SCHEMA).count() == len(ROWS)
+        assert frame_of(spark, pa.table({"n": [1, 2, 3]})).count() == 3
         assert spark.conf.get("spark.sql.execution.arrow.maxRecordsPerBatch") == limit
 
 
